@@ -56,7 +56,7 @@ class Picture:
     height: int # of the upright picture at full size, in pixels
     format: str # as its bytes say: 'JPEG', 'HEIF' …
 
-# %% ../nbs/00e_images.ipynb #77c77cbe
+# %% ../nbs/00e_images.ipynb #ecaca8d3
 def open_picture(
     source: str|os.PathLike|bytes, # a file, or its bytes
     at_least: int|None=None, # pixels the shorter side must keep; None: full size
@@ -71,16 +71,16 @@ def open_picture(
             turned = im.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             image = to_rgb(ImageOps.exif_transpose(im))
     except PictureError: raise
-    except Image.DecompressionBombError: raise PictureError(f'more than {max_megapixels:g} megapixels') from None
+    except Image.DecompressionBombError: raise PictureError(f'too large: more than {max_megapixels:g} megapixels') from None
     except Exception as e: raise PictureError(_why(e)) from e
     width, height = size[::-1] if turned and kind != 'HEIF' else size
     return Picture(image, width, height, kind)
 
-# %% ../nbs/00e_images.ipynb #07991fce
+# %% ../nbs/00e_images.ipynb #c7e18f1d
 def _check_size(im, max_megapixels):
     if im.width * im.height > max_megapixels * 1e6:
-        raise PictureError(f'{im.width:,} × {im.height:,} pixels, more than {max_megapixels:g} megapixels (images.max_megapixels)')
-    if min(im.size) < 16: raise PictureError(f'{im.width} × {im.height} pixels, too small to show a heel')
+        raise PictureError(f'too large: {im.width:,} × {im.height:,} pixels, more than the {max_megapixels:g} megapixels of images.max_megapixels')
+    if min(im.size) < 16: raise PictureError(f'too small: {im.width} × {im.height} pixels cannot show a heel')
 
 def _why(error):
     text = ' '.join(str(error).split())
@@ -88,7 +88,7 @@ def _why(error):
     if isinstance(error, PermissionError): return 'it may not be read (permission denied)'
     if 'truncated' in text or 'Truncated' in text or isinstance(error, EOFError): return 'truncated: the file ends before the picture does'
     if 'cannot identify' in text: return 'damaged: its header cannot be read'
-    return f'cannot be decoded ({text[:120] or type(error).__name__})'
+    return f'cannot be decoded: {text[:120] or type(error).__name__}'
 
 # %% ../nbs/00e_images.ipynb #5f1715c7
 PAD_COLOUR = (128, 128, 128)
