@@ -84,7 +84,7 @@ def file_error(
 class _Section(BaseModel):
     model_config = ConfigDict(extra='forbid', frozen=True, validate_default=True)
 
-# %% ../nbs/00a_core.ipynb #f0b44e5f
+# %% ../nbs/00a_core.ipynb #25df0c47
 class StudySettings(_Section):
     "How a raw folder is read, and how votes become labels."
     policy: Literal['majority', 'unanimous', 'soft'] = 'majority' # how the votes of an image become its label
@@ -92,7 +92,7 @@ class StudySettings(_Section):
     min_votes: int = Field(1, ge=1, le=1000) # drop images with fewer votes
     from_name: str = '' # the choice control that holds the answer; empty: the one whose values are known labels
     owner_pattern: str = r'[A-Z0-9]{6}' # a folder name, or a token of a file name, that is an owner's code
-    participant_pattern: str = r'r[eé]sz(?:t)?vev[oöő]_?(\d+)' # its first bracket is the participant's number in a file name
+    participant_pattern: str = r'(?:r[eé]szt?vev[oöő]|participant|person|subject)[ _-]?(\d+)' # its first bracket is the participant's number in a file name
     unknown_participant: Literal['image', 'owner'] = 'image' # the group of an image whose participant is unknown
 
     @field_validator('owner_pattern', 'participant_pattern')

@@ -1,0 +1,34 @@
+# demo and test do all their own set-up; the others use it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test lab docs clean
+
+help:                 ## show this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(READY)        ## the shipped synthetic study: prepare, train, evaluate
+	@$(BIN)/anklealign demo
+
+test: $(READY)        ## everything that must hold, stopping at the first failure
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/all.sh
+
+lab: $(READY)         ## the notebooks in JupyterLab
+	@$(BIN)/jupyter lab nbs
+
+docs: $(READY)        ## the documentation site (needs Quarto)
+	@command -v quarto >/dev/null || { echo "make docs needs Quarto: get it from https://quarto.org/docs/get-started/"; exit 1; }
+	@$(BIN)/nbdev-docs
+
+clean:                ## remove what make made
+	rm -rf .venv build dist _docs _proc *.egg-info
+
+$(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "anklealign needs Python 3.11 or later, and there is no $(PYTHON); install it, or say make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "anklealign needs Python 3.11 or later, and $(PYTHON) is `$(PYTHON) -V`; say make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks its venv module: install it (Debian: apt install python3-venv)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing anklealign and what it needs into .venv (some minutes, once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' || { echo "The packages could not be installed: see pip's words above; a network or a package index is needed once."; exit 1; }
+	@touch $(READY)

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Everything that must hold, in order, stopping at the first failure. Called by `make test` with .venv first in PATH.
+set -e
+cd "$(dirname "$0")/.."
+step() { printf '\n== %s\n' "$1"; }
+
+step "notebooks clean, package in step with them"
+python tests/in_step.py
+
+step "ruff"
+ruff check anklealign tests benchmarks
+
+step "notebooks"
+nbdev-test --n-workers 2 --do-print
+
+step "end to end"
+pytest tests
+
+step "wheel"
+python tests/wheel.py
