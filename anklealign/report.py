@@ -42,13 +42,13 @@ def account(
     votes, dropped = n['annotation', 'vote'], n['annotation', 'dropped']
     return {'images': {'found': sum(images.values()), **images}, 'annotations': {'found': votes + dropped, 'votes': votes, 'dropped': dropped}}
 
-# %% ../nbs/00j_report.ipynb #40011a96
+# %% ../nbs/00j_report.ipynb #72f87afc
 def reasons(
     items: Iterable[Item], # entries of the account
     kind: str, # 'image', 'annotation' or 'file'
 ) -> dict[str, int]: # kind of reason → how many, the most frequent first
     "How often each kind of reason stands behind a merged or dropped item."
-    general = (re.sub(r'''\s*['"].*''', '', o.reason.split(':')[0]) for o in items if o.kind == kind and o.reason)
+    general = (re.sub(r'''[:,'"(].*| \S+#.*''', '', o.reason, flags=re.S).strip() for o in items if o.kind == kind and o.reason)
     return dict(sorted(Counter(general).items(), key=lambda o: (-o[1], o[0])))
 
 # %% ../nbs/00j_report.ipynb #3d9d0b57

@@ -1,0 +1,100 @@
+"""Photos a second and peak memory of the pass over the pictures, against the obvious loop, in one run.
+
+python benchmarks/prepare_speed.py [--n 200] [--megapixels 12]
+
+The obvious loop opens each photo with Pillow, turns it by its EXIF, resizes it with LANCZOS and saves it, in one process.
+Ours is `process.check_new`: besides the resized picture it gives both digests' bytes, the fingerprint and the finding of damage.
+The photos are generated (synthetic): upscaled noise with fine grain, a quarter of them sideways, saved at quality 90.
+"""
+import argparse
+import io
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image, ImageOps
+
+from anklealign.core import ImageSettings
+from anklealign.images import PAD_COLOUR, psnr
+from anklealign.process import check_new, staged_name
+from anklealign.scan import walk
+
+SIZE = 256
+
+
+def photo(i, megapixels):
+    "One JPEG of about `megapixels`, with structure from coarse to fine."
+    rng = np.random.default_rng(i)
+    height = int((megapixels * 1e6 * 3 / 4)**.5) // 8 * 8
+    size = (height * 4 // 3, height)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    fine = Image.fromarray(rng.integers(0, 256, (size[1] // 6, size[0] // 6, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    if i % 4 == 0: exif[0x0112] = 6
+    out = io.BytesIO()
+    Image.blend(coarse, fine, .15).save(out, 'JPEG', quality=90, exif=exif)
+    return out.getvalue()
+
+
+def obvious(path, target):
+    "What everybody writes first."
+    im = ImageOps.exif_transpose(Image.open(path)).convert('RGB')
+    im = ImageOps.pad(im, (SIZE, SIZE), method=Image.Resampling.LANCZOS, color=PAD_COLOUR)
+    im.save(target, quality=95, subsampling=0)
+
+
+class Peak:
+    "Peak resident memory of this process and its children while the block runs, above what it was before."
+    def __enter__(self):
+        self.me, self.peak, self.stop = psutil.Process(), 0, threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+
+    def watch(self):
+        while not self.stop.wait(.02):
+            total = 0
+            for p in [self.me, *self.me.children(recursive=True)]:
+                try: total += p.memory_info().rss
+                except psutil.NoSuchProcess: pass
+            self.peak = max(self.peak, total)
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+
+def measure(n, megapixels):
+    with tempfile.TemporaryDirectory() as d:
+        raw, ours, theirs = (Path(d)/o for o in ('raw', 'ours', 'theirs'))
+        for o in (raw, ours, theirs): o.mkdir()
+        distinct = [photo(i, megapixels) for i in range(min(n, 40))]
+        for i in range(n): (raw/f'{i:04}.jpg').write_bytes(distinct[i % len(distinct)])
+        files = walk(raw)
+        with Peak() as a:
+            start = time.perf_counter()
+            for f in files: obvious(raw/f.path, theirs/f.path)
+            slow = time.perf_counter() - start
+        with Peak() as b:
+            start = time.perf_counter()
+            found = list(check_new(raw, files, ours, ImageSettings(size=SIZE)))
+            fast = time.perf_counter() - start
+        assert len(found) == n and not any(o.reason for o in found)
+        worst = min(psnr(Image.open(ours/staged_name(f.path)), Image.open(theirs/f.path)) for f in files)
+    size = sum(map(len, distinct)) / len(distinct) / 1e6
+    print(f'{n} synthetic JPEGs of {megapixels:g} megapixels ({size:.1f} MB each), {os.cpu_count()} cores')
+    print(f'{"":14}{"photos/s":>10}{"seconds":>10}{"peak MB":>10}')
+    print(f'{"obvious loop":14}{n / slow:10.1f}{slow:10.1f}{a.peak / 1e6:10.0f}')
+    print(f'{"anklealign":14}{n / fast:10.1f}{fast:10.1f}{b.peak / 1e6:10.0f}')
+    print(f'ratio {slow / fast:.1f}, worst PSNR between the two {worst:.1f} dB')
+
+
+if __name__ == '__main__':
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument('--n', type=int, default=200)
+    args.add_argument('--megapixels', type=float, default=12)
+    measure(**vars(args.parse_args()))
