@@ -99,25 +99,25 @@ class NotAnExport(AnklealignError):
         self.name, self.reason = name, reason
         super().__init__(f'{name} is not a Label Studio export: {reason}.')
 
-# %% ../nbs/00c_labelstudio.ipynb #91575672
-_MAX_BYTES = 200_000_000 # parsing takes several times as much memory
+# %% ../nbs/00c_labelstudio.ipynb #6deae198
+_MAX_BYTES = 100_000_000 # parsing takes several times as much memory
 
 def _decode(data, name):
     if len(data) > _MAX_BYTES: raise NotAnExport(name, f'it has {len(data):,} bytes, more than the {_MAX_BYTES:,} that are read; export it in parts')
-    if not data.strip(): raise NotAnExport(name, 'it is empty')
-    try: return data.decode(json.detect_encoding(data)), []
-    except UnicodeDecodeError: pass
-    try: return data.decode('cp1250'), ['It is not UTF-8; it was read as Windows-1250.']
-    except UnicodeDecodeError: raise NotAnExport(name, 'it is not text') from None
+    for encoding, problems in ((json.detect_encoding(data), []), ('cp1250', ['It is not UTF-8; it was read as Windows-1250.'])):
+        try: text = data.decode(encoding).strip('\ufeff')
+        except UnicodeDecodeError: continue
+        if not text.strip(): raise NotAnExport(name, 'it is empty')
+        return text, problems
+    raise NotAnExport(name, 'it is not text')
 
-# %% ../nbs/00c_labelstudio.ipynb #54abbddb
+# %% ../nbs/00c_labelstudio.ipynb #33051478
 _MAX_DEPTH = 200
 
 def _depth(text):
-    brackets = np.frombuffer(re.sub(r'[^][{}]+', '', text).encode(), np.uint8)
+    brackets = np.frombuffer(re.sub(r'[^][{}]+', '', text).encode(), np.uint8)[:10_000_000]
     return int(np.where((brackets == ord('[')) | (brackets == ord('{')), 1, -1).cumsum().max(initial=0))
 
-# %% ../nbs/00c_labelstudio.ipynb #14cf2b30
 def _parse(text, name):
     if _depth(text) > _MAX_DEPTH: raise NotAnExport(name, f'its JSON is nested more than {_MAX_DEPTH} levels deep')
     try: return json.loads(text)
@@ -176,23 +176,25 @@ def _refs(data, controls=(), upload=None):
     keys = [k for k in (*controls, 'image') if k in texts] + [k for k, t in texts.items() if _picture.search(t[-100:]) or _picture.match(t)]
     return tuple(dict.fromkeys([*(texts[k] for k in keys), *([_text(upload)] if _text(upload) else [])]))
 
-# %% ../nbs/00c_labelstudio.ipynb #31f0820c
-def _from_annotation(raw, task, data, upload):
-    if not isinstance(raw, dict): return _Found(task, _refs(data, (), upload), flaw=f'it is {_kinds[type(raw)]}, not an annotation')
+# %% ../nbs/00c_labelstudio.ipynb #d431799b
+def _from_annotation(raw, task, refs):
+    if not isinstance(raw, dict): return _Found(task, refs, flaw=f'it is {_kinds[type(raw)]}, not an annotation')
     result = raw.get('result')
-    controls = dict.fromkeys(_text(o.get('to_name')) for o in _items(result) if isinstance(o, dict))
-    flaw = '' if isinstance(result, list) else f"its result is {_kinds[type(result)]}, not a list"
+    flaw = '' if isinstance(result, list) else f'its result is {_kinds[type(result)]}, not a list'
     skipped = any(str(raw.get(k)).lower() in ('true', '1') for k in ('was_cancelled', 'skipped'))
-    return _Found(task, _refs(data, controls, upload), _text(raw.get('id')), _person(raw.get('completed_by')), _choices(_items(result)),
+    return _Found(task, refs, _text(raw.get('id')), _person(raw.get('completed_by')), _choices(_items(result)),
                   skipped, flaw, _time(raw.get('created_at')), _time(raw.get('updated_at')))
 
-# %% ../nbs/00c_labelstudio.ipynb #e256a720
+# %% ../nbs/00c_labelstudio.ipynb #384e3efd
 def _from_task(task, position):
     data = task['data'] if isinstance(task.get('data'), dict) else {k: v for k, v in task.items() if k != 'file_upload'}
-    for key in ('annotations', 'completions'):
-        raws, name = task.get(key), _text(task.get('id')) or f'at {position}'
-        if isinstance(raws, list): yield from (_from_annotation(o, name, data, task.get('file_upload')) for o in raws)
-        elif raws is not None: yield _Found(name, _refs(data), flaw=f"its task's {key} are {_kinds[type(raws)]}, not a list")
+    lists = {k: task[k] for k in ('annotations', 'completions') if task.get(k) is not None}
+    results = [r for v in lists.values() for o in _items(v) if isinstance(o, dict) for r in _items(o.get('result')) if isinstance(r, dict)]
+    refs = _refs(data, dict.fromkeys(_text(o.get('to_name')) for o in results), task.get('file_upload'))
+    name = _text(task.get('id')) or f'at {position}'
+    for key, raws in lists.items():
+        if isinstance(raws, list): yield from (_from_annotation(o, name, refs) for o in raws)
+        else: yield _Found(name, refs, flaw=f"its task's {key} are {_kinds[type(raws)]}, not a list")
 
 # %% ../nbs/00c_labelstudio.ipynb #36d2b842
 _MARKS = {'annotator', 'annotation_id', 'lead_time'} # columns by which a table of Label Studio is known
@@ -211,7 +213,7 @@ def _row(header, cells):
     if len(cells) == len(header): return dict(zip(header, cells, strict=True))
     return {'': f'it has {len(cells)} cells where the header has {len(header)}'}
 
-# %% ../nbs/00c_labelstudio.ipynb #16843238
+# %% ../nbs/00c_labelstudio.ipynb #0b155b71
 def _cell(value):
     if isinstance(value, str) and value.lstrip()[:1] in ('[', '{'):
         try: value = json.loads(value)
@@ -226,7 +228,7 @@ def _from_row(row, position):
     return _Found(_text(row.get('id')) or f'at {position}', refs, _text(row.get('annotation_id')), _person(row.get('annotator') or None),
                   answers, created=_time(row.get('created_at')), updated=_time(row.get('updated_at')))
 
-def _is_annotated(row): return 'annotation_id' not in row or bool(_text(row['annotation_id']))
+def _is_annotated(row): return 'annotation_id' not in row or any(_text(row.get(k)) for k in ('annotation_id', 'annotator', 'created_at'))
 
 # %% ../nbs/00c_labelstudio.ipynb #b08563e4
 def _unwrap(tree):
@@ -252,7 +254,7 @@ def _read_json(text, name):
     else: return 'JSON', [], ['It holds no tasks.']
     return form, [o for o in elements if take(o)], [f'Element {i} is {_kinds[type(o)]} without annotations.' for i, o in enumerate(elements, 1) if not take(o)]
 
-# %% ../nbs/00c_labelstudio.ipynb #7adc703e
+# %% ../nbs/00c_labelstudio.ipynb #e710b81b
 def _pick(found, from_name, aliases):
     known, score = Counter(), Counter()
     for o in found:
@@ -262,57 +264,55 @@ def _pick(found, from_name, aliases):
             score[control] += 2 * sum(hits) - len(hits)
     if from_name: return from_name, '' if from_name in score else f"there is no choice control '{from_name}' (there is {', '.join(score) or 'none'})"
     ranked = sorted((c for c in known if known[c]), key=lambda c: -score[c])
-    if len(ranked) > 1 and score[ranked[1]] * 2 > min(score[ranked[0]], 2 * score[ranked[0]] - 1):
+    first, second = ([score[c] for c in ranked] + [None, None])[:2]
+    if second is not None and (second == first or second * 2 > first):
         return '', f"{' and '.join(ranked[:2])} both hold known labels; say which one counts with from_name"
     if ranked: return ranked[0], ''
     return ('label' if 'label' in score or len(score) != 1 else next(iter(score))), ''
 
-# %% ../nbs/00c_labelstudio.ipynb #8c48d18c
+# %% ../nbs/00c_labelstudio.ipynb #8775a6cc
 def _judge(found, control, doubt, aliases):
-    regions = found.answers.get(control, [])
+    regions = found.answers.get(control, []) if control else list(itertools.chain(*found.answers.values()))
     values = list(dict.fromkeys(itertools.chain(*regions)))
     labels = list(dict.fromkeys(label_of(v, aliases) for v in values))
     shown, unknown = ', '.join(values), [v for v in values if label_of(v, aliases) is None]
     if found.flaw: reason = found.flaw
     elif found.skipped: reason = f"skipped (was_cancelled) with the choice '{shown}' left in it" if values else 'skipped (was_cancelled)'
-    elif doubt: reason = doubt
+    elif doubt and found.answers: reason = doubt
     elif not values: reason = f"no answer to '{control}', only to {', '.join(found.answers)}" if found.answers else 'empty: no choice was made'
     elif any(len(set(o)) > 1 for o in regions): reason = f'several values where one is meant: {shown}'
-    elif unknown: reason = f"unknown value '{unknown[0]}'"
+    elif unknown: reason = f"unknown value '{unknown[0][:60]}'"
     elif len(labels) > 1: reason = f'its regions contradict each other: {shown}'
     else: reason = ''
     return (None if reason else labels[0]), shown, reason
 
-# %% ../nbs/00c_labelstudio.ipynb #a8ecdc3e
-def _overrule(annotations, skipped):
-    latest, order = {}, {}
-    for i, o in enumerate(annotations):
-        if o.raw_label and not skipped[i] and not o.annotator.endswith(':?'):
-            number = re.search(r'/(\d{1,18})$', o.item)
-            order[i] = o.created, int(number[1]) if number else 0
-            best = latest.setdefault((o.task, o.annotator), i)
-            if order[i] >= order[best]: latest[o.task, o.annotator] = i
-    for i, o in enumerate(annotations):
-        j = latest.get((o.task, o.annotator), i)
-        later = o.label is not None and j != i and i in order
-        yield replace(o, label=None, reason=f'overruled by a later answer of the same person, {annotations[j].item}') if later else o
+# %% ../nbs/00c_labelstudio.ipynb #a2b1f854
+def _moment(annotation):
+    number = re.search(r'/(\d{1,18})$', annotation.item)
+    return annotation.created, int(number[1]) if number else 0
 
-# %% ../nbs/00c_labelstudio.ipynb #90945076
+def _overrule(annotations):
+    latest = {}
+    for o in annotations:
+        if not o.raw_label or o.reason.startswith('skipped') or o.annotator.endswith(':?'): continue
+        latest[o.task, o.annotator] = max(o, latest.get((o.task, o.annotator), o), key=_moment)
+    for o in annotations:
+        last = latest.get((o.task, o.annotator), o)
+        yield o if o.label is None or last is o else replace(o, label=None, reason=f'overruled by a later answer of the same person, {last.item}')
+
+# %% ../nbs/00c_labelstudio.ipynb #f693ef21
 def _unique(name, taken):
-    n = next(i for i in itertools.count(taken[name] + 1) if i == 1 or f'{name}~{i}' not in taken)
-    taken[name] = n
-    full = name if n == 1 else f'{name}~{n}'
-    taken[full] = taken[full] or 1
-    return full
+    taken[name] += 1
+    return name if taken[name] == 1 else _unique(f'{name}~{taken[name]}', taken)
 
 def _name_all(found, name):
     tasks, taken_tasks, taken_items = {}, Counter(), Counter()
     for i, o in enumerate(found, 1):
-        if (o.task, o.refs) not in tasks: tasks[o.task, o.refs] = _unique(o.task, taken_tasks)
-        task = tasks[o.task, o.refs]
-        yield o, task, _unique(f'{name}#{task}/{o.id or f"at {i}"}', taken_items)
+        key = o.task, frozenset(o.refs)
+        if key not in tasks: tasks[key] = _unique(o.task, taken_tasks)
+        yield o, tasks[key], _unique(f'{name}#{tasks[key]}/{o.id or f"at {i}"}', taken_items)
 
-# %% ../nbs/00c_labelstudio.ipynb #3d968de3
+# %% ../nbs/00c_labelstudio.ipynb #c4b805ae
 def read_export(
     data: bytes, # content of the file
     name: str, # its path relative to the raw folder, POSIX
@@ -322,7 +322,6 @@ def read_export(
     "Read a Label Studio export of any format. Raises `NotAnExport`, with the reason, if it is something else."
     name, aliases = _text(name), ALIASES if aliases is None else aliases
     text, problems = _decode(data, name)
-    text = text.lstrip('\ufeff')
     if text.lstrip()[:1] in ('[', '{'): form, elements, more = _read_json(text, name)
     else: (form, elements), more = _table(text, name), []
     if form == 'JSON': found = [o for i, task in enumerate(elements, 1) for o in _from_task(task, i)]
@@ -330,12 +329,10 @@ def read_export(
     control, doubt = _pick(found, from_name, aliases)
     annotations = [Annotation(item, name, task, f'{name}:{o.annotator}', o.refs, *_judge(o, control, doubt, aliases), o.created, o.updated)
                    for o, task, item in _name_all(found, name)]
-    extra = {k: sum(len(_items(o.get(k))) for o in elements) if form == 'JSON' else 0 for k in ('drafts', 'predictions')}
+    tasks = len(elements) if form == 'JSON' else len({str(o.get('id')) for o in elements})
+    unfinished = {k: sum(len(_items(o.get(k))) for o in elements) if form == 'JSON' else 0 for k in ('drafts', 'predictions')}
     problems += more + ([doubt[0].upper() + doubt[1:] + '.'] if doubt else [])
-    return Export(name, form, tuple(_overrule(annotations, [o.skipped for o in found])), control, _count_tasks(elements, form), **extra, problems=tuple(problems))
-
-# %% ../nbs/00c_labelstudio.ipynb #54f210be
-def _count_tasks(elements, form): return len(elements) if form == 'JSON' else len({_text(o.get('id')) or i for i, o in enumerate(elements)})
+    return Export(name, form, tuple(_overrule(annotations)), control, tasks, **unfinished, problems=tuple(problems))
 
 # %% ../nbs/00c_labelstudio.ipynb #9a92567f
 def _same(a, b):

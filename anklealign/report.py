@@ -84,7 +84,7 @@ def _why(report):
         lines += [f"Labels not known: {', '.join(f'{k!r} ({n})' for k, n in unknown.items())}. If one of them is a class, add it to `[labels]` in settings.ini.", '']
     return lines
 
-# %% ../nbs/00j_report.ipynb #45bca4e8
+# %% ../nbs/00j_report.ipynb #9bc9444c
 def _split_table(report):
     names = class_names(report['language'])
     rows = [[o['split'], *(o[c] for c in CLASSES), o['images'], o['groups']] for o in report['splits']]
@@ -95,9 +95,13 @@ def _split_table(report):
 
 def _agreement(report):
     a = report['agreement']
-    if a.get('reason'): return ['## How far annotators agree', '', f"Not computed: {a['reason']}.", '']
-    rows = [[k.replace('_', ' '), v] for k, v in a.items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    return ['## How far annotators agree', '', markdown_table(['', ''], rows), '']
+    figures = {k.replace('_', ' '): v for k, v in a.items() if isinstance(v, dict)}
+    rows = [[k, v.get('value', v.get('mean')), _span(v), v['n']] for k, v in figures.items() if not v['reason']]
+    lines = ['## How far annotators agree', '', f"{a['votes']:,} votes of {a['annotators']:,} annotators on {a['images']:,} pictures, {a['images_with_several']:,} of which have several."]
+    lines += ['', markdown_table(['', 'value', '95 % interval, or range of pairs', 'n'], rows)] if rows else []
+    return lines + [f'\n{k} is not computed: {v["reason"]}.' for k, v in figures.items() if v['reason']] + ['']
+
+def _span(v): return f"{v['min']:.3f} to {v['max']:.3f}" if 'min' in v else f"{v['low']:.3f} to {v['high']:.3f}" if v['low'] is not None else ''
 
 # %% ../nbs/00j_report.ipynb #21a5a2bd
 def _rest(report):
