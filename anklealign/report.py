@@ -84,7 +84,7 @@ def _why(report):
         lines += [f"Labels not known: {', '.join(f'{k!r} ({n})' for k, n in unknown.items())}. If one of them is a class, add it to `[labels]` in settings.ini.", '']
     return lines
 
-# %% ../nbs/00j_report.ipynb #9bc9444c
+# %% ../nbs/00j_report.ipynb #f7730fbd
 def _split_table(report):
     names = class_names(report['language'])
     rows = [[o['split'], *(o[c] for c in CLASSES), o['images'], o['groups']] for o in report['splits']]
@@ -99,7 +99,8 @@ def _agreement(report):
     rows = [[k, v.get('value', v.get('mean')), _span(v), v['n']] for k, v in figures.items() if not v['reason']]
     lines = ['## How far annotators agree', '', f"{a['votes']:,} votes of {a['annotators']:,} annotators on {a['images']:,} pictures, {a['images_with_several']:,} of which have several."]
     lines += ['', markdown_table(['', 'value', '95 % interval, or range of pairs', 'n'], rows)] if rows else []
-    return lines + [f'\n{k} is not computed: {v["reason"]}.' for k, v in figures.items() if v['reason']] + ['']
+    missing = {v['reason']: [k for k, o in figures.items() if o['reason'] == v['reason']] for v in figures.values() if v['reason']}
+    return lines + [f"\nNot computed, since {why}: {', '.join(names)}." for why, names in missing.items()] + ['']
 
 def _span(v): return f"{v['min']:.3f} to {v['max']:.3f}" if 'min' in v else f"{v['low']:.3f} to {v['high']:.3f}" if v['low'] is not None else ''
 
