@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lab docs clean
+.PHONY: help demo test lab readme docs clean
 
 help:                 ## show this list
-	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(READY)        ## the shipped synthetic study: prepare, train, evaluate
 	@$(BIN)/anklealign demo
@@ -16,6 +16,9 @@ test: $(READY)        ## everything that must hold, stopping at the first failur
 
 lab: $(READY)         ## the notebooks in JupyterLab
 	@$(BIN)/jupyter lab nbs
+
+readme: $(READY)      ## README.md from nbs/index.ipynb
+	@$(BIN)/python tests/readme.py .
 
 docs: $(READY)        ## the documentation site (needs Quarto)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto: get it from https://quarto.org/docs/get-started/"; exit 1; }

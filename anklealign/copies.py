@@ -8,9 +8,9 @@ Docs: https://anklealign.github.io/anklealign/copies.html.md"""
 __all__ = ['NEAR_BITS', 'NEAR_SIMILARITY', 'Fingerprint', 'fingerprint', 'near_pairs', 'similarity', 'near_copies', 'connected',
            'exact_copies']
 
-# %% ../nbs/00g_copies.ipynb #b8abf3ff
+# %% ../nbs/00g_copies.ipynb #a0501ab9
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -18,19 +18,19 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from PIL import Image
-from scipy.fft import dctn, idctn
+from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from .core import AnklealignError
 
-# %% ../nbs/00g_copies.ipynb #55a1c83b
+# %% ../nbs/00g_copies.ipynb #2e0774f2
 _SIDE = 64 # pixels a side of the grey version
 _KEPT = 16 # coefficients a side of the descriptor
 _FLAT = .5 # grey levels of standard deviation below which a picture has no content
 _MIRROR = np.where(np.arange(_KEPT) % 2, -1, 1).astype(np.float16) # what a left-right flip does to the columns
 
-
+# %% ../nbs/00g_copies.ipynb #844e3df8
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
     "What is kept of a picture to recognise its copies."
@@ -68,37 +68,43 @@ def fingerprint(
     length = np.linalg.norm(coefs)
     return Fingerprint((coefs/length if length > _FLAT*_SIDE else 0*coefs).astype(np.float16))
 
-# %% ../nbs/00g_copies.ipynb #b8d59cf3
+# %% ../nbs/00g_copies.ipynb #1e86260a
 _SAMPLE = 4096 # hashes that the cost of an index is estimated from
-_SORTING = 20 # what sorting a hash costs, in comparisons
+_DENSE = 10 # times faster that neighbours in memory are compared than scattered ones
+_SCATTERED = 4 # what a comparison within a bucket costs, in comparisons of neighbours: some are picked one by one
+_SORTING = 60 # what sorting a hash costs, in the same
 
-
+# %% ../nbs/00g_copies.ipynb #47c0844e
 def _chunks(count): # bit masks that share no bit
     return np.array([sum(1 << bit for bit in range(chunk, 64, count)) for chunk in range(count)], np.uint64)
 
-
+# %% ../nbs/00g_copies.ipynb #aaba7449
 def _cost(hashes, max_distance, shared):
     sample = np.random.default_rng(0).choice(hashes, min(_SAMPLE, len(hashes)), replace=False)
     choices = [np.bitwise_or.reduce(o) for o in combinations(_chunks(max_distance + shared), shared)] if shared else [np.uint64(0)]
     together = sum((np.unique(sample & o, return_counts=True)[1]**2.).sum() - len(sample) for o in choices)/2
-    return together*(len(hashes)/len(sample))**2 + len(choices)*len(hashes)*_SORTING*bool(shared)
+    together *= (len(hashes)/len(sample))**2
+    return together*_SCATTERED + len(choices)*len(hashes)*_SORTING if shared else together
 
-# %% ../nbs/00g_copies.ipynb #605db72a
+# %% ../nbs/00g_copies.ipynb #ac8ee8f0
 def _bucket_pairs(hashes, chosen, skipped, max_distance): # pairs that agree on all `chosen` chunks, and on none of the `skipped`
     mask = np.bitwise_or.reduce(chosen, initial=np.uint64(0))
-    order = np.argsort(hashes & mask, kind='stable')
+    order = np.argsort(hashes & mask)
     x = hashes[order]
     left = np.searchsorted(x & mask, x & mask, 'right') - np.arange(len(x)) - 1
-    at, stride = np.flatnonzero(left), 1
-    while len(at):
-        differs = x[at] ^ x[at+stride]
-        near = np.flatnonzero(np.bitwise_count(differs) <= max_distance)
-        near = near[((differs[near, None] & skipped) != 0).all(1)]
-        if len(near): yield np.column_stack([order[at[near]], order[at[near]+stride]])
-        stride += 1
-        at = at[left[at] >= stride]
+    many = np.bincount(left, minlength=1)[::-1].cumsum()[::-1] # at each stride, the hashes with that many after them in their bucket
+    at = np.arange(len(x))
+    for stride in range(1, len(many)):
+        if many[stride]*_DENSE > len(x):
+            near = np.flatnonzero(np.bitwise_count(x[stride:] ^ x[:-stride]) <= max_distance)
+            near = near[left[near] >= stride]
+        else:
+            at = at[left[at] >= stride]
+            near = at[np.bitwise_count(x[at] ^ x[at+stride]) <= max_distance]
+        near = near[(((x[near] ^ x[near+stride])[:, None] & skipped) != 0).all(1)]
+        if len(near): yield np.column_stack([order[near], order[near+stride]])
 
-# %% ../nbs/00g_copies.ipynb #954ee7d2
+# %% ../nbs/00g_copies.ipynb #50135fe7
 def near_pairs(
     hashes: np.ndarray, # (n,) uint64
     max_distance: int, # bits that may differ, 0 to 32
@@ -113,31 +119,32 @@ def near_pairs(
     for choice in combinations(range(len(chunks)), shared):
         skipped = [chunks[o] for o in range(max(choice, default=0)) if o not in choice]
         found += _bucket_pairs(hashes, chunks[list(choice)], np.array(skipped, np.uint64), max_distance)
-    pairs = np.sort(np.concatenate(found), axis=1)
-    return pairs[np.lexsort(pairs.T[::-1])]
+    i, j = np.concatenate(found).T
+    return np.column_stack(np.divmod(np.sort(np.minimum(i, j)*len(hashes) + np.maximum(i, j)), len(hashes)))
 
-# %% ../nbs/00g_copies.ipynb #506e390f
+# %% ../nbs/00g_copies.ipynb #8ffedf69
 _COMPARED = 12 # coefficients a side that are compared after cropping
 _CROPS = (0, .01, .02) # shares of the side cut off at an edge
+_HOPELESS = .8 # correlation below which no crop makes a copy of it
 
 
 def _cosines(at):
     scale = np.where(np.arange(_KEPT), 1, np.sqrt(.5))[:, None]*np.sqrt(2/_SIDE)
     return scale*np.cos(np.pi*np.outer(np.arange(_KEPT), at))
 
-
+# %% ../nbs/00g_copies.ipynb #56de3ba8
 def _crop_matrices(): # (9, 16, 12): coefficients of a side -> those of a part of it
     at = (np.arange(_SIDE) + .5)/_SIDE
     parts = [(a, 1-a-b) for a in _CROPS for b in _CROPS]
     return np.stack([_cosines(a + share*at) @ _cosines(at)[:_COMPARED].T for a, share in parts]).astype(np.float32)
 
-# %% ../nbs/00g_copies.ipynb #9839af3c
+# %% ../nbs/00g_copies.ipynb #b856d81d
 def _gradients(coefs): # weighted by frequency and scaled to length 1; zero stays zero
     frequency = np.hypot(*np.indices((_COMPARED, _COMPARED))).astype(np.float32)
     flat = (coefs*frequency).reshape(*coefs.shape[:-2], _COMPARED**2)
     return flat/np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), 1e-9)
 
-
+# %% ../nbs/00g_copies.ipynb #ed67517d
 def _best_crop(a, b): # correlation of the best crop of `a` with all of `b`
     crops = _crop_matrices()
     a = np.einsum('yuh,nuv,xvw->nyxhw', crops, a, crops, optimize=True)
@@ -145,24 +152,30 @@ def _best_crop(a, b): # correlation of the best crop of `a` with all of `b`
     return np.einsum('nyxk,nk->nyx', _gradients(a), b).max((1, 2))
 
 
+def _similarity(a, b):
+    alike = (_gradients(a[:, :_COMPARED, :_COMPARED])*_gradients(b[:, :_COMPARED, :_COMPARED])).sum(1)
+    near = alike > _HOPELESS
+    alike[near] = np.maximum(_best_crop(a[near], b[near]), _best_crop(b[near], a[near]))
+    return alike
+
+# %% ../nbs/00g_copies.ipynb #1bea05b5
 def similarity(
     descriptors: np.ndarray, # (n, 16, 16)
     pairs: np.ndarray, # (m, 2) positions: which to compare with which
 ) -> np.ndarray: # (m,) -1 to 1; 1 is the same picture
     "Correlation of the pictures' gradients, at the best crop of either by up to 2 % at each edge."
-    both = (np.float32(descriptors[o]).swapaxes(0, 1) for o in np.array_split(pairs, len(pairs)//500 + 1))
-    return np.concatenate([np.maximum(_best_crop(a, b), _best_crop(b, a)) for a, b in both])
+    return np.concatenate([_similarity(*np.float32(descriptors[o]).swapaxes(0, 1)) for o in np.array_split(pairs, len(pairs)//500 + 1)])
 
-# %% ../nbs/00g_copies.ipynb #0e9dfd41
+# %% ../nbs/00g_copies.ipynb #eeeefc22
 NEAR_BITS = 10 # hash bits by which near copies may differ
 NEAR_SIMILARITY = .975 # least `similarity` of near copies
 
-
+# %% ../nbs/00g_copies.ipynb #beb323eb
 def _hashes(stack): # (n, 16, 16) descriptors -> (n,) uint64
     signs = (stack[:, :8, :8] > 0).reshape(len(stack), 64)
     return np.packbits(signs, axis=1).view('>u8').ravel().astype(np.uint64)
 
-
+# %% ../nbs/00g_copies.ipynb #cd7480aa
 def near_copies(
     fingerprints: Sequence[Fingerprint], # one a picture
 ) -> np.ndarray: # (m, 2) positions of copies, straight or mirrored, smaller one first

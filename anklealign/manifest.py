@@ -8,7 +8,7 @@ Docs: https://anklealign.github.io/anklealign/manifest.html.md"""
 __all__ = ['Reading', 'read_raw', 'match_annotations', 'Copies', 'find_copies', 'Tally', 'tally', 'Decision', 'decide',
            'owner_or_folder', 'processed_names']
 
-# %% ../nbs/00k_manifest.ipynb #1b9dbbfb
+# %% ../nbs/00k_manifest.ipynb #0863a1e0
 import base64
 import csv
 import hashlib
@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import pandas as pd
 
 from .copies import Fingerprint, exact_copies, near_copies

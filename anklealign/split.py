@@ -38,34 +38,36 @@ def group_ids(
     names = pd.Series(np.where(known == '', table.source, table.owner.astype(str) + '/' + known), table.index, name='group')
     return names.groupby(connected(len(table), np.concatenate(pairs))).transform('min')
 
-# %% ../nbs/00h_split.ipynb #69fef898
+# %% ../nbs/00h_split.ipynb #7c90f99c
 SPLITS = ('train', 'valid', 'test')
 
 
 def _class_counts(table): # images: one row a group in order of names, one column a class
     return pd.crosstab(table.group, table.label).reindex(columns=list(CLASSES), fill_value=0)
 
-
+# %% ../nbs/00h_split.ipynb #105ca253
 def _check_groups(counts, parts):
     name, groups = min((counts > 0).sum().items(), key=lambda o: o[1])
     if groups < parts: raise AnklealignError(f"Class '{name}' has pictures in {groups} group{'' if groups == 1 else 's'} (participants, or single pictures "
         f"of unknown people), but {parts} splits with every class in each need at least {parts}: add pictures of other people with this class.")
 
-
+# %% ../nbs/00h_split.ipynb #7ba91d0c
 def _check_parts(at, counts, parts): # `at`: the part of each row of `counts`
     missing = [(o, p) for p in parts for o in CLASSES if not counts[o][at == p].any()]
     if missing: raise AnklealignError(f"No way was found to give every one of {len(parts)} splits all classes: '{missing[0][0]}' is missing in "
         f"{missing[0][1]} because groups hold several classes; add pictures of other people with this class, or use fewer splits.")
 
-# %% ../nbs/00h_split.ipynb #b59b10ba
+# %% ../nbs/00h_split.ipynb #78b2d4c5
 _STARTS = 8 # orders that are tried
+_MANY = 5000 # groups among which any order comes close
+_CLOSE = 3e-6 # distance from the goal that is close enough: each share within .05 %
 _EMPTY = 10. # what a split without one of the classes adds to the distance from the goal
 
-
+# %% ../nbs/00h_split.ipynb #2ccda8de
 def _distance(held, goal): # (..., splits, classes + 1) shares held -> distance from the shares wanted
     return ((held - goal)**2).sum((-2, -1)) + _EMPTY*(held < 1e-9).sum((-2, -1))
 
-
+# %% ../nbs/00h_split.ipynb #1b05d6a3
 def _greedy(shares, goal, rng):
     at, held = np.empty(len(shares), int), np.zeros((len(goal), shares.shape[1]))
     for group in np.lexsort([rng.random(len(shares)), -shares.max(1)]):
@@ -73,21 +75,20 @@ def _greedy(shares, goal, rng):
         held[at[group]] += shares[group]
     return at
 
-
-def _held(shares, at, parts): return np.stack([shares[at == p].sum(0) for p in range(parts)])
-
-# %% ../nbs/00h_split.ipynb #1f2cc587
-def _improve(shares, at, goal): # move single groups as long as it helps
+# %% ../nbs/00h_split.ipynb #faa867e1
+def _improve(shares, at, goal): # move single groups as long as it helps; groups of the same make-up are tried once
+    kinds, kind = np.unique(shares, axis=0, return_inverse=True)
     parts, at = np.eye(len(goal)), at.copy()
     while True:
         held = np.stack([shares[at == p].sum(0) for p in range(len(goal))])
-        moved = parts[None] - parts[at][:, None] # group, new split -> which split gains it, which one loses it
-        after = _distance(held + moved[..., None]*shares[:, None, None], goal)
-        if after.min() > _distance(held, goal) - 1e-9: return at, after.min()
-        group, part = np.unravel_index(after.argmin(), after.shape)
-        at[group] = part
+        k, p = np.divmod(np.unique(kind*len(goal) + at), len(goal))
+        moved = parts[None] - parts[p][:, None] # kind, new split -> which split gains a group of it, which one loses it
+        now, after = _distance(held, goal), _distance(held + moved[..., None]*kinds[k][:, None, None], goal)
+        if now < _CLOSE or after.min() > now - 1e-9: return at, now
+        one, part = np.unravel_index(after.argmin(), after.shape)
+        at[np.flatnonzero((kind == k[one]) & (at == p[one]))[0]] = part
 
-# %% ../nbs/00h_split.ipynb #cee3e095
+# %% ../nbs/00h_split.ipynb #a9c11f62
 def split_groups(
     table: pd.DataFrame, # one row an image: group, label
     fractions: Sequence[float]=(.7, .15, .15), # of the images, wanted for train, valid, test
@@ -100,7 +101,7 @@ def split_groups(
     _check_groups(counts, 3)
     shares = np.column_stack([counts/counts.sum(), counts.sum(axis=1)/counts.to_numpy().sum()])
     goal, rng = np.array(fractions)[:, None], np.random.default_rng(seed)
-    tries = [_improve(shares, _greedy(shares, goal, rng), goal) for _ in range(_STARTS)]
+    tries = [_improve(shares, _greedy(shares, goal, rng), goal) for _ in range(_STARTS if len(counts) < _MANY else 1)]
     at = np.array(SPLITS)[min(tries, key=lambda o: o[1])[0]]
     _check_parts(at, counts, SPLITS)
     return table.group.map(pd.Series(at, counts.index)).rename('split')
@@ -140,10 +141,10 @@ def kfold(
     _check_parts(at.to_numpy(), counts, range(k))
     return table.group.map(at).rename('fold')
 
-# %% ../nbs/00h_split.ipynb #23934865
+# %% ../nbs/00h_split.ipynb #008069bd
 _PIXELS = 64 # side of the grey pictures that the audit compares
 _LIKELY = .85 # correlation from which a pair is looked at again
-_BLOCK = 1024 # pictures, or pairs, that are compared at a time
+_BLOCK = 512 # pictures, or pairs, that are compared at a time
 
 
 def _outlines(grey): # (n, 64, 64) grey levels -> (n, 1024) of length 1
@@ -153,13 +154,13 @@ def _outlines(grey): # (n, 64, 64) grey levels -> (n, 1024) of length 1
     x = ((small - mean)/(spread + 10)).reshape(len(grey), _PIXELS**2//4)
     return x/np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
 
-
+# %% ../nbs/00h_split.ipynb #8d763bae
 def _likely_pairs(a, b): # (m, 2) rows of `a` and `b` that resemble each other
     blocks = [(o, np.argwhere(a[o:o+_BLOCK] @ b.T > _LIKELY)) for o in range(0, len(a), _BLOCK)]
     return np.concatenate([rows + [o, 0] for o, rows in blocks])
 
-# %% ../nbs/00h_split.ipynb #ba02d375
-SAME_PICTURE = .96 # share of variance explained from which two pictures are the same one
+# %% ../nbs/00h_split.ipynb #9d889392
+SAME_PICTURE = .97 # share of variance explained from which two pictures are the same one
 _CONTENT = 1. # grey levels of spread below which a picture is too empty to compare
 _POSITION = np.linspace(-1, 1, _PIXELS)
 
@@ -168,7 +169,7 @@ def _details(grey):
     fine = gaussian_filter(np.float64(grey), (0, 2, 2))
     return fine - gaussian_filter(fine, (0, 8, 8))
 
-
+# %% ../nbs/00h_split.ipynb #a0e4bf6b
 def _explained(a, b): # (n, 64, 64) each -> (n,) share of the variance of b's details that a's explain
     a, b = _details(a), _details(b)
     down, right = np.gradient(a, axis=(1, 2))
@@ -196,7 +197,7 @@ class Audit:
             f"{' but mirrored' if hit.mirrored else ''} (similarity {hit.similarity:.3f}; {len(self.hits)} such pair{'s'*(len(self.hits) > 1)} in all): "
             "remove one of them, or let both have one group through participant_pattern or unknown_participant = owner.")
 
-# %% ../nbs/00h_split.ipynb #c532e483
+# %% ../nbs/00h_split.ipynb #07f76180
 def _read(images, load): # grey pictures (n, 64, 64), and a number for each different set of pixels
     grey, pixels = np.empty((len(images), _PIXELS, _PIXELS), np.uint8), []
     for i, image in enumerate(images):
@@ -205,22 +206,22 @@ def _read(images, load): # grey pictures (n, 64, 64), and a number for each diff
         pixels.append(hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).digest())
     return grey, pd.factorize(np.array(pixels, dtype=object))[0]
 
-
+# %% ../nbs/00h_split.ipynb #c31bb01c
 def _blockwise(f, *arrays): # f of arrays, a block of rows at a time
     return np.concatenate([f(*(a[o:o+_BLOCK] for a in arrays)) for o in range(0, max(len(arrays[0]), 1), _BLOCK)])
 
-
+# %% ../nbs/00h_split.ipynb #66719386
 def _compare(grey, a, b, mirrored): # rows of two splits -> pairs that are looked at again, and their similarity
     other = grey[b][:, :, ::-1] if mirrored else grey[b]
     i, j = _likely_pairs(_blockwise(_outlines, grey[a]), _blockwise(_outlines, other)).T
     return a[i], b[j], _blockwise(lambda p, q: _explained(grey[a[p]], other[q]), i, j)
 
-# %% ../nbs/00h_split.ipynb #a3ded5f5
+# %% ../nbs/00h_split.ipynb #8c692328
 def _hits(table, i, j, similarity, mirrored): # rows i and j of the table, similarity of each pair
     one, two = (table[['image', 'split']].iloc[o].reset_index(drop=True).add_suffix(s) for o, s in ((i, '_a'), (j, '_b')))
     return pd.concat([one, two], axis=1).assign(similarity=similarity, mirrored=mirrored)
 
-
+# %% ../nbs/00h_split.ipynb #aa9e7553
 def audit(
     table: pd.DataFrame, # one row an image: image, split
     load: Callable[[str], Image.Image], # image name -> its processed picture

@@ -1,0 +1,185 @@
+"""`anklealign prepare`, end to end: repeatable, safe, and one clear sentence for whatever is wrong."""
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import content, picture, task, write_study
+from PIL import Image
+
+STUDY = 'output/processed'
+
+
+def manifest_rows(home): return (home/STUDY/'metadata.csv').read_text().splitlines()[1:]
+
+
+def test_same_input_same_bytes(raw, ankle, tmp_path):
+    ankle('prepare', raw)
+    first = content(ankle.home/STUDY)
+    shutil.copytree(raw, tmp_path/'moved'/'raw')
+    shutil.rmtree(ankle.home/'output')
+    ankle('prepare', tmp_path/'moved'/'raw')
+    again = content(ankle.home/STUDY)
+    assert len(first) == 36 + 5
+    assert {k for k in first if first[k] != again.get(k)} <= {'.journal.jsonl'}
+
+
+def test_zip_gives_what_the_folder_gives(raw, ankle, tmp_path):
+    ankle('prepare', raw)
+    first = content(ankle.home/STUDY)
+    shutil.make_archive(str(tmp_path/'raw'), 'zip', raw)
+    ankle('prepare', tmp_path/'raw.zip', '--output', 'zipped')
+    again = content(ankle.home/'zipped'/'processed')
+    assert {k for k in first if first[k] != again.get(k)} == {'.journal.jsonl', 'report.json', 'report.md'}
+    assert not (ankle.home/'zipped'/'.staging').exists()
+
+
+def test_only_what_changed_is_done_again(raw, ankle):
+    ankle('prepare', raw)
+    before = {p.name: p.stat().st_ino for p in (ankle.home/STUDY/'images').iterdir()}
+    (raw/'D6AE9F/sajat_resztvevo01_01.jpg').write_bytes(picture(77))
+    ankle('prepare', raw)
+    after = {p.name: p.stat().st_ino for p in (ankle.home/STUDY/'images').iterdir()}
+    assert [k for k in after if after[k] != before[k]] == ['D6AE9F__sajat_resztvevo01_01.jpg']
+
+
+def test_changed_settings_change_every_picture(raw, ankle):
+    ankle('prepare', raw)
+    ankle('prepare', raw, ANKLEALIGN_IMAGES_SIZE='64')
+    assert {Image.open(p).size for p in (ankle.home/STUDY/'images').iterdir()} == {(64, 64)}
+
+
+@pytest.mark.parametrize('after', [.35, .7, 1.1])
+def test_killed_at_any_moment(ankle, tmp_path, after):
+    raw = write_study(tmp_path/'raw', people=60)
+    command = [Path(sys.executable).with_name('anklealign'), 'prepare', raw]
+    ankle('prepare', raw)
+    complete = content(ankle.home/STUDY)
+    (ankle.home/STUDY/'.journal.jsonl').unlink()
+    running = subprocess.Popen(command, cwd=ankle.home, stdout=subprocess.DEVNULL)
+    time.sleep(after)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    (ankle.home/STUDY/'.journal.jsonl').exists() or (ankle.home/STUDY/'.journal.jsonl').write_bytes(complete['.journal.jsonl'])
+    assert content(ankle.home/STUDY) == complete
+    ankle('prepare', raw)
+    assert content(ankle.home/STUDY) == complete
+    assert sorted(os.listdir(ankle.home/'output')) == ['processed']
+
+
+def test_processed_pictures_are_upright_and_hold_no_metadata(ankle, tmp_path):
+    raw = write_study(tmp_path/'raw')
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, 'Phone'
+    exif[0x8825] = {1: 'N', 2: (47., 29., 33.)}
+    (raw/'D6AE9F/sajat_resztvevo01_01.jpg').write_bytes(picture(5, (120, 60), exif=exif))
+    ankle('prepare', raw)
+    row = next(o for o in manifest_rows(ankle.home) if 'D6AE9F__sajat_resztvevo01_01.jpg' in o)
+    assert ',60,120,' in row
+    for p in (ankle.home/STUDY/'images').iterdir():
+        im = Image.open(p)
+        assert im.mode == 'RGB' and not im.getexif() and set(im.info) <= {'jfif', 'jfif_version', 'jfif_unit', 'jfif_density'}
+
+
+def make(root, **files):
+    for name, data in files.items():
+        (root/name).parent.mkdir(parents=True, exist_ok=True)
+        (root/name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    return root
+
+
+def bad_studies(d):
+    yield 'nowhere', d/'nowhere', 'There is no'
+    (d/'empty').mkdir()
+    yield 'empty', d/'empty', 'is empty'
+    yield 'no annotations', make(d/'plain', **{'a.jpg': picture(1)}), 'no annotations'
+    yield 'no pictures', make(d/'blind', **{'e.json': json.dumps([task(1, 'a.jpg', 'neutral')])}), 'no picture'
+    yield 'one class', one_class(d/'one'), 'neutral'
+    yield 'few groups', write_study(d/'few', people=3, owners=('D6AE9F',)), 'group'
+    yield 'deep', make(d/'deep', **{'a.jpg': picture(1), 'e.json': '['*10_000}), 'nested'
+    yield 'not a zip', make(d/'odd', **{'a.zip': b'PK nonsense'})/'a.zip', 'Cannot unpack'
+    with zipfile.ZipFile(d/'bomb.zip', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('a.bmp', bytes(2**28))
+    yield 'bomb', d/'bomb.zip', 'zip bomb'
+
+
+def one_class(root):
+    write_study(root)
+    for e in root.glob('*/export.json'): e.write_text(e.read_text().replace('1_Pronacio', 'neutral').replace('supination', 'neutral'))
+    return root
+
+
+def test_one_sentence_and_nothing_written_for_each_bad_study(ankle, tmp_path):
+    for what, raw, expected in bad_studies(tmp_path):
+        done = ankle('prepare', raw, code=1)
+        assert expected in done.stderr, (what, done.stderr)
+        assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.endswith('.\n'), (what, done.stderr)
+        assert not (ankle.home/'output').exists(), what
+
+
+def test_hostile_files_are_reported_and_the_rest_is_used(raw, ankle, tmp_path):
+    (tmp_path/'secret.jpg').write_bytes(picture(9))
+    (raw/'D6AE9F/link.jpg').symlink_to(tmp_path/'secret.jpg')
+    huge = bytearray(picture(3))
+    at = huge.index(b'\xff\xc0') + 5
+    huge[at:at + 4] = (50_000).to_bytes(2, 'big')*2
+    make(raw, **{'D6AE9F/huge.jpg': bytes(huge), 'D6AE9F/cut.jpg': picture(4)[:900], 'D6AE9F/none.png': b'', 'D6AE9F/deep.json': '['*10_000, 'D6AE9F/broken.json': '[{"id": 1,'})
+    (raw/'H51B9J/out.json').write_text(json.dumps([task(1, 'x', 'neutral', data={'image': '../../secret.jpg'})]))
+    ankle('prepare', raw)
+    report = json.loads((ankle.home/STUDY/'report.json').read_text())
+    why = {o['item']: o['reason'] for o in report['items'] if o['outcome'] == 'dropped'}
+    expected = {'D6AE9F/link.jpg': 'a link', 'D6AE9F/huge.jpg': 'too large', 'D6AE9F/cut.jpg': 'truncated', 'D6AE9F/none.png': 'empty',
+                'D6AE9F/deep.json': 'nested', 'D6AE9F/broken.json': 'broken', 'H51B9J/out.json#1/100': 'leaves the study folder'}
+    assert {k: w in why[k] for k, w in expected.items()} == dict.fromkeys(expected, True), why
+    assert report['images']['used'] == 36
+
+
+def test_wrong_settings(raw, ankle):
+    assert "nearest one is 'size'" in ankle('prepare', raw, code=1, ANKLEALIGN_IMAGES_SIZ='3').stderr
+    (ankle.home/'settings.ini').write_text('[split]\ntrain = 2\n')
+    assert 'split.train' in ankle('prepare', raw, code=1).stderr
+    ankle('prepare', raw, '--sead', '3', code=2)
+
+
+def test_output_inside_raw_is_refused(raw, ankle):
+    assert 'inside each other' in ankle('prepare', raw, '--output', raw/'out', code=1).stderr
+    assert not (raw/'out').exists()
+
+
+def test_somebodys_folder_is_not_overwritten(raw, ankle):
+    make(ankle.home, **{f'{STUDY}/thesis.docx': 'years of work'})
+    assert 'no study of ours' in ankle('prepare', raw, code=1).stderr
+    assert (ankle.home/STUDY/'thesis.docx').read_text() == 'years of work'
+
+
+def test_disk_full_leaves_the_old_study(raw, ankle):
+    ankle('prepare', raw)
+    before = content(ankle.home/STUDY)
+    limit = f'import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, {resource.RLIM_INFINITY})); from anklealign.cli import app; app()'
+    done = subprocess.run([sys.executable, '-c', limit, 'prepare', str(raw)], cwd=ankle.home, capture_output=True, text=True, env=os.environ | {'ANKLEALIGN_IMAGES_SIZE': '400'})
+    assert done.returncode == 1 and 'Cannot write' in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert content(ankle.home/STUDY) == before and not (ankle.home/'output/.staging').exists()
+
+
+def test_interrupted_leaves_nothing(ankle, tmp_path):
+    raw = write_study(tmp_path/'raw', people=200)
+    running = subprocess.Popen([Path(sys.executable).with_name('anklealign'), 'prepare', raw], cwd=ankle.home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if (ankle.home/'output/.staging/journal.jsonl').exists(): break
+        time.sleep(.01)
+    running.send_signal(signal.SIGINT)
+    _, error = running.communicate(timeout=30)
+    assert running.returncode == 1 and 'interrupted' in error and len(error.splitlines()) == 1, error
+    assert not (ankle.home/'output').exists()
+
+
+def test_help_is_quick_to_load(ankle):
+    heavy = "import sys, anklealign.cli; sys.exit(bool({'torch', 'fastai', 'matplotlib', 'pandas', 'scipy', 'pydantic'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, '-c', heavy]).returncode == 0
+    for command in ([], ['prepare'], ['train'], ['evaluate'], ['run'], ['demo'], ['phantom']): assert 'Example' in ankle(*command, '--help').stdout or not command
