@@ -6,9 +6,9 @@ Docs: https://anklealign.github.io/anklealign/manifest.html.md"""
 
 # %% auto #0
 __all__ = ['Reading', 'read_raw', 'match_annotations', 'Copies', 'find_copies', 'Tally', 'tally', 'Decision', 'decide',
-           'owner_or_folder', 'processed_names']
+           'owner_or_folder', 'processed_names', 'read_manifest', 'study_fingerprint', 'is_synthetic']
 
-# %% ../nbs/00k_manifest.ipynb #0863a1e0
+# %% ../nbs/00k_manifest.ipynb #d08c8a28
 import base64
 import csv
 import hashlib
@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from .copies import Fingerprint, exact_copies, near_copies
-from .core import CLASSES, Settings, StudySettings
+from .core import CLASSES, AnklealignError, Settings, StudySettings
 from .images import PictureError, pixel_digest
 from .labelstudio import Annotation, Export, NotAnExport, drop_repeats, label_aliases, read_export
 from .match import Files, Match, match_all, read_listing
@@ -214,14 +214,14 @@ def owner_or_folder(
     "The owner's code in the path, or the outermost folder, or 'study' for a picture that lies in none."
     return owner_of(path, pattern) or (PurePosixPath(path).parts[0] if '/' in path else 'study')
 
-# %% ../nbs/00k_manifest.ipynb #c53af85f
+# %% ../nbs/00k_manifest.ipynb #26cf9644
 def _linked(copies, decided, settings):
     used = {p for p, d in decided.items() if d.label}
     links = [o for o in copies.near if set(o) <= used]
     person = {p: (owner_or_folder(p, settings.owner_pattern), n) for p in copies.stands_for if (n := participant_of(p, settings.participant_pattern))}
     first = {}
-    for p in sorted(used): first.setdefault(person.get(p), p)
-    merged = {(q, first[person[p]]) for p, q in copies.stands_for.items() if p != q and q in used and person.get(p) in first}
+    for p in sorted(used & person.keys()): first.setdefault(person[p], p)
+    merged = {(q, first[person[p]]) for p, q in copies.stands_for.items() if p != q and q in used and p in person and person[p] in first}
     return sorted({*links, *(tuple(sorted(o)) for o in merged if o[0] != o[1])})
 
 # %% ../nbs/00k_manifest.ipynb #50b4f1c8
@@ -265,3 +265,40 @@ def processed_names(
 def _safe(text):
     text = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', '', unicodedata.normalize('NFC', text)).strip(' .')
     return text.encode()[:120].decode(errors='ignore') or 'picture'
+
+# %% ../nbs/00k_manifest.ipynb #ed846637
+_TEXT = ('image', 'source', 'owner', 'participant', 'origin', 'label', 'sha256', 'phash', 'group', 'split')
+_NEEDED = ('image', 'source', 'owner', 'label', 'group', 'split')
+_SPLITS = ('train', 'valid', 'test')
+
+def read_manifest(
+    study: str|os.PathLike, # study folder, as `prepare` leaves it
+) -> pd.DataFrame: # one row an image, the columns of `metadata.csv`
+    "The manifest of `study`, checked. Raises `AnklealignError` if it is missing, broken or not one of ours."
+    path = Path(study)/'metadata.csv'
+    try: rows = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values={'angle_deg': ['']})
+    except FileNotFoundError: raise AnklealignError(f'There is no study in {study}: make one with `anklealign prepare RAW`.') from None
+    except (OSError, ValueError) as e: raise AnklealignError(f"Cannot read {path} ({' '.join(str(e).split())}): prepare the study again.") from e
+    _check_manifest(rows, path)
+    return rows
+
+# %% ../nbs/00k_manifest.ipynb #a47d0d69
+def _check_manifest(rows, path):
+    if missing := [c for c in _NEEDED if c not in rows]:
+        raise AnklealignError(f"{path} lacks the column(s) {', '.join(missing)}: prepare the study again.")
+    for column, allowed in (('label', CLASSES), ('split', _SPLITS)):
+        wrong = rows.loc[~rows[column].isin(allowed), column]
+        if len(wrong): raise AnklealignError(f"{path} has the {column} '{wrong.iloc[0]}': it must be one of {', '.join(allowed)}.")
+
+# %% ../nbs/00k_manifest.ipynb #df2600c1
+def study_fingerprint(
+    study: str|os.PathLike, # study folder
+) -> str: # 64 hex digits
+    "SHA-256 of the manifest of `study`."
+    return hashlib.sha256((Path(study)/'metadata.csv').read_bytes()).hexdigest()
+
+def is_synthetic(
+    rows: pd.DataFrame, # a manifest
+) -> bool: # True if any picture is a phantom
+    "Whether the pictures of a study are synthetic: their rear-foot angle is known."
+    return 'angle_deg' in rows and bool(rows.angle_deg.notna().any())

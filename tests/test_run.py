@@ -1,0 +1,56 @@
+"""`anklealign run`, `train` and `evaluate`, end to end on a drawn study."""
+import csv
+import json
+
+from conftest import content
+
+FILES = {'evaluation_report.json', 'report.md', 'metrics.csv', 'test_predictions.csv', 'confusion_matrix.csv', 'confusion_matrix.png',
+         'confusion_matrix_normalized.csv', 'confusion_matrix_normalized.png'}
+
+
+def test_run_leaves_everything_and_the_same_again(raw, ankle):
+    first = ankle('run', raw, '--epochs', '2')
+    ankle('run', raw, '--epochs', '2', '--output', 'again')
+    one, two = (content(ankle.home/o) for o in ('output', 'again'))
+    log = one.pop('log/run.log').decode()
+    two.pop('log/run.log')
+    assert one == two
+    assert {k.rpartition('/')[2] for k in one if k.startswith('evaluation/')} == FILES
+    assert {k for k in one if k.startswith('models/')} == {f'models/baseline/{o}' for o in ('config.json', 'history.csv', 'model.safetensors')}
+    shown = [o for o in first.stdout.splitlines() if o.startswith(('epoch', 'Pictures', 'model tinycnn'))]
+    assert len(shown) == 4 and all(o in log for o in shown)
+    assert '12,850,659 parameters' in log
+
+
+def test_figures_agree_with_the_predictions(raw, ankle):
+    ankle('run', raw, '--epochs', '1')
+    where = ankle.home/'output/evaluation/baseline'
+    rows = list(csv.DictReader((where/'test_predictions.csv').open()))
+    manifest = {o['image']: o for o in csv.DictReader((ankle.home/'output/processed/metadata.csv').open())}
+    assert {o['image'] for o in rows} == {k for k, o in manifest.items() if o['split'] == 'test'}
+    report = json.loads((where/'evaluation_report.json').read_text())
+    right = sum(o['predicted'] == manifest[o['image']]['label'] for o in rows) / len(rows)
+    assert abs(report['metrics']['accuracy']['value'] - right) < 1e-6
+    assert report['metrics']['accuracy']['majority'] is not None and report['images'] == len(rows)
+    assert all(abs(sum(float(o[f'prob_{c}']) for c in ('pronation', 'neutral', 'supination')) - 1) < 1e-4 for o in rows)
+
+
+def test_hungarian_where_people_read_english_where_programs_do(raw, ankle):
+    shown = ankle('run', raw, '--epochs', '1', ANKLEALIGN_DISPLAY_LANGUAGE='hu').stdout
+    where = ankle.home/'output/evaluation/baseline'
+    assert 'Szupináció' in shown and 'Szupináció' in (where/'report.md').read_text()
+    assert 'Szupináció' not in (where/'metrics.csv').read_text() + (where/'test_predictions.csv').read_text()
+
+
+def test_one_sentence_when_something_is_missing(raw, ankle):
+    assert 'anklealign prepare' in ankle('train', code=1).stderr
+    ankle('prepare', raw)
+    assert "nearest is 'baseline'" in ankle('train', '--recipe', 'basline', code=1).stderr
+    assert 'anklealign train' in ankle('evaluate', code=1).stderr
+    assert not (ankle.home/'output/models').exists() and not (ankle.home/'output/evaluation').exists()
+
+
+def test_a_run_trained_on_another_study_is_told(raw, ankle):
+    ankle('run', raw, '--epochs', '1')
+    ankle('prepare', raw, '--seed', '5')
+    assert 'another study' in ankle('evaluate').stdout
