@@ -63,14 +63,14 @@ def _draw(angles, look, size, rng):
         draw.polygon([(top - .1*w, 0), (top + .1*w, 0), (top + .06*w, .55*h), (low + .09*w, .9*h), (low - .09*w, .9*h), (top - .06*w, .55*h)], fill=(skin, skin*3//4, skin*3//5))
     return im
 
-# %% ../nbs/00m_rawstudy.ipynb #fe7918f1
+# %% ../nbs/00m_rawstudy.ipynb #086a2903
 LAYOUTS = ('owners', 'consensus', 'both')
 _CODES = ('D6AE9F', 'H51B9J', 'B8V41Y', 'K3PZ7Q', 'X09LMT', 'R7C2WD', 'T4NJ8E', 'Z6YV1A', 'M2QF5S', 'P8GH3U', 'W1KB9C', 'L5RX7N', 'F9DE2V', 'J3TS6Y', 'C7UA4Z')
 _SPELLINGS = (('1_Pronacio', '1_Pronáló', '1_Pronáló ', 'Pronáció', 'pronation'), ('2_Neutralis', '2_Neutrális', '2_Neutral', 'Neutral', 'neutral'),
               ('3_Szupinacio', '3_Szupináló', 'Szupináció', 'supination', 'SUPINATION'))
 
 def _by_owner(phantoms, per_owner=10): # owner's code → phantoms, all of a participant together
-    people = {p: k for k, p in enumerate(dict.fromkeys(o.participant for o in phantoms))}
+    people = {o.participant: o.participant - 1 for o in phantoms}
     owners = {}
     for o in phantoms:
         k = people[o.participant] // per_owner
@@ -126,12 +126,12 @@ def _consensus_layout(plan, phantoms, quality, seed, panel=17):
     plan.files[f'{root}/consensus/kepek.txt'] = '\r\n'.join(listed).encode()
     plan.planted.append(dict(kind='file', item=f'{root}/consensus/kepek.txt', expected='used', reason='', reality='listing'))
 
-# %% ../nbs/00m_rawstudy.ipynb #ac24e00f
+# %% ../nbs/00m_rawstudy.ipynb #594884bc
 def plan_study(
     phantoms: Sequence[Phantom], # the pictures
     seed: int=1, # of answers, names and realities
     layout: str='both', # 'owners', 'consensus', or half and half in one tree
-    realities: Collection[str]|None=None, # names from `REALITIES`; None: all
+    realities: Collection[str]|None=None, # names from `REALITIES`; None: all, as far as there are pictures for them
     times: int=1, # how often each reality is planted
     quality: int=88, # of the JPEGs
 ) -> Plan: # the raw study in the making
@@ -143,8 +143,9 @@ def plan_study(
     _owners_layout(plan, [o for o in phantoms if o.participant in first], quality, seed)
     if len(first) < len(people): _consensus_layout(plan, [o for o in phantoms if o.participant not in first], quality, seed)
     if not plan.free: plan.free = list(plan.truth)
-    for name in (realities if realities is not None else REALITIES):
-        for _ in range(times): _plant(plan, name)
+    for name in [o for o in (realities if realities is not None else REALITIES) for _ in range(times)]:
+        if realities is None and not plan.free: break
+        _plant(plan, name)
     return plan
 
 def _plant(plan, name):
@@ -222,13 +223,13 @@ def _about(phantoms, plan, seed, layout):
                 best_reachable=dict(owners=best_reachable(angles, alone, people), panel=best_reachable(angles, labels, people)),
                 realities=sorted({o['reality'] for o in plan.planted}))
 
-# %% ../nbs/00m_rawstudy.ipynb #fb5860c7
+# %% ../nbs/00m_rawstudy.ipynb #f7321b8f
 def write_study(
     out: str|Path, # a folder that does not exist yet, or is empty
     phantoms: Sequence[Phantom], # the pictures
     seed: int=1, # of answers, names and realities
     layout: str='both', # 'owners', 'consensus' or 'both'
-    realities: Collection[str]|None=None, # names from `REALITIES`; None: all
+    realities: Collection[str]|None=None, # names from `REALITIES`; None: all, as far as there are pictures for them
     times: int=1, # how often each reality is planted
 ) -> Path: # `out`
     "Write a raw study of `phantoms`; a run that is stopped leaves nothing. Raises `AnklealignError` if `out` is taken or cannot be written."

@@ -117,33 +117,37 @@ def reality(
     REALITIES[function.__name__] = function
     return function
 
-# %% ../nbs/00q_realities.ipynb #9afb68df
+# %% ../nbs/00q_realities.ipynb #0c718d9b
 def _used(plan, path): plan.note('image', path, 'used')
+
+def _named(plan, pattern): # a new name that still says who stands there
+    path = plan.take()
+    _used(plan, rename(plan, path, pattern.format(path.rpartition('/')[2].rpartition('.')[0]) + '.jpg'))
 
 @reality
 def accents(plan):
     "A name with accents and spaces, percent-encoded in the export."
-    _used(plan, rename(plan, plan.take(), f'bokaállás {plan.rng.integers(999)}.jpg'))
+    _named(plan, 'bokaállás {}')
 
 @reality
 def decomposed_accents(plan):
     "A name whose accents are separate characters, which the upload drops."
-    _used(plan, rename(plan, plan.take(), unicodedata.normalize('NFD', f'résztvevő képe {plan.rng.integers(999)}.jpg')))
+    _named(plan, unicodedata.normalize('NFD', 'őszi kép {}'))
 
 @reality
 def long_name(plan):
     "A name that storage cuts and marks with seven characters."
-    _used(plan, rename(plan, plan.take(), f'{"a_heel_seen_from_behind_on_the_kitchen_floor_" * 3}{plan.rng.integers(999)}.jpg'))
+    _named(plan, 'a_heel_seen_from_behind_on_the_kitchen_floor_' * 3 + '{}')
 
 @reality
 def hex_name(plan):
     "A real name that looks like an upload's prefix."
-    _used(plan, rename(plan, plan.take(), f'deadbeef-scan{plan.rng.integers(999)}.jpg'))
+    _named(plan, 'deadbeef-{}')
 
 @reality
 def nine_digits(plan):
     "A real name that begins with nine digits and a dash."
-    _used(plan, rename(plan, plan.take(), f'193684925-back-view{plan.rng.integers(999)}.jpg'))
+    _named(plan, '193684925-back-view-{}')
 
 # %% ../nbs/00q_realities.ipynb #526efe64
 def _called(plan, pattern):

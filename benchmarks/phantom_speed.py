@@ -1,0 +1,30 @@
+"""Phantoms rendered a second: one process against all cores, same pictures.
+
+python benchmarks/phantom_speed.py [N] [SIZE]"""
+import os
+import platform
+import sys
+import time
+
+from anklealign.phantom import make_phantoms
+
+
+def measure(n: int, size: int, workers: int) -> tuple[float, list[bytes]]:
+    start = time.perf_counter()
+    phantoms = make_phantoms(n, 1, size, workers)
+    return n/(time.perf_counter() - start), [o.image.tobytes() for o in phantoms]
+
+
+def main():
+    n, size = (int(o) for o in (sys.argv[1:] + ['96', '320'][len(sys.argv) - 1:]))
+    cores = os.cpu_count() or 1
+    make_phantoms(1, 1, size, 1) # the body model fills its cache the first time
+    one, pictures = measure(n, size, 1)
+    every, same = measure(n, size, cores)
+    assert pictures == same, 'the number of processes changed the pictures'
+    print(f'{n} phantoms of {size} px; {platform.machine()}, {cores} cores, Python {platform.python_version()}; times include starting the processes')
+    print(f'{"workers":>8} {"images/s":>9} {"ratio":>6}\n{1:>8} {one:>9.1f} {1:>6.2f}\n{cores:>8} {every:>9.1f} {every/one:>6.2f}')
+
+
+if __name__ == '__main__':
+    main()
