@@ -172,13 +172,13 @@ def evaluate(run: Run=None, recipe: Recipe=None, output: Output=None, settings: 
     chosen = _load(settings, output, seed, train=dict(recipe=recipe))
     with told(): _evaluate(chosen, run)
 
-# %% ../nbs/05d_cli.ipynb #8540ce2f
+# %% ../nbs/05d_cli.ipynb #daa27f57
 def _all_steps(raw, settings, run=None):
     with told(settings.output):
         _prepare(raw, settings)
         _train(settings, run)
         _evaluate(settings, run)
-        log.info('Everything lies in %s; read %s first.', settings.output, Path(settings.output)/'evaluation'/(run or settings.train.recipe)/'report.md')
+        log.info('Everything lies in %s; the tables above are in %s.', settings.output, Path(settings.output)/'evaluation'/(run or settings.train.recipe)/'report.md')
 
 @app.command()
 @guarded

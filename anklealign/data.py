@@ -246,10 +246,10 @@ def show_overview(
     axes[0, 0].legend(class_names(language), frameon=False, title='')
     return fig
 
-# %% ../nbs/00_data.ipynb #a57689e8
+# %% ../nbs/00_data.ipynb #0a60966d
 def _sizes_and_agreement(rows, axes):
     axes[0].loglog(rows.width, rows.height, '.', alpha=.4, color='#333333')
     axes[0].set(title='Size of the originals', xlabel='width (pixels)', ylabel='height (pixels)')
     several = rows[rows.n_votes > 1]
-    axes[1].hist([several.agreement[several.label == c] for c in CLASSES], bins=[i/10 for i in range(3, 11)] + [1.01], stacked=True, color=COLOURS)
+    axes[1].hist([several.agreement[several.label == c] for c in CLASSES], bins=[i/10 for i in range(3, 11)], stacked=True, color=COLOURS)
     axes[1].set(title=f'Agreement where there are several votes (n = {len(several)})', xlabel='share of the votes for the label', ylabel='pictures')
