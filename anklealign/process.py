@@ -8,21 +8,22 @@ Docs: https://anklealign.github.io/anklealign/process.html.md"""
 __all__ = ['JOURNAL', 'Checked', 'image_spec', 'staged_name', 'check_picture', 'check_new', 'read_journal', 'still_valid',
            'Stage', 'recover', 'swap_in', 'check_pictures', 'take_processed', 'old_pictures']
 
-# %% ../nbs/00i_process.ipynb #a022a6e4
+# %% ../nbs/00i_process.ipynb #96fcb18b
 import csv
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from loky import ProcessPoolExecutor
 
 from .copies import fingerprint
 from .core import AnklealignError, ImageSettings, file_error
@@ -78,16 +79,16 @@ def check_picture(
     return Checked(**known, width=picture.width, height=picture.height, sha256=hashlib.sha256(data).hexdigest(),
                    phash=marks.phash, descriptor=marks.to_text())
 
-# %% ../nbs/00i_process.ipynb #099d50cd
-def _die_with_parent():
+# %% ../nbs/00i_process.ipynb #f15453ef
+def _die_with_parent(parent):
     def wait():
-        multiprocessing.parent_process().join()
+        while os.getppid() == parent: time.sleep(1)
         os._exit(1)
     threading.Thread(target=wait, daemon=True).start()
 
-def _pool(workers): return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn'), initializer=_die_with_parent)
+def _pool(workers): return ProcessPoolExecutor(workers, initializer=_die_with_parent, initargs=(os.getpid(),))
 
-# %% ../nbs/00i_process.ipynb #fc61269e
+# %% ../nbs/00i_process.ipynb #bbc22149
 def _in_pool(root, files, target, settings, workers):
     done = set()
     with _pool(workers) as pool:
@@ -97,7 +98,7 @@ def _in_pool(root, files, target, settings, workers):
                 done.add(found.path)
                 yield found
         except BrokenProcessPool: pass
-        finally: pool.shutdown(wait=False, cancel_futures=True)
+        finally: pool.shutdown(wait=False, kill_workers=True)
     yield from _one_by_one(root, [f for f in files if f.path not in done], target, settings)
 
 # %% ../nbs/00i_process.ipynb #87d6a7ba

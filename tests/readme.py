@@ -12,6 +12,7 @@ NOTICE = '<!-- Generated from nbs/index.ipynb by `make readme`: edit there. -->\
 def readme(root):
     "The text of README.md for the project in `root`."
     nb = read(Path(root)/'nbs'/'index.ipynb', as_version=4)
+    nb.metadata['language_info'] = {'name': 'python', 'pygments_lexer': 'python'}
     nb.cells = [o for o in nb.cells if o.cell_type == 'markdown' or not re.match(r'#\|\s*(hide|default_exp)', o.source)]
     for o in nb.cells:
         if o.cell_type == 'code':

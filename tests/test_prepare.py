@@ -183,3 +183,20 @@ def test_help_is_quick_to_load(ankle):
     heavy = "import sys, anklealign.cli; sys.exit(bool({'torch', 'fastai', 'matplotlib', 'pandas', 'scipy', 'pydantic'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, '-c', heavy]).returncode == 0
     for command in ([], ['prepare'], ['train'], ['evaluate'], ['run'], ['demo'], ['phantom']): assert 'Example' in ankle(*command, '--help').stdout or not command
+
+
+def test_called_from_standard_input(raw, tmp_path):
+    code = f'from anklealign.data import prepare, summary\nprint(summary(prepare({str(raw)!r}, "out"))[0])\n'
+    done = subprocess.run([sys.executable, '-'], input=code, cwd=tmp_path, capture_output=True, text=True)
+    assert '36 used' in done.stdout, done.stderr
+
+
+def test_a_picture_that_crashes_its_decoder_is_reported_and_the_rest_is_used(raw, ankle, tmp_path):
+    (raw/'D6AE9F/sajat_resztvevo01_01.jpg').write_bytes(picture(3) + b'CRASH')
+    (tmp_path/'site').mkdir()
+    (tmp_path/'site/sitecustomize.py').write_text(
+        'import os, anklealign.process as p\nreal = p.open_picture\n'
+        'def crash(data, **kw):\n    if data.endswith(b"CRASH"): os._exit(11)\n    return real(data, **kw)\np.open_picture = crash\n')
+    ankle('prepare', raw, PYTHONPATH=str(tmp_path/'site'))
+    report = json.loads((ankle.home/STUDY/'report.json').read_text())
+    assert report['reasons']['images'] == {'its decoder crashed': 1} and report['images']['used'] == 35

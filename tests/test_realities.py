@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from anklealign.rawstudy import check_planted, drawn_phantoms, write_study
+from anklealign.rawstudy import check_planted, drawn_phantoms, plan_study, planned_labels, write_study
 
 
 @pytest.mark.parametrize('layout', ['owners', 'consensus', 'both'])
 def test_report_accounts_for_everything_planted(ankle, tmp_path, layout):
-    raw = write_study(tmp_path/'raw', drawn_phantoms(260, seed=3), seed=5, layout=layout)
+    drawings = drawn_phantoms(260, seed=3)
+    raw = write_study(tmp_path/'raw', drawings, seed=5, layout=layout)
     ankle('prepare', raw)
     study = ankle.home/'output/processed'
     report = json.loads((study/'report.json').read_text())
@@ -19,6 +20,7 @@ def test_report_accounts_for_everything_planted(ankle, tmp_path, layout):
     on_disk = {p.relative_to(raw).as_posix() for p in raw.rglob('*') if p.is_file()}
     assert {o['item'] for o in report['items'] if o['kind'] != 'annotation'} == on_disk
     rows = {o['source']: o for o in csv.DictReader((study/'metadata.csv').open())}
+    assert {k: o['label'] for k, o in rows.items()} == planned_labels(plan_study(drawings, 5, layout))
     assert len(rows) == images['used'] > .85 * images['found']
     assert sum(int(o['n_votes']) for o in rows.values()) == notes['votes']
     near = [o for o in csv.DictReader((raw/'planted.csv').open()) if o['expected'] == 'near']

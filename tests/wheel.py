@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ('torch', 'torchvision', 'fastai')
-TORCH_FREE = ('core', 'scan', 'labelstudio', 'match', 'images', 'votes', 'copies', 'split', 'process', 'report', 'rawstudy', 'data', 'metrics', 'cli')
+TORCH_FREE = ('core', 'scan', 'labelstudio', 'match', 'images', 'votes', 'copies', 'split', 'process', 'report', 'manifest', 'annotators', 'realities', 'rawstudy',
+              'data', 'metrics', 'judgement', 'cli')
 
 
 def run(*command, **kw): subprocess.run([str(o) for o in command], check=True, **kw)
