@@ -29,18 +29,17 @@ from .scan import RawFile, unzip
 from .split import audit, describe_splits, group_ids, split_groups
 from .votes import agreement_report
 
-# %% ../nbs/00_data.ipynb #f8bc338b
+# %% ../nbs/00_data.ipynb #6b57d5e0
 def check_places(
     raw: str|os.PathLike, # folder or .zip with the raw study
     output: str|os.PathLike, # folder for everything a run leaves
 ) -> None:
     "Raise `AnklealignError` if `raw` cannot be read, or `output` must not be written."
-    raw, output = Path(raw).resolve(), Path(output).resolve()
-    if not raw.exists(): raise AnklealignError(f'There is no {raw}; give the folder, or the .zip, that holds the pictures and their Label Studio exports.')
-    if not raw.is_dir() and raw.suffix.lower() != '.zip': raise AnklealignError(f'{raw} is neither a folder nor a .zip; give the one that holds the pictures and their exports.')
-    if output.is_relative_to(raw) or raw.is_relative_to(output/'processed'):
+    inside, outside, study = Path(raw).resolve(), Path(output).resolve(), Path(output)/'processed'
+    if not inside.exists(): raise AnklealignError(f'There is no {raw}; give the folder, or the .zip, that holds the pictures and their Label Studio exports.')
+    if not inside.is_dir() and inside.suffix.lower() != '.zip': raise AnklealignError(f'{raw} is neither a folder nor a .zip; give the one that holds the pictures and their exports.')
+    if outside.is_relative_to(inside) or inside.is_relative_to(outside/'processed'):
         raise AnklealignError(f'The output folder {output} and the raw folder {raw} lie inside each other; choose another output with --output.')
-    study = output/'processed'
     if study.exists() and any(study.iterdir()) and not (study/'metadata.csv').exists():
         raise AnklealignError(f'{study} exists and is no study of ours; move it away or choose another output with --output.')
 

@@ -55,10 +55,11 @@ def resample(
 # %% ../nbs/04a_metrics.ipynb #e84baefe
 MIN_GROUPS = 10 # a figure on fewer groups gets no bootstrap interval
 
-# %% ../nbs/04a_metrics.ipynb #521d7bb1
+# %% ../nbs/04a_metrics.ipynb #764e5cad
 def _interval(name, value, draws, groups, confidence):
     tail = (1 - confidence) / 2
-    if groups >= MIN_GROUPS and np.nanmin(draws) < np.nanmax(draws): return tuple(np.nanquantile(draws, [tail, 1 - tail]))
+    known = draws[~np.isnan(draws)]
+    if groups >= MIN_GROUPS and len(np.unique(known)) > 1: return tuple(np.quantile(known, [tail, 1 - tail]))
     if np.isnan(value) or not name.startswith(('accuracy', 'recall', 'precision')): return np.nan, np.nan
     from statsmodels.stats.proportion import proportion_confint
     return proportion_confint(value * groups, groups, 1 - confidence, method='wilson')
