@@ -16,7 +16,7 @@ def measure(n: int, size: int, workers: int) -> tuple[float, list[bytes]]:
 
 
 def main():
-    n, size = (int(o) for o in (sys.argv[1:] + ['96', '320'][len(sys.argv) - 1:]))
+    n, size = (int(o) for o in (sys.argv[1:] + ['400', '320'][len(sys.argv) - 1:]))
     cores = os.cpu_count() or 1
     make_phantoms(1, 1, size, 1) # the body model fills its cache the first time
     one, pictures = measure(n, size, 1)
