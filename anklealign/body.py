@@ -8,8 +8,10 @@ Docs: https://anklealign.github.io/anklealign/body.html.md"""
 __all__ = ['load_body', 'Leg', 'rest_leg', 'smoothstep', 'Shape', 'sculpt', 'tilt', 'heel_line', 'rearfoot_angle', 'Stance',
            'PosedLeg', 'pose_leg']
 
-# %% ../nbs/00m_body.ipynb #6deb5ca9
+# %% ../nbs/00m_body.ipynb #a1587bcc
+import contextlib
 import functools
+import os
 import warnings
 from dataclasses import dataclass
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from .core import AnklealignError
 
-# %% ../nbs/00m_body.ipynb #c7fdf000
+# %% ../nbs/00m_body.ipynb #2e692bfb
 def load_body(
 ) -> tuple: # the model, the corners of its left leg, and the leg's triangles
     "The body model and the part of it that is used; loaded once a process. Raises `AnklealignError` without the extra."
@@ -25,15 +27,25 @@ def load_body(
     except ImportError as e: raise AnklealignError("Phantoms need anny and pyvista: pip install 'anklealign[phantom]'.") from e
     return _load_body()
 
+@contextlib.contextmanager
+def _quiet(): # warp's compiled part announces on file descriptor 2 that there is no GPU
+    kept = os.dup(2)
+    with open(os.devnull, 'w') as nowhere: os.dup2(nowhere.fileno(), 2)
+    try: yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
 @functools.cache
 def _load_body():
     import vtk, warp # noqa: E401
     warp.config.log_level = warp.LOG_ERROR
     vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_ERROR)
-    import anny, torch # noqa: E401
-    warnings.filterwarnings('ignore', module='anny|warp')
-    torch.set_num_threads(1)
-    model = anny.Anny()
+    with _quiet():
+        import anny, torch # noqa: E401
+        warnings.filterwarnings('ignore', module='anny|warp')
+        torch.set_num_threads(1)
+        model = anny.Anny()
     corners = _corners(model, {})
     triangles = model.get_triangular_faces().numpy()
     x, z = corners[triangles][..., 0], corners[triangles][..., 2]

@@ -8,7 +8,7 @@ Docs: https://anklealign.github.io/anklealign/cli.html.md"""
 __all__ = ['app', 'log', 'Raw', 'Output', 'SettingsFile', 'Seed', 'Debug', 'Recipe', 'Epochs', 'Run', 'guarded', 'told',
            'counted', 'main', 'prepare', 'train', 'evaluate', 'run', 'demo', 'phantom']
 
-# %% ../nbs/05d_cli.ipynb #246c1ed9
+# %% ../nbs/05d_cli.ipynb #173061d1
 import functools
 import logging
 import sys
@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-
 import typer
 
+# %% ../nbs/05d_cli.ipynb #5608e5e5
 if TYPE_CHECKING: from anklealign.core import Settings
 
 # %% ../nbs/05d_cli.ipynb #b15ea1f2
