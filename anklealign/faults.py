@@ -81,12 +81,12 @@ def transparent(plan):
     "A PNG with a transparent border."
     _as(plan, lambda im: ImageOps.expand(im.resize((im.width // 3, im.height // 3)).convert('RGBA'), 4, (0, 0, 0, 0)), 'PNG', 'png')
 
-# %% ../nbs/00q_faults.ipynb #6d11a1b8
+# %% ../nbs/00q_faults.ipynb #48ea6ef1
 def _unusable(plan, data, reason):
     path = plan.take()
     plan.files[path] = data(plan.files[path])
     plan.note('image', path, 'dropped', reason)
-    for export, t in plan.tasks_of(path): plan.note('annotation', _item(export, t, 0), 'dropped', '')
+    for export, t in plan.tasks_of(path): plan.note('annotation', _item(export, t, 0), 'dropped', reason)
 
 @reality
 def truncated(plan):

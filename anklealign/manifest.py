@@ -33,7 +33,7 @@ from .report import Item
 from .scan import RawFile, origin_of, owner_of, participant_of, walk
 from .votes import consensus
 
-# %% ../nbs/00k_manifest.ipynb #96af2774
+# %% ../nbs/00k_manifest.ipynb #0c5c3392
 @dataclass
 class Reading:
     "What a raw folder holds, before any picture is opened."
@@ -49,6 +49,11 @@ class Reading:
     def images(self) -> list[RawFile]: # pictures that may be usable
         "The files that are pictures."
         return [o for o in self.files if o.kind == 'image' and not o.reason]
+
+    @property
+    def broken(self) -> dict[str, str]: # path → reason
+        "The files that claim to be pictures and are none."
+        return {o.path: o.reason for o in self.files if o.kind == 'image' and o.reason}
 
 # %% ../nbs/00k_manifest.ipynb #9cd162c1
 def read_raw(
@@ -93,7 +98,7 @@ def _known_angles(path, data):
 
 def _is_number(text): return bool(re.fullmatch(r'-?\d+(?:\.\d+)?(?:e-?\d+)?', text or ''))
 
-# %% ../nbs/00k_manifest.ipynb #c6faf3fc
+# %% ../nbs/00k_manifest.ipynb #973b5af7
 def match_annotations(
     reading: Reading, # a raw folder
     settings: Settings=Settings(), # its `study` section is used
@@ -108,7 +113,10 @@ def match_annotations(
     files = Files(list(size), settings.study.owner_pattern, same_bytes)
     sizes = _embedded_sizes(reading.annotations)
     embedded = {digest(p): p for p in reversed(list(size)) if size[p] in sizes}
-    return match_all(((o.export, o.refs) for o in reading.annotations), files, reading.listings, embedded)
+    sayings = [(o.export, o.refs) for o in reading.annotations]
+    found = match_all(sayings, files, reading.listings, embedded)
+    broken = match_all(sayings, Files(list(reading.broken), settings.study.owner_pattern), reading.listings)
+    return [b if b.path and a.reason.startswith('no file') else a for a, b in zip(found, broken, strict=True)]
 
 def _embedded_sizes(annotations):
     uris = {r for o in annotations for r in o.refs if r.startswith('data:') and ';base64,' in r[:200]}
@@ -150,7 +158,7 @@ class Tally:
     linked: list[tuple[str, str]] # pairs of used pictures that must share a group
     before: dict[str, int] # class, or 'tie' → annotated pictures, dropped ones included
 
-# %% ../nbs/00k_manifest.ipynb #080cae0a
+# %% ../nbs/00k_manifest.ipynb #c44733d1
 def tally(
     reading: Reading, # a raw folder
     matches: Sequence[Match], # of its annotations
@@ -159,13 +167,14 @@ def tally(
 ) -> Tally: # rows and items
     "Cast the votes, merge copies, decide each picture."
     usable = [o for o in checked.values() if not o.reason]
-    voted = [(a, m.path) for a, m in zip(reading.annotations, matches, strict=True) if a.label and m.path and not checked[m.path].reason]
+    unusable = reading.broken | {p: o.reason for p, o in checked.items() if o.reason}
+    voted = [(a, m.path) for a, m in zip(reading.annotations, matches, strict=True) if a.label and m.path and m.path not in unusable]
     copies = find_copies(reading.root, usable, Counter(p for _, p in voted))
     counts = defaultdict(lambda: dict.fromkeys(CLASSES, 0))
     for a, p in voted: counts[copies.stands_for[p]][a.label] += 1
     decided = {p: decide(counts.get(p), p, settings.study) for p in sorted(set(copies.stands_for.values()))}
     rows = [_row(checked[p], counts[p], d, reading, copies, settings.study) for p, d in decided.items() if d.label]
-    items = _image_items(reading, checked, copies, decided) + _annotation_items(reading, matches, checked, copies, decided)
+    items = _image_items(reading, unusable, copies, decided) + _annotation_items(reading, matches, unusable, copies, decided)
     ratings = pd.DataFrame([(copies.stands_for[p], a.annotator, a.label) for a, p in voted], columns=['image', 'annotator', 'label'])
     before = Counter(_winner(o) for o in counts.values())
     return Tally(pd.DataFrame(rows), items, ratings, _linked(copies, decided, settings.study), {c: before[c] for c in (*CLASSES, 'tie')})
@@ -224,12 +233,12 @@ def _linked(copies, decided, settings):
     merged = {(q, first[person[p]]) for p, q in copies.stands_for.items() if p != q and q in used and p in person and person[p] in first}
     return sorted({*links, *(tuple(sorted(o)) for o in merged if o[0] != o[1])})
 
-# %% ../nbs/00k_manifest.ipynb #50b4f1c8
-def _image_items(reading, checked, copies, decided):
+# %% ../nbs/00k_manifest.ipynb #be3ce813
+def _image_items(reading, unusable, copies, decided):
     for_use = []
     for f in reading.files:
         if f.kind != 'image': continue
-        reason = f.reason or checked[f.path].reason
+        reason = unusable.get(f.path)
         stands = copies.stands_for.get(f.path)
         if reason: for_use.append(Item('image', f.path, 'dropped', reason))
         elif stands != f.path: for_use.append(Item('image', f.path, 'merged', f'exact copy by {copies.how[f.path]}: {stands}'))
@@ -237,12 +246,12 @@ def _image_items(reading, checked, copies, decided):
         else: for_use.append(Item('image', f.path, 'dropped', decided[f.path].reason))
     return for_use
 
-# %% ../nbs/00k_manifest.ipynb #ad69147f
-def _annotation_items(reading, matches, checked, copies, decided):
+# %% ../nbs/00k_manifest.ipynb #618a1e51
+def _annotation_items(reading, matches, unusable, copies, decided):
     def fate(a, m):
         if a.label is None: return a.reason
         if not m.path: return m.reason
-        if checked[m.path].reason: return f'its picture cannot be used: {checked[m.path].reason}'
+        if m.path in unusable: return f'its picture cannot be used: {unusable[m.path]}'
         reason = decided[copies.stands_for[m.path]].reason
         return reason and f'its picture is dropped: {reason}'
     fates = [(a, m, fate(a, m)) for a, m in zip(reading.annotations, matches, strict=True)]
