@@ -8,9 +8,10 @@ Docs: https://anklealign.github.io/anklealign/cli.html.md"""
 __all__ = ['app', 'log', 'Raw', 'Output', 'SettingsFile', 'Seed', 'Debug', 'Recipe', 'Epochs', 'Run', 'guarded', 'told',
            'counted', 'main', 'prepare', 'train', 'evaluate', 'run', 'demo', 'phantom']
 
-# %% ../nbs/05d_cli.ipynb #173061d1
+# %% ../nbs/05d_cli.ipynb #f1766633
 import functools
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def guarded(
         except Exception as e: _stop(f'stopped by an error of its own ({type(e).__name__}: {" ".join(str(e).split())[:200]}); please report it with the output of --debug.')
     return inner
 
-# %% ../nbs/05d_cli.ipynb #da5e7dfc
+# %% ../nbs/05d_cli.ipynb #7193f079
 log = logging.getLogger('anklealign')
 
 class _Screen(logging.Handler):
@@ -60,7 +61,7 @@ def told(
     output: str|Path|None=None, # also write `log/run.log` in this folder
 ) -> Iterator[None]:
     "Show the log on screen while the block runs, and keep it in a file if asked to."
-    handlers = [_Screen()]
+    handlers, fresh = [_Screen()], bool(output) and not Path(output).exists()
     if output:
         (Path(output)/'log').mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(Path(output)/'log'/'run.log', mode='w', encoding='utf-8'))
@@ -73,6 +74,7 @@ def told(
         raise
     finally:
         for o in handlers: log.removeHandler(o); o.close()
+        if fresh and sys.exc_info()[0] and [o.name for o in Path(output).iterdir()] == ['log']: shutil.rmtree(output)
 
 # %% ../nbs/05d_cli.ipynb #7dbef4bf
 @contextmanager

@@ -54,3 +54,9 @@ def test_a_run_trained_on_another_study_is_told(raw, ankle):
     ankle('run', raw, '--epochs', '1')
     ankle('prepare', raw, '--seed', '5')
     assert 'another study' in ankle('evaluate').stdout
+
+
+def test_a_run_on_nothing_leaves_nothing(ankle, tmp_path):
+    (tmp_path/'empty').mkdir()
+    for raw in ('nowhere', tmp_path/'empty'): ankle('run', raw, code=1)
+    assert not (ankle.home/'output').exists()
