@@ -8,7 +8,7 @@ Docs: https://anklealign.github.io/anklealign/manifest.html.md"""
 __all__ = ['Reading', 'read_raw', 'match_annotations', 'Copies', 'find_copies', 'Tally', 'tally', 'without_address', 'Decision',
            'decide', 'owner_or_folder', 'processed_names', 'read_manifest', 'study_fingerprint', 'is_synthetic']
 
-# %% ../nbs/00k_manifest.ipynb #d08c8a28
+# %% ../nbs/00k_manifest.ipynb #751caa5d
 import base64
 import csv
 import hashlib
@@ -19,6 +19,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -33,7 +34,7 @@ from .report import Item
 from .scan import RawFile, origin_of, owner_of, participant_of, walk
 from .votes import consensus
 
-# %% ../nbs/00k_manifest.ipynb #0c5c3392
+# %% ../nbs/00k_manifest.ipynb #2ef512dc
 @dataclass
 class Reading:
     "What a raw folder holds, before any picture is opened."
@@ -49,6 +50,12 @@ class Reading:
     def images(self) -> list[RawFile]: # pictures that may be usable
         "The files that are pictures."
         return [o for o in self.files if o.kind == 'image' and not o.reason]
+
+    @cached_property
+    def shared_folders(self) -> int: # of the study's tree
+        "How many outer folders all pictures share; these tell nothing apart."
+        levels = zip(*(PurePosixPath(o.path).parts[:-1] for o in self.images), strict=False)
+        return next((i for i, names in enumerate(levels) if len(set(names)) > 1), min((o.path.count('/') for o in self.images), default=0))
 
     @property
     def broken(self) -> dict[str, str]: # path → reason
@@ -158,7 +165,7 @@ class Tally:
     linked: list[tuple[str, str]] # pairs of used pictures that must share a group
     before: dict[str, int] # class, or 'tie' → annotated pictures, dropped ones included
 
-# %% ../nbs/00k_manifest.ipynb #2ac601ac
+# %% ../nbs/00k_manifest.ipynb #aa123f27
 def tally(
     reading: Reading, # a raw folder
     matches: Sequence[Match], # of its annotations
@@ -177,7 +184,7 @@ def tally(
     items = _image_items(reading, unusable, copies, decided) + _annotation_items(reading, matches, unusable, copies, decided)
     ratings = pd.DataFrame([(copies.stands_for[p], without_address(a.annotator), a.label) for a, p in voted], columns=['image', 'annotator', 'label'])
     before = Counter(_winner(o) for o in counts.values())
-    return Tally(pd.DataFrame(rows), items, ratings, _linked(copies, decided, settings.study), {c: before[c] for c in (*CLASSES, 'tie')})
+    return Tally(pd.DataFrame(rows), items, ratings, _linked(copies, decided, settings.study, reading.shared_folders), {c: before[c] for c in (*CLASSES, 'tie')})
 
 # %% ../nbs/00k_manifest.ipynb #623fc9a6
 def without_address(
@@ -212,11 +219,11 @@ def _winner(counts):
     winners = [c for c in CLASSES if counts[c] == best]
     return winners[0] if len(winners) == 1 else 'tie'
 
-# %% ../nbs/00k_manifest.ipynb #2e64c098
+# %% ../nbs/00k_manifest.ipynb #2a7721c4
 def _row(checked, counts, decision, reading, copies, settings):
     group = sorted(p for p, q in copies.stands_for.items() if q == checked.path)
     known = [reading.angles[p] for p in [checked.path, *group] if p in reading.angles]
-    row = dict(source=checked.path, owner=owner_or_folder(checked.path, settings.owner_pattern),
+    row = dict(source=checked.path, owner=owner_or_folder(checked.path, settings.owner_pattern, reading.shared_folders),
                participant=next((n for p in [checked.path, *group] if (n := participant_of(p, settings.participant_pattern))), ''),
                origin=next((n for p in [checked.path, *group] if (n := origin_of(p))), ''),
                label=decision.label, label_id=CLASSES.index(decision.label), **{f'votes_{c}': counts[c] for c in CLASSES},
@@ -227,15 +234,16 @@ def _row(checked, counts, decision, reading, copies, settings):
 def owner_or_folder(
     path: str, # relative path, POSIX
     pattern: str, # of an owner's code
+    shared: int=0, # outer folders that all pictures share
 ) -> str: # never empty
-    "The owner's code in the path, or the outermost folder, or 'study' for a picture that lies in none."
-    return owner_of(path, pattern) or (PurePosixPath(path).parts[0] if '/' in path else 'study')
+    "The owner's code in the path, or the outermost folder that not all pictures share, or 'study'."
+    return owner_of(path, pattern) or next(iter(PurePosixPath(path).parts[shared:-1]), 'study')
 
-# %% ../nbs/00k_manifest.ipynb #26cf9644
-def _linked(copies, decided, settings):
+# %% ../nbs/00k_manifest.ipynb #585081d7
+def _linked(copies, decided, settings, shared):
     used = {p for p, d in decided.items() if d.label}
     links = [o for o in copies.near if set(o) <= used]
-    person = {p: (owner_or_folder(p, settings.owner_pattern), n) for p in copies.stands_for if (n := participant_of(p, settings.participant_pattern))}
+    person = {p: (owner_or_folder(p, settings.owner_pattern, shared), n) for p in copies.stands_for if (n := participant_of(p, settings.participant_pattern))}
     first = {}
     for p in sorted(used & person.keys()): first.setdefault(person[p], p)
     merged = {(q, first[person[p]]) for p, q in copies.stands_for.items() if p != q and q in used and p in person and person[p] in first}

@@ -132,7 +132,7 @@ def _consensus_layout(plan, phantoms, quality, seed, panel=17):
     plan.files[f'{root}/consensus/kepek.txt'] = '\r\n'.join(listed).encode()
     plan.planted.append(dict(kind='file', item=f'{root}/consensus/kepek.txt', expected='used', reason='', reality='listing'))
 
-# %% ../nbs/00s_rawstudy.ipynb #a72c0eef
+# %% ../nbs/00s_rawstudy.ipynb #e71b9b86
 def plan_study(
     phantoms: Sequence[Phantom], # the pictures
     seed: int=1, # of answers, names and realities
@@ -142,9 +142,7 @@ def plan_study(
     quality: int=88, # of the JPEGs
 ) -> Plan: # the raw study in the making
     "Deal `phantoms` to folders, let annotators answer, plant the realities. Raises `AnklealignError` for an unknown layout or reality."
-    if layout not in LAYOUTS: raise AnklealignError(f"layout = '{layout}' is not known: use one of {', '.join(LAYOUTS)}.")
-    known = REALITIES | RARE
-    if unknown := sorted(set(realities or ()) - set(known)): raise AnklealignError(f"reality '{unknown[0]}' is not known: use one of {', '.join(known)}.")
+    known = _known(layout, realities)
     plan, people = Plan(np.random.default_rng(seed)), sorted({o.participant for o in phantoms})
     first = set(people[:{'owners': len(people), 'consensus': 0, 'both': -(-2*len(people) // 3)}[layout]])
     _owners_layout(plan, [o for o in phantoms if o.participant in first], quality, seed)
@@ -154,6 +152,12 @@ def plan_study(
         if realities is None and not plan.free: break
         _plant(plan, name)
     return plan
+
+def _known(layout, realities):
+    known = REALITIES | RARE
+    if layout not in LAYOUTS: raise AnklealignError(f"layout = '{layout}' is not known: use one of {', '.join(LAYOUTS)}.")
+    if unknown := sorted(set(realities or ()) - set(known)): raise AnklealignError(f"reality '{unknown[0]}' is not known: use one of {', '.join(known)}.")
+    return known
 
 def _plant(plan, name):
     before = len(plan.planted)
@@ -300,7 +304,7 @@ def check_planted(
         elif o['reason'] and o['expected'] != 'near' and o['reason'] not in found['reason']: wrong.append(f"{o['reality']}: {o['item']} says '{found['reason']}', not '{o['reason']}'")
     return wrong
 
-# %% ../nbs/00s_rawstudy.ipynb #75362fb2
+# %% ../nbs/00s_rawstudy.ipynb #fee50a07
 def make_study(
     out: str|Path, # a folder that does not exist yet, or is empty
     n: int=965, # pictures
@@ -313,6 +317,7 @@ def make_study(
     "Render `n` phantoms and write a raw study of them. Raises `AnklealignError` if the `phantom` extra is missing."
     from anklealign.phantom import make_phantoms
     check_free(out)
+    _known(layout, realities)
     return write_study(out, make_phantoms(n, seed, workers=workers, progress=progress), seed, layout, realities, max(1, n // 400))
 
 # %% ../nbs/00s_rawstudy.ipynb #cfaaf584
