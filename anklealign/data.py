@@ -8,7 +8,7 @@ Docs: https://anklealign.github.io/anklealign/data.html.md"""
 __all__ = ['COLOURS', 'check_places', 'opened', 'require_study', 'divide', 'make_report', 'write_study', 'as_json', 'summary',
            'prepare', 'show_grid', 'show_overview']
 
-# %% ../nbs/00_data.ipynb #1c0ed3f1
+# %% ../nbs/00_data.ipynb #c9332248
 import json
 import os
 from collections import Counter
@@ -22,6 +22,7 @@ from PIL import Image
 
 from . import __version__
 from .core import CLASSES, AnklealignError, Settings, class_names, write_atomic
+from .images import unpadded
 from .manifest import Reading, Tally, match_annotations, is_synthetic, processed_names, read_manifest, read_raw, tally
 from .process import JOURNAL, Stage, check_picture, check_pictures, swap_in, take_processed
 from .report import account, reasons, report_markdown
@@ -170,7 +171,7 @@ def summary(
             f"Classes: {', '.join(f'{after[c]} {c}' for c in CLASSES)}; splits: {', '.join(str(o['images']) + ' ' + o['split'] for o in report['splits'])}.",
             f"What was not used, and why: {Path(study)/'report.md'}"]
 
-# %% ../nbs/00_data.ipynb #7658734b
+# %% ../nbs/00_data.ipynb #3c210fe1
 def prepare(
     raw: str|os.PathLike, # folder or .zip with the raw study
     output: str|os.PathLike, # folder for everything a run leaves
@@ -189,14 +190,18 @@ def prepare(
         manifest = divide(counted, settings)
         files = {o.path: o for o in reading.images}
         take_processed(dict(zip(manifest.source, manifest.image, strict=True)), stage, lambda path: check_picture(str(root), files[path], str(stage.work), settings.images))
-        leaks = _audited(manifest, stage.next/'images')
+        leaks = _audited(manifest, stage.next/'images', settings.images.fit)
         report = make_report(raw, reading, counted, manifest, leaks, settings) | {'spellings': _spellings(reading, counted)}
         write_study(stage, manifest, report, list(checked.values()))
         return swap_in(stage)
 
-# %% ../nbs/00_data.ipynb #fbc6cd69
-def _audited(manifest, images):
-    leaks = audit(manifest, lambda name: Image.open(images/name).convert('RGB'))
+# %% ../nbs/00_data.ipynb #a520dc27
+def _audited(manifest, images, fit):
+    size = dict(zip(manifest.image, zip(manifest.width, manifest.height, strict=True), strict=True))
+    def shown(name):
+        im = Image.open(images/name).convert('RGB')
+        return unpadded(im, *size[name]) if fit == 'pad' else im
+    leaks = audit(manifest, shown)
     leaks.check()
     return {'pictures': leaks.pictures, 'pairs': leaks.pairs, 'looked_at': leaks.looked_at, 'hits': len(leaks.hits)}
 
