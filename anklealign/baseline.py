@@ -7,10 +7,10 @@ Docs: https://anklealign.github.io/anklealign/baseline.html.md"""
 # %% auto #0
 __all__ = ['TinyCNN']
 
-# %% ../nbs/01_baseline.ipynb #7b65a4d9
+# %% ../nbs/01_baseline.ipynb #29a91a85
 from torch import nn
 
-from .training import Recipe, models, recipes
+from .recipe import Recipe, models, recipes
 
 # %% ../nbs/01_baseline.ipynb #1a8d196b
 class TinyCNN(nn.Sequential):

@@ -124,13 +124,17 @@ class SplitSettings(_Section):
         if abs(total - 1) > 1e-6: raise ValueError(f'train, valid and test add up to {total:.3g}; make them add up to 1')
         return self
 
-# %% ../nbs/00a_core.ipynb #5e05f45c
+# %% ../nbs/00a_core.ipynb #64b135b2
 class TrainSettings(_Section):
     "Which recipe trains, and what of it is changed."
     recipe: str = 'baseline' # a named recipe
     epochs: int|None = Field(None, ge=1, le=10_000) # instead of the recipe's own
     batch_size: int|None = Field(None, ge=1, le=4096) # instead of the recipe's own
     lr: float|None = Field(None, gt=0, le=10) # learning rate instead of the recipe's own
+    weight_decay: float|None = Field(None, ge=0, le=10) # instead of the recipe's own
+    size: int|None = Field(None, ge=32, le=2048) # side of the pictures the model sees, in pixels, instead of the recipe's own
+    precision: Literal['auto', 'float32', 'bfloat16', 'float16'] = 'auto' # number format; auto: the fastest this machine has
+    weights_file: str = '' # ImageNet weights of the recipe's model, where they cannot be downloaded
 
 # %% ../nbs/00a_core.ipynb #9e09104a
 class EvaluateSettings(_Section):

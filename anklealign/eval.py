@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/eval.html.md"""
 # %% auto #0
 __all__ = ['log', 'probabilities', 'evaluate']
 
-# %% ../nbs/04_eval.ipynb #8717d91b
+# %% ../nbs/04_eval.ipynb #5931abca
 import json
 import logging
 from collections.abc import Callable
@@ -21,20 +21,21 @@ from .batches import picture_loader
 from .core import CLASSES, AnklealignError, Settings, write_atomic
 from .manifest import is_synthetic, read_manifest, study_fingerprint
 from .judgement import add_answers, judge, png, report_page, row_shares, show_confusion
-from .training import Recipe, load_run, new_folder
+from .recipe import Recipe
+from .runs import load_run, new_folder
 
-# %% ../nbs/04_eval.ipynb #75c49af5
+# %% ../nbs/04_eval.ipynb #e7e294a0
 def probabilities(
     model: Callable, # pictures in 0–1 to logits, as `load_run` gives it
     study: str|Path, # study folder
     rows: pd.DataFrame, # manifest rows to look at
-    size: int, # side of the pictures the model sees, pixels
+    recipe: Recipe, # with which it was trained
 ) -> np.ndarray: # pictures × classes; each row adds up to 1
     "What `model` thinks of the pictures of `rows`."
-    with torch.inference_mode():
-        return torch.cat([model(pictures).softmax(1).cpu() for pictures, _ in picture_loader(study, rows, size)]).numpy()
+    loader = picture_loader(study, rows, recipe.size)
+    with torch.inference_mode(): return torch.cat([model(torch.Tensor(pictures)).softmax(1).cpu() for pictures, _ in loader]).numpy()
 
-# %% ../nbs/04_eval.ipynb #e20f8b7e
+# %% ../nbs/04_eval.ipynb #bed970f2
 log = logging.getLogger('anklealign')
 
 def evaluate(
@@ -48,7 +49,7 @@ def evaluate(
     rows = read_manifest(study)
     rows = rows[rows.split == 'test'].reset_index(drop=True)
     if rows.empty: raise AnklealignError(f"{study} has no picture in the split 'test': prepare it again with more groups.")
-    answers = add_answers(rows, probabilities(model, study, rows, Recipe(**config['recipe']).size))
+    answers = add_answers(rows, probabilities(model, study, rows, Recipe(**config['recipe'])))
     counts = config['study']['images']['train']
     report = {'run': Path(run).name, 'recipe': config['recipe']['name'], 'study': study_fingerprint(study)}
     report |= judge(answers, max(CLASSES, key=counts.get), is_synthetic(rows), settings)

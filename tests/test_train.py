@@ -1,0 +1,103 @@
+"""`anklealign train`: killed and taken up again, stopped by a full disk, refused, and by two processes."""
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import content
+
+COMMAND = Path(sys.executable).with_name('anklealign')
+SMALL = {'ANKLEALIGN_TRAIN_SIZE': '64', 'ANKLEALIGN_TRAIN_PRECISION': 'float32', 'ANKLEALIGN_IMAGES_SIZE': '64'}
+
+
+@pytest.fixture
+def prepared(raw, ankle):
+    ankle('prepare', raw, **SMALL)
+    return ankle.home
+
+
+def start(home, *args, env=SMALL, **kwargs):
+    return subprocess.Popen([COMMAND, 'train', *args], cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | env, **kwargs)
+
+
+def kill_after(process, epochs):
+    "End the process without warning as soon as it has told of `epochs` epochs."
+    for line in process.stdout:
+        if line.startswith(f'epoch {epochs}/'): break
+    time.sleep(.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def test_killed_and_resumed_ends_in_the_same_files(prepared, ankle):
+    many = ['--recipe', 'gapcnn', '--epochs', '5']
+    ankle('train', *many, '--run', 'whole', **SMALL)
+    kill_after(start(prepared, *many, '--run', 'cut'), 3)
+    assert not (prepared/'output/models/cut').exists()
+    assert 'going on after epoch' in ankle('train', *many, '--run', 'cut', '--resume', **SMALL).stdout
+    models = prepared/'output/models'
+    assert content(models/'cut') == content(models/'whole')
+    assert {o.name for o in models.iterdir()} == {'cut', 'whole'}
+    assert 'nothing to go on with' in ankle('train', *many, '--run', 'cut', '--resume', **SMALL).stdout
+
+
+def test_changed_settings_and_a_full_disk_leave_everything_as_it_was(prepared, ankle):
+    ankle('train', '--epochs', '1', **SMALL)
+    kill_after(start(prepared, '--epochs', '5'), 2)
+    (prepared/'output/models/.baseline.checkpoint.part').unlink(missing_ok=True)
+    before = content(prepared/'output/models')
+    assert {o.partition('/')[0] for o in before} == {'baseline', '.baseline.checkpoint'}
+    for change in (['--epochs', '6'], ['--epochs', '5', '--recipe', 'gapcnn', '--run', 'baseline']):
+        said = ankle('train', '--resume', *change, code=1, **SMALL).stderr
+        assert 'was trained with other settings' in said and said.count('\n') == 1
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+    process = start(prepared, '--epochs', '5', '--resume', preexec_fn=limit)
+    _, error = process.communicate()
+    assert process.returncode == 1 and error.startswith('anklealign: Cannot write') and error.count('\n') == 1, error
+    assert content(prepared/'output/models') == before
+
+
+def test_refused_before_anything_is_touched(prepared, ankle):
+    assert "nearest is 'gapcnn'" in ankle('train', '--recipe', 'gapcn', code=1).stderr
+    assert 'needs a GPU' in ankle('train', '--precision', 'float16', code=1).stderr
+    assert 'must be at least 32' in ankle('train', code=1, ANKLEALIGN_TRAIN_SIZE='16').stderr
+    manifest = prepared/'output/processed/metadata.csv'
+    rows = list(csv.DictReader(manifest.open()))
+    with manifest.open('w', newline='') as f:
+        writer = csv.DictWriter(f, rows[0])
+        writer.writeheader()
+        writer.writerows(o for o in rows if o['split'] != 'train' or o['label'] != 'supination')
+    assert "no 'supination' picture in the split 'train'" in ankle('train', code=1).stderr
+    assert not (prepared/'output/models').exists()
+
+
+LAUNCH = [Path(sys.executable).with_name('accelerate'), 'launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no']
+
+
+def test_two_processes_learn_as_one(prepared, tmp_path):
+    "The same batches give the same losses; a model without batch norm and dropout shows it."
+    script = Path(__file__).with_name('parallel_run.py')
+    env = os.environ | {'OMP_NUM_THREADS': '1'}
+    for name, launch in (('one', [sys.executable]), ('two', LAUNCH)):
+        subprocess.run([*launch, script, prepared/'output/processed', tmp_path/name], check=True, capture_output=True, env=env)
+    one, two = ([{k: float(v) for k, v in o.items()} for o in csv.DictReader((tmp_path/name/'history.csv').open())] for name in ('one', 'two'))
+    assert len(one) == len(two) == 4
+    for a, b in zip(one, two, strict=True):
+        assert abs(a['train_loss'] - b['train_loss']) < 1e-3 and abs(a['valid_loss'] - b['valid_loss']) < 1e-3, (a, b)
+    assert one[0]['train_loss'] - one[-1]['train_loss'] > .02
+    assert json.loads((tmp_path/'two/config.json').read_text())['processes'] == 2
+    assert {o.name for o in tmp_path.iterdir()} >= {'one', 'two'} and not list(tmp_path.glob('.*'))
+
+
+def test_the_command_under_accelerate(prepared):
+    done = subprocess.run([*LAUNCH, COMMAND, 'train', '--recipe', 'gapcnn', '--epochs', '2'], cwd=prepared, capture_output=True, text=True,
+                          env=os.environ | SMALL | {'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sum(o.startswith('epoch') for o in done.stdout.splitlines()) == 2
+    assert [o.name for o in (prepared/'output/models').iterdir()] == ['gapcnn']
