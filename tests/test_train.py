@@ -77,7 +77,7 @@ def test_refused_before_anything_is_touched(prepared, ankle):
     assert not (prepared/'output/models').exists()
 
 
-LAUNCH = [Path(sys.executable).with_name('accelerate'), 'launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no']
+LAUNCH = [Path(sys.executable).with_name('accelerate'), 'launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--main_process_port', '0', '--mixed_precision', 'no', '--dynamo_backend', 'no']
 
 
 def test_two_processes_learn_as_one(prepared, tmp_path):
@@ -85,7 +85,8 @@ def test_two_processes_learn_as_one(prepared, tmp_path):
     script = Path(__file__).with_name('parallel_run.py')
     env = os.environ | {'OMP_NUM_THREADS': '1'}
     for name, launch in (('one', [sys.executable]), ('two', LAUNCH)):
-        subprocess.run([*launch, script, prepared/'output/processed', tmp_path/name], check=True, capture_output=True, env=env)
+        done = subprocess.run([*launch, script, prepared/'output/processed', tmp_path/name], capture_output=True, text=True, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
     one, two = ([{k: float(v) for k, v in o.items()} for o in csv.DictReader((tmp_path/name/'history.csv').open())] for name in ('one', 'two'))
     assert len(one) == len(two) == 4
     for a, b in zip(one, two, strict=True):
