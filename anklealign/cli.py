@@ -29,7 +29,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
                   help='Pronation, neutral or supination, from a photograph of the heels. A screening aid, never a diagnosis.',
                   context_settings={'help_option_names': ['-h', '--help']})
 
-# %% ../nbs/05d_cli.ipynb #5ebeb6e0
+# %% ../nbs/05d_cli.ipynb #52d7ca30
 def _stop(message):
     typer.echo(f'anklealign: {message}', err=True)
     raise typer.Exit(1)
@@ -44,6 +44,9 @@ def guarded(
         if debug: return command(*args, debug=debug, **kwargs)
         try: return command(*args, debug=debug, **kwargs)
         except AnklealignError as e: _stop(e)
+        except BrokenPipeError: # whoever read the output, as `head` does, has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
         except KeyboardInterrupt: _stop('interrupted; nothing half-written is left, and what was there before is intact.')
         except OSError as e: _stop(file_error(e, e.filename or 'the output'))
         except MemoryError: _stop('out of memory; use a smaller batch_size or image size.')

@@ -6,14 +6,15 @@ Docs: https://anklealign.github.io/anklealign/engine.html.md"""
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'best_precision', 'Autocast', 'ChannelsLast', 'precision_callbacks', 'keep_memory', 'Bring', 'Thaw',
-           'AverageWeights']
+           'bare', 'AverageWeights']
 
-# %% ../nbs/01d_engine.ipynb #5d733edb
+# %% ../nbs/01d_engine.ipynb #a64a400c
 import ctypes
 import platform
 from functools import cache
 
 import torch
+from torch import nn
 
 from .core import AnklealignError
 from fastai.callback.core import Callback
@@ -93,7 +94,13 @@ class Thaw(Callback):
         groups = len(self.opt.param_lists)
         self.learn.freeze_to(max(0, groups - 1 - max(0, self.epoch - self.frozen_epochs + 1)))
 
-# %% ../nbs/01d_engine.ipynb #e91d256b
+# %% ../nbs/01d_engine.ipynb #d18249d8
+def bare(
+    model: nn.Module, # perhaps wrapped for training in several processes
+) -> nn.Module: # the model itself
+    "The model inside of what Accelerate may have wrapped around it."
+    return getattr(model, 'module', model)
+
 class AverageWeights(Callback):
     "Validates, and ends, with an exponential moving average of the weights."
     order = 58
@@ -103,16 +110,16 @@ class AverageWeights(Callback):
 
     def after_batch(self):
         if not self.training: return
-        now = self.model.state_dict()
+        now = bare(self.model).state_dict()
         if self.average is None: self.average = {k: v.clone() for k, v in now.items()}
         for k, v in now.items():
             if v.is_floating_point(): self.average[k].lerp_(v, 1 - self.decay)
             else: self.average[k].copy_(v)
 
     def before_validate(self):
-        self.own = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
+        self.own = {k: v.clone() for k, v in bare(self.model).state_dict().items()}
+        bare(self.model).load_state_dict(self.average)
 
-    def after_validate(self): self.model.load_state_dict(self.own)
+    def after_validate(self): bare(self.model).load_state_dict(self.own)
     def after_fit(self):
-        if self.average: self.model.load_state_dict(self.average)
+        if self.average: bare(self.model).load_state_dict(self.average)

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/tune.html.md"""
 # %% auto #0
 __all__ = ['log', 'answer_fold', 'cross_validate', 'macro_f1', 'tune']
 
-# %% ../nbs/01i_tune.ipynb #703c1f33
+# %% ../nbs/01i_tune.ipynb #54761388
 import logging
 import tempfile
 import time
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import optuna
 import pandas as pd
-from sklearn.metrics import f1_score
 
 from .core import CLASSES, AnklealignError, file_error, write_atomic
 from .eval import probabilities
 from .manifest import read_manifest, study_fingerprint
+from .metrics import figures, group_confusions
 from .recipe import Recipe
 from .runs import load_run
 from .split import cross_splits
@@ -59,12 +59,12 @@ def cross_validate(
     parts = enumerate(cross_splits(rows, k, seed=seed))
     return pd.concat([answer_fold(study, recipe, part, seed, precision).assign(fold=fold) for fold, part in parts])
 
-# %% ../nbs/01i_tune.ipynb #92fe2ebe
+# %% ../nbs/01i_tune.ipynb #75165a93
 def macro_f1(
-    answers: pd.DataFrame, # columns label_id, predicted
+    answers: pd.DataFrame, # columns label_id, predicted, group; every class has pictures
 ) -> float:
     "The mean of the three classes' F1."
-    return float(f1_score(answers.label_id, answers.predicted, labels=range(len(CLASSES)), average='macro', zero_division=0))
+    return float(figures(group_confusions(answers.label_id, answers.predicted, answers.group).sum(0))['macro_f1'])
 
 # %% ../nbs/01i_tune.ipynb #6c1c3251
 def _proposal(trial, recipe):

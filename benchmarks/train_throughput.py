@@ -25,7 +25,7 @@ import psutil
 
 BATCH, SIZE = 32, 224
 WAYS = {'a': 'dataset + DataLoader, float32', 'b': 'stock fastai', 'c': 'anklealign', 'd': 'ceiling (constant tensor)'}
-RECIPES = {'resnet18': 'resnet18', 'lite0': 'resnet18', 'gapcnn': 'gapcnn', 'tinycnn': 'none'} # whose augmentation is used
+RECIPES = {'resnet18': 'resnet18', 'lite0': 'resnet18', 'gapcnn': 'gapcnn', 'tinycnn': 'baseline'} # whose augmentation is used
 
 
 def prepared(where):
@@ -48,7 +48,7 @@ def transforms(name):
     "torchvision's words for what the recipes do."
     from torchvision import transforms as T
     ways = {'resnet18': [T.Resize(256), T.RandomCrop(SIZE), T.RandomHorizontalFlip(), T.RandomRotation(15), T.ColorJitter(.2, .2, .2)],
-            'gapcnn': [T.RandomResizedCrop(SIZE, (.85, 1), (.9, 1.1)), T.RandomAffine(0, (.06, .06)), T.ColorJitter(.15, .15)], 'none': [T.Resize(SIZE)]}
+            'gapcnn': [T.RandomResizedCrop(SIZE, (.85, 1), (.9, 1.1)), T.RandomAffine(0, (.06, .06)), T.ColorJitter(.15, .15)], 'baseline': [T.Resize(SIZE)]}
     return T.Compose([*ways[RECIPES[name]], T.ToTensor()])
 
 
@@ -98,7 +98,7 @@ def stock(name, study, rows, epochs):
 def ours(name, study, rows, epochs):
     from anklealign.recipe import Recipe, recipes
     from anklealign.training import dataloaders, fit, learner
-    wanted = recipes[RECIPES[name]] if RECIPES[name] in recipes or RECIPES[name] != 'none' else recipes['baseline']
+    wanted = recipes[RECIPES[name]]
     recipe = Recipe('speed', name, size=SIZE, load=wanted.load, augmentation=wanted.augmentation, epochs=epochs + 1, batch_size=BATCH, lr=1e-4)
     rows = rows.assign(split=['train']*(len(rows) - 8) + ['valid']*8)
     timer, learn = clock(), learner(dataloaders(study, recipe, rows), recipe, 'auto')
