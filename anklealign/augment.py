@@ -17,7 +17,7 @@ from torch.nn.functional import grid_sample
 from .batches import TensorImage
 from fastai.vision.augment import RandTransform
 
-# %% ../nbs/01c_augment.ipynb #5d256310
+# %% ../nbs/01c_augment.ipynb #0e5d8130
 @dataclass(frozen=True)
 class Changes:
     "How much a picture may be changed; every picture draws its own."
@@ -30,22 +30,28 @@ class Changes:
     contrast: float = 0. # the same for the distance from the mean grey of the picture
     saturation: float = 0. # the same for the distance of each pixel from its own grey
     lean_deg: float = 0. # standard deviation of the degrees by which the heels are made to lean outward, see below
+    one_foot: float = 0. # probability of seeing one half of the picture only, as if one foot had been photographed
     outside: str = 'reflection' # what is seen beyond the edge: 'reflection', 'border' or 'zeros'
 
-# %% ../nbs/01c_augment.ipynb #efb01dd0
+# %% ../nbs/01c_augment.ipynb #a98a9ed6
 def window(
     n: int, # pictures
     changes: Changes, # what may change
-) -> torch.Tensor: # n × 2 × 3
-    "Random affine matrices from the window a model sees to the picture, for `affine_grid`."
+) -> tuple[torch.Tensor, torch.Tensor]: # n × 2 × 3; n: which half of the window's picture is seen, left -1, right 1, or both 0
+    "Random affine matrices from the window a model sees to the picture, for `affine_grid`, and which foot they leave."
     between = lambda low, high: torch.empty(n).uniform_(low, high)
     area, aspect = between(*changes.area), between(-1, 1).mul(math.log(changes.aspect)).exp()
-    width, height = (area*aspect).sqrt().clamp(max=1), (area/aspect).sqrt().clamp(max=1)
     roll = between(-1, 1).mul(math.radians(changes.roll_deg))
     mirrored = 1 - 2*(torch.rand(n) < changes.flip).float()
-    x, y = ((1 - side)*between(-1, 1) + 2*changes.shift*between(-1, 1) for side in (width, height))
+    side = (torch.rand(n) < changes.one_foot)*(1 - 2*torch.randint(2, (n,)))
+    area, aspect = torch.where(side == 0, area, between(*_HALF)**2), torch.where(side == 0, aspect, 1.)
+    width, height = (area*aspect).sqrt().clamp(max=1), (area/aspect).sqrt().clamp(max=1)
+    x, y = ((1 - extent)*between(-1, 1) + 2*changes.shift*between(-1, 1) for extent in (width, height))
+    x, y = torch.where(side == 0, x, mirrored*side*between(*_HALF_X)), torch.where(side == 0, y, between(*_HALF_Y))
     columns = [mirrored*width*roll.cos(), -height*roll.sin(), x, mirrored*width*roll.sin(), height*roll.cos(), y]
-    return torch.stack(columns, 1).view(n, 2, 3)
+    return torch.stack(columns, 1).view(n, 2, 3), side
+
+_HALF, _HALF_X, _HALF_Y = (.5, .7), (.35, .5), (-.1, .4) # side of a window on one foot, and where its middle lies, half the picture being 1
 
 # %% ../nbs/01c_augment.ipynb #57130adf
 def points(
@@ -73,7 +79,7 @@ def relight(
     offset = bright*(1 - contrast)*(pictures.mean((2, 3)) @ grey)[:, None, None]
     return torch.baddbmm(offset.expand(n, 3, 1), bright*contrast*mixed, pictures.flatten(2)).view_as(pictures).clamp_(0, 1)
 
-# %% ../nbs/01c_augment.ipynb #bd838cb8
+# %% ../nbs/01c_augment.ipynb #cb82d32c
 _ANKLE = (-.8, 0.) # heights between which the heels' lean begins; the picture reaches from -1, its top, to 1
 _APART, _LEGS = .5, .75 # spread of the difference of the feet, and of the legs' lean, as shares of the heels'
 _MIDDLE = .08 # width of the passage from left to right foot, half the picture being 1
@@ -82,6 +88,7 @@ def lean(
     n: int, # pictures
     size: int, # side of the window, pixels
     spread_deg: float, # standard deviation of the degrees
+    side: torch.Tensor|int=0, # n: which foot is seen, from `window`
 ) -> tuple[torch.Tensor, torch.Tensor]: # n × size × size: how far each point moves to the right, half the window being 1; n: degrees, outward positive
     "Random sideways shifts that make the heels lean, and by how much they do."
     place = torch.linspace(1/size - 1, 1 - 1/size, size)
@@ -89,10 +96,11 @@ def lean(
     slopes = lambda angles: angles.deg2rad().tan()[:, :, None]
     below = (place - torch.empty(n, 1, 1).uniform_(*_ANKLE))
     outward = slopes(torch.stack([degrees + apart, degrees - apart], 1))*below.clamp(min=0) + slopes(legs)*below.clamp(max=0)
-    right = torch.sigmoid(place/_MIDDLE)
-    return right*outward[:, 1, :, None] - (1 - right)*outward[:, 0, :, None], degrees
+    side = torch.as_tensor(side).expand(n)
+    right = torch.where(side[:, None, None] == 0, torch.sigmoid(place/_MIDDLE), (side[:, None, None] + 1)/2)
+    return right*outward[:, 1, :, None] - (1 - right)*outward[:, 0, :, None], degrees - side*apart
 
-# %% ../nbs/01c_augment.ipynb #ed00b892
+# %% ../nbs/01c_augment.ipynb #71a6c994
 class Augment(RandTransform):
     "Training pictures of any size to pictures of `size`, changed at random."
     split_idx, order = 0, 30
@@ -105,8 +113,8 @@ class Augment(RandTransform):
 
     def encodes(self, x: TensorImage):
         if self.changes == Changes() and x.shape[-1] == self.size: return x
-        brought, x, matrix = vars(x), torch.Tensor(x), window(len(x), self.changes)
-        shift, degrees = lean(len(x), self.size, self.changes.lean_deg) if self.changes.lean_deg else (0., None)
+        brought, x, (matrix, side) = vars(x), torch.Tensor(x), window(len(x), self.changes)
+        shift, degrees = lean(len(x), self.size, self.changes.lean_deg, side) if self.changes.lean_deg else (0., None)
         seen = grid_sample(x, points(matrix, self.size, shift).to(x.device), padding_mode=self.changes.outside, align_corners=False)
         changed = TensorImage(relight(seen, self.changes))
         vars(changed).update(brought | ({} if degrees is None else {'lean': degrees.to(x.device)}))

@@ -6,10 +6,11 @@ Docs: https://anklealign.github.io/anklealign/recipe.html.md"""
 
 # %% auto #0
 __all__ = ['models', 'recipes', 'pretrained', 'optimisers', 'losses', 'augmentations', 'Registry', 'class_weights', 'Recipe',
-           'chosen_recipe']
+           'enough_epochs', 'chosen_recipe']
 
-# %% ../nbs/01a_recipe.ipynb #348246e3
+# %% ../nbs/01a_recipe.ipynb #104abf4d
 import difflib
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -57,7 +58,7 @@ losses = Registry('loss', cross_entropy=lambda counts: torch.nn.CrossEntropyLoss
                   half_weighted_cross_entropy=lambda counts: torch.nn.CrossEntropyLoss(class_weights(counts, .5)))
 augmentations = Registry('augmentation', none=Changes())
 
-# %% ../nbs/01a_recipe.ipynb #dad8c24f
+# %% ../nbs/01a_recipe.ipynb #984a047b
 @dataclass(frozen=True)
 class Recipe:
     "What is trained, and how; goes into `config.json` whole."
@@ -66,6 +67,7 @@ class Recipe:
     size: int = 224 # side of the pictures the model sees, pixels
     load: int = 0 # side of the training pictures, of which the model sees parts, pixels; 0: `size`
     epochs: int = 20
+    steps: int = 0 # at least so many batches, over more epochs if the study is small, see `enough_epochs`
     batch_size: int = 16
     lr: float = 1e-3 # learning rate
     optimiser: str = 'adam' # a name in `optimisers`
@@ -89,14 +91,23 @@ class Recipe:
             if getattr(self, key) not in known: raise AnklealignError(f"Recipe '{self.name}' has {key} = '{getattr(self, key)}': use {' or '.join(map(repr, known))}.")
         if 0 < self.load < self.size: raise AnklealignError(f"Recipe '{self.name}' has load = {self.load}: it must be 0, or at least size = {self.size}.")
 
-_LIMITS = {'size': (32, 2048), 'load': (0, 2048), 'epochs': (1, 10_000), 'batch_size': (1, 4096), 'lr': (1e-9, 10), 'weight_decay': (0, 10),
+_LIMITS = {'size': (32, 2048), 'load': (0, 2048), 'epochs': (1, 10_000), 'steps': (0, 1_000_000), 'batch_size': (1, 4096), 'lr': (1e-9, 10), 'weight_decay': (0, 10),
            'patience': (0, 10_000), 'body_lr': (0, 1), 'frozen_epochs': (0, 10_000), 'average': (0, .99999)}
 _CHOICES = {'target': TARGETS, 'keep': ('best', 'last'), 'schedule': ('flat', 'one_cycle', 'plateau'), 'weights': ('none', 'imagenet')}
 
-# %% ../nbs/01a_recipe.ipynb #1fefd3fe
+# %% ../nbs/01a_recipe.ipynb #736af5b0
+def enough_epochs(
+    recipe: Recipe,
+    pictures: int, # training pictures of the study
+) -> Recipe: # with at least its `steps`
+    "`recipe` with as many epochs as its steps take on so many pictures."
+    return replace(recipe, epochs=max(recipe.epochs, math.ceil(recipe.steps/math.ceil(pictures/recipe.batch_size))))
+
+# %% ../nbs/01a_recipe.ipynb #32185b1d
 def chosen_recipe(
     settings: TrainSettings, # the section `train` of the study's settings
 ) -> Recipe: # the named recipe with what the settings change
     "The recipe that `settings` ask for. Raises `AnklealignError` if there is none of that name."
     changes = settings.model_dump(exclude={'recipe', 'precision', 'weights_file'}, exclude_none=True)
+    if 'epochs' in changes: changes['steps'] = 0 # who says how many means it
     return replace(recipes[settings.recipe], **changes)

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/training.html.md"""
 # %% auto #0
 __all__ = ['dataloaders', 'learner', 'recipe_callbacks', 'fit', 'checkpoint_of', 'train']
 
-# %% ../nbs/01h_training.ipynb #d15b1e1e
+# %% ../nbs/01h_training.ipynb #c654f77f
 import json
 import platform
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 from sklearn.metrics import f1_score
@@ -32,7 +33,7 @@ from .engine import AverageWeights, Bring, Thaw, keep_memory, precision_callback
 from .epochs import Checkpoint, EpochSeed, GoOn, History, KeepBest, Patience, Plateau, ResumableLearner, log, read_checkpoint
 from .manifest import is_synthetic, read_manifest, study_fingerprint
 from .parallel import Together, processes, share_of_batch
-from .recipe import Recipe, augmentations, losses, models, optimisers, pretrained
+from .recipe import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained
 from .runs import check_place, new_folder
 import fastai.callback.schedule  # noqa: F401  teaches Learner fit_one_cycle
 from fastai.callback.core import Callback
@@ -99,7 +100,7 @@ def fit(
     if recipe.schedule == 'one_cycle': learn.fit_one_cycle(recipe.epochs, rates, cbs=callbacks)
     else: learn.fit(recipe.epochs, list(rates), cbs=callbacks)
 
-# %% ../nbs/01h_training.ipynb #86fa154a
+# %% ../nbs/01h_training.ipynb #85a75e3f
 class _Bar(Callback):
     run_valid = False
     def __init__(self, bar): self.bar = bar
@@ -110,9 +111,9 @@ class _Bar(Callback):
 def _progress(learn) -> Iterator[None]:
     if IN_NOTEBOOK: yield
     else:
-        with learn.no_bar(), learn.no_logging(), Progress(transient=True, disable=not Console().is_terminal) as bar, learn.added_cbs(_Bar(bar)): yield
+        with learn.no_bar(), learn.no_logging(), Progress(transient=True, disable=processes()[0] > 0 or not Console().is_terminal) as bar, learn.added_cbs(_Bar(bar)): yield
 
-# %% ../nbs/01h_training.ipynb #0a6f35b9
+# %% ../nbs/01h_training.ipynb #f6325cdd
 def _config(learn, recipe, study, seed, precision):
     rows = pd.concat([learn.dls.train_ds.items, learn.dls.valid_ds.items])
     counts = {s: {c: int(((rows.split == s) & (rows.label == c)).sum()) for c in CLASSES} for s in ('train', 'valid')}
@@ -121,12 +122,14 @@ def _config(learn, recipe, study, seed, precision):
             'study': {'fingerprint': study_fingerprint(study), 'synthetic': is_synthetic(rows), 'images': counts},
             'versions': {'anklealign': __version__, 'python': platform.python_version(), 'torch': version('torch'), 'fastai': version('fastai')}}
 
-def _log_start(config, model):
+def _log_start(config, study, image):
     kind = 'synthetic pictures (phantoms)' if config['study']['synthetic'] else 'pictures'
     log.info('recipe: %s, seed = %s', ', '.join(f'{k} = {v}' for k, v in config['recipe'].items()), config['seed'])
     for split, counts in config['study']['images'].items():
         log.info('%s: %d %s (%s)', split, sum(counts.values()), kind, ', '.join(f'{n} {c}' for c, n in counts.items()))
     log.info('model %s, %s parameters, trained in %s', config['recipe']['model'], f"{config['parameters']:,}", config['precision'])
+    with Image.open(Path(study)/'images'/image) as stored: side, wanted = stored.width, config['recipe']['size']
+    if side < wanted: log.warning('the pictures of this study were stored with %d pixels and the recipe looks at %d: prepare it with a larger images.size for sharper ones', side, wanted)
 
 # %% ../nbs/01h_training.ipynb #2939c47e
 def checkpoint_of(
@@ -151,7 +154,7 @@ def _to_go_on_from(run, config):
     if not (run/'config.json').exists(): return {}, []
     _check_same(json.loads((run/'config.json').read_text(encoding='utf-8')), config, f'The run {run}')
 
-# %% ../nbs/01h_training.ipynb #599276ad
+# %% ../nbs/01h_training.ipynb #66ecc398
 def train(
     study: str|Path, # study folder
     run: str|Path, # run folder to make or replace; its name is the run's name
@@ -166,13 +169,15 @@ def train(
     run, first = Path(run), processes()[0] == 0
     if first: check_place(run, 'config.json')
     with no_random(seed):
-        learn = learner(dataloaders(study, recipe, rows), recipe, precision, weights_file)
+        dls = dataloaders(study, recipe, rows)
+        recipe = enough_epochs(recipe, len(dls.train_ds))
+        learn = learner(dls, recipe, precision, weights_file)
         config = _config(learn, recipe, study, seed, precision_callbacks(precision, learn.dls.device)[0])
         before = _to_go_on_from(run, config) if resume else ({}, [])
         if before is None:
             log.info('%s is finished: there is nothing to go on with', run)
             return run
-        _log_start(config, learn.model)
+        _log_start(config, study, learn.dls.train_ds.items.image.iloc[0])
         history = _trained(learn, recipe, config, run, *before)
     if first: _finish(run, learn, config, history)
     return run

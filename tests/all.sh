@@ -14,7 +14,7 @@ step "notebooks"
 nbdev-test --n-workers 2 --do-print
 
 step "end to end"
-pytest tests
+pytest -n 2 tests
 
 step "wheel"
 python tests/wheel.py
