@@ -7,10 +7,11 @@ Docs: https://anklealign.github.io/anklealign/batches.html.md"""
 # %% auto #0
 __all__ = ['TARGETS', 'SHARES', 'Pixels', 'with_shares', 'PictureLoader', 'picture_block', 'picture_loader']
 
-# %% ../nbs/01b_batches.ipynb #a5625557
+# %% ../nbs/01b_batches.ipynb #f3c2312e
 import os
 import tempfile
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -103,7 +104,7 @@ class PictureLoader(TfmdDL):
             if SHARES[0] in batch: pictures.shares = torch.tensor(batch[SHARES].to_numpy(), dtype=torch.float32)
             yield pictures, TensorCategory(torch.tensor(batch.label_id.tolist()))
 
-# %% ../nbs/01b_batches.ipynb #0b5352d2
+# %% ../nbs/01b_batches.ipynb #7567b1ec
 def picture_block(
     study: str|Path, # study folder
     rows: pd.DataFrame, # the manifest rows that will be asked for
@@ -115,7 +116,8 @@ def picture_block(
     "How manifest rows of `study` become batches of pictures in 0–1 and class ids. Decodes the pictures."
     parts = [rows.image[rows.split == 'train'], rows.image[rows.split != 'train']]
     pixels = [Pixels(study, part, side) for part, side in zip(parts, (load, size), strict=True)] if load not in (0, size) else [Pixels(study, rows.image, size)]*2
-    def one(row): return next(o for o in pixels if row['image'] in o.at)(row)
+    stores = [weakref.ref(o) for o in pixels] # fastcore's dispatch keeps every function for ever, and would keep the pictures with it
+    def one(row): return next(o for o in (r() for r in stores) if row['image'] in o.at)(row)
     return DataBlock(blocks=(TransformBlock(batch_tfms=IntToFloatTensor), CategoryBlock(vocab=list(CLASSES), sort=False)), get_x=one,
                      get_y=ColReader('label'), splitter=splitter or ColSplitter('split', 'valid'), batch_tfms=batch_tfms,
                      dl_type=type('PictureLoader', (PictureLoader,), {'pixels': pixels}))

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/training.html.md"""
 # %% auto #0
 __all__ = ['dataloaders', 'learner', 'recipe_callbacks', 'fit', 'checkpoint_of', 'train']
 
-# %% ../nbs/01h_training.ipynb #c654f77f
+# %% ../nbs/01h_training.ipynb #bedeb911
 import json
 import platform
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from . import __version__
 from .augment import Augment
 from .batches import picture_block, with_shares
 from .core import CLASSES, AnklealignError, write_atomic
-from .engine import AverageWeights, Bring, Thaw, keep_memory, precision_callbacks
+from .engine import AverageWeights, Bring, Thaw, free_memory, keep_memory, precision_callbacks
 from .epochs import Checkpoint, EpochSeed, GoOn, History, KeepBest, Patience, Plateau, ResumableLearner, log, read_checkpoint
 from .manifest import is_synthetic, read_manifest, study_fingerprint
 from .parallel import Together, processes, share_of_batch
@@ -154,7 +154,7 @@ def _to_go_on_from(run, config):
     if not (run/'config.json').exists(): return {}, []
     _check_same(json.loads((run/'config.json').read_text(encoding='utf-8')), config, f'The run {run}')
 
-# %% ../nbs/01h_training.ipynb #66ecc398
+# %% ../nbs/01h_training.ipynb #e88efd59
 def train(
     study: str|Path, # study folder
     run: str|Path, # run folder to make or replace; its name is the run's name
@@ -180,6 +180,8 @@ def train(
         _log_start(config, study, learn.dls.train_ds.items.image.iloc[0])
         history = _trained(learn, recipe, config, run, *before)
     if first: _finish(run, learn, config, history)
+    del dls, learn
+    free_memory()
     return run
 
 # %% ../nbs/01h_training.ipynb #64d17a0d
