@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/training.html.md"""
 # %% auto #0
 __all__ = ['dataloaders', 'learner', 'recipe_callbacks', 'fit', 'checkpoint_of', 'train']
 
-# %% ../nbs/01h_training.ipynb #bedeb911
+# %% ../nbs/01h_training.ipynb #e86aa4c4
 import json
 import platform
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ from . import __version__
 from .augment import Augment
 from .batches import picture_block, with_shares
 from .core import CLASSES, AnklealignError, write_atomic
-from .engine import AverageWeights, Bring, Thaw, free_memory, keep_memory, precision_callbacks
+from .engine import AverageWeights, Bring, Thaw, bare, free_memory, keep_memory, precision_callbacks
 from .epochs import Checkpoint, EpochSeed, GoOn, History, KeepBest, Patience, Plateau, ResumableLearner, log, read_checkpoint
 from .manifest import is_synthetic, read_manifest, study_fingerprint
 from .parallel import Together, processes, share_of_batch
 from .recipe import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained
-from .runs import check_place, new_folder
+from .runs import check_place, new_folder, probabilities
 import fastai.callback.schedule  # noqa: F401  teaches Learner fit_one_cycle
 from fastai.callback.core import Callback
 from fastai.callback.tracker import TerminateOnNaNCallback
@@ -154,7 +154,7 @@ def _to_go_on_from(run, config):
     if not (run/'config.json').exists(): return {}, []
     _check_same(json.loads((run/'config.json').read_text(encoding='utf-8')), config, f'The run {run}')
 
-# %% ../nbs/01h_training.ipynb #e88efd59
+# %% ../nbs/01h_training.ipynb #31231804
 def train(
     study: str|Path, # study folder
     run: str|Path, # run folder to make or replace; its name is the run's name
@@ -164,7 +164,7 @@ def train(
     precision: str='auto', # number format, see `precision_callbacks`
     weights_file: str|Path='', # ImageNet weights of the recipe's model, where they cannot be downloaded
     rows: pd.DataFrame|None=None, # manifest rows to use, with their splits; None: those of the study
-) -> Path: # `run`, which now holds config.json, history.csv and model.safetensors
+) -> Path: # `run`, which now holds config.json, history.csv, model.safetensors and valid_predictions.csv
     "Train `recipe` on `study`. Raises `AnklealignError` if it cannot; then `run` is as it was."
     run, first = Path(run), processes()[0] == 0
     if first: check_place(run, 'config.json')
@@ -179,12 +179,12 @@ def train(
             return run
         _log_start(config, study, learn.dls.train_ds.items.image.iloc[0])
         history = _trained(learn, recipe, config, run, *before)
-    if first: _finish(run, learn, config, history)
+    if first: _finish(run, learn, config, history, _validation_answers(learn, study, recipe))
     del dls, learn
     free_memory()
     return run
 
-# %% ../nbs/01h_training.ipynb #64d17a0d
+# %% ../nbs/01h_training.ipynb #b92b244f
 def _trained(learn, recipe, config, run, parts, rows):
     history = History()
     history.rows = list(rows)
@@ -199,11 +199,18 @@ def _trained(learn, recipe, config, run, parts, rows):
         raise AnklealignError(f"The loss of recipe '{recipe.name}' was no longer a number in epoch {len(history.rows) + 1}: try a smaller learning rate than {recipe.lr:g}.")
     return history
 
-def _finish(run, learn, config, history):
+def _finish(run, learn, config, history, answers):
     kept = history.best() if config['recipe']['keep'] == 'best' else len(history.rows)
     with new_folder(run, 'config.json') as folder:
         write_atomic(folder/'config.json', json.dumps(config | {'epoch_kept': kept}, indent=1))
         write_atomic(folder/'history.csv', pd.DataFrame(history.rows).to_csv(index=False, float_format='%.6f', lineterminator='\n'))
         write_atomic(folder/'model.safetensors', safetensors.torch.save({k: v.cpu().contiguous() for k, v in learn.model.state_dict().items()}))
+        write_atomic(folder/'valid_predictions.csv', answers.to_csv(index=False, float_format='%.6f', lineterminator='\n'))
     for o in (checkpoint_of(run), checkpoint_of(run).with_name(f'{checkpoint_of(run).name}.part')): o.unlink(missing_ok=True)
     log.info('kept the weights of epoch %d in %s', kept, run)
+
+# %% ../nbs/01h_training.ipynb #70aa9612
+def _validation_answers(learn, study, recipe):
+    rows = learn.dls.valid_ds.items
+    said = probabilities(bare(learn.model).eval(), study, rows, recipe)
+    return rows[['image', 'group', 'label']].assign(**{f'prob_{c}': said[:, i] for i, c in enumerate(CLASSES)})

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/tune.html.md"""
 # %% auto #0
 __all__ = ['log', 'answer_fold', 'cross_validate', 'macro_f1', 'tune']
 
-# %% ../nbs/01i_tune.ipynb #54761388
+# %% ../nbs/01i_tune.ipynb #605f506e
 import logging
 import tempfile
 import time
@@ -18,11 +18,10 @@ import optuna
 import pandas as pd
 
 from .core import CLASSES, AnklealignError, file_error, write_atomic
-from .eval import probabilities
 from .manifest import read_manifest, study_fingerprint
 from .metrics import figures, group_confusions
 from .recipe import Recipe
-from .runs import load_run
+from .runs import load_run, probabilities
 from .split import cross_splits
 from .training import train
 

@@ -23,13 +23,12 @@ from recipes import RESULTS, made
 from anklealign import training
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
-from anklealign.eval import probabilities
 from anklealign.manifest import read_manifest
 from anklealign.metrics import difference, score
 from anklealign.phantom import make_phantoms
 from anklealign.rawstudy import write_study
 from anklealign.recipe import augmentations, recipes
-from anklealign.runs import load_run
+from anklealign.runs import load_run, probabilities
 from anklealign.split import cross_splits
 
 TESTED, TEST_SEED = 1060, 12 # phantoms of other people

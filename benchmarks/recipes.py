@@ -22,13 +22,12 @@ import pandas as pd
 from anklealign.annotators import class_of_angle
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
-from anklealign.eval import probabilities
 from anklealign.manifest import read_manifest
 from anklealign.metrics import difference, score
 from anklealign.phantom import make_phantoms
 from anklealign.rawstudy import write_study
 from anklealign.recipe import recipes
-from anklealign.runs import load_run
+from anklealign.runs import load_run, probabilities
 from anklealign.split import cross_splits
 from anklealign.training import train
 
