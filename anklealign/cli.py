@@ -6,8 +6,8 @@ Docs: https://anklealign.github.io/anklealign/cli.html.md"""
 
 # %% auto #0
 __all__ = ['app', 'log', 'Raw', 'Output', 'SettingsFile', 'Seed', 'Debug', 'Recipe', 'Epochs', 'Resume', 'Precision',
-           'WeightsFile', 'Run', 'guarded', 'told', 'counted', 'main', 'prepare', 'train', 'tune', 'evaluate', 'run',
-           'demo', 'phantom']
+           'WeightsFile', 'Run', 'guarded', 'told', 'counted', 'main', 'prepare', 'train', 'tune', 'evaluate',
+           'compare', 'run', 'demo', 'phantom']
 
 # %% ../nbs/05d_cli.ipynb #1bb7464d
 import functools
@@ -204,6 +204,22 @@ def evaluate(run: Run=None, recipe: Recipe=None, output: Output=None, settings: 
     """
     chosen = _load(settings, output, seed, train=dict(recipe=recipe))
     with told(): _evaluate(chosen, run)
+
+# %% ../nbs/05d_cli.ipynb #bd2d9055
+@app.command()
+@guarded
+def compare(
+    runs: Annotated[list[str], typer.Argument(help='Names of evaluated runs; a single one is compared with always-majority.')],
+    output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False,
+):
+    """Say whether one run is better than another, on the same test pictures.
+
+    Example: anklealign compare baseline gapcnn
+    """
+    from anklealign.eval import compare
+    chosen = _load(settings, output, seed)
+    folder = Path(chosen.output)
+    with told(): compare({o: folder/'evaluation'/o for o in runs}, folder/'comparison'/'+'.join(runs), chosen)
 
 # %% ../nbs/05d_cli.ipynb #daa27f57
 def _all_steps(raw, settings, run=None):
