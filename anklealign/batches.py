@@ -33,7 +33,7 @@ with warnings.catch_warnings():
     from fastai.data.transforms import ColReader, ColSplitter, IntToFloatTensor
     from fastai.torch_core import TensorCategory, TensorImage
 
-# %% ../nbs/01b_batches.ipynb #a221157a
+# %% ../nbs/01b_batches.ipynb #7a0f13f8
 class Pixels:
     "Pictures of manifest rows as uint8 tensors (3 × size × size), decoded once into a memory-mapped file."
     def __init__(self,
@@ -42,7 +42,7 @@ class Pixels:
         size: int, # side of the square, pixels
     ):
         "Raises `AnklealignError` if a picture is missing or broken, or the temporary folder is full."
-        self.at = {name: i for i, name in enumerate(images)}
+        self.at = {name: i for i, name in enumerate(dict.fromkeys(images))}
         self.store = _temporary_array((len(self.at), 3, size, size))
         def decode(name): self.store[self.at[name]] = _decode(Path(study)/'images'/name, size).transpose(2, 0, 1)
         with ThreadPoolExecutor(os.cpu_count()) as pool:

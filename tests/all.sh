@@ -11,10 +11,10 @@ step "ruff"
 ruff check anklealign tests benchmarks
 
 step "notebooks"
-nbdev-test --n-workers 2 --do-print
+OMP_NUM_THREADS=1 nbdev-test --n-workers 2 --do-print
 
 step "end to end"
-pytest -n 2 tests
+OMP_NUM_THREADS=1 pytest -n 2 tests
 
 step "wheel"
 python tests/wheel.py

@@ -1,0 +1,44 @@
+"""How often the interval of `suspected_labels` holds the mean number over many studies.
+
+python benchmarks/doubt_interval.py [--studies 100] [--rounds 200]
+
+Simulated studies of 40 and of 100 people with four pictures each, one label in ten changed, and a simulated model whose errors are alike for the
+pictures of one person. The mean is that of 400 further studies.
+"""
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from anklealign.core import CLASSES
+from anklealign.doubts import PROBABILITIES, label_doubts, suspected_labels
+
+
+def study(seed, people, pictures=4, wrong=.1):
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(people), pictures)
+    truth = rng.choice(3, people, p=[.25, .6, .15])[group]
+    logits = 2.5*np.eye(3)[truth] + rng.normal(size=(people, 3))[group] + rng.normal(size=(len(group), 3))
+    changed = np.where(truth == 1, rng.choice([0, 2], len(group)), 1)
+    labels = np.where(rng.random(len(group)) < wrong, changed, truth)
+    probabilities = np.exp(logits)/np.exp(logits).sum(1, keepdims=True)
+    return pd.DataFrame(probabilities, columns=PROBABILITIES).assign(image=np.arange(len(group)).astype(str), group=group, label=np.take(CLASSES, labels))
+
+
+def measure(studies, rounds):
+    yield f'{"people":>8}{"pictures":>10}{"mean suspected":>16}{"held":>8}{"too low":>9}{"too high":>10}   simulated; {studies} intervals of {rounds} rounds each'
+    for people in (40, 100):
+        mean = np.mean([label_doubts(study(10_000 + i, people)).suspected.sum() for i in range(400)])
+        found = pd.DataFrame([suspected_labels(label_doubts(study(i, people)), rounds=rounds) for i in range(studies)])
+        below, above = (found.high < mean).sum(), (found.low > mean).sum()
+        yield f'{people:8}{4*people:10}{mean:16.1f}{studies - below - above:8}{below:9}{above:10}'
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--studies', type=int, default=100)
+    parser.add_argument('--rounds', type=int, default=200)
+    lines = list(measure(**vars(parser.parse_args())))
+    Path(__file__).with_name('results').joinpath('doubt_interval.txt').write_text('\n'.join(lines) + '\n')
+    print('\n'.join(lines))
