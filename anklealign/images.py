@@ -123,7 +123,7 @@ def psnr(
     mse = np.mean((np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64))**2)
     return float(10 * np.log10(255**2 / mse)) if mse else float('inf')
 
-# %% ../nbs/00e_images.ipynb #a48cfbf8
+# %% ../nbs/00e_images.ipynb #ba85217d
 def jpeg_bytes(
     im: Image.Image, # RGB
     quality: int=95, # JPEG quality
@@ -131,7 +131,7 @@ def jpeg_bytes(
     "`im` as a JPEG that holds its pixels and nothing else; the same pixels always give the same bytes."
     clean = Image.frombytes('RGB', im.size, im.tobytes())
     buffer = io.BytesIO()
-    clean.save(buffer, 'JPEG', quality=quality, subsampling=0, optimize=True)
+    clean.save(buffer, 'JPEG', quality=quality, subsampling=0)
     return buffer.getvalue()
 
 # %% ../nbs/00e_images.ipynb #22cf4465
