@@ -134,7 +134,7 @@ def risk_area(
     found = dict(value=value, low=low, high=high, ideal=np.maximum(0, 1 - (~wrong).sum() / n).mean(), random=wrong.mean())
     return {k: float(v) for k, v in found.items()} | dict(images=len(wrong), groups=people)
 
-# %% ../nbs/04d_abstention.ipynb #e0b664d1
+# %% ../nbs/04d_abstention.ipynb #ac1724d0
 def show_risk_coverage(
     curve: 'pd.DataFrame', # from `risk_coverage`
     abstain_below: float|None=None, # a threshold to mark, if there is one
@@ -142,7 +142,7 @@ def show_risk_coverage(
 ): # a matplotlib figure
     "Draw the risk-coverage curve with its interval, beside the ideal order and random abstention."
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(5.6, 4), layout='constrained')
+    figure = Figure(figsize=(6.2, 4), layout='constrained')
     ax = figure.subplots()
     ax.fill_between(curve.coverage, curve.low, curve.high, alpha=.2, linewidth=0, label='interval over groups')
     ax.plot(curve.coverage, curve.risk, label='model')
@@ -151,7 +151,7 @@ def show_risk_coverage(
     if abstain_below is not None and (kept := curve[curve.threshold >= abstain_below]).size:
         ax.plot(kept.coverage.iloc[-1], kept.risk.iloc[-1], 'o', color='black', label=f'answered from {abstain_below:.2f} up')
     ax.set(xlim=(0, 1.01), ylim=(0, max(.5, 1.3 * curve.risk.max())), xlabel='coverage: share of pictures answered', ylabel='risk: share of them wrong')
-    ax.set_title(f'Risk and coverage, n = {curve.images.iloc[-1]} {kind} of {curve.groups.iloc[-1]} groups', fontsize=11)
+    ax.set_title(f'Risk and coverage, n = {curve.images.iloc[-1]} {kind} of {curve.groups.iloc[-1]} groups', fontsize=10)
     ax.legend(fontsize=8, loc='upper left')
     return figure
 

@@ -188,7 +188,7 @@ def tune(recipe: Recipe=None, epochs: Epochs=None,
     chosen = _load(settings, output, seed, train=dict(recipe=recipe, epochs=epochs))
     with told(): tune(recover(chosen.output), chosen.output, chosen_recipe(chosen.train), trials, folds, chosen.seed, chosen.train.precision)
 
-# %% ../nbs/05d_cli.ipynb #86bf260f
+# %% ../nbs/05d_cli.ipynb #80fc43cc
 def _evaluate(settings, run):
     from anklealign.eval import evaluate
     from anklealign.process import recover
@@ -197,13 +197,19 @@ def _evaluate(settings, run):
 
 @app.command()
 @guarded
-def evaluate(run: Run=None, recipe: Recipe=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):
+def evaluate(
+    run: Run=None, recipe: Recipe=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None,
+    show: Annotated[bool, typer.Option('--open', help='Open the report in a browser.')]=False, debug: Debug=False,
+):
     """Measure a trained run on the test pictures.
 
-    Example: anklealign evaluate --run baseline
+    Example: anklealign evaluate --run baseline --open
     """
+    import webbrowser
     chosen = _load(settings, output, seed, train=dict(recipe=recipe))
     with told(): _evaluate(chosen, run)
+    page = Path(chosen.output)/'evaluation'/(run or chosen.train.recipe)/'report.html'
+    if show and not webbrowser.open(page.resolve().as_uri()): typer.echo(f'anklealign: No browser could be opened: {page} is the report.', err=True)
 
 # %% ../nbs/05d_cli.ipynb #bd2d9055
 @app.command()
@@ -221,13 +227,13 @@ def compare(
     folder = Path(chosen.output)
     with told(): compare({o: folder/'evaluation'/o for o in runs}, folder/'comparison'/'+'.join(runs), chosen)
 
-# %% ../nbs/05d_cli.ipynb #daa27f57
+# %% ../nbs/05d_cli.ipynb #72d3068d
 def _all_steps(raw, settings, run=None):
     with told(settings.output):
         _prepare(raw, settings)
         _train(settings, run)
         _evaluate(settings, run)
-        log.info('Everything lies in %s; the tables above are in %s.', settings.output, Path(settings.output)/'evaluation'/(run or settings.train.recipe)/'report.md')
+        log.info('Everything lies in %s; the report is %s.', settings.output, Path(settings.output)/'evaluation'/(run or settings.train.recipe)/'report.html')
 
 @app.command()
 @guarded

@@ -7,22 +7,28 @@ Docs: https://anklealign.github.io/anklealign/eval.html.md"""
 # %% auto #0
 __all__ = ['log', 'evaluate', 'compare']
 
-# %% ../nbs/04_eval.ipynb #8513ceda
+# %% ../nbs/04_eval.ipynb #877a98e4
 import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 
+from .batches import picture_loader
 from .compare import compare_runs, comparison_page, comparison_table, show_differences
-from .core import CLASSES, AnklealignError, Settings, write_atomic
+from .core import CLASSES, AnklealignError, Settings, class_names, write_atomic
+from .explain import heat_maps, overlay
+from .findings import findings, page_sections, trust_of, worst
 from .manifest import is_synthetic, read_manifest, study_fingerprint
 from .judgement import add_answers, judge, png, report_page, row_shares, show_confusion
+from .page import html_page
 from .recipe import Recipe
 from .runs import load_run, new_folder, probabilities
 
-# %% ../nbs/04_eval.ipynb #bed970f2
+# %% ../nbs/04_eval.ipynb #02150e5f
 log = logging.getLogger('anklealign')
 
 def evaluate(
@@ -36,23 +42,41 @@ def evaluate(
     rows = read_manifest(study)
     rows = rows[rows.split == 'test'].reset_index(drop=True)
     if rows.empty: raise AnklealignError(f"{study} has no picture in the split 'test': prepare it again with more groups.")
-    answers = add_answers(rows, probabilities(model, study, rows, Recipe(**config['recipe'])))
+    recipe, trust = Recipe(**config['recipe']), trust_of(run, settings)
+    raw = probabilities(model, study, rows, recipe)
+    corrected, sets, silent = trust.answer(raw)
+    answers = add_answers(rows, corrected).assign(answer_set=[' '.join(np.compress(o, CLASSES)) for o in sets], unanswered=silent)
     counts = config['study']['images']['train']
-    report = {'run': Path(run).name, 'recipe': config['recipe']['name'], 'study': study_fingerprint(study)}
-    report |= judge(answers, max(CLASSES, key=counts.get), is_synthetic(rows), settings)
+    majority = max(CLASSES, key=counts.get)
+    report = {'run': Path(run).name, 'recipe': recipe.name, 'study': study_fingerprint(study)} | judge(answers, majority, is_synthetic(rows), settings)
+    report |= findings(answers, raw, trust, majority, settings)
     if report['study'] != config['study']['fingerprint']: report['notes'].append(_FOREIGN)
-    with new_folder(out, 'evaluation_report.json') as folder: _write(folder, report, answers)
+    sections = page_sections(report, answers, raw, _gallery(model, study, worst(answers), recipe.size, report['language']))
+    with new_folder(out, 'evaluation_report.json') as folder: _write(folder, report, answers, sections)
     for line in filter(None, report_page(report).splitlines()): log.info(line)
     return report
 
 _FOREIGN = 'The run was trained on another study (its fingerprint differs): if the two share people, the figures are too good.'
 
-# %% ../nbs/04_eval.ipynb #8a0c76a4
-_COLUMNS = ['image', 'source', 'owner', 'group', 'label', 'predicted', 'correct', *(f'prob_{c}' for c in CLASSES)]
+# %% ../nbs/04_eval.ipynb #c0fd2250
+def _gallery(model, study, answers, size, language):
+    if answers.empty: return []
+    pictures = torch.cat([torch.Tensor(o) for o, _ in picture_loader(study, answers.reset_index(drop=True), size)])
+    maps = heat_maps(model, pictures, answers.predicted.map(CLASSES.index).tolist())
+    names = dict(zip(CLASSES, class_names(language), strict=True))
+    items = []
+    for picture, heat, o in zip(pictures, maps, answers.itertuples(), strict=True):
+        said = f'labelled {names[o.label]}, answered {names[o.predicted]} ({o.sure:.2f})'
+        items += [((255*picture).round().byte().permute(1, 2, 0).numpy(), f'{o.image}: {said}', f'Test picture {o.image}, {said}'),
+                  (overlay(picture, heat), f'evidence for {names[o.predicted]}', f'Heat map over {o.image}: evidence for {names[o.predicted]}')]
+    return items
+
+# %% ../nbs/04_eval.ipynb #2bc7f4e7
+_COLUMNS = ['image', 'source', 'owner', 'group', 'label', 'predicted', 'correct', *(f'prob_{c}' for c in CLASSES), 'answer_set', 'unanswered']
 
 def _matrix(values): return pd.DataFrame(values, CLASSES, CLASSES).rename_axis('true')
 
-def _write(folder, report, answers):
+def _write(folder, report, answers, sections):
     counts = report['confusion_matrix']
     tables = {'metrics.csv': pd.DataFrame.from_dict(report['metrics'], orient='index').rename_axis('metric'),
               'confusion_matrix.csv': _matrix(counts), 'confusion_matrix_normalized.csv': _matrix(row_shares(counts)),
@@ -61,6 +85,7 @@ def _write(folder, report, answers):
     write_atomic(folder/'confusion_matrix.png', png(show_confusion(report)))
     write_atomic(folder/'confusion_matrix_normalized.png', png(show_confusion(report, normalized=True)))
     write_atomic(folder/'report.md', f"# Evaluation of {report['run']}\n\n{report_page(report)}")
+    write_atomic(folder/'report.html', html_page(f"Evaluation of {report['run']}", report['summary'], report['notes'], report['disclaimer'], sections))
     write_atomic(folder/'evaluation_report.json', json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
 
 # %% ../nbs/04_eval.ipynb #48079258

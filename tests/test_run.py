@@ -4,7 +4,7 @@ import json
 
 from conftest import content
 
-FILES = {'evaluation_report.json', 'report.md', 'metrics.csv', 'test_predictions.csv', 'confusion_matrix.csv', 'confusion_matrix.png',
+FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 'test_predictions.csv', 'confusion_matrix.csv', 'confusion_matrix.png',
          'confusion_matrix_normalized.csv', 'confusion_matrix_normalized.png'}
 
 
