@@ -69,14 +69,14 @@ def set_coverage(
     rows = {name: _covered(sets[o], labels[o], groups[o], rounds, confidence, seed) for name, o in chosen.items()}
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('class').astype({'images': int, 'groups': int})
 
-# %% ../nbs/04d_abstention.ipynb #e87fa0f6
+# %% ../nbs/04d_abstention.ipynb #4fddc395
 def _covered(sets, labels, groups, rounds, confidence, seed):
-    from anklealign.metrics import _interval, resample
+    from anklealign.metrics import drawn_interval, resample
     if not len(labels): return dict.fromkeys(('coverage', 'low', 'high', 'classes', 'single', 'none'), np.nan) | dict(images=0, groups=0)
     codes, size = np.unique(groups, return_inverse=True)[1], sets.sum(1)
     hit, people = sets[np.arange(len(labels)), labels], codes.max() + 1
     drawn = resample(np.stack([np.bincount(codes, hit), np.bincount(codes)], 1), rounds, seed)
-    low, high = _interval('accuracy', hit.mean(), drawn[:, 0] / drawn[:, 1], people, confidence)
+    low, high = drawn_interval(hit.mean(), drawn[:, 0] / drawn[:, 1], people, confidence)
     said = dict(classes=size.mean(), single=(size == 1).mean(), none=(size == 0).mean())
     return dict(coverage=hit.mean(), low=low, high=high) | said | dict(images=len(labels), groups=people)
 
@@ -94,7 +94,7 @@ def _drawn_risks(wrong, codes, last, rounds, seed):
     answers, errors = weights.cumsum(1)[:, last], (weights * wrong).cumsum(1)[:, last]
     with np.errstate(invalid='ignore'): return errors / answers, np.diff(answers, axis=1, prepend=0) / answers[:, -1:]
 
-# %% ../nbs/04d_abstention.ipynb #5cea973e
+# %% ../nbs/04d_abstention.ipynb #fdf1ca07
 def risk_coverage(
     probabilities: np.ndarray, # pictures × classes
     labels: Sequence[int], # true class ids
@@ -105,17 +105,17 @@ def risk_coverage(
 ) -> 'pd.DataFrame': # one row a threshold: threshold, coverage, risk, low, high, ideal, random, images, groups
     "Share answered and share wrong at each threshold ([source](https://arxiv.org/abs/1705.08500)). Raises `AnklealignError` as `answered` does."
     import pandas as pd
-    from anklealign.metrics import _interval
+    from anklealign.metrics import drawn_interval
     sure, wrong, codes, last = _ranked(probabilities, labels, groups)
     images, risk = last + 1, np.cumsum(wrong)[last] / (last + 1)
     new = np.zeros(len(codes), int)
     new[np.unique(codes, return_index=True)[1]] = 1
     people, drawn = new.cumsum()[last], _drawn_risks(wrong, codes, last, rounds, seed)[0]
-    ends = [_interval('accuracy', *o, confidence) for o in zip(risk, drawn.T, people, strict=True)] # a risk is a rate, as accuracy is
+    ends = [drawn_interval(*o, confidence) for o in zip(risk, drawn.T, people, strict=True)]
     columns = dict(zip(('low', 'high'), np.array(ends).T, strict=True)) | dict(ideal=np.maximum(0, 1 - (~wrong).sum() / images), random=wrong.mean())
     return pd.DataFrame(dict(threshold=sure[last], coverage=images / len(sure), risk=risk) | columns | dict(images=images, groups=people))
 
-# %% ../nbs/04d_abstention.ipynb #b7b56179
+# %% ../nbs/04d_abstention.ipynb #3f741f12
 def risk_area(
     probabilities: np.ndarray, # pictures × classes
     labels: Sequence[int], # true class ids
@@ -125,12 +125,12 @@ def risk_area(
     seed: int=1, # of the bootstrap
 ) -> dict[str, float]: # value, low, high, ideal, random, images, groups
     "The area under the risk-coverage curve with its interval; NaN ends on fewer than ten groups. Raises `AnklealignError` as `answered` does."
-    from anklealign.metrics import _interval
+    from anklealign.metrics import drawn_interval
     _, wrong, codes, last = _ranked(probabilities, labels, groups)
     n, people = np.arange(1, len(wrong) + 1), int(codes.max() + 1)
     value = (np.cumsum(wrong)[last] / n[last] * np.diff(n[last], prepend=0)).sum() / n[-1]
     risks, steps = _drawn_risks(wrong, codes, last, rounds, seed)
-    low, high = _interval('area', value, (np.nan_to_num(risks) * steps).sum(1), people, confidence)
+    low, high = drawn_interval(value, (np.nan_to_num(risks) * steps).sum(1), people, confidence, rate=False)
     found = dict(value=value, low=low, high=high, ideal=np.maximum(0, 1 - (~wrong).sum() / n).mean(), random=wrong.mean())
     return {k: float(v) for k, v in found.items()} | dict(images=len(wrong), groups=people)
 

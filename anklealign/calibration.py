@@ -75,7 +75,7 @@ def _bins(values, bins):
     edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
     return np.searchsorted(edges, values, side='right')
 
-# %% ../nbs/04c_calibration.ipynb #fe812249
+# %% ../nbs/04c_calibration.ipynb #0eacc5d9
 def reliability(
     probabilities: np.ndarray, # pictures × classes
     labels: Sequence[int], # true class ids
@@ -87,7 +87,7 @@ def reliability(
 ) -> 'pd.DataFrame': # bin -> images, groups, confidence, correct, low, high
     "How sure and how often right, bin by bin of the most probable class's probability. Raises `AnklealignError` as `answered` does."
     import pandas as pd
-    from anklealign.metrics import _interval, resample
+    from anklealign.metrics import drawn_interval, resample
     p, labels, codes = answered(probabilities, labels, groups)
     sure, right, which = p.max(1), p.argmax(1) == labels, _bins(p.max(1), bins)
     counts, rows = np.zeros((codes.max() + 1, bins, 2), int), {}
@@ -96,7 +96,7 @@ def reliability(
     with np.errstate(invalid='ignore'): shares = drawn[..., 0] / drawn[..., 1]
     for b in np.unique(which):
         here, n_groups = which == b, len(np.unique(codes[which == b]))
-        low, high = _interval('accuracy', right[here].mean(), shares[:, b], n_groups, confidence)
+        low, high = drawn_interval(right[here].mean(), shares[:, b], n_groups, confidence)
         rows[b + 1] = dict(images=here.sum(), groups=n_groups, confidence=sure[here].mean(), correct=right[here].mean(), low=low, high=high)
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('bin').astype({'images': int, 'groups': int})
 

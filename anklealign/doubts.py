@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/doubts.html.md"""
 # %% auto #0
 __all__ = ['PROBABILITIES', 'LOCAL_FILES', 'label_doubts', 'suspected_labels', 'show_doubts', 'write_label_studio']
 
-# %% ../nbs/04k_doubts.ipynb #68132cf7
+# %% ../nbs/04k_doubts.ipynb #ab88242f
 import json
 from pathlib import Path
 from urllib.parse import quote
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .core import CLASSES, AnklealignError, class_names, write_atomic
+from .core import CLASSES, AnklealignError, class_names, kind_of, write_atomic
 from .manifest import is_synthetic, read_manifest
 from .metrics import MIN_GROUPS
 
@@ -79,7 +79,7 @@ def _draw_counts(labels, probabilities, groups, rounds, seed):
         if len(set(labels[drawn])) > 1: counts.append(_suspected(labels[drawn], probabilities[drawn]).mean() * len(labels))
     return counts
 
-# %% ../nbs/04k_doubts.ipynb #51304cad
+# %% ../nbs/04k_doubts.ipynb #0e841912
 def show_doubts(
     study: str|Path, # study folder
     doubts: pd.DataFrame, # from `label_doubts`, of pictures of this study
@@ -90,7 +90,7 @@ def show_doubts(
     from matplotlib.figure import Figure
     known, names = doubts[doubts.margin.notna()], dict(zip(CLASSES, class_names(language), strict=True))
     if known.empty: raise AnklealignError('No picture has an answer with proper probabilities: there is no doubt to show.')
-    shown, kind = known.head(n), 'synthetic pictures (phantoms)' if is_synthetic(read_manifest(study)) else 'pictures'
+    shown, kind = known.head(n), kind_of(is_synthetic(read_manifest(study)))
     lines = -(-len(shown) // 4)
     figure = Figure(figsize=(8.6, .5 + 2.6 * lines), layout='constrained')
     axes = figure.subplots(lines, 4, squeeze=False).flat

@@ -28,7 +28,7 @@ from .page import html_page
 from .recipe import Recipe
 from .runs import load_run, new_folder, probabilities
 
-# %% ../nbs/04_eval.ipynb #02150e5f
+# %% ../nbs/04_eval.ipynb #53ed1da9
 log = logging.getLogger('anklealign')
 
 def evaluate(
@@ -47,9 +47,9 @@ def evaluate(
     corrected, sets, silent = trust.answer(raw)
     answers = add_answers(rows, corrected).assign(answer_set=[' '.join(np.compress(o, CLASSES)) for o in sets], unanswered=silent)
     counts = config['study']['images']['train']
-    majority = max(CLASSES, key=counts.get)
-    report = {'run': Path(run).name, 'recipe': recipe.name, 'study': study_fingerprint(study)} | judge(answers, majority, is_synthetic(rows), settings)
-    report |= findings(answers, raw, trust, majority, settings)
+    prior = {c: counts[c] / sum(counts.values()) for c in CLASSES}
+    report = {'run': Path(run).name, 'recipe': recipe.name, 'study': study_fingerprint(study)} | judge(answers, prior, is_synthetic(rows), settings)
+    report |= findings(answers, raw, trust, report['majority_class'], settings)
     if report['study'] != config['study']['fingerprint']: report['notes'].append(_FOREIGN)
     sections = page_sections(report, answers, raw, _gallery(model, study, worst(answers), recipe.size, report['language']))
     with new_folder(out, 'evaluation_report.json') as folder: _write(folder, report, answers, sections)
@@ -88,7 +88,7 @@ def _write(folder, report, answers, sections):
     write_atomic(folder/'report.html', html_page(f"Evaluation of {report['run']}", report['summary'], report['notes'], report['disclaimer'], sections))
     write_atomic(folder/'evaluation_report.json', json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
 
-# %% ../nbs/04_eval.ipynb #48079258
+# %% ../nbs/04_eval.ipynb #a6ffa49a
 def compare(
     evaluations: Mapping[str, str|Path], # run name → its evaluation folder, at least one
     out: str|Path, # comparison folder to make or replace
@@ -98,9 +98,10 @@ def compare(
     reports, tables = (dict(zip(evaluations, o, strict=True)) for o in zip(*(_read(name, Path(folder)) for name, folder in evaluations.items()), strict=True))
     first = next(iter(reports.values()))
     always = f"always {first['majority_class']}"
-    tables[always] = next(iter(tables.values()))[['image', 'group', 'label']].assign(predicted=first['majority_class'])
+    shares = {f'prob_{c}': share for c, share in first['prior'].items()}
+    tables[always] = next(iter(tables.values()))[['image', 'group', 'label']].assign(predicted=first['majority_class'], **shares)
     how = dict(rounds=settings.evaluate.rounds, confidence=settings.evaluate.confidence, seed=settings.seed)
-    report = compare_runs(tables, first['synthetic'], **how)
+    report = compare_runs(tables, first['synthetic'], always, **how)
     with new_folder(out, 'comparison.json') as folder: _write_comparison(folder, report)
     for line in filter(None, comparison_page(report).splitlines()): log.info(line)
     return report

@@ -8,7 +8,7 @@ Docs: https://anklealign.github.io/anklealign/explain.html.md"""
 __all__ = ['ALIKE', 'last_feature_map', 'heat_maps', 'overlay', 'show_maps', 'randomised', 'rank_correlation', 'mean_over_groups',
            'randomised_similarity', 'similarity_verdict', 'evidence_inside']
 
-# %% ../nbs/04j_explain.ipynb #acce3292
+# %% ../nbs/04j_explain.ipynb #249d1f16
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 
@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from .core import CLASSES, AnklealignError, class_names
+from .core import CLASSES, AnklealignError, class_names, kind_of
 from .metrics import MIN_GROUPS, resample
 from .robustness import as_floats
 
@@ -75,7 +75,7 @@ def overlay(
 _GREY = np.array([.299, .587, .114]) # weights of red, green and blue, ITU-R BT.601
 _OPAQUE = .75 # of the map, where there is most evidence
 
-# %% ../nbs/04j_explain.ipynb #f0c5e725
+# %% ../nbs/04j_explain.ipynb #e06e68ca
 def show_maps(
     answers: pd.DataFrame, # a row a picture: label, predicted and a probability for each class, from `add_answers`
     pictures: torch.Tensor, # n × 3 × side × side, bytes or numbers in 0–1
@@ -95,7 +95,7 @@ def show_maps(
         left.set_title(f"true: {names[row['label']]}", fontsize=8)
         right.imshow(overlay(pictures[i], maps[i]))
         right.set_title(_said(row, names), fontsize=8, color='black' if row['predicted'] == row['label'] else 'firebrick')
-    kind = 'synthetic pictures (phantoms)' if synthetic else 'pictures'
+    kind = kind_of(synthetic)
     figure.suptitle(f'Evidence for the answer, each map scaled to its own maximum; n = {len(answers)} {kind}', fontsize=10)
     return figure
 
@@ -180,7 +180,7 @@ def _row(values, groups, how):
     return dict(zip(('similarity', 'low', 'high'), mean_over_groups(values[known], groups[known], **how), strict=True)) | dict(
         n=int(known.sum()), groups=len(np.unique(groups[known])))
 
-# %% ../nbs/04j_explain.ipynb #cc106fe2
+# %% ../nbs/04j_explain.ipynb #aa16c84d
 ALIKE = .5 # rank correlation from which a map counts as hardly changed
 
 def similarity_verdict(
@@ -193,7 +193,7 @@ def similarity_verdict(
     if known.empty: return 'It cannot be told whether the heat maps depend on what the model has learned: they, or those of its randomised copies, are empty.'
     row = known.loc[known.similarity.idxmax()]
     sure = 'no interval' if np.isnan(row.low) else f'{confidence:.0%} interval {row.low:.2f} to {row.high:.2f}'
-    kind = 'synthetic pictures (phantoms)' if synthetic else 'pictures'
+    kind = kind_of(synthetic)
     return (f'{_found(row, known)}; rank correlation with copies that have {row.name} of {row.of:.0f} layers random {row.similarity:.2f} '
             f'({sure}; n = {row.n:.0f} {kind} of {row.groups:.0f} groups, {row.copies:.0f} copies).')
 

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/findings.html.md"""
 # %% auto #0
 __all__ = ['trust_of', 'findings', 'worst', 'page_sections']
 
-# %% ../nbs/04o_findings.ipynb #6eda2a2f
+# %% ../nbs/04o_findings.ipynb #db19b411
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +17,8 @@ import pandas as pd
 
 from .abstention import Trust, fit_trust, risk_area, risk_coverage, set_coverage, show_risk_coverage
 from .calibration import calibration_error, reliability, show_reliability
-from .core import CLASSES, AnklealignError, Settings, class_names
-from .judgement import plain, show_confusion
+from .core import CLASSES, AnklealignError, Settings, class_names, kind_of
+from .judgement import metric_title, plain, show_confusion, span
 from .page import Gallery, Plot, Section, Table, shown
 from .slices import conclude_slices, slices
 from .yardsticks import yardsticks
@@ -63,60 +63,53 @@ def _silence(corrected, known, trust, how):
     at = kept.iloc[-1][['coverage', 'risk', 'low', 'high', 'images', 'groups']] if len(kept) else dict(coverage=0., images=0, groups=0)
     return plain(pd.DataFrame({'answered': pd.Series(at, dtype=float), 'area': pd.Series(risk_area(corrected, *known, **how))}).T)
 
-# %% ../nbs/04o_findings.ipynb #544e7a10
-def _span(row): return '–' if row['low'] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-
+# %% ../nbs/04o_findings.ipynb #26427120
 def _score_section(report):
     names = dict(zip(CLASSES, class_names(report['language']), strict=True))
-    def title(metric):
-        kind, _, c = metric.partition('_')
-        return f"{kind.replace('f1', 'F1')}, {names[c]}" if c in names else metric.replace('_f1', '-F1').replace('_', ' ')
     always, sure = f"always '{names[report['majority_class']]}'", f"{report['intervals']['confidence']:.0%} interval"
-    scores = Table([f'on {_kind(report)}', 'model', sure, always, 'pictures', 'groups'],
-                   [[title(k), o['value'], _span(o), o['majority'], o['images'], o['groups']] for k, o in report['metrics'].items() if not k.startswith('support')],
+    scores = Table([f"on {kind_of(report['synthetic'])}", 'model', sure, always, 'pictures', 'groups'],
+                   [[metric_title(k, report['language']), o['value'], span(o), o['majority'], o['images'], o['groups']] for k, o in report['metrics'].items() if not k.startswith('support')],
                    'The model beside always answering the commonest class of the training pictures; intervals over groups.')
-    held = Table([f'on {_kind(report)}', 'accuracy', sure, 'macro-F1', 'pictures', 'groups'],
-                 [[k, o['accuracy'], _span(o), o['macro_f1'], o['images'], o['groups']] for k, o in report['yardsticks'].items() if o['images']],
+    held = Table([f"on {kind_of(report['synthetic'])}", 'accuracy', sure, 'macro-F1', 'pictures', 'groups'],
+                 [[k, o['accuracy'], span(o), o['macro_f1'], o['images'], o['groups']] for k, o in report['yardsticks'].items() if o['images']],
                  'What the figures are to be held against. ' + ' '.join(f"({k}: {o['note']}.)" for k, o in report['yardsticks'].items() if o['note']))
     return Section('How good it is', 'Every figure has its interval, and what it is to be held against beside it.',
                    [scores, held, Plot(show_confusion(report), 'Confusion matrix: ' + _confusion_words(report), 'The shade is the share of each true class.')])
 
-# %% ../nbs/04o_findings.ipynb #3dc877fd
-def _kind(report): return 'synthetic pictures (phantoms)' if report['synthetic'] else 'pictures'
-
+# %% ../nbs/04o_findings.ipynb #159bbe5b
 def _confusion_words(report):
     return '; '.join(f"{c}: {', '.join(f'{n} answered {o}' for o, n in zip(CLASSES, row, strict=True))}" for c, row in zip(CLASSES, report['confusion_matrix'], strict=True))
 
 def _sureness_section(report, raw, corrected, known):
     error, how = report['calibration'], report['intervals']
     tables = {'as the model says': reliability(raw, *known, **how), 'corrected': reliability(corrected, *known, **how)}
-    rows = [[f"{k.replace('_', ' ')}, {when}", o['value'], _span(o), f"{shown(o['calibrated'])}, at most {shown(o['calibrated_high'])}", o['images'], o['groups']]
+    rows = [[f"{k.replace('_', ' ')}, {when}", o['value'], span(o), f"{shown(o['calibrated'])}, at most {shown(o['calibrated_high'])}", o['images'], o['groups']]
             for when, errors in error.items() for k, o in errors.items() if k in ('top_class', 'classwise')]
     after = error['after']['top_class']
     verdict = ('more than chance gives a calibrated model, so its probabilities are not to be taken at their word' if after['value'] > after['calibrated_high']
                else 'no more than chance gives a calibrated model on so few pictures')
     return Section('Whether it knows how sure it is',
                    f"The probabilities are corrected by the temperature {report['trust']['temperature']:.2f}. After that they are off by {after['value']:.3f} in the mean, {verdict}.",
-                   [Plot(show_reliability(tables, report['groups'], _kind(report)), 'Reliability diagrams before and after the correction: share of right answers by how sure the model was.', 'The nearer to the dashed line, the better.'),
-                    Table(['calibration error', 'error', 'interval', 'if calibrated', 'pictures', 'groups'], rows, f"The expected calibration error on {_kind(report)}, and what a calibrated model would show.")])
+                   [Plot(show_reliability(tables, report['groups'], kind_of(report['synthetic'])), 'Reliability diagrams before and after the correction: share of right answers by how sure the model was.', 'The nearer to the dashed line, the better.'),
+                    Table(['calibration error', 'error', 'interval', 'if calibrated', 'pictures', 'groups'], rows, f"The expected calibration error on {kind_of(report['synthetic'])}, and what a calibrated model would show.")])
 
-# %% ../nbs/04o_findings.ipynb #dffbe2ab
+# %% ../nbs/04o_findings.ipynb #568ea021
 def _silence_section(report, corrected, known):
     trust, answered = report['trust'], report['silence']['answered']
     threshold = trust['abstain_below']
     first = ('There is no threshold for silence, so every picture is answered.' if threshold is None else
              f"Below a probability of {threshold:.2f} the model stays silent: it answers {answered['coverage']:.0%} of the pictures, and {answered['risk'] or 0:.0%} of these answers are wrong.")
     curve = risk_coverage(corrected, *known, **report['intervals'])
-    rows = [[k, o['coverage'], _span(o), o['classes'], o['images'], o['groups']] for k, o in report['sets'].items()]
+    rows = [[k, o['coverage'], span(o), o['classes'], o['images'], o['groups']] for k, o in report['sets'].items()]
     return Section('When it had better be silent', [first, *trust['reasons']],
-                   [Plot(show_risk_coverage(curve, threshold, _kind(report)), 'Risk–coverage curve: the share of wrong answers against the share of pictures answered.', 'The surest answers come first.'),
+                   [Plot(show_risk_coverage(curve, threshold, kind_of(report['synthetic'])), 'Risk–coverage curve: the share of wrong answers against the share of pictures answered.', 'The surest answers come first.'),
                     Table(['true class', 'in the set', 'interval', 'classes a set', 'pictures', 'groups'], rows,
-                          f"How often the prediction sets contain the right class on {_kind(report)}; {trust['coverage']:.0%} is what they are made for.")])
+                          f"How often the prediction sets contain the right class on {kind_of(report['synthetic'])}; {trust['coverage']:.0%} is what they are made for.")])
 
 def _slices_section(report):
-    rows = [[f"{o['column']}: {o['slice']}", o['accuracy'], _span(o), o['macro_f1'], o['images'], o['groups']]
+    rows = [[f"{o['column']}: {o['slice']}", o['accuracy'], span(o), o['macro_f1'], o['images'], o['groups']]
             for o in report['slices'] if o['accuracy'] is not None]
-    table = Table(['slice', 'accuracy', 'interval', 'macro-F1', 'pictures', 'groups'], rows, f'Each slice of the {_kind(report)} that is large enough, with intervals over groups.')
+    table = Table(['slice', 'accuracy', 'interval', 'macro-F1', 'pictures', 'groups'], rows, f"Each slice of the {kind_of(report['synthetic'])} that is large enough, with intervals over groups.")
     verdict = conclude_slices(pd.DataFrame(report['slices']).astype({'p': float, 'p_holm': float}), report['synthetic'], report['intervals']['confidence'])
     return Section('For whom it fails', verdict, [table] if rows else [])
 

@@ -8,7 +8,7 @@ Docs: https://anklealign.github.io/anklealign/protocols.html.md"""
 __all__ = ['repeated_folds', 'repeat_figures', 'owner_split', 'leave_one_owner_out', 'owner_figures', 'annotation_rows',
            'pixel_model', 'naive_claims']
 
-# %% ../nbs/04l_protocols.ipynb #290ec2e8
+# %% ../nbs/04l_protocols.ipynb #000a1bfa
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from .core import CLASSES, AnklealignError
 from .manifest import read_manifest
-from .metrics import MIN_GROUPS, OVERALL, difference, figures, resample, score
+from .metrics import MIN_GROUPS, OVERALL, difference, drawn_interval, figures, resample, score
 from .recipe import Recipe
 from .split import cross_splits, kfold
 from .tune import answer_fold, cross_validate
@@ -41,18 +41,13 @@ def repeated_folds(
     if repeats < 1: raise AnklealignError(f'repeats = {repeats} tests nothing: use at least 1.')
     return pd.concat([cross_validate(study, recipe, rows, k, seed + i, precision).assign(repeat=i) for i in range(repeats)], ignore_index=True)
 
-# %% ../nbs/04l_protocols.ipynb #e48c3dad
+# %% ../nbs/04l_protocols.ipynb #acff69ba
 def _answered(answers):
     given = answers[np.isfinite(answers[[f'prob_{c}' for c in CLASSES]]).all(axis=1)]
     if given.empty: raise AnklealignError(f'None of the {len(answers)} rows has an answer with proper probabilities: there is nothing to judge.')
     return given
 
-def _span(draws, groups, confidence):
-    known = draws[~np.isnan(draws)]
-    if groups < MIN_GROUPS or len(np.unique(known)) < 2: return np.nan, np.nan
-    return tuple(np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2]))
-
-# %% ../nbs/04l_protocols.ipynb #a97f77fd
+# %% ../nbs/04l_protocols.ipynb #8907a2ae
 def repeat_figures(
     answers: pd.DataFrame, # from `repeated_folds`
     majority: str, # class that always-majority answers
@@ -69,8 +64,8 @@ def repeat_figures(
     np.add.at(always, (group, repeat, given.label_id, CLASSES.index(majority)), 1)
     each, drawn, yardstick = figures(counts.sum(0)), figures(resample(counts, rounds, seed)), figures(always.sum(0))
     rows = {}
-    for metric in OVERALL:
-        low, high = _span(drawn[metric].mean(1), len(names), confidence)
+    for metric in (o for o in OVERALL if o in each):
+        low, high = drawn_interval(each[metric].mean(), drawn[metric].mean(1), len(names), confidence, rate=False)
         sd = each[metric].std(ddof=1) if len(each[metric]) > 1 else np.nan
         rows[metric] = dict(value=each[metric].mean(), sd=sd, lowest=each[metric].min(), highest=each[metric].max(), low=low, high=high,
                             majority=yardstick[metric].mean(), repeats=len(each[metric]), images=given.image.nunique(), groups=len(names))

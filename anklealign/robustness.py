@@ -9,7 +9,7 @@ __all__ = ['PERTURBATIONS', 'TOLERABLE', 'as_floats', 'answers_of', 'shown', 'be
            'crop_across', 'crop_down', 'brightness', 'mirror', 'blur', 'jpeg', 'Perturbation', 'perturb', 'robustness',
            'show_robustness', 'rotation_verdict']
 
-# %% ../nbs/04i_robustness.ipynb #cc2f4132
+# %% ../nbs/04i_robustness.ipynb #0138b8ea
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
@@ -24,7 +24,7 @@ from torch.nn.functional import grid_sample
 from torchvision.transforms.v2 import functional as tv
 
 from .augment import points
-from .core import AnklealignError
+from .core import AnklealignError, kind_of
 from .images import PAD_COLOUR
 from .metrics import score
 
@@ -173,7 +173,7 @@ def perturb(
     "The pictures changed, grey bars as they were."
     return between_bars(pictures, perturbation.change(pictures, level))
 
-# %% ../nbs/04i_robustness.ipynb #52d04cbb
+# %% ../nbs/04i_robustness.ipynb #0135e8de
 _FRAMES = (-.15, -.07, .07, .15)
 
 PERTURBATIONS = {'roll': Perturbation('degrees', 0, (-20, -15, -10, -5, 5, 10, 15, 20), roll),
@@ -183,7 +183,7 @@ PERTURBATIONS = {'roll': Perturbation('degrees', 0, (-20, -15, -10, -5, 5, 10, 1
                  'scale': Perturbation('times', 1, (.7, .85, 1.2, 1.4), scale),
                  'crop_across': Perturbation('of the width', 0, _FRAMES, crop_across),
                  'crop_down': Perturbation('of the height', 0, _FRAMES, crop_down),
-                 'mirror': Perturbation('times', 0, (1,), mirror)}
+                 'mirror': Perturbation('0 no, 1 yes', 0, (1,), mirror)}
 
 # %% ../nbs/04i_robustness.ipynb #d13e6bc6
 def robustness(
@@ -217,7 +217,7 @@ def _measure(before, after, labels, groups, how):
     return dict(n=int(right.images), groups=int(right.groups), accuracy=right.value, accuracy_low=right.low, accuracy_high=right.high,
                 flip_rate=1 - same.value, flip_low=1 - same.high, flip_high=1 - same.low, majority=right.majority)
 
-# %% ../nbs/04i_robustness.ipynb #c13c2531
+# %% ../nbs/04i_robustness.ipynb #0b00dd87
 def show_robustness(
     table: pd.DataFrame, # from `robustness`
     synthetic: bool, # whether the pictures are phantoms
@@ -231,7 +231,7 @@ def show_robustness(
     for ax in axes.flat[len(names):]: ax.axis('off')
     for ax, name in zip(axes.flat, names, strict=False): _draw(ax, name, table[table.perturbation == name])
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=8)
-    kind = 'synthetic pictures (phantoms)' if synthetic else 'pictures'
+    kind = kind_of(synthetic)
     figure.suptitle(f'Robustness, at most {table.n.max()} {kind} of {table.groups.max()} groups', fontsize=10)
     return figure
 
@@ -247,7 +247,7 @@ def _draw(ax, name, part):
     ax.tick_params(labelsize=7)
     ax.xaxis.label.set_size(8)
 
-# %% ../nbs/04i_robustness.ipynb #6bf28788
+# %% ../nbs/04i_robustness.ipynb #75088638
 TOLERABLE = .05 # share of flips that is put up with
 
 def rotation_verdict(
@@ -261,7 +261,7 @@ def rotation_verdict(
     worst = {d: o.loc[o.flip_rate.idxmax()] for d, o in within.items() if len(o)}
     if not worst: raise AnklealignError("The table holds no camera roll of at most 15 degrees: measure it with the perturbation 'roll'.")
     shares = ', '.join(f'{o.flip_rate:.1%} within ±{d} ({_sure(o, confidence)})' for d, o in worst.items())
-    kind = 'synthetic pictures (phantoms)' if synthetic else 'pictures'
+    kind = kind_of(synthetic)
     return f'{_conclusion(table, worst)}; flip rate at the worst roll, in degrees: {shares}; n = {rolled.n.max()} {kind} of {rolled.groups.max()} groups.'
 
 # %% ../nbs/04i_robustness.ipynb #246f880a

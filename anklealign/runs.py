@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/runs.html.md"""
 # %% auto #0
 __all__ = ['check_place', 'new_folder', 'load_run', 'check_fit', 'probabilities', 'show_history']
 
-# %% ../nbs/01f_runs.ipynb #d06c86dc
+# %% ../nbs/01f_runs.ipynb #69b6893f
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from .batches import picture_loader
-from .core import AnklealignError, file_error
+from .core import AnklealignError, file_error, kind_of
 from .recipe import Recipe, models
 
 # %% ../nbs/01f_runs.ipynb #53671b51
@@ -116,7 +116,7 @@ def probabilities(
     loader = picture_loader(study, rows, recipe.size)
     with torch.inference_mode(): return torch.cat([model(torch.Tensor(pictures)).softmax(1).cpu() for pictures, _ in loader]).numpy()
 
-# %% ../nbs/01f_runs.ipynb #ba2eaca6
+# %% ../nbs/01f_runs.ipynb #b2ee74ae
 def show_history(
     run: str|Path, # run folder
 ): # two matplotlib axes: losses, and accuracy with macro-F1
@@ -128,6 +128,6 @@ def show_history(
     history[['train_loss', 'valid_loss']].plot(ax=axes[0], xlabel='epoch', ylabel='loss')
     history[['accuracy', 'macro_f1']].plot(ax=axes[1], xlabel='epoch', ylabel='on valid', ylim=(0, 1.02))
     for ax in axes: ax.axvline(config['epoch_kept'], color='grey', linestyle=':', zorder=0)
-    kind = 'synthetic pictures (phantoms)' if config['study']['synthetic'] else 'pictures'
+    kind = kind_of(config['study']['synthetic'])
     figure.suptitle(f"{Path(run).name}: {n['train']} train and {n['valid']} valid {kind}; dotted: epoch kept", fontsize=10)
     return axes

@@ -7,13 +7,13 @@ Docs: https://anklealign.github.io/anklealign/shift.html.md"""
 # %% auto #0
 __all__ = ['STEPS', 'SETTLED', 'adjust', 'saerens', 'prior_interval', 'by_source', 'conclude_sources']
 
-# %% ../nbs/04h_shift.ipynb #140a68ae
+# %% ../nbs/04h_shift.ipynb #1ea06520
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from .core import CLASSES, AnklealignError
+from .core import CLASSES, AnklealignError, kind_of
 from .metrics import MIN_GROUPS, resample
 from .slices import slices
 
@@ -121,14 +121,14 @@ def _class_shares(answers, rounds, confidence, seed):
     low, high = np.quantile(drawn / drawn.sum(1, keepdims=True), [tail, 1 - tail], axis=0) if len(counts) >= MIN_GROUPS else np.full((2, len(CLASSES)), np.nan)
     return {f'share_{c}{end}': v[i] for i, c in enumerate(CLASSES) for end, v in (('', shares), ('_low', low), ('_high', high))}
 
-# %% ../nbs/04h_shift.ipynb #1d89988f
+# %% ../nbs/04h_shift.ipynb #5174d510
 def conclude_sources(
     sources: pd.DataFrame, # from `by_source`
     synthetic: bool, # whether the pictures are phantoms
     confidence: float=.95, # as in `by_source`
 ) -> str: # two sentences, or why there is nothing to compare
     "How the model does on consensus-labelled against owner-labelled pictures, and how often either calls a picture pronation."
-    kind = 'synthetic pictures (phantoms)' if synthetic else 'pictures'
+    kind = kind_of(synthetic)
     n = {o: f'n = {r.images} {kind} of {r.groups} groups' for o, r in sources.iterrows()}
     if len(n) < 2: return f"There are only {_WHO[sources.index[0]]} labels to look at ({''.join(n.values())})."
     counts = '; '.join(f'{_WHO[o]} labels, {v}' for o, v in n.items())

@@ -8,14 +8,14 @@ Docs: https://anklealign.github.io/anklealign/slices.html.md"""
 __all__ = ['COLUMNS', 'MIN_IMAGES', 'terciles', 'slice_of', 'difference_from_rest', 'shuffle_groups', 'shuffled_p', 'slices',
            'conclude_slices']
 
-# %% ../nbs/04g_slices.ipynb #bd619dc9
+# %% ../nbs/04g_slices.ipynb #534d49f6
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from .core import CLASSES, AnklealignError
+from .core import CLASSES, AnklealignError, kind_of
 from .metrics import MIN_GROUPS, resample, score
 
 # %% ../nbs/04g_slices.ipynb #4a6afb4d
@@ -168,7 +168,7 @@ def _corrected(table):
     if known.any(): table.loc[known, 'p_holm'] = multipletests(table.p[known].astype(float), method='holm')[1]
     return table.astype({c: float for c in _TABLE[4:-1]})
 
-# %% ../nbs/04g_slices.ipynb #ce77a08f
+# %% ../nbs/04g_slices.ipynb #96139df4
 def conclude_slices(
     table: pd.DataFrame, # from `slices`
     synthetic: bool, # whether the pictures are phantoms
@@ -176,7 +176,7 @@ def conclude_slices(
 ) -> str: # one or two sentences
     "Which slices differ from the rest, if any can be shown to."
     compared, small = int(table.p.notna().sum()), int((table.note == 'too small to judge').sum())
-    kind, untold = 'synthetic pictures (phantoms)' if synthetic else 'pictures', f'{small} more are too small to judge'
+    kind, untold = kind_of(synthetic), f'{small} more are too small to judge'
     if not compared: return f'No slice can be compared with the other {kind}: {small} are too small to judge, and {len(table) - small} leave too little else.'
     found = [f"{o.column}, {o.slice}: accuracy {o.accuracy:.3f}, difference from the rest {o.difference:+.3f} ({_interval(o, confidence)}; corrected p "
              f"{o.p_holm:.3f}; n = {o.images} {kind} of {o.groups} groups)" for o in table.sort_values('p').itertuples() if o.p_holm <= 1 - confidence]

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/training.html.md"""
 # %% auto #0
 __all__ = ['dataloaders', 'learner', 'recipe_callbacks', 'fit', 'checkpoint_of', 'train']
 
-# %% ../nbs/01h_training.ipynb #e86aa4c4
+# %% ../nbs/01h_training.ipynb #70fad7af
 import json
 import platform
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from sklearn.metrics import f1_score
 from . import __version__
 from .augment import Augment
 from .batches import picture_block, with_shares
-from .core import CLASSES, AnklealignError, write_atomic
+from .core import CLASSES, AnklealignError, kind_of, write_atomic
 from .engine import AverageWeights, Bring, Thaw, bare, free_memory, keep_memory, precision_callbacks
 from .epochs import Checkpoint, EpochSeed, GoOn, History, KeepBest, Patience, Plateau, ResumableLearner, log, read_checkpoint
 from .manifest import is_synthetic, read_manifest, study_fingerprint
@@ -113,7 +113,7 @@ def _progress(learn) -> Iterator[None]:
     else:
         with learn.no_bar(), learn.no_logging(), Progress(transient=True, disable=processes()[0] > 0 or not Console().is_terminal) as bar, learn.added_cbs(_Bar(bar)): yield
 
-# %% ../nbs/01h_training.ipynb #f6325cdd
+# %% ../nbs/01h_training.ipynb #911133b4
 def _config(learn, recipe, study, seed, precision):
     rows = pd.concat([learn.dls.train_ds.items, learn.dls.valid_ds.items])
     counts = {s: {c: int(((rows.split == s) & (rows.label == c)).sum()) for c in CLASSES} for s in ('train', 'valid')}
@@ -123,7 +123,7 @@ def _config(learn, recipe, study, seed, precision):
             'versions': {'anklealign': __version__, 'python': platform.python_version(), 'torch': version('torch'), 'fastai': version('fastai')}}
 
 def _log_start(config, study, image):
-    kind = 'synthetic pictures (phantoms)' if config['study']['synthetic'] else 'pictures'
+    kind = kind_of(config['study']['synthetic'])
     log.info('recipe: %s, seed = %s', ', '.join(f'{k} = {v}' for k, v in config['recipe'].items()), config['seed'])
     for split, counts in config['study']['images'].items():
         log.info('%s: %d %s (%s)', split, sum(counts.values()), kind, ', '.join(f'{n} {c}' for c, n in counts.items()))

@@ -7,14 +7,14 @@ Docs: https://anklealign.github.io/anklealign/yardsticks.html.md"""
 # %% auto #0
 __all__ = ['against_others', 'votes_of', 'annotator_figures', 'yardsticks']
 
-# %% ../nbs/04m_yardsticks.ipynb #4f5b01fd
+# %% ../nbs/04m_yardsticks.ipynb #b76bef6c
 import numpy as np
 import pandas as pd
 
 from .annotators import class_of_angle
 from .core import CLASSES, AnklealignError
 from .metrics import MIN_GROUPS, resample, score
-from .votes import _once_each, count_votes
+from .votes import once_each, count_votes
 
 # %% ../nbs/04m_yardsticks.ipynb #ad1b74d3
 def against_others(
@@ -48,7 +48,7 @@ def _line(true, said, groups, images, how, note=''):
     values = [*table.loc['accuracy', ['value', 'low', 'high']], *table.loc['macro_f1', ['value', 'low', 'high']], len(set(images)), table.groups['accuracy']]
     return dict(zip(_FIGURES, values, strict=True)) | dict(note='; '.join(notes))
 
-# %% ../nbs/04m_yardsticks.ipynb #c72bbae9
+# %% ../nbs/04m_yardsticks.ipynb #06a23de7
 def annotator_figures(
     ratings: pd.DataFrame, # one row a vote: image, annotator, label, group
     min_votes: int=10, # fewest votes, against a clear majority of others, that give a figure
@@ -57,7 +57,7 @@ def annotator_figures(
     seed: int=1, # of the bootstrap
 ) -> pd.DataFrame: # annotator -> figures with intervals over groups, images, groups, note; the lowest accuracy first
     "How often each annotator agrees with the majority of the others on the same pictures."
-    judged, lines = against_others(_once_each(ratings)), {}
+    judged, lines = against_others(once_each(ratings)), {}
     for who, votes in judged.groupby('annotator'):
         clear, tied = votes[votes.others != ''], int((votes.others.eq('') & ~votes.alone).sum())
         if len(clear) < max(min_votes, 1): continue
@@ -86,12 +86,12 @@ def _mean_line(value, sums, how, images, note): # sums: groups × terms × (sum,
     values = [value, low, high, np.nan, np.nan, np.nan, images, len(sums)]
     return dict(zip(_FIGURES, values, strict=True)) | dict(note=note)
 
-# %% ../nbs/04m_yardsticks.ipynb #7bd79a2b
+# %% ../nbs/04m_yardsticks.ipynb #7004439b
 def _annotators(ratings, how):
     names = [f'annotators, {o}' for o in ('mean', 'lowest', 'highest')]
     people = annotator_figures(ratings, **how)
     if people.empty: return {o: _line([], [], [], [], how, 'no annotator has ten votes on pictures of which the others have a majority') for o in names}
-    judged = against_others(_once_each(ratings)).query("others != '' and annotator in @people.index")
+    judged = against_others(once_each(ratings)).query("others != '' and annotator in @people.index")
     parts = judged.assign(hit=(judged.label == judged.others) * 1., n=1.).groupby(['group', 'annotator'])[['hit', 'n']].sum().unstack(fill_value=0)
     sums = parts.to_numpy().reshape(len(parts), 2, -1).swapaxes(1, 2)
     mean = _mean_line(people.accuracy.mean(), sums, how, judged.image.nunique(), f'{len(people)} annotators with ten votes or more; no macro-F1 of a mean')
