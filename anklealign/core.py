@@ -143,13 +143,15 @@ class TrainSettings(_Section):
     precision: Literal['auto', 'float32', 'bfloat16', 'float16'] = 'auto' # number format; auto: the fastest this machine has
     weights_file: str = '' # ImageNet weights of the recipe's model, where they cannot be downloaded
 
-# %% ../nbs/00a_core.ipynb #7b00e97b
+# %% ../nbs/00a_core.ipynb #cf070176
 class EvaluateSettings(_Section):
     "How sure the figures are said to be."
     rounds: int = Field(2000, ge=100, le=100_000) # bootstrap rounds
     confidence: float = Field(.95, ge=.5, lt=1) # of the intervals
     coverage: float = Field(.9, ge=.5, lt=1) # share of the prediction sets that should contain the right class
     target_risk: float = Field(.15, gt=0, lt=1) # share of the answers given that may be wrong, before the model rather stays silent
+    robustness: int = Field(200, ge=1) # most test pictures that are looked at again tilted, darker, blurred …
+    picture_address: str = '/data/local-files/?d=' # stands before a picture's path in doubtful_labels.csv; Label Studio finds it there
 
 # %% ../nbs/00a_core.ipynb #67aaafde
 class DisplaySettings(_Section):

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/eval.html.md"""
 # %% auto #0
 __all__ = ['log', 'evaluate', 'compare']
 
-# %% ../nbs/04_eval.ipynb #877a98e4
+# %% ../nbs/04_eval.ipynb #ef4c1be1
 import json
 import logging
 from collections.abc import Mapping
@@ -15,20 +15,23 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
-from .batches import picture_loader
+from .batches import Pixels
+from .card import model_card
 from .compare import compare_runs, comparison_page, comparison_table, show_differences
-from .core import CLASSES, AnklealignError, Settings, class_names, write_atomic
+from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, write_atomic
+from .doubts import PROBABILITIES, label_doubts, write_label_studio
 from .explain import heat_maps, overlay
-from .findings import findings, page_sections, trust_of, worst
+from .findings import findings, page_sections, trust_of
+from .label_check import label_findings, label_sections, unseen_answers
 from .manifest import is_synthetic, read_manifest, study_fingerprint
 from .judgement import add_answers, judge, png, report_page, row_shares, show_confusion
-from .page import html_page
+from .page import Gallery, Section, html_page
+from .probing import draw_groups, probe, probe_sections
 from .recipe import Recipe
 from .runs import load_run, new_folder, probabilities
 
-# %% ../nbs/04_eval.ipynb #53ed1da9
+# %% ../nbs/04_eval.ipynb #b5f1088f
 log = logging.getLogger('anklealign')
 
 def evaluate(
@@ -39,49 +42,77 @@ def evaluate(
 ) -> dict: # what `evaluation_report.json` says
     "Evaluate `run` on the test pictures of `study`. Raises `AnklealignError` if there is nothing to evaluate; then `out` is as it was."
     model, config = load_run(run)
-    rows = read_manifest(study)
-    rows = rows[rows.split == 'test'].reset_index(drop=True)
+    recipe, manifest = Recipe(**config['recipe']), read_manifest(study)
+    rows = manifest[manifest.split == 'test'].reset_index(drop=True)
     if rows.empty: raise AnklealignError(f"{study} has no picture in the split 'test': prepare it again with more groups.")
-    recipe, trust = Recipe(**config['recipe']), trust_of(run, settings)
-    raw = probabilities(model, study, rows, recipe)
+    trust, raw = trust_of(run, settings), probabilities(model, study, rows, recipe)
     corrected, sets, silent = trust.answer(raw)
     answers = add_answers(rows, corrected).assign(answer_set=[' '.join(np.compress(o, CLASSES)) for o in sets], unanswered=silent)
     counts = config['study']['images']['train']
     prior = {c: counts[c] / sum(counts.values()) for c in CLASSES}
     report = {'run': Path(run).name, 'recipe': recipe.name, 'study': study_fingerprint(study)} | judge(answers, prior, is_synthetic(rows), settings)
-    report |= findings(answers, raw, trust, report['majority_class'], settings)
     if report['study'] != config['study']['fingerprint']: report['notes'].append(_FOREIGN)
-    sections = page_sections(report, answers, raw, _gallery(model, study, worst(answers), recipe.size, report['language']))
-    with new_folder(out, 'evaluation_report.json') as folder: _write(folder, report, answers, sections)
+    doubts = label_doubts(unseen_answers(run, manifest, answers, trust))
+    report |= findings(answers, raw, trust, report['majority_class'], settings) | _labels(answers, doubts, report)
+    report |= _probed(model, study, answers, report, recipe.size, settings.evaluate.robustness)
+    galleries = _galleries(model, study, report, answers, doubts, recipe.size)
+    sections = [*page_sections(report, answers, raw), *label_sections(report), *probe_sections(report), *galleries]
+    with new_folder(out, 'evaluation_report.json') as folder: _write(folder, report, answers, doubts, sections, settings.evaluate.picture_address)
+    if report['study'] == config['study']['fingerprint']: write_atomic(Path(run)/'model_card.md', model_card(config, report))
     for line in filter(None, report_page(report).splitlines()): log.info(line)
     return report
 
+def _labels(answers, doubts, report):
+    telling = (report['metrics']['macro_auc']['low'] or 0) > .5
+    return label_findings(answers, doubts, report['prior'], telling, report['synthetic'], **report['intervals'])
+
 _FOREIGN = 'The run was trained on another study (its fingerprint differs): if the two share people, the figures are too good.'
 
-# %% ../nbs/04_eval.ipynb #c0fd2250
-def _gallery(model, study, answers, size, language):
-    if answers.empty: return []
-    pictures = torch.cat([torch.Tensor(o) for o, _ in picture_loader(study, answers.reset_index(drop=True), size)])
-    maps = heat_maps(model, pictures, answers.predicted.map(CLASSES.index).tolist())
-    names = dict(zip(CLASSES, class_names(language), strict=True))
-    items = []
-    for picture, heat, o in zip(pictures, maps, answers.itertuples(), strict=True):
+# %% ../nbs/04_eval.ipynb #89489190
+def _probed(model, study, answers, report, size, most):
+    chosen = answers.iloc[draw_groups(answers, most, report['intervals']['seed'])].reset_index(drop=True)
+    log.info('changing %d test pictures in every way', len(chosen))
+    pictures = Pixels(study, chosen.image, size).batch(chosen.image)
+    return probe(model, pictures, chosen, report['majority_class'], report['synthetic'], **report['intervals'])
+
+# %% ../nbs/04_eval.ipynb #92317abf
+def _galleries(model, study, report, answers, doubts, size):
+    n = f"{report['images']} {kind_of(report['synthetic'])} of {report['groups']} groups"
+    given = answers[answers.predicted != ''].sort_values('image')
+    ranked = given.assign(sure=given[PROBABILITIES].max(axis=1)).sort_values('sure', kind='stable')
+    wrong = ranked[~ranked.correct][::-1]
+    doubted = doubts[(doubts.margin < 0) & ~doubts.image.isin(wrong.image[:12])].rename(columns={'suggested': 'predicted'})
+    doubted = doubted.assign(sure=doubted[PROBABILITIES].max(axis=1))
+    shown = {'Where it was sure and wrong': (wrong[:12], f'The surest of {len(wrong)} wrong answers to {n}. Some may be mistakes of the annotators. {_BESIDE}'),
+             'Where it was least sure': (ranked[:6], f'The answers to {n} with the least probability. {_BESIDE}'),
+             'More labels worth a second look': (doubted[:8], f'Labels the model contradicts, of {len(doubts)} {kind_of(report["synthetic"])} it was not trained on. {_BESIDE}')}
+    return [Section(title, text, [Gallery(_pairs(model, study, chosen, size, report['language']))]) for title, (chosen, text) in shown.items() if len(chosen)]
+
+_BESIDE = 'Beside each picture, in colour, where the evidence for the answer lies.'
+
+# %% ../nbs/04_eval.ipynb #f53640e6
+def _pairs(model, study, chosen, size, language):
+    pictures = Pixels(study, chosen.image, size).batch(chosen.image)
+    maps = heat_maps(model, pictures, chosen.predicted.map(CLASSES.index).tolist())
+    names, items = dict(zip(CLASSES, class_names(language), strict=True)), []
+    for picture, heat, o in zip(pictures, maps, chosen.itertuples(), strict=True):
         said = f'labelled {names[o.label]}, answered {names[o.predicted]} ({o.sure:.2f})'
-        items += [((255*picture).round().byte().permute(1, 2, 0).numpy(), f'{o.image}: {said}', f'Test picture {o.image}, {said}'),
+        items += [(picture.permute(1, 2, 0).numpy(), f'{o.image}: {said}', f'Picture {o.image}, {said}'),
                   (overlay(picture, heat), f'evidence for {names[o.predicted]}', f'Heat map over {o.image}: evidence for {names[o.predicted]}')]
     return items
 
-# %% ../nbs/04_eval.ipynb #2bc7f4e7
+# %% ../nbs/04_eval.ipynb #7dd446a0
 _COLUMNS = ['image', 'source', 'owner', 'group', 'label', 'predicted', 'correct', *(f'prob_{c}' for c in CLASSES), 'answer_set', 'unanswered']
 
 def _matrix(values): return pd.DataFrame(values, CLASSES, CLASSES).rename_axis('true')
 
-def _write(folder, report, answers, sections):
+def _write(folder, report, answers, doubts, sections, address):
     counts = report['confusion_matrix']
     tables = {'metrics.csv': pd.DataFrame.from_dict(report['metrics'], orient='index').rename_axis('metric'),
               'confusion_matrix.csv': _matrix(counts), 'confusion_matrix_normalized.csv': _matrix(row_shares(counts)),
               'test_predictions.csv': answers[_COLUMNS].set_index('image')}
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
+    if (doubts.margin < 0).any(): write_label_studio(doubts[doubts.margin < 0], folder/'doubtful_labels.csv', address, len(doubts))
     write_atomic(folder/'confusion_matrix.png', png(show_confusion(report)))
     write_atomic(folder/'confusion_matrix_normalized.png', png(show_confusion(report, normalized=True)))
     write_atomic(folder/'report.md', f"# Evaluation of {report['run']}\n\n{report_page(report)}")
