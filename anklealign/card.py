@@ -83,11 +83,10 @@ def _details(config, report):
             'date': config.get('date'), 'developed by': f'{UNKNOWN}: left to the owner', 'licence of the weights': f'{UNKNOWN}: left to the owner'}
     return _left(['what', 'this model'], [(k, v) for k, v in rows.items() if v is not None])
 
-# %% ../nbs/04w_card.ipynb #a03f82b9
+# %% ../nbs/04w_card.ipynb #ae8626b4
 def _data(config, report):
     counts = {s: config.get('study', {}).get('images', {}).get(s, {}) for s in ('train', 'valid')} | {'test': report['images_per_class']}
-    valid = report.get('trust', {})
-    groups = {'valid': valid['groups'] if valid and valid['images'] == sum(counts['valid'].values()) else UNKNOWN, 'test': report['groups']}
+    groups = config.get('study', {}).get('groups', {}) | {'test': report['groups']}
     made = dict.fromkeys(('train', 'valid'), ' (synthetic)' * _synthetic(config)) | {'test': ' (synthetic)' * report['synthetic']}
     rows = [(s, *(str(o.get(c, UNKNOWN)) for c in report['images_per_class']), f'{sum(o.values()) if o else UNKNOWN}{made[s]}', str(groups.get(s, UNKNOWN)))
             for s, o in counts.items()]

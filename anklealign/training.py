@@ -7,8 +7,9 @@ Docs: https://anklealign.github.io/anklealign/training.html.md"""
 # %% auto #0
 __all__ = ['dataloaders', 'learner', 'recipe_callbacks', 'fit', 'checkpoint_of', 'train']
 
-# %% ../nbs/01h_training.ipynb #70fad7af
+# %% ../nbs/01h_training.ipynb #8fdb6922
 import json
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,13 +114,15 @@ def _progress(learn) -> Iterator[None]:
     else:
         with learn.no_bar(), learn.no_logging(), Progress(transient=True, disable=processes()[0] > 0 or not Console().is_terminal) as bar, learn.added_cbs(_Bar(bar)): yield
 
-# %% ../nbs/01h_training.ipynb #911133b4
+# %% ../nbs/01h_training.ipynb #1dcbb974
 def _config(learn, recipe, study, seed, precision):
     rows = pd.concat([learn.dls.train_ds.items, learn.dls.valid_ds.items])
     counts = {s: {c: int(((rows.split == s) & (rows.label == c)).sum()) for c in CLASSES} for s in ('train', 'valid')}
+    groups = {s: int(rows.group[rows.split == s].nunique()) for s in counts}
     return {'recipe': asdict(recipe), 'seed': seed, 'precision': precision, 'processes': processes()[1], 'classes': list(CLASSES),
             'parameters': sum(p.numel() for p in learn.model.parameters()),
-            'study': {'fingerprint': study_fingerprint(study), 'synthetic': is_synthetic(rows), 'images': counts},
+            'study': {'fingerprint': study_fingerprint(study), 'synthetic': is_synthetic(rows), 'images': counts, 'groups': groups},
+            'machine': f'{platform.machine()}, {os.cpu_count()} cores',
             'versions': {'anklealign': __version__, 'python': platform.python_version(), 'torch': version('torch'), 'fastai': version('fastai')}}
 
 def _log_start(config, study, image):
