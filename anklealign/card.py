@@ -53,7 +53,7 @@ def _passes(recipe):
     if not recipe.get('patience'): return f"in {_at(recipe, 'epochs')} passes"
     return f"in at most {_at(recipe, 'epochs')} passes, which were to end after {recipe['patience']} without a better validation accuracy"
 
-# %% ../nbs/04w_card.ipynb #a186bb14
+# %% ../nbs/04w_card.ipynb #4d402fef
 _FIELDS = {'name': 'name of the recipe', 'model': 'the network', 'size': 'side of the pictures that the network sees, in pixels',
            'load': 'side of the pictures of which it sees parts, in pixels; 0: the same', 'epochs': 'passes through the training pictures, at most',
            'steps': 'least number of batches; a small study is passed through more often', 'batch_size': 'pictures at a time',
@@ -62,7 +62,7 @@ _FIELDS = {'name': 'name of the recipe', 'model': 'the network', 'size': 'side o
            'patience': 'passes without improvement that end it; 0: none do', 'loss': 'how wrong answers are weighed',
            'target': 'what it was told about each picture', 'augmentation': 'random changes to the pictures', 'weights': 'what it began with',
            'body_lr': 'learning rate of the pretrained part, as a share', 'frozen_epochs': 'passes in which only the new part learned',
-           'average': 'decay of the moving average of the weights; 0: none', 'keep': 'which weights were kept'}
+           'average': 'decay of the moving average of the weights; 0: none', 'mirror': 'whether it answers with the mean over a picture and its mirror image', 'keep': 'which weights were kept'}
 _FACTS = {'epoch_kept': 'pass whose weights were kept', 'seed': 'seed of the training', 'precision': 'number format',
           'processes': 'processes that trained together', 'machine': 'machine'}
 

@@ -8,7 +8,7 @@ Docs: https://anklealign.github.io/anklealign/explain.html.md"""
 __all__ = ['ALIKE', 'last_feature_map', 'heat_maps', 'overlay', 'show_maps', 'randomised', 'rank_correlation', 'mean_over_groups',
            'randomised_similarity', 'similarity_verdict', 'evidence_inside']
 
-# %% ../nbs/04j_explain.ipynb #249d1f16
+# %% ../nbs/04j_explain.ipynb #a5f69362
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 
@@ -22,6 +22,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from .core import CLASSES, AnklealignError, class_names, kind_of
 from .metrics import MIN_GROUPS, resample
 from .robustness import as_floats
+from .runs import Mirrored
 
 # %% ../nbs/04j_explain.ipynb #ecfe9f2c
 def last_feature_map(
@@ -41,14 +42,17 @@ def last_feature_map(
     if not found: raise AnklealignError('No part of the model keeps places apart, so there is no map to draw: use a convolutional model, or larger pictures.')
     return found[-1]
 
-# %% ../nbs/04j_explain.ipynb #c6cb9af0
+# %% ../nbs/04j_explain.ipynb #70ce0593
 def heat_maps(
     model: nn.Module, # pictures in 0–1 to logits or log probabilities, ready to answer
     pictures: torch.Tensor, # n × 3 × side × side, bytes or numbers in 0–1
     classes: Sequence[int], # n class ids to explain, usually the answers; -1: none
-) -> np.ndarray: # n × side × side; each is empty or has the maximum 1
+) -> np.ndarray: # n × side × side; each is empty or has the maximum 1 (a mirrored model's: at most 1)
     "Where the evidence for a class lies in each picture. Raises `AnklealignError` if the model has no feature map."
     from captum.attr import LayerAttribution, LayerGradientXActivation
+    if isinstance(model, Mirrored):
+        pictures = as_floats(pictures)
+        return (heat_maps(model.inner, pictures, classes) + heat_maps(model.inner, pictures.flip(-1), classes)[..., ::-1])/2
     x, classes = as_floats(pictures), torch.tensor(np.asarray(classes), dtype=torch.long)
     evidence = LayerGradientXActivation(model, last_feature_map(model, x[:1]))
     batches = zip(x.split(_BATCH), classes.clamp(min=0).split(_BATCH), strict=True)

@@ -58,7 +58,7 @@ losses = Registry('loss', cross_entropy=lambda counts: torch.nn.CrossEntropyLoss
                   half_weighted_cross_entropy=lambda counts: torch.nn.CrossEntropyLoss(class_weights(counts, .5)))
 augmentations = Registry('augmentation', none=Changes())
 
-# %% ../nbs/01a_recipe.ipynb #984a047b
+# %% ../nbs/01a_recipe.ipynb #32598481
 @dataclass(frozen=True)
 class Recipe:
     "What is trained, and how; goes into `config.json` whole."
@@ -81,6 +81,7 @@ class Recipe:
     body_lr: float = 1. # learning rate of the pretrained body as a share of `lr`
     frozen_epochs: int = 0 # in which only the head learns
     average: float = 0. # decay of the moving average of the weights that is validated and kept; 0: none
+    mirror: bool = False # answer with the mean over a picture and its mirror image
     keep: str = 'best' # the weights of the epoch with the 'best' validation accuracy (the first of equals), or of the 'last'
 
     def __post_init__(self):

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/training.html.md"""
 # %% auto #0
 __all__ = ['dataloaders', 'learner', 'recipe_callbacks', 'fit', 'checkpoint_of', 'train']
 
-# %% ../nbs/01h_training.ipynb #8fdb6922
+# %% ../nbs/01h_training.ipynb #e420d014
 import json
 import os
 import platform
@@ -35,7 +35,7 @@ from .epochs import Checkpoint, EpochSeed, GoOn, History, KeepBest, Patience, Pl
 from .manifest import is_synthetic, read_manifest, study_fingerprint
 from .parallel import Together, processes, share_of_batch
 from .recipe import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained
-from .runs import check_place, new_folder, probabilities
+from .runs import answering, check_place, new_folder, probabilities
 import fastai.callback.schedule  # noqa: F401  teaches Learner fit_one_cycle
 from fastai.callback.core import Callback
 from fastai.callback.tracker import TerminateOnNaNCallback
@@ -212,8 +212,8 @@ def _finish(run, learn, config, history, answers):
     for o in (checkpoint_of(run), checkpoint_of(run).with_name(f'{checkpoint_of(run).name}.part')): o.unlink(missing_ok=True)
     log.info('kept the weights of epoch %d in %s', kept, run)
 
-# %% ../nbs/01h_training.ipynb #70aa9612
+# %% ../nbs/01h_training.ipynb #df08a0f4
 def _validation_answers(learn, study, recipe):
     rows = learn.dls.valid_ds.items
-    said = probabilities(bare(learn.model).eval(), study, rows, recipe)
+    said = probabilities(answering(bare(learn.model), recipe), study, rows, recipe)
     return rows[['image', 'group', 'label']].assign(**{f'prob_{c}': said[:, i] for i, c in enumerate(CLASSES)})

@@ -148,9 +148,9 @@ augmentations['resnet18'] = Changes(area=((224/256)**2,)*2, roll_deg=15, flip=.5
 recipes['resnet18'] = Recipe('resnet18', 'resnet18', load=256, epochs=50, patience=10, batch_size=32, lr=1e-4, schedule='plateau',
                              augmentation='resnet18', weights='imagenet')
 
-# %% ../nbs/03_transfer.ipynb #bc6fc0fb
+# %% ../nbs/03_transfer.ipynb #18b84851
 models['lite0_degrees'] = lambda recipe: Transfer(lite0_body(), DegreesHead(1280), [.5]*3, [.5]*3)
 pretrained['lite0_degrees'] = imagenet_lite0
-augmentations['heels'] = Changes(area=(.5, 1.), roll_deg=3, flip=.5, brightness=.3, contrast=.3, lean_deg=5)
-recipes['heels'] = Recipe('heels', 'lite0_degrees', size=160, load=256, epochs=15, batch_size=32, lr=2e-2, body_lr=.3, optimiser='adamw', weight_decay=.1,
-                          schedule='one_cycle', loss='half_weighted_cross_entropy', target='group', augmentation='heels', weights='imagenet', keep='last')
+augmentations['heels'] = Changes(area=(.5, 1.), roll_deg=3, flip=.5, brightness=.3, contrast=.3, lean_deg=5, one_foot=.25)
+recipes['heels'] = Recipe('heels', 'lite0_degrees', size=160, load=256, epochs=15, steps=400, batch_size=32, lr=2e-2, body_lr=.3, optimiser='adamw', weight_decay=.1,
+                          schedule='one_cycle', loss='half_weighted_cross_entropy', target='group', augmentation='heels', weights='imagenet', keep='last', mirror=True)

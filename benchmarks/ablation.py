@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from fastai.callback.core import Callback
 from recipes import RESULTS, made
 
@@ -55,7 +54,7 @@ def seen(name, **changes):
 
 def variants():
     plain = seen('no lean', lean_deg=0.)
-    return {'as it is': changed(), 'labels, not votes of the group': changed(target='label'), 'no lean': plain, 'no lean, three logits': replace(plain, model='lite0'),
+    return {'as it is': changed(), 'one look, not mirrored': changed(mirror=False), 'no windows on one foot': seen('no windows', one_foot=0.), 'labels, not votes of the group': changed(target='label'), 'no lean': plain, 'no lean, three logits': replace(plain, model='lite0'),
             'no lean, three logits, labels': replace(plain, model='lite0', target='label'), 'not mirrored': seen('not mirrored', flip=0.),
             'no camera roll': seen('no roll', roll_deg=0.), 'camera roll of 15 degrees': seen('roll 15', roll_deg=15.), 'no crops': seen('no crops', area=(1., 1.)),
             'same light': seen('same light', brightness=0., contrast=0.), 'class weights': changed(loss='weighted_cross_entropy'), 'classes drawn alike': changed(),
@@ -81,9 +80,6 @@ def train_with(study, run, recipe, seed, rows, more):
     finally: training.recipe_callbacks = usual
 
 
-def mirrored(model): return lambda x: torch.log((model(x).softmax(1) + model(x.flip(-1)).softmax(1))/2)
-
-
 def compute(work, seeds, only):
     study, rows = made(work)
     rows = next(cross_splits(rows, 8, seed=1)) # the last of three splits becomes training too: only validation pictures are kept back
@@ -94,12 +90,11 @@ def compute(work, seeds, only):
         for seed in seeds:
             place = work/'ablation'/f'{name}-{seed}'
             if (only and name not in only) or (place/'answers.csv').exists(): continue
-            start = time.perf_counter()
+            start = time.process_time()
             run = train_with(study, place/'run', recipe, seed, rows, MORE.get(name, []))
-            seconds, model = time.perf_counter() - start, load_run(run)[0]
-            for file, how in {'mirrored': mirrored(model), 'answers': model}.items():
-                answers = probabilities(how, other, tested, recipe)
-                pd.DataFrame(answers.round(4), columns=CLASSES).assign(seconds=seconds).to_csv(place/f'{file}.csv', index=False)
+            seconds, model = time.process_time() - start, load_run(run)[0]
+            answers = probabilities(model, other, tested, recipe)
+            pd.DataFrame(answers.round(4), columns=CLASSES).assign(seconds=seconds).to_csv(place/'answers.csv', index=False)
             print(name, seed, time.strftime('%H:%M'), flush=True)
 
 
@@ -118,11 +113,11 @@ def measured(tested, files):
 
 def report(work):
     tested = read_manifest(other_study(work))
-    files = {name: sorted((work/'ablation').glob(f'{name}-[0-9]/answers.csv')) for name in variants()} | {'test-time mirror': sorted((work/'ablation').glob('as it is-[0-9]/mirrored.csv'))}
+    files = {name: sorted((work/'ablation').glob(f'{name}-[0-9]/answers.csv')) for name in variants()}
     base, said = measured(tested, files['as it is'])
     lines = [f'trained on 965, tested on {len(tested)} synthetic pictures (phantoms) of {tested.group.nunique()} other people; means of {len(base)} seeds (lowest-highest macro-F1);',
              f'difference of the first seeds, paired, with 95 % interval over people; {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}', '',
-             f'{"":34}{"accuracy":>9}{"macro-F1":>22}{"rank":>7}{"minutes":>9}{"  difference in macro-F1"}']
+             f'{"":34}{"accuracy":>9}{"macro-F1":>22}{"rank":>7}{"CPU min.":>9}{"  difference in macro-F1"}']
     for name, found in files.items():
         if not found: continue
         rows, other = measured(tested, found)

@@ -2,6 +2,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 SPELLINGS = ('1_Pronacio', '2_Neutrális', 'supination')
 
@@ -62,3 +64,14 @@ def ankle(tmp_path):
 def content(folder):
     "Every file below `folder` with its bytes."
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob('*')) if p.is_file()}
+
+
+@pytest.fixture(scope='session')
+def browser():
+    "Headless Chromium, driven by Playwright."
+    path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    if not path: pytest.fail('This test needs Chromium and there is none: install it with `apt install chromium`.', pytrace=False)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path)
+        yield chromium
+        chromium.close()

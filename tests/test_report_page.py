@@ -1,13 +1,11 @@
 """The page of an evaluation in a real browser: headless Chromium, driven by Playwright."""
 import io
 import re
-import shutil
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from anklealign.page import Gallery, Plot, Section, Table, html_page
 
@@ -45,16 +43,6 @@ def sample():
                 Section('Plots', 'Two of them.', [Plot(plot(4), 'A rising line', 'Narrow'), Plot(plot(9), 'The same, wide', 'Wide')]),
                 Section('Pictures', 'Noise.', [Gallery([(o, long, f'Noise {i}') for i, o in enumerate(pixels)])])]
     return html_page('Evaluation of a sample', f'It cannot be told: accuracy 0.5, {long}.', ['A note.'], 'A screening aid, never a diagnosis.', sections)
-
-
-@pytest.fixture(scope='module')
-def browser():
-    path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-    if not path: pytest.fail('This test needs Chromium and there is none: install it with `apt install chromium`.', pytrace=False)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

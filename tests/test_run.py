@@ -4,7 +4,7 @@ import json
 
 from conftest import content
 
-FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 'test_predictions.csv', 'confusion_matrix.csv', 'confusion_matrix.png',
+FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 'doubtful_labels.csv', 'test_predictions.csv', 'confusion_matrix.csv', 'confusion_matrix.png',
          'confusion_matrix_normalized.csv', 'confusion_matrix_normalized.png'}
 
 
@@ -16,10 +16,28 @@ def test_run_leaves_everything_and_the_same_again(raw, ankle):
     two.pop('log/run.log')
     assert one == two
     assert {k.rpartition('/')[2] for k in one if k.startswith('evaluation/')} == FILES
-    assert {k for k in one if k.startswith('models/')} == {f'models/baseline/{o}' for o in ('config.json', 'history.csv', 'model.safetensors', 'valid_predictions.csv')}
+    assert {k for k in one if k.startswith('models/')} == {f'models/baseline/{o}' for o in ('config.json', 'history.csv', 'model.safetensors', 'valid_predictions.csv', 'model_card.md')}
     shown = [o for o in first.stdout.splitlines() if o.startswith(('epoch', 'Pictures', 'model tinycnn'))]
     assert len(shown) == 4 and all(o in log for o in shown)
     assert '12,850,659 parameters' in log
+
+
+SECTIONS = ['How good it is', 'Whether it knows how sure it is', 'When it had better be silent', 'For whom it fails', 'Whose labels these are', 'How many labels are suspect',
+            'Whether changed pictures change its answers', 'Whether its heat maps may be believed', 'Where it was sure and wrong', 'Where it was least sure']
+
+
+def test_the_report_in_a_browser(raw, ankle, browser):
+    ankle('run', raw, '--epochs', '1')
+    page, said = browser.new_page(viewport={'width': 360, 'height': 800}), []
+    page.on('console', lambda o: said.append(o.text))
+    page.on('pageerror', lambda o: said.append(str(o)))
+    page.goto((ankle.home/'output/evaluation/baseline/report.html').as_uri())
+    titles = page.get_by_role('heading', level=2).all_inner_texts()
+    assert [o for o in titles if o in SECTIONS] == SECTIONS and len(titles) <= 11
+    assert page.get_by_role('table').count() == page.locator('caption').count() >= 8
+    assert page.evaluate('[...document.images].every(o => o.complete && o.naturalWidth > 0)') and page.locator('img[alt=""]').count() == 0
+    assert page.evaluate('document.documentElement.scrollWidth <= innerWidth') and said == []
+    page.close()
 
 
 def test_figures_agree_with_the_predictions(raw, ankle):
