@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/eval.html.md"""
 # %% auto #0
 __all__ = ['log', 'evaluate', 'compare']
 
-# %% ../nbs/04_eval.ipynb #ef4c1be1
+# %% ../nbs/04_eval.ipynb #f5bf1a72
 import json
 import logging
 from collections.abc import Mapping
@@ -21,6 +21,7 @@ from .card import model_card
 from .compare import compare_runs, comparison_page, comparison_table, show_differences
 from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, write_atomic
 from .doubts import PROBABILITIES, label_doubts, write_label_studio
+from .engine import free_memory, keep_memory
 from .explain import heat_maps, overlay
 from .findings import findings, page_sections, trust_of
 from .label_check import label_findings, label_sections, unseen_answers
@@ -68,12 +69,13 @@ def _labels(answers, doubts, report):
 
 _FOREIGN = 'The run was trained on another study (its fingerprint differs): if the two share people, the figures are too good.'
 
-# %% ../nbs/04_eval.ipynb #89489190
+# %% ../nbs/04_eval.ipynb #594f17ed
 def _probed(model, study, answers, report, size, most):
     chosen = answers.iloc[draw_groups(answers, most, report['intervals']['seed'])].reset_index(drop=True)
     log.info('changing %d test pictures in every way', len(chosen))
-    pictures = Pixels(study, chosen.image, size).batch(chosen.image)
-    return probe(model, pictures, chosen, report['majority_class'], report['synthetic'], **report['intervals'])
+    keep_memory()
+    try: return probe(model, Pixels(study, chosen.image, size).batch(chosen.image), chosen, report['majority_class'], report['synthetic'], **report['intervals'])
+    finally: free_memory()
 
 # %% ../nbs/04_eval.ipynb #92317abf
 def _galleries(model, study, report, answers, doubts, size):
