@@ -24,10 +24,10 @@ from PIL import Image
 from .core import CLASSES, AnklealignError, file_error
 from fastcore.basics import chunked
 
-# %% ../nbs/01b_batches.ipynb #76e5babe
+# %% ../nbs/01b_batches.ipynb #4da39d47
 with warnings.catch_warnings():
     warnings.filterwarnings('ignore', message='`torch.jit.script` is deprecated')
-    import fastai.vision.data  # noqa: F401  teaches show_batch and show_results about pictures
+    import fastai.vision.data  # noqa: F401  teaches show_batch about pictures
     from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
     from fastai.data.core import TfmdDL
     from fastai.data.transforms import ColReader, ColSplitter, IntToFloatTensor

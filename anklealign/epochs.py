@@ -191,7 +191,7 @@ def laid_out_as(
     "The same numbers in the memory layout of `weight`."
     return torch.empty_like(weight, dtype=values.dtype).copy_(values) if values.shape == weight.shape else values
 
-# %% ../nbs/01e_epochs.ipynb #2962556d
+# %% ../nbs/01e_epochs.ipynb #4bc4efa8
 class ResumableLearner(Learner):
     "fastai's `Learner`, but `fit` begins after the last epoch in the history."
     def _do_fit(self):
@@ -199,3 +199,8 @@ class ResumableLearner(Learner):
         for epoch in range(done, self.n_epoch):
             self.epoch = epoch
             self._with_events(self._do_epoch, 'epoch', CancelEpochException)
+
+    def show_results(self, *args, **kwargs):
+        "As `Learner.show_results`, pictures in one grid."
+        import fastai.vision.learner  # noqa: F401  what it knows of pictures takes two seconds to load
+        super().show_results(*args, **kwargs)
