@@ -10,11 +10,17 @@ python tests/in_step.py
 step "ruff"
 ruff check anklealign tests benchmarks
 
+wheel=$(mktemp)
+python tests/wheel.py > "$wheel" 2>&1 &
+building=$!
+trap 'kill $building 2>/dev/null; rm -f "$wheel"' EXIT
+
 step "notebooks"
 OMP_NUM_THREADS=1 nbdev-test --n-workers 2 --do-print
 
 step "end to end"
 OMP_NUM_THREADS=1 pytest -n 2 tests
 
-step "wheel"
-python tests/wheel.py
+step "wheel (built and installed in the meantime)"
+wait $building || { cat "$wheel"; exit 1; }
+cat "$wheel"

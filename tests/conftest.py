@@ -3,6 +3,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
+
+signal.signal(signal.SIGINT, signal.default_int_handler) # a shell that starts the tests in the background has it ignored, and what they start would inherit that
 
 SPELLINGS = ('1_Pronacio', '2_Neutrális', 'supination')
 

@@ -38,9 +38,8 @@ def test_all_of_it_and_the_figures_agree_with_the_answers(prepared, ankle):
 
 
 def test_one_sentence_and_nothing_left(prepared, ankle):
-    for args, said in ((['--recipe', 'basline'], "nearest is 'baseline'"), (['--only', 'fold'], "nearest is 'folds'"), (['--only', 'folds', '--folds', '7'], '7 splits')):
-        error = ankle('protocols', *args, code=1, **SMALL).stderr
-        assert said in error and error.count('\n') == 1
+    error = ankle('protocols', '--only', 'folds', '--folds', '7', code=1, **SMALL).stderr
+    assert '7 splits' in error and error.count('\n') == 1
     assert not (prepared/'protocols').exists()
 
 
@@ -48,11 +47,9 @@ def test_one_owner_has_the_rest(ankle, tmp_path):
     ankle('prepare', write_study(tmp_path/'one', owners=['D6AE9F'], people=12), **SMALL)
     shown = ankle('protocols', *FEW, '--only', 'owners', '--only', 'split', **SMALL).stdout
     assert 'Not done: owner left out. 1 owner(s) took all' in shown
-    assert 'needs at least two' in ankle('protocols', '--only', 'owners', code=1, **SMALL).stderr
 
 
 def test_interrupted_leaves_what_was_there(prepared, ankle):
-    ankle('protocols', *FEW, '--only', 'split', **SMALL)
     before = content(prepared)
     process = subprocess.Popen([Path(sys.executable).with_name('anklealign'), 'protocols', '--repeats', '9'], cwd=ankle.home, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | SMALL)
