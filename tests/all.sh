@@ -13,7 +13,7 @@ ruff check anklealign tests benchmarks
 wheel=$(mktemp)
 python tests/wheel.py > "$wheel" 2>&1 &
 building=$!
-trap 'kill $building 2>/dev/null; rm -f "$wheel"' EXIT
+trap 'kill $building 2>/dev/null || true; rm -f "$wheel"' EXIT
 
 step "notebooks"
 OMP_NUM_THREADS=1 nbdev-test --n-workers 2 --do-print

@@ -15,6 +15,7 @@ from playwright.sync_api import sync_playwright
 
 signal.signal(signal.SIGINT, signal.default_int_handler) # a shell that starts the tests in the background has it ignored, and what they start would inherit that
 
+QUICK = {'ANKLEALIGN_EVALUATE_ROUNDS': '200', 'ANKLEALIGN_EVALUATE_ROBUSTNESS': '1'} # what an evaluation spends its time on
 SPELLINGS = ('1_Pronacio', '2_Neutrális', 'supination')
 
 
@@ -57,7 +58,7 @@ def ankle(tmp_path):
     home = tmp_path/'cwd'
     home.mkdir()
     def run(*args, code=0, **env):
-        done = subprocess.run([Path(sys.executable).with_name('anklealign'), *map(str, args)], cwd=home, capture_output=True, text=True, env=os.environ | env)
+        done = subprocess.run([Path(sys.executable).with_name('anklealign'), *map(str, args)], cwd=home, capture_output=True, text=True, env=os.environ | QUICK | env)
         assert done.returncode == code, done.stdout + done.stderr
         return done
     run.home = home
