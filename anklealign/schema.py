@@ -6,8 +6,8 @@ Docs: https://anklealign.github.io/anklealign/schema.html.md"""
 
 # %% auto #0
 __all__ = ['Number', 'Count', 'Share', 'OVERALL', 'METRICS', 'Errors', 'Part', 'Estimate', 'Rests', 'Score', 'Yardstick',
-           'Promise', 'CalibrationError', 'Sets', 'Silence', 'Slice', 'Level', 'Robustness', 'Stage', 'Explanation',
-           'Source', 'Sources', 'ClassShare', 'Doubt', 'Doubts', 'Bootstrap', 'EvaluationReport', 'schema_of',
+           'Promise', 'CalibrationError', 'Sets', 'Silence', 'Compared', 'Slice', 'Level', 'Robustness', 'Stage',
+           'Explanation', 'Sources', 'ClassShare', 'Doubt', 'Doubts', 'Bootstrap', 'EvaluationReport', 'schema_of',
            'report_schema', 'check_report', 'check_json']
 
 # %% ../nbs/04q_schema.ipynb #5c8beb1b
@@ -115,16 +115,19 @@ class Silence(Rests):
     ideal: Number = Field(description='the area if all wrong answers were the least sure ones')
     random: Number = Field(description='the area if sureness said nothing')
 
-# %% ../nbs/04q_schema.ipynb #63b810de
-class Slice(Yardstick):
-    "What the model is worth on a part of the test pictures."
-    column: str = Field(description='what the pictures are sorted by, such as owner')
-    slice: str = Field(description='which part this is')
-    difference: Number = Field(description='accuracy in the slice minus that of all other pictures')
+# %% ../nbs/04q_schema.ipynb #3ffd457c
+class Compared(Yardstick):
+    "A part of the test pictures against all others."
+    difference: Number = Field(description='accuracy in this part minus that of all other pictures')
     difference_low: Number = Field(description='lower end of the interval of the difference')
     difference_high: Number = Field(description='upper end of the interval of the difference')
     p: Number = Field(description='how often shuffled groups differ as much')
-    p_holm: Number = Field(description='the same, corrected for all slices that were compared')
+
+class Slice(Compared):
+    "What the model is worth on a part of the test pictures."
+    column: str = Field(description='what the pictures are sorted by, such as owner')
+    slice: str = Field(description='which part this is')
+    p_holm: Number = Field(description='p, corrected for all slices that were compared')
 
 # %% ../nbs/04q_schema.ipynb #26d1d606
 class Level(Part):
@@ -164,18 +167,11 @@ class Explanation(Part):
     verdict: str = Field(description='in a sentence')
     stages: list[Stage] = Field(description='more and more layers random')
 
-# %% ../nbs/04q_schema.ipynb #cba5fa95
-class Source(Yardstick):
-    "The model against labels of one source."
-    difference: Number = Field(description='accuracy here minus that on the other source')
-    difference_low: Number = Field(description='lower end of the interval of the difference')
-    difference_high: Number = Field(description='upper end of the interval of the difference')
-    p: Number = Field(description='how often shuffled groups differ as much')
-
+# %% ../nbs/04q_schema.ipynb #5dfbedc4
 class Sources(Part):
     "Labels of several annotators against labels of the owner alone."
     verdict: str = Field(description='in a sentence')
-    table: dict[Literal['consensus', 'owner'], Source] = Field(description='two votes or more, or one')
+    table: dict[Literal['consensus', 'owner'], Compared] = Field(description='two votes or more, or one')
 
 class ClassShare(Rests):
     "How common a class is."
