@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/batches.html.md"""
 # %% auto #0
 __all__ = ['TARGETS', 'SHARES', 'Pixels', 'with_shares', 'PictureLoader', 'picture_block', 'picture_loader']
 
-# %% ../nbs/01b_batches.ipynb #f3c2312e
+# %% ../nbs/01b_batches.ipynb #8d252c25
 import os
 import tempfile
 import warnings
@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from .core import CLASSES, AnklealignError, file_error
+from .images import model_pixels
 from fastcore.basics import chunked
 
 # %% ../nbs/01b_batches.ipynb #4da39d47
@@ -60,10 +61,9 @@ class Pixels:
         "The picture of one row."
         return self.batch([row['image']])[0]
 
-# %% ../nbs/01b_batches.ipynb #a529e882
+# %% ../nbs/01b_batches.ipynb #c4392b2c
 def _decode(path, size):
-    try:
-        with Image.open(path) as image: return np.asarray(image.convert('RGB').resize((size, size), Image.Resampling.BICUBIC))
+    try: return model_pixels(path, size)
     except (OSError, ValueError, Image.DecompressionBombError) as e:
         raise AnklealignError(f'Cannot read the picture {path}: prepare the study again.') from e
 

@@ -6,7 +6,7 @@ Docs: https://anklealign.github.io/anklealign/images.html.md"""
 
 # %% auto #0
 __all__ = ['MAX_MEGAPIXELS', 'PAD_COLOUR', 'to_rgb', 'PictureError', 'Picture', 'open_picture', 'square', 'unpadded', 'psnr',
-           'jpeg_bytes', 'pixel_digest']
+           'jpeg_bytes', 'study_picture', 'model_pixels', 'pixel_digest']
 
 # %% ../nbs/00e_images.ipynb #6a27f223
 import hashlib
@@ -133,6 +133,24 @@ def jpeg_bytes(
     buffer = io.BytesIO()
     clean.save(buffer, 'JPEG', quality=quality, subsampling=0)
     return buffer.getvalue()
+
+# %% ../nbs/00e_images.ipynb #dd1a76d3
+def study_picture(
+    im: Image.Image, # RGB, upright
+    size: int=256, # side of the square, in pixels
+    fit: Literal['pad', 'crop']='pad', # keep everything, or fill the square
+    quality: int=95, # JPEG quality
+) -> bytes: # a JPEG file
+    "`im` as a study stores it."
+    return jpeg_bytes(square(im, size, fit), quality)
+
+def model_pixels(
+    file: str|os.PathLike|bytes, # a picture as a study stores it, or its bytes
+    size: int, # side of the pictures a model looks at, in pixels
+) -> np.ndarray: # size × size × 3, bytes
+    "What a model sees of a stored picture."
+    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as im:
+        return np.asarray(im.convert('RGB').resize((size, size), Image.Resampling.BICUBIC))
 
 # %% ../nbs/00e_images.ipynb #22cf4465
 def pixel_digest(

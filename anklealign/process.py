@@ -8,7 +8,7 @@ Docs: https://anklealign.github.io/anklealign/process.html.md"""
 __all__ = ['JOURNAL', 'Checked', 'image_spec', 'staged_name', 'check_picture', 'check_new', 'read_journal', 'still_valid',
            'Stage', 'recover', 'swap_in', 'check_pictures', 'take_processed', 'old_pictures']
 
-# %% ../nbs/00i_process.ipynb #96fcb18b
+# %% ../nbs/00i_process.ipynb #6026d199
 import csv
 import hashlib
 import json
@@ -27,7 +27,7 @@ from loky import ProcessPoolExecutor
 
 from .copies import fingerprint
 from .core import AnklealignError, ImageSettings, file_error
-from .images import PictureError, jpeg_bytes, open_picture, square
+from .images import PictureError, open_picture, study_picture
 from .scan import RawFile
 
 # %% ../nbs/00i_process.ipynb #23c340f6
@@ -58,7 +58,7 @@ def staged_name(
     "The name of a processed picture while the study grows."
     return hashlib.sha256(path.encode()).hexdigest()[:32] + '.jpg'
 
-# %% ../nbs/00i_process.ipynb #bde7c03e
+# %% ../nbs/00i_process.ipynb #ca99cb1b
 def check_picture(
     root: str, # the raw folder
     file: RawFile, # the picture
@@ -70,7 +70,7 @@ def check_picture(
     try:
         data = (Path(root)/file.path).read_bytes()
         picture = open_picture(data, at_least=2*settings.size, max_megapixels=settings.max_megapixels)
-        processed = jpeg_bytes(square(picture.image, settings.size, settings.fit), settings.quality)
+        processed = study_picture(picture.image, settings.size, settings.fit, settings.quality)
     except PictureError as e: return Checked(**known, reason=str(e))
     except OSError as e: return Checked(**known, reason=f'cannot be read: {(e.strerror or str(e)).lower()}')
     try: (Path(target)/staged_name(file.path)).write_bytes(processed)

@@ -16,7 +16,7 @@ def test_run_leaves_everything_and_the_same_again(raw, ankle):
     two.pop('log/run.log')
     assert one == two
     assert {k.rpartition('/')[2] for k in one if k.startswith('evaluation/')} == FILES
-    assert {k for k in one if k.startswith('models/')} == {f'models/baseline/{o}' for o in ('config.json', 'history.csv', 'model.safetensors', 'valid_predictions.csv', 'model_card.md')}
+    assert {k for k in one if k.startswith('models/')} == {f'models/baseline/{o}' for o in ('config.json', 'history.csv', 'model.safetensors', 'valid_predictions.csv', 'model_card.md', 'model.onnx', 'bundle.json')}
     shown = [o for o in first.stdout.splitlines() if o.startswith(('epoch', 'Pictures', 'model tinycnn'))]
     assert len(shown) == 4 and all(o in log for o in shown)
     assert '12,850,659 parameters' in log

@@ -1,15 +1,16 @@
-"""Build the wheel, install it into an empty environment without torch, and import from there what must not need torch."""
+"""Build the wheel and install it into an empty environment: it answers for a photo there, says what training needs, and imports without torch what must."""
 import subprocess
 import sys
 import tempfile
 import tomllib
 import venv
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ('torch', 'torchvision', 'fastai')
 TORCH_FREE = ('core', 'scan', 'labelstudio', 'match', 'images', 'votes', 'copies', 'split', 'process', 'report', 'manifest', 'annotators', 'realities', 'rawstudy',
-              'data', 'metrics', 'judgement', 'cli')
+              'data', 'metrics', 'judgement', 'bundle', 'quality', 'answer', 'deploy', 'gather', 'console', 'ask', 'cli')
 
 
 def run(*command, **kw): subprocess.run([str(o) for o in command], check=True, **kw)
@@ -20,10 +21,18 @@ with tempfile.TemporaryDirectory() as folder:
     wheel = next(Path(folder).glob('*.whl'))
     venv.create(Path(folder)/'empty', with_pip=True)
     python = Path(folder)/'empty'/('Scripts' if sys.platform == 'win32' else 'bin')/'python'
-    needs = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']['dependencies']
+    run(python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', wheel)
+    command = python.with_name('anklealign')
+    run(command, '--version', cwd=folder)
+    with zipfile.ZipFile(ROOT/'anklealign'/'demo_study.zip') as z:
+        photo = next(o for o in z.namelist() if o.endswith('.jpg'))
+        (Path(folder)/'photo.jpg').write_bytes(z.read(photo))
+    said = subprocess.run([command, 'predict', 'photo.jpg'], cwd=folder, check=True, capture_output=True, text=True).stdout
+    assert 'demonstration model, trained on synthetic pictures' in said, said
+    refused = subprocess.run([command, 'demo'], cwd=folder, capture_output=True, text=True)
+    assert refused.returncode == 1 and "pip install 'anklealign[train]'" in refused.stderr, refused.stderr
+    needs = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']['optional-dependencies']['train']
     run(python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', *[o for o in needs if not o.startswith(HEAVY)])
-    run(python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--no-deps', wheel)
     code = f'import importlib\nfor m in {TORCH_FREE}: importlib.import_module("anklealign." + m)\nfrom anklealign.rawstudy import demo_study; assert demo_study().exists()'
     run(python, '-I', '-c', code, cwd=folder)
-    run(python.with_name('anklealign'), '--version', cwd=folder)
-    print(f'{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, {len(TORCH_FREE)} torch-free modules import without torch')
+    print(f'{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB; alone it answers for a photo; {len(TORCH_FREE)} modules import without torch')
