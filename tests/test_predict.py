@@ -3,30 +3,40 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import content, picture
+from conftest import content, make_ankle, picture, write_study
 from PIL import Image
 
 SMALL = {'ANKLEALIGN_TRAIN_SIZE': '64', 'ANKLEALIGN_TRAIN_PRECISION': 'float32', 'ANKLEALIGN_IMAGES_SIZE': '64'}
 MODEL = 'output/models/gapcnn'
 
 
-@pytest.fixture
-def trained(raw, ankle):
+@pytest.fixture(scope='session')
+def trained_once(tmp_path_factory):
+    "A folder `cwd` with a prepared study and a run, and the raw study beside it."
+    place = tmp_path_factory.mktemp('trained')
+    ankle, raw = make_ankle(place), write_study(place/'raw')
     ankle('prepare', raw, **SMALL)
     ankle('train', '--recipe', 'gapcnn', '--epochs', '1', **SMALL)
-    return ankle
+    return place
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
+    return make_ankle(tmp_path)
 
 
 def table(text): return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_a_training_can_be_asked_and_given_away(raw, trained):
-    photo = next(raw.rglob('*.jpg'))
+def test_a_training_can_be_asked_and_given_away(trained, tmp_path):
+    photo = next((tmp_path/'raw').rglob('*.jpg'))
     trained('evaluate', '--run', 'gapcnn', **SMALL)
     trained('bundle', 'gapcnn')
     places = MODEL, 'output/bundles/gapcnn', 'output/bundles/gapcnn.zip'
@@ -37,7 +47,7 @@ def test_a_training_can_be_asked_and_given_away(raw, trained):
     assert set(content(trained.home/'output/bundles/gapcnn')) == {'bundle.json', 'model.onnx', 'model.safetensors'}
 
 
-def test_unusable_files_are_rows_and_exit_code_1(raw, trained, tmp_path):
+def test_unusable_files_are_rows_and_exit_code_1(trained, tmp_path):
     photos = tmp_path/'photos'
     photos.mkdir()
     (photos/'whole.jpg').write_bytes(picture(1))
@@ -80,8 +90,8 @@ def test_run_answers_the_inference_folder(raw, ankle):
     assert [Path(o['image']).name for o in rows] == ['0.jpg', '1.jpg', '2.jpg']
 
 
-def test_the_same_picture_in_hungarian(raw, trained):
-    photo = next(raw.rglob('*.jpg'))
+def test_the_same_picture_in_hungarian(trained, tmp_path):
+    photo = next((tmp_path/'raw').rglob('*.jpg'))
     said = json.loads(trained('predict', photo, '--json', '--model', MODEL, ANKLEALIGN_DISPLAY_LANGUAGE='hu').stdout)[0]
     assert said['disclaimer'].startswith('Szűrési') and set(said['probabilities']) == {'pronation', 'neutral', 'supination'}
 

@@ -197,6 +197,6 @@ def test_a_picture_that_crashes_its_decoder_is_reported_and_the_rest_is_used(raw
     (tmp_path/'site/sitecustomize.py').write_text(
         'import os, anklealign.process as p\nreal = p.open_picture\n'
         'def crash(data, **kw):\n    if data.endswith(b"CRASH"): os._exit(11)\n    return real(data, **kw)\np.open_picture = crash\n')
-    ankle('prepare', raw, PYTHONPATH=str(tmp_path/'site'))
+    ankle('prepare', raw, shell=True, PYTHONPATH=str(tmp_path/'site'))
     report = json.loads((ankle.home/STUDY/'report.json').read_text())
     assert report['reasons']['images'] == {'its decoder crashed': 1} and report['images']['used'] == 35

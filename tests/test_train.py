@@ -42,7 +42,9 @@ def test_killed_and_resumed_ends_in_the_same_files(prepared, ankle):
     assert not (prepared/'output/models/cut').exists()
     assert 'going on after epoch' in ankle('train', *many, '--run', 'cut', '--resume', **SMALL).stdout
     models = prepared/'output/models'
-    assert content(models/'cut') == content(models/'whole')
+    cut, whole = (content(models/o) for o in ('cut', 'whole'))
+    cut['bundle.json'] = cut['bundle.json'].replace(b'"name": "cut"', b'"name": "whole"')
+    assert cut == whole
     assert {o.name for o in models.iterdir()} == {'cut', 'whole'}
     assert 'nothing to go on with' in ankle('train', *many, '--run', 'cut', '--resume', **SMALL).stdout
 
