@@ -181,7 +181,7 @@ def run(raw: Raw, recipe: Recipe=None, epochs: Epochs=None, run: Run=None, outpu
     """
     _all_steps(raw, settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs)), run)
 
-# %% ../nbs/05d_cli.ipynb #94007a38
+# %% ../nbs/05d_cli.ipynb #6aba8563
 @app.command()
 @guarded
 def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epochs: Epochs=None, debug: Debug=False):
@@ -193,6 +193,7 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
     chosen = settings_of(settings, output, seed, train=dict(epochs=epochs))
     if output is None: chosen = chosen.model_copy(update=dict(output=str(Path(chosen.output)/'demo')))
     _all_steps(demo_study(), chosen)
+    typer.echo(f'To go on with this study, add --output {chosen.output}: anklealign train --recipe gapcnn --output {chosen.output}')
 
 # %% ../nbs/05d_cli.ipynb #fdea07cd
 @app.command()

@@ -191,10 +191,12 @@ def _read_ini(path):
         raise AnklealignError(f'Cannot read the settings file {path}: {" ".join(str(e).split())}.') from e
     return {(s, k): v for s in ini.sections() for k, v in ini[s].items()}
 
-# %% ../nbs/00a_core.ipynb #d67d0b8a
+# %% ../nbs/00a_core.ipynb #f77244fd
 def _read_env(env):
-    found = ((re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I), v) for k, v in env.items())
-    return {(m[1].lower(), m[2].lower()): v for m, v in found if m}
+    found = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_')}
+    if wrong := [k for k, m in found.items() if not m]:
+        raise AnklealignError(f'The environment has {wrong[0]}, which names no section: use ANKLEALIGN_<SECTION>_<KEY>, such as ANKLEALIGN_RUN_OUTPUT.')
+    return {(m[1].lower(), m[2].lower()): env[k] for k, m in found.items()}
 
 # %% ../nbs/00a_core.ipynb #3882fdad
 def _nearest(error, given):
