@@ -14,7 +14,7 @@ TORCH_FREE = ('core', 'scan', 'labelstudio', 'match', 'images', 'votes', 'copies
 def run(*command, **kw): subprocess.run([str(o) for o in command], check=True, **kw)
 
 
-code = f"import importlib, sys\nfor m in {TORCH_FREE}: importlib.import_module('anklealign.' + m)\nsys.exit(' '.join({{'torch', 'torchvision', 'fastai'}} & set(sys.modules)))"
+code = f"import importlib, sys\nfor m in {TORCH_FREE}: importlib.import_module('anklealign.' + m)\nsys.exit(' '.join({{'torch', 'torchvision', 'fastai'}} & set(sys.modules)) or 0)"
 run(sys.executable, '-c', code) # it says which of them was imported, if any
 
 with tempfile.TemporaryDirectory() as folder:
