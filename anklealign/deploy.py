@@ -7,18 +7,18 @@ Docs: https://anklealign.github.io/anklealign/deploy.html.md"""
 # %% auto #0
 __all__ = ['picture_of', 'seen_pixels', 'heat_on', 'demo_bundle', 'Looked', 'look', 'reasons_for_silence', 'Predictor']
 
-# %% ../nbs/05_deploy.ipynb #58b2b2f0
+# %% ../nbs/05_deploy.ipynb #963714f4
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
 
 from .abstention import Trust
@@ -81,8 +81,9 @@ def demo_bundle() -> Path: # an archive
     if not path.exists(): raise AnklealignError('This installation brings no demonstration model: name a bundle, or a run folder, with --model.')
     return path
 
-# %% ../nbs/05_deploy.ipynb #d716e18f
+# %% ../nbs/05_deploy.ipynb #865e00c3
 def _session(bundle, threads):
+    import onnxruntime # after anklealign, which keeps it from reporting to its maker
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     try:
@@ -129,7 +130,7 @@ def reasons_for_silence(
         reasons.append(words['unsure'].format(top=class_names(language)[int(probabilities.argmax())], sure=top, least=least))
     return reasons
 
-# %% ../nbs/05_deploy.ipynb #7fb06065
+# %% ../nbs/05_deploy.ipynb #dd380acb
 class Predictor:
     "Answers for photos, from a bundle."
     def __init__(self,
@@ -138,12 +139,24 @@ class Predictor:
         threads: int=1, # that one answer may use; 0: one for each core
     ):
         "Raises `AnklealignError` if the bundle is damaged, foreign or too new, or the language unknown."
-        class_names(language)
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(demo_bundle() if bundle is None else bundle)
-        self.about, self.language, self.words = self.bundle.about, language, WORDS[language]
+        self.about = self.bundle.about
+        self._speak(language)
         self.trust = Trust(**self.about.thresholds.model_dump())
         self.session = _session(self.bundle, threads)
+
+    def _speak(self, language):
+        class_names(language)
+        self.language, self.words = language, WORDS[language]
         self.label = f"{self.about.name} ({self.words['demonstration']})" if self.about.demonstration else self.about.name
+
+    def speaking(self,
+        language: str, # of advice and reasons: 'en' or 'hu'
+    ) -> 'Predictor': # of the same graph, which is not loaded again
+        "The same Predictor in another language. Raises `AnklealignError` if the language is unknown."
+        other = copy(self)
+        other._speak(language)
+        return other
 
     def __call__(self,
         photo: str|os.PathLike|bytes|np.ndarray|Image.Image, # as in `picture_of`

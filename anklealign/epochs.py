@@ -96,7 +96,10 @@ def falls(
 class Plateau(Callback):
     "Halves the learning rate whenever validation accuracy has stood still for more than `patience` epochs."
     order = 7
-    def __init__(self, patience: int=5): self.patience = patience
+    def __init__(self,
+        patience: int=5, # epochs without a better validation accuracy that are waited for
+    ):
+        self.patience = patience
     def before_fit(self): self.rates = [h['lr'] for h in self.opt.hypers]
     def before_epoch(self):
         times = falls([row['accuracy'] for row in self.learn.history.rows], self.patience)
@@ -185,7 +188,7 @@ class GoOn(Callback):
 
 # %% ../nbs/01e_epochs.ipynb #d1f27613
 def laid_out_as(
-    values: torch.Tensor,
+    values: torch.Tensor, # of any shape
     weight: torch.Tensor, # whose memory layout is wanted
 ) -> torch.Tensor: # `values`, laid out as `weight` if they have its shape
     "The same numbers in the memory layout of `weight`."

@@ -32,7 +32,7 @@ from .runs import load_run, probabilities
 
 # %% ../nbs/05e_export.ipynb #225279b0
 def parts_of(
-    model: nn.Module,
+    model: nn.Module, # of any recipe
 ) -> tuple[nn.Module, nn.Module, nn.Module, bool]: # early and late stages, head, and whether the head pools: takes features instead of a map
     "The parts of a model between which its feature maps lie. Raises `AnklealignError` if it has none."
     if hasattr(model, 'stages') and hasattr(model, 'head'): return _Scaled(model), model.stages[-1], model.head, True
@@ -122,7 +122,9 @@ class Served(nn.Module):
         self.early, self.late, self.head, self.pools = parts_of(model)
         self.typical, self.mirror = typical, mirror
 
-    def look(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def look(self,
+        pictures: torch.Tensor, # n × 3 × side × side
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # log probabilities, evidence, strangeness
         "The outputs for pictures in 0–1, as they are."
         early = self.early(pictures)
         last = self.late(early)

@@ -179,7 +179,7 @@ def show_confusion(
 
 # %% ../nbs/04b_judgement.ipynb #68e49cc1
 def png(
-    figure, # a matplotlib figure
+    figure: object, # a matplotlib figure
 ) -> bytes: # the same figure, the same bytes
     "`figure` as the content of a PNG file."
     buffer = BytesIO()

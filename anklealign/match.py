@@ -134,13 +134,19 @@ class Files:
     def __post_init__(self): self.paths = sorted(self.paths)
 
     @cached_property
-    def owner(self): return {p: owner_of(p, self.owner_pattern) for p in self.paths}
+    def owner(self) -> dict[str, str]: # path → owner, or an empty text
+        "Whose each picture is."
+        return {p: owner_of(p, self.owner_pattern) for p in self.paths}
 
     @cached_property
-    def codes(self): return frozenset(o.casefold() for o in self.owner.values() if o)
+    def codes(self) -> frozenset[str]: # in small letters
+        "The codes of all owners."
+        return frozenset(o.casefold() for o in self.owner.values() if o)
 
     @cached_property
-    def folded(self): return sorted((fold(PurePosixPath(p).name), p) for p in self.paths)
+    def folded(self) -> list[tuple[str, str]]: # (folded name, path), sorted
+        "The names as `fold` makes them."
+        return sorted((fold(PurePosixPath(p).name), p) for p in self.paths)
 
 # %% ../nbs/00d_match.ipynb #5d6a7d93
 def _index(files, rule):

@@ -28,7 +28,7 @@ if TYPE_CHECKING: from matplotlib.figure import Figure
 
 # %% ../nbs/04n_page.ipynb #c7eb60a1
 def shown(
-    value, # a cell: text, number or None
+    value: object, # a cell: text, number or None
 ) -> str: # NaN and None as a dash
     "`value` as a reader sees it in a table."
     if value is None or isinstance(value, Real) and math.isnan(value): return '–'

@@ -227,7 +227,7 @@ def run_protocols(
     recipe: Recipe, # trained anew for every test, see `quick_recipe`
     settings: Settings, # bootstrap, seed, precision and display language
     repeats: int=3, # times that the folds are dealt
-    folds: int=5,
+    folds: int=5, # of each deal
     which: Sequence[str]=tuple(PROTOCOLS), # names in `PROTOCOLS`
     step: Callable[[int, int], None]|None=None, # told after each training: how many are done, and how many there are
 ) -> dict: # what `protocols.json` says

@@ -30,7 +30,7 @@ from .match import mangle
 @dataclass
 class Plan:
     "A raw study in the making."
-    rng: np.random.Generator
+    rng: np.random.Generator # of everything that is drawn
     files: dict[str, bytes]=field(default_factory=dict) # path → content
     exports: dict[str, list[dict]]=field(default_factory=dict) # path → tasks of a Label Studio export
     truth: dict[str, object]=field(default_factory=dict) # path of a picture → its phantom
@@ -43,11 +43,18 @@ class Plan:
         if not self.free: raise AnklealignError('There are too few pictures for all realities: make the study larger, or switch some off.')
         return self.free.pop(int(self.rng.integers(len(self.free))))
 
-    def tasks_of(self, path) -> list[tuple[str, dict]]: # (export, task) pairs
+    def tasks_of(self,
+        path: str, # of a picture
+    ) -> list[tuple[str, dict]]: # (export, task) pairs
         "The tasks that speak of a picture."
         return [(e, t) for e, tasks in self.exports.items() for t in tasks if t['_path'] == path]
 
-    def note(self, kind, item, expected, reason=''):
+    def note(self,
+        kind: str, # 'image', 'annotation' or 'file'
+        item: str, # its name in the account
+        expected: str, # its outcome there
+        reason: str='', # what the reason must begin with
+    ) -> None:
         "Write down what must become of something."
         self.planted.append(dict(kind=kind, item=item, expected=expected, reason=reason))
 

@@ -68,16 +68,16 @@ augmentations = Registry('augmentation', none=Changes())
 @dataclass(frozen=True)
 class Recipe:
     "What is trained, and how; goes into `config.json` whole."
-    name: str
+    name: str # that it is known by
     model: str # a name in `models`
     size: int = 224 # side of the pictures the model sees, pixels
     load: int = 0 # side of the training pictures, of which the model sees parts, pixels; 0: `size`
-    epochs: int = 20
+    epochs: int = 20 # passes through the training pictures, at most
     steps: int = 0 # at least so many batches, over more epochs if the study is small, see `enough_epochs`
-    batch_size: int = 16
+    batch_size: int = 16 # pictures at a time
     lr: float = 1e-3 # learning rate
     optimiser: str = 'adam' # a name in `optimisers`
-    weight_decay: float = 0.
+    weight_decay: float = 0. # how much large weights are pulled to 0
     schedule: str = 'flat' # of the learning rate: 'flat', 'one_cycle', or 'plateau', halved when validation accuracy stands still
     patience: int = 0 # epochs without a better validation accuracy after which to stop; 0: never
     loss: str = 'cross_entropy' # a name in `losses`

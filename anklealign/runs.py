@@ -114,7 +114,7 @@ def load_run(
 
 # %% ../nbs/01f_runs.ipynb #2aabf4b2
 def check_fit(
-    model: nn.Module,
+    model: nn.Module, # that is to get the weights
     weights: dict, # name → tensor
     what: str, # begins with whose weights they are
     advice: str, # what to do

@@ -78,7 +78,7 @@ def imagenet_lite0(
     fill_body(model, state)
 
 def fill_body(
-    model: Transfer,
+    model: Transfer, # whose body gets them
     state: dict[str, torch.Tensor], # of the whole network that the body is taken from, in its order
 ) -> None:
     "Give the body of `model` the first of these tensors; the last ones belong to the old head."

@@ -119,7 +119,10 @@ def pair_kappas(
     return pd.DataFrame(rows, columns=['first', 'second', 'n', 'agreement', 'kappa']).astype({'kappa': float})
 
 # %% ../nbs/00f_votes.ipynb #8e189aea
-def once_each(ratings):
+def once_each(
+    ratings: pd.DataFrame, # one row a vote: image, annotator, label
+) -> pd.DataFrame: # some of its rows
+    "The votes without repeats, and without those of people who contradict themselves on an image."
     distinct = ratings.drop_duplicates(['image', 'annotator', 'label'])
     return distinct[~distinct.duplicated(['image', 'annotator'], keep=False)]
 

@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from prepare_speed import photo
 
@@ -48,6 +47,7 @@ def in_turns(repeats, **tasks):
 
 def model_times(threads, repeats):
     torch.set_num_threads(threads)
+    import onnxruntime  # after anklealign, which keeps it from reporting to its maker
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     pixels = np.random.default_rng(1).integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)

@@ -1,0 +1,266 @@
+"""The page in a real browser: headless Chromium, driven by Playwright, and a server of its own."""
+import io
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from base64 import b64encode
+from urllib.request import urlopen
+
+import pytest
+from conftest import picture
+from PIL import Image
+from test_report_page import CONTRASTS
+
+from anklealign.rawstudy import demo_study
+
+PHONE, DESKTOP = {'width': 360, 'height': 740}, {'width': 1280, 'height': 900}
+SERVE = [sys.executable, '-c', '''
+import sys, fastapi, uvicorn
+from anklealign.deploy import Predictor
+from anklealign.gui import mount_page
+app = fastapi.FastAPI()
+mount_page(app, Predictor())
+uvicorn.run(app, port=int(sys.argv[-1]), log_level='warning')
+''', '--port']
+
+# Paste or drop a file: its content as base64, or a number of zeros.
+GIVE = '''([kind, name, data]) => {
+  const transfer = new DataTransfer(), bytes = typeof data === 'number' ? new Uint8Array(data) : Uint8Array.from(atob(data), o => o.charCodeAt(0));
+  transfer.items.add(new File([bytes], 'photo.jpg', {type: 'image/jpeg'}));
+  window.dispatchEvent(new window[kind](name, {[kind === 'DragEvent' ? 'dataTransfer' : 'clipboardData']: transfer, bubbles: true}));
+}'''
+
+
+def heels():
+    "A synthetic picture, as somebody would upload it."
+    with zipfile.ZipFile(demo_study()) as z: return z.read('D6AE9F/sajat_resztvevo10_02.jpg')
+
+
+def heavy():
+    "A picture of more than a megabyte, which servers like to put aside on the disk."
+    out = io.BytesIO()
+    Image.open(io.BytesIO(heels())).resize((1600, 2140)).save(out, 'PNG', compress_level=1)
+    return out.getvalue()
+
+
+@pytest.fixture(scope='module')
+def server(tmp_path_factory):
+    "The page, with a home and temporary folders of its own: its address and the folder that holds them."
+    home = tmp_path_factory.mktemp('server')
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    places = {o: str(home/o.lower()) for o in ('HOME', 'TMPDIR', 'GRADIO_TEMP_DIR', 'XDG_CACHE_HOME')}
+    for o in places.values(): os.mkdir(o)
+    process = subprocess.Popen([*SERVE, str(port)], cwd=home, env=os.environ | places | {'PYTHONDONTWRITEBYTECODE': '1'})
+    address = f'http://127.0.0.1:{port}/'
+    for _ in range(300):
+        assert process.poll() is None, 'the server ended'
+        try: urlopen(address, timeout=5).close()
+        except OSError: time.sleep(.2)
+        else: break
+    yield address, home
+    process.terminate()
+    assert process.wait(20) is not None
+
+
+@pytest.fixture
+def visit(browser, server):
+    "Open the page in a window; what it says on the console and asks for are in `said` and `asked`."
+    contexts = []
+    def open_in(window=DESKTOP, **how):
+        contexts.append(browser.new_context(viewport=window, **{'locale': 'en-GB', 'reduced_motion': 'reduce'} | how))
+        page = contexts[-1].new_page()
+        page.said, page.asked = [], []
+        page.on('console', lambda o: page.said.append(o.text))
+        page.on('pageerror', lambda o: page.said.append(str(o)))
+        page.on('request', lambda o: page.asked.append(o.url))
+        page.goto(server[0])
+        page.locator('.examples button').first.wait_for()
+        return page
+    yield open_in
+    for context in contexts: context.close()
+
+
+def upload(page, data, name='photo.jpg'):
+    "Choose a file with the button."
+    with page.expect_file_chooser() as chooser: page.locator('.choose').click()
+    chooser.value.set_files({'name': name, 'mimeType': 'application/octet-stream', 'buffer': data})
+
+
+def verdict(page):
+    "The class that the page shows, once it does."
+    return page.locator('.verdict strong').inner_text()
+
+
+def sentence(page):
+    "What went wrong, once the page says so."
+    page.locator('.said.failed').wait_for()
+    return page.locator('.said').inner_text()
+
+
+def test_a_photo_is_answered(visit):
+    page = visit()
+    upload(page, heels())
+    assert verdict(page) == 'Supination'
+    assert re.fullmatch(r'Supination, probability [01]\.\d\d\.', page.locator('.said').inner_text())
+    numbers = [float(o) for o in page.locator('.bars .number').all_inner_texts()]
+    assert len(numbers) == 3 and abs(sum(numbers) - 1) < .02
+    assert page.get_by_role('heading').all_inner_texts() == ['Rear-foot alignment', 'Photo', 'Or try an example', 'Answer', 'Probabilities',
+                                                            'Cannot be ruled out', 'For a better photo']
+    assert page.evaluate('[...document.images].filter(o => o.offsetParent).every(o => o.complete && o.naturalWidth > 0)')
+    assert page.get_by_role('img', name='The photo in grey').count() == 1
+    assert page.locator('.said').get_attribute('role') == 'status'
+    assert page.said == []
+
+
+@pytest.mark.parametrize('window', [PHONE, DESKTOP], ids=['phone', 'desktop'])
+def test_it_always_says_what_it_is_not(visit, window):
+    page = visit(window)
+    page.locator('.examples button').first.click()
+    verdict(page)
+    for place in (0, 300, 10**6):
+        page.evaluate('top => scrollTo({top, behavior: "instant"})', place)
+        for words in ('A screening aid, never a diagnosis.', 'demonstration model, trained on synthetic pictures'):
+            box = page.locator('footer').get_by_text(words).bounding_box()
+            assert 0 <= box['y'] <= window['height'] - box['height']
+
+
+def test_what_is_no_photo_gets_a_sentence(visit):
+    page = visit(locale='hu-HU')
+    upload(page, b'no picture', 'letter.txt')
+    assert sentence(page) == 'Ez a fájl nem olvasható képként: használjon JPEG, PNG, HEIC, WebP vagy AVIF fájlt.'
+    upload(page, heels()[:4000])
+    page.get_by_text('A fájl hamarabb véget ér, mint a kép').wait_for()
+    page.evaluate(GIVE, ['ClipboardEvent', 'paste', 20_000_001])
+    page.get_by_text('A fájl nagyobb, mint 20 MB').wait_for()
+    assert page.locator('.verdict').count() == 0
+    upload(page, heels())
+    assert verdict(page) == 'Szupináció'
+
+
+def test_a_server_that_is_gone_is_told(visit):
+    page = visit()
+    page.route('**/component_server/', lambda o: o.abort())
+    page.locator('.examples button').first.click()
+    assert sentence(page).startswith('The server did not answer')
+
+
+def test_the_answer_is_about_the_last_photo(visit):
+    page = visit()
+    held = []
+    page.route('**/component_server/', lambda o: o.continue_() if held else held.append(o))
+    with page.expect_request('**/component_server/'): page.locator('.examples button').nth(0).click()
+    page.locator('.examples button').nth(3).click()
+    assert verdict(page) == 'No answer'
+    with page.expect_response('**/component_server/') as late: held[0].continue_()
+    assert 'Pronation' in late.value.json()['said']
+    page.wait_for_timeout(100)
+    assert verdict(page) == 'No answer' and page.locator('.reasons li').count() == 1
+
+
+def test_it_speaks_the_language_of_the_reader(visit):
+    page = visit(locale='hu-HU')
+    assert page.evaluate('document.documentElement.lang') == 'hu'
+    page.get_by_role('button', name='Példa 3').click()
+    assert verdict(page) == 'Szupináció'
+    page.get_by_role('button', name='English').click()
+    page.get_by_text('Cannot be ruled out').wait_for()
+    assert verdict(page) == 'Supination' and page.title() == 'Rear-foot alignment'
+    page.reload()
+    page.get_by_role('button', name='English', pressed=True).wait_for()
+    assert page.get_by_role('heading', level=1).inner_text() == 'Rear-foot alignment'
+    assert page.evaluate('Object.keys(localStorage)') == ['anklealign-language']
+    assert page.context.cookies() == []
+
+
+def test_another_language_gets_english(visit): assert visit(locale='de-DE').evaluate('document.documentElement.lang') == 'en'
+
+
+@pytest.mark.parametrize('locale', ['en', 'hu'])
+def test_it_fits_on_a_phone(visit, locale):
+    page = visit(PHONE, locale=locale, has_touch=True)
+    assert page.locator('.choose').is_visible() and not page.locator('.drop').is_visible() # nobody drags on a phone
+    assert page.evaluate('document.documentElement.scrollWidth') == PHONE['width']
+    page.locator('.examples button').nth(3).click()
+    verdict(page)
+    assert page.evaluate('document.documentElement.scrollWidth') == PHONE['width']
+    page.wait_for_function('document.querySelector(".verdict").getBoundingClientRect().top < innerHeight/2')
+    assert all(o.bounding_box()['height'] >= 40 for o in page.get_by_role('button').all())
+
+
+def test_a_keyboard_is_enough(visit):
+    page, names = visit(), []
+    page.on('filechooser', lambda o: o.set_files({'name': 'photo.jpg', 'mimeType': 'image/jpeg', 'buffer': heels()}))
+    for _ in range(8):
+        page.keyboard.press('Tab')
+        names.append(page.evaluate('document.activeElement.textContent.trim()'))
+        assert page.evaluate('parseFloat(getComputedStyle(document.activeElement).outlineWidth)') >= 2
+    assert names == ['English', 'Magyar', 'Choose a photo', 'Use the camera', 'Example 1', 'Example 2', 'Example 3', 'Example 4']
+    page.keyboard.press('Enter')
+    assert verdict(page) == 'No answer'
+    for _ in range(5): page.keyboard.press('Shift+Tab')
+    assert page.evaluate('document.activeElement.textContent') == 'Choose a photo'
+    page.keyboard.press('Enter')
+    page.get_by_text('Supination', exact=True).first.wait_for()
+
+
+@pytest.mark.parametrize('way', [('ClipboardEvent', 'paste'), ('DragEvent', 'drop')], ids=['paste', 'drop'])
+def test_a_photo_can_be_pasted_and_dropped(visit, way):
+    page = visit()
+    page.evaluate(GIVE, [*way, b64encode(heels()).decode()])
+    assert verdict(page) == 'Supination'
+
+
+def test_the_camera_of_a_computer(visit):
+    page = visit()
+    page.evaluate('''() => { navigator.mediaDevices.getUserMedia = async () => {
+      const canvas = Object.assign(document.createElement('canvas'), {width: 320, height: 240}), pen = canvas.getContext('2d');
+      setInterval(() => { pen.fillStyle = `rgb(${99 * Math.random()} 90 80)`; pen.fillRect(0, 0, 320, 240); }, 20);
+      return canvas.captureStream(30);
+    }; }''')
+    page.get_by_role('button', name='Use the camera').click()
+    page.wait_for_function('document.querySelector("video").videoWidth > 0')
+    page.get_by_role('button', name='Take the photo').click()
+    assert verdict(page) == 'No answer'
+    page.get_by_text('320 × 240').wait_for()
+    assert page.evaluate('document.querySelector("video").srcObject') is None
+    page.evaluate('() => { navigator.mediaDevices.getUserMedia = async () => { throw new Error("none"); }; }')
+    page.get_by_role('button', name='Use the camera').click()
+    assert sentence(page).startswith('The camera cannot be used')
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_it_can_be_read(visit, scheme):
+    page = visit(color_scheme=scheme)
+    found = dict(page.evaluate(CONTRASTS))
+    page.locator('.examples button').nth(3).click()
+    verdict(page)
+    found |= dict(page.evaluate(CONTRASTS))
+    assert len(found) > 25 and {k: v for k, v in found.items() if v < 4.5} == {}
+    assert page.evaluate('getComputedStyle(document.body).backgroundColor') == ('rgb(18, 23, 29)' if scheme == 'dark' else 'rgb(244, 246, 248)')
+
+
+def test_nobody_else_is_asked_for_anything(visit, server):
+    page = visit()
+    upload(page, heels())
+    verdict(page)
+    assert [o for o in page.asked if not o.startswith((server[0], 'data:', f'blob:{server[0]}'))] == []
+    assert page.evaluate('fetch("http://localhost:9/").then(() => "sent", () => "stopped")') == 'stopped'
+    assert 'Content Security Policy' in ' '.join(page.said)
+
+
+def test_nothing_is_written(visit, server):
+    page, files = visit(), lambda: [o for o in server[1].rglob('*') if o.is_file()]
+    for data in (heavy(), picture(1)):
+        upload(page, data)
+        page.locator('.verdict').wait_for()
+    upload(page, heavy()[:1_000_000])
+    sentence(page)
+    page.evaluate(GIVE, ['ClipboardEvent', 'paste', b64encode(heels()).decode()])
+    verdict(page)
+    assert files() == []
