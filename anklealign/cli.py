@@ -7,14 +7,14 @@ Docs: https://anklealign.github.io/anklealign/cli.html.md"""
 # %% auto #0
 __all__ = ['app', 'main', 'prepare', 'train', 'tune', 'evaluate', 'compare', 'protocols', 'run', 'demo', 'phantom']
 
-# %% ../nbs/05d_cli.ipynb #23a51c6a
+# %% ../nbs/05d_cli.ipynb #cbe6aa9e
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .ask import answer_inference, bundle, predict
+from .ask import answer_inference, bundle, predict, serve
 from .console import Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, SettingsFile, WeightsFile, counted, guarded, log, settings_of, told
 
 # %% ../nbs/05d_cli.ipynb #b15ea1f2
@@ -215,5 +215,5 @@ def phantom(
         make_study(out, n=n, seed=seed, layout=layout, progress=step)
         log.info('%d synthetic pictures in %s, %.1f a second.', n, out, n / (time.perf_counter() - start))
 
-# %% ../nbs/05d_cli.ipynb #6fc29df3
-for command in (bundle, predict): app.command()(command)
+# %% ../nbs/05d_cli.ipynb #47ba6027
+for command in (bundle, predict, serve): app.command()(command)

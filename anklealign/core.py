@@ -6,10 +6,10 @@ Docs: https://anklealign.github.io/anklealign/core.html.md"""
 
 # %% auto #0
 __all__ = ['CLASSES', 'class_names', 'kind_of', 'AnklealignError', 'write_atomic', 'file_error', 'StudySettings', 'ImageSettings',
-           'SplitSettings', 'TrainSettings', 'EvaluateSettings', 'DisplaySettings', 'LabelSettings', 'Settings',
-           'load_settings']
+           'SplitSettings', 'TrainSettings', 'EvaluateSettings', 'DisplaySettings', 'LabelSettings', 'ServeSettings',
+           'Settings', 'load_settings']
 
-# %% ../nbs/00a_core.ipynb #49bcde45
+# %% ../nbs/00a_core.ipynb #58b5ce82
 import configparser
 import difflib
 import os
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 # %% ../nbs/00a_core.ipynb #32c1538a
 CLASSES = ('pronation', 'neutral', 'supination')
@@ -158,7 +158,9 @@ class DisplaySettings(_Section):
     "What a reader sees."
     language: Literal['en', 'hu'] = 'en' # language of class names in tables, plots and answers
 
-# %% ../nbs/00a_core.ipynb #13b8eb1c
+# %% ../nbs/00a_core.ipynb #30908dcc
+def _listed(v): return tuple(o.strip() for o in v.split(',') if o.strip()) if isinstance(v, str) else v
+
 class LabelSettings(_Section):
     "More spellings of each class, beside the built-in ones."
     pronation: tuple[str, ...] = ()
@@ -167,9 +169,37 @@ class LabelSettings(_Section):
 
     @field_validator('*', mode='before')
     @classmethod
-    def _from_text(cls, v): return tuple(o.strip() for o in v.split(',') if o.strip()) if isinstance(v, str) else v
+    def _from_text(cls, v): return _listed(v)
 
-# %% ../nbs/00a_core.ipynb #8ea22cbc
+# %% ../nbs/00a_core.ipynb #e0848327
+class ServeSettings(_Section):
+    "Whom the service answers, and how much it takes on."
+    host: str = '127.0.0.1' # address to listen at; 0.0.0.0: reachable from other machines
+    port: int = Field(8000, ge=0, le=65535) # 0: any free one
+    page: bool = True # whether there is a page for people beside the interface for programs
+    api_key: SecretStr = SecretStr('') # what a request must bring along; empty: nothing
+    cors_origins: tuple[str, ...] = () # web sites whose pages may ask, e.g. https://clinic.example; empty: none
+    photo_megabytes: float = Field(20., gt=0, le=500) # largest upload of one photo
+    batch_megabytes: float = Field(100., gt=0, le=2000) # largest upload of several
+    batch_photos: int = Field(32, ge=1, le=1000) # most photos of one request
+    max_megapixels: float = Field(50., gt=0, le=120) # larger photos are refused before they are decoded
+    answers: int = Field(0, ge=0, le=256) # worked on at the same time; 0: one a core
+    uploads: int = Field(16, ge=1, le=1000) # requests whose photos are in memory at the same time
+    waiting: int = Field(128, ge=1, le=10_000) # requests that are let in at the same time; the next one is told to come again
+    timeout: float = Field(30., ge=.1, le=3600) # seconds for a place, for the upload, and for the answer, each
+
+    @field_validator('cors_origins', mode='before')
+    @classmethod
+    def _from_text(cls, v): return _listed(v)
+
+    @field_validator('cors_origins')
+    @classmethod
+    def _are_origins(cls, v):
+        wrong = [o for o in v if o != '*' and not re.fullmatch(r'https?://[^/\s]+', o)]
+        if wrong: raise ValueError(f'holds {wrong[0]!r}; an origin is like https://clinic.example')
+        return v
+
+# %% ../nbs/00a_core.ipynb #1de9d924
 class Settings(_Section):
     "All settings of a study; `load_settings` fills it from `settings.ini`, the environment and the command line."
     output: str = 'output' # folder for everything a run leaves
@@ -181,6 +211,7 @@ class Settings(_Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     display: DisplaySettings = DisplaySettings()
     labels: LabelSettings = LabelSettings()
+    serve: ServeSettings = ServeSettings()
 
 # %% ../nbs/00a_core.ipynb #18259904
 def _read_ini(path):

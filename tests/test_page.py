@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from base64 import b64encode
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -18,14 +19,7 @@ from test_report_page import CONTRASTS
 from anklealign.rawstudy import demo_study
 
 PHONE, DESKTOP = {'width': 360, 'height': 740}, {'width': 1280, 'height': 900}
-SERVE = [sys.executable, '-c', '''
-import sys, fastapi, uvicorn
-from anklealign.deploy import Predictor
-from anklealign.gui import mount_page
-app = fastapi.FastAPI()
-mount_page(app, Predictor())
-uvicorn.run(app, port=int(sys.argv[-1]), log_level='warning')
-''', '--port']
+SERVE = [Path(sys.executable).with_name('anklealign'), 'serve', '--port']
 
 # Paste or drop a file: its content as base64, or a number of zeros.
 GIVE = '''([kind, name, data]) => {
