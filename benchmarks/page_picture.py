@@ -1,4 +1,7 @@
-"""The picture of the page that the notebook shows: headless Chromium, a synthetic picture. Run: python benchmarks/page_picture.py"""
+"""The picture of the page that the notebook shows, of a synthetic photo in headless Chromium.
+
+python benchmarks/page_picture.py
+"""
 import shutil
 import threading
 import time
