@@ -58,7 +58,7 @@ def _said(predictor, photo, overlay, most, counted):
     answer = _look(predictor, photo.source, photo.name, overlay, most, counted)
     return _written(answer, b64encode(overlay_png(answer)).decode() if overlay else None)
 
-# %% ../nbs/05i_service.ipynb #63234e92
+# %% ../nbs/05i_service.ipynb #41750505
 class _Guarded(Predictor):
     "A Predictor for the page: photos are checked first, and answered by the threads of the desk."
     def __init__(self, predictor, desk, most, counted):
@@ -67,7 +67,8 @@ class _Guarded(Predictor):
     def __call__(self, photo, name='', explain=False):
         waiting = self.desk.pool.submit(_look, partial(Predictor.__call__, self), photo, name, explain, *self.limits)
         try: return waiting.result(self.desk.timeout)
-        except TimeoutError: raise Refused('late', f'No answer within {self.desk.timeout:g} seconds: try again later.') from None
+        except TimeoutError: raise PictureError('late') from None
+        except Refused as e: raise PictureError('too large' if e.code == 'too-many-pixels' else e.detail) from e
         finally: waiting.cancel()
 
 # %% ../nbs/05i_service.ipynb #4790f261

@@ -42,17 +42,19 @@ TEXTS = {
            'failed': 'A kiszolgáló nem válaszolt: lehet, hogy túlterhelt vagy nem érhető el. Próbálja újra kis idő múlva.',
            'private': 'A fénykép csak erre a kiszolgálóra kerül. A modell a memóriában nézi meg, és sehol sem tárolja.'}}
 
-# %% ../nbs/05m_words.ipynb #d2c4710f
+# %% ../nbs/05m_words.ipynb #b35b3f3b
 REFUSALS = { # how a `PictureError` begins, or a key of our own → the sentence
     'en': {'too large': 'The picture has too many pixels: send a smaller one.',
            'too small': 'The picture is too small to show a heel: use the original photo.',
            'truncated': 'The file ends before the picture does: save or copy it again.',
            'heavy': 'The file is larger than {megabytes:g} MB: send a smaller one.',
+           'late': 'The answer took too long: try again in a moment.',
            'other': 'This file cannot be read as a picture: use a JPEG, PNG, HEIC, WebP or AVIF file.'},
     'hu': {'too large': 'A képnek túl sok képpontja van: küldjön kisebbet.',
            'too small': 'A kép túl kicsi, egy sarok sem látszana rajta: az eredeti fényképet használja.',
            'truncated': 'A fájl hamarabb véget ér, mint a kép: mentse el vagy másolja át újra.',
            'heavy': 'A fájl nagyobb, mint {megabytes:g} MB: küldjön kisebbet.',
+           'late': 'A válasz túl sokáig tartott: próbálja újra kis idő múlva.',
            'other': 'Ez a fájl nem olvasható képként: használjon JPEG, PNG, HEIC, WebP vagy AVIF fájlt.'}}
 
 def refusal(
