@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lab readme docs clean
+.PHONY: help demo test lab readme docs constraints image-test clean
 
 help:                 ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 demo: $(READY)        ## the shipped synthetic study: prepare, train, evaluate
 	@$(BIN)/anklealign demo
@@ -23,6 +23,12 @@ readme: $(READY)      ## README.md from nbs/index.ipynb
 docs: $(READY)        ## the documentation site (needs Quarto)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto: get it from https://quarto.org/docs/get-started/"; exit 1; }
 	@$(BIN)/nbdev-docs
+
+constraints: $(READY)  ## constraints.txt, the versions of the images, from those installed here
+	@$(BIN)/python tests/constraints.py > constraints.new && mv constraints.new constraints.txt
+
+image-test: $(READY)  ## build the serve image and use it; IMAGES="serve full" for both (needs Docker, or root and Podman)
+	@$(BIN)/python tests/image.py $(IMAGES)
 
 clean:                ## remove what make made
 	rm -rf .venv build dist _docs _proc *.egg-info

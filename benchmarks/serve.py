@@ -9,12 +9,14 @@ python benchmarks/serve.py [--bundle PATH] [--threads 2] [--repeats 40]
 Without --bundle a run of the recipe `heels` is trained for one epoch first; how good it is does not matter here.
 """
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,7 @@ if __name__ == '__main__':
         if given.bundle is None:
             study = prepare(demo_study(), home/'output')
             given.bundle = export_run(train(study, home/'run', replace(recipes['heels'], epochs=1, steps=0)), study, load_settings(env={}))
+        print(f'{date.today()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before\n', flush=True)
         model_times(given.threads, given.repeats)
         photo_times(given.bundle, given.threads, given.repeats)
         cold_times(given.bundle, home, 5)

@@ -9,6 +9,7 @@ python tests/in_step.py
 
 step "ruff"
 ruff check anklealign tests benchmarks
+hadolint Dockerfile
 
 wheel=$(mktemp)
 python tests/wheel.py > "$wheel" 2>&1 &
