@@ -40,7 +40,7 @@ COPY --from=wheel /wheel /wheel
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/build/bin/pip --python /opt/venv/bin/python install "$(echo /wheel/*.whl)[serve]"
 
-# The CPU's PyTorch has an index of its own. An empty TORCH_INDEX takes the one for Nvidia's GPUs from the usual index: 3 GB more.
+# The CPU's PyTorch has an index of its own. An empty TORCH_INDEX takes the one for Nvidia's GPUs from the usual index: almost 5 GB more.
 FROM builder AS torch
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \

@@ -33,12 +33,12 @@ def run(*command, **kw):
 
 def engine(folder):
     "The command that builds and runs, the options its builds and runs need, and the base to build on if it is not the Dockerfile's."
-    if shutil.which('docker') and not subprocess.run(['docker', 'info'], capture_output=True).returncode: return ['docker'], [], [], None
+    if shutil.which('docker') and not subprocess.run(['docker', 'info'], capture_output=True).returncode: return ['docker'], [], ['--network', 'none'], None
     if lacking := [o for o in ('podman', 'runc', 'debootstrap') if not shutil.which(o)]:
         raise SystemExit(f'Without a Docker daemon this needs {", ".join(lacking)} (Debian: apt install podman runc debootstrap), and to be root.')
     os.environ.setdefault('STORAGE_DRIVER', 'vfs') # works everywhere; overlay is faster
     podman = ['podman', '--root', folder/'storage', '--runroot', folder/'run', '--runtime', 'runc', '--cgroup-manager', 'cgroupfs']
-    return podman, ['--isolation', 'chroot', '--format', 'docker', '--layers=false'], ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024'], 'localhost/base'
+    return podman, ['--isolation', 'chroot', '--format', 'docker', '--layers=false'], ['--network', 'none', '--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024'], 'localhost/base'
 
 
 SLIM = { # what makes a slim Debian of a small one, as the official image has it
@@ -164,7 +164,7 @@ def use_serve(command, options, image, folder, health):
     (broken/'model.onnx').write_bytes(b'?')
     mounts = {'demonstration': [], 'folder': ['-v', f'{bundle}:/bundle:ro'], 'archive': ['-v', f'{ROOT/"anklealign"/"demo_bundle.zip"}:/bundle:ro']}
     for kind, mount in mounts.items():
-        with running(command, '--network', 'none', *STRICT, *options, *mount, image) as made:
+        with running(command, *STRICT, *options, *mount, image) as made:
             start = time.monotonic()
             until(lambda made=made: inside(command, made, GET, '8000/ready'))
             print(f'  {kind}: ready after {time.monotonic() - start:.1f} s; health {inside(command, made, GET, "8000/health")}'.rstrip())
@@ -184,16 +184,16 @@ def use_full(command, options, image, folder, health):
     out.chmod(0o777)
     mounts = ['-v', f'{raw}:/data:ro', '-v', f'{out}:/app/output']
     short = ['-e', 'ANKLEALIGN_TRAIN_EPOCHS=1', '-e', 'ANKLEALIGN_EVALUATE_ROUNDS=200', '-e', 'ANKLEALIGN_EVALUATE_ROBUSTNESS=1']
-    said = run(*command, 'run', '--rm', '--network', 'none', '--user', '12345:12345', *options, *mounts, *short, image)
+    said = run(*command, 'run', '--rm', '--user', '12345:12345', *options, *mounts, *short, image)
     made = sorted(str(o.relative_to(out)) for o in out.rglob('*') if o.is_file() and 'images' not in o.parts)
     print(f'  {len(said.splitlines())} lines of log; {len(made)} files, such as {made[:3]}')
     assert 'Everything lies in' in said and {'processed/metadata.csv', 'evaluation/baseline/report.html', 'log/run.log'} <= set(made), said
-    with running(command, '--network', 'none', '-e', 'JUPYTER_TOKEN=secret', *options, image, 'jupyter', 'lab') as made:
+    with running(command, '-e', 'JUPYTER_TOKEN=secret', *options, image, 'jupyter', 'lab') as made:
         until(lambda: inside(command, made, GET, '8888/api'))
         assert '05_deploy.ipynb' in inside(command, made, GET, '8888/api/contents/nbs?token=secret')
         assert not inside(command, made, GET, '8888/api/contents/nbs')
     chapter = ['jupyter', 'nbconvert', '--to', 'notebook', '--execute', '--output-dir', '/tmp', 'nbs/00_data.ipynb']
-    run(*command, 'run', '--rm', '--network', 'none', *options, image, *chapter)
+    run(*command, 'run', '--rm', *options, image, *chapter)
 
 
 def test(target, command, building, options, base, folder):
