@@ -7,12 +7,13 @@ Docs: https://anklealign.github.io/anklealign/answer.html.md"""
 # %% auto #0
 __all__ = ['WORDS', 'Answer', 'as_record', 'to_json', 'to_csv', 'to_table', 'warm', 'overlay', 'overlay_png']
 
-# %% ../nbs/05c_answer.ipynb #66ae8d5f
+# %% ../nbs/05c_answer.ipynb #5f70ec6c
 import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,20 +49,20 @@ class Answer:
         "The most probable class, answered or not."
         return max(self.probabilities, key=self.probabilities.get, default='')
 
-# %% ../nbs/05c_answer.ipynb #036cf4e7
+# %% ../nbs/05c_answer.ipynb #3afdc7f7
 WORDS = {
     'en': {'disclaimer': 'A screening aid, never a diagnosis.',
            'demonstration': 'demonstration model, trained on synthetic pictures',
            'unsure': 'The model is not sure enough: {top} has a probability of {sure:.2f}, and below {least:.2f} it stays silent.',
            'strange': 'No foot found, or not a view from behind: photograph both heels from behind, at the height of the heels.',
            'no_number': 'The model gave no probabilities for this picture.',
-           'photo': 'photo', 'answer': 'answer', 'none': 'no answer', 'possible': 'possible', 'note': 'notes'},
+           'photo': 'photo', 'answer': 'answer', 'none': 'no answer', 'possible': 'cannot be ruled out', 'probabilities': 'probability', 'note': 'notes'},
     'hu': {'disclaimer': 'Szűrési segédeszköz, nem diagnózis.',
            'demonstration': 'bemutató modell, mesterséges képeken tanítva',
            'unsure': 'A modell nem elég biztos: {top} valószínűsége {sure:.2f}, és {least:.2f} alatt nem válaszol.',
            'strange': 'Nem található láb, vagy a kép nem hátulról készült: fényképezze le mindkét sarkat hátulról, a sarkak magasságából.',
            'no_number': 'A modell ehhez a képhez nem adott valószínűségeket.',
-           'photo': 'kép', 'answer': 'válasz', 'none': 'nincs válasz', 'possible': 'lehetséges', 'note': 'megjegyzés'}}
+           'photo': 'kép', 'answer': 'válasz', 'none': 'nincs válasz', 'possible': 'nem zárható ki', 'probabilities': 'valószínűség', 'note': 'megjegyzés'}}
 
 # %% ../nbs/05c_answer.ipynb #80f9c2ff
 def as_record(
@@ -97,7 +98,7 @@ def _row(o):
         'possible': ' '.join(o.possible), 'reasons': ' '.join(o.reasons), 'quality': ' '.join(f.code for f in o.quality), 'strangeness': strange,
         'model': o.model, 'disclaimer': o.disclaimer, 'error': o.error}
 
-# %% ../nbs/05c_answer.ipynb #9b06031d
+# %% ../nbs/05c_answer.ipynb #df46c34b
 def to_table(
     answers: Sequence[Answer],
     language: str='en', # of the names: 'en' or 'hu'
@@ -106,14 +107,19 @@ def to_table(
     from rich.markup import escape
     from rich.table import Table
     words, names = WORDS.get(language), dict(zip(CLASSES, class_names(language), strict=True))
-    notes = dict.fromkeys(o for a in answers for o in (a.model, a.disclaimer) if o)
-    table = Table(words['photo'], words['answer'], *(names[c] for c in CLASSES), words['possible'], words['note'], caption=escape('\n'.join(notes)))
+    table = Table(caption=escape('\n'.join(dict.fromkeys(o for a in answers for o in (a.model, a.disclaimer) if o))), show_lines=True)
+    for title, most in ((words['photo'], 40), (words['answer'], None), (words['probabilities'], None), (words['note'], None)):
+        table.add_column(title, overflow='fold', max_width=most)
+    alone = len({PurePath(o.name).parent for o in answers}) == 1
     for o in answers:
-        said = [f'{o.probabilities[c]:.2f}' if o.probabilities else '' for c in CLASSES]
-        remarks = [o.error, *o.reasons, *(f.advice for f in o.quality if not (f.silent and o.reasons))]
-        table.add_row(escape(o.name), names[o.answer] if o.answer else words['none'], *said, ', '.join(names[c] for c in o.possible),
-                      escape('\n'.join(r for r in remarks if r)), style='' if o.answer else 'dim')
+        chances = '\n'.join(f'{names[c]} {p:.2f}' for c, p in o.probabilities.items())
+        table.add_row(escape(PurePath(o.name).name if alone else o.name), names[o.answer] if o.answer else words['none'], chances, escape(_remarks(o, words, names)),
+                      style='' if o.answer else 'dim')
     return table
+
+def _remarks(o, words, names):
+    possible = f"{words['possible']}: {', '.join(names[c] for c in o.possible)}" if o.possible else ''
+    return '\n'.join(filter(None, [o.error, *o.reasons, *(f.advice for f in o.quality if not (f.silent and o.reasons)), possible]))
 
 # %% ../nbs/05c_answer.ipynb #9b05795a
 _INFERNO = np.array([(0, 0, 4), (12, 8, 38), (36, 12, 79), (66, 10, 104), (93, 18, 110), (120, 28, 109), (147, 38, 103), (174, 48, 92), (199, 62, 76),
