@@ -7,6 +7,8 @@ from conftest import content
 FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 'doubtful_labels.csv', 'test_predictions.csv', 'confusion_matrix.csv', 'confusion_matrix.png',
          'confusion_matrix_normalized.csv', 'confusion_matrix_normalized.png'}
 
+SMALL = {'ANKLEALIGN_TRAIN_SIZE': '64'}
+
 
 def test_run_leaves_everything_and_the_same_again(raw, ankle):
     first = ankle('run', raw, '--epochs', '2', shell=True)
@@ -27,7 +29,7 @@ SECTIONS = ['How good it is', 'Whether it knows how sure it is', 'When it had be
 
 
 def test_figures_agree_with_the_predictions_and_the_report_opens(raw, ankle, browser):
-    ankle('run', raw, '--epochs', '1')
+    ankle('run', raw, '--epochs', '1', **SMALL)
     where = ankle.home/'output/evaluation/baseline'
     rows = list(csv.DictReader((where/'test_predictions.csv').open()))
     manifest = {o['image']: o for o in csv.DictReader((ankle.home/'output/processed/metadata.csv').open())}
@@ -50,7 +52,7 @@ def test_figures_agree_with_the_predictions_and_the_report_opens(raw, ankle, bro
 
 
 def test_hungarian_where_people_read_english_where_programs_do(raw, ankle):
-    shown = ankle('run', raw, '--epochs', '1', ANKLEALIGN_DISPLAY_LANGUAGE='hu').stdout
+    shown = ankle('run', raw, '--epochs', '1', ANKLEALIGN_DISPLAY_LANGUAGE='hu', **SMALL).stdout
     where = ankle.home/'output/evaluation/baseline'
     assert 'Szupináció' in shown and 'Szupináció' in (where/'report.md').read_text()
     assert 'Szupináció' not in (where/'metrics.csv').read_text() + (where/'test_predictions.csv').read_text()
@@ -65,7 +67,7 @@ def test_one_sentence_when_something_is_missing(raw, ankle):
 
 
 def test_a_run_trained_on_another_study_is_told(raw, ankle):
-    ankle('run', raw, '--epochs', '1')
+    ankle('run', raw, '--epochs', '1', **SMALL)
     ankle('prepare', raw, '--seed', '5')
     assert 'another study' in ankle('evaluate').stdout
 
