@@ -144,7 +144,7 @@ def compare(title, photos, clients, seconds):
     print(f'\n{title}, {clients} clients, {seconds} s each\n{"":16}{"service":>10}{"eager":>10}')
     for k in found['service']: print(f'{k:16}' + ''.join(f'{found[o][k]:10.{0 if k[:2] == "MB" or isinstance(found[o][k], int) else 2}f}' for o in found))
     ratios = [found['service'][k]/found['eager'][k] for k in ('a second', 'ms of CPU each')]
-    print(f'throughput, service / eager: {ratios[0]:.2f}; by CPU time, which other work on the machine does not change: {1/ratios[1]:.2f}', flush=True)
+    print(f'throughput, service / eager: {ratios[0]:.2f}; by CPU time: {1/ratios[1]:.2f}', flush=True)
 
 
 def memory(photos):
