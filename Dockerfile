@@ -51,7 +51,6 @@ COPY --from=wheel /wheel /wheel
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/build/bin/pip --python /opt/venv/bin/python install "$(echo /wheel/*.whl)[train,serve]" jupyterlab
 COPY nbs /app/nbs
-COPY benchmarks/results /app/benchmarks/results
 COPY tests/without_export.py ./
 RUN python3 without_export.py /app/nbs
 

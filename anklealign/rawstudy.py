@@ -6,25 +6,27 @@ Docs: https://anklealign.github.io/anklealign/rawstudy.html.md"""
 
 # %% auto #0
 __all__ = ['LAYOUTS', 'Phantom', 'drawn_phantoms', 'plan_study', 'export_file', 'study_files', 'planned_labels', 'write_study',
-           'check_free', 'check_planted', 'make_study', 'write_demo_zip', 'demo_study']
+           'check_free', 'check_planted', 'make_study', 'write_demo_zip', 'demo_study', 'book_study']
 
-# %% ../nbs/00s_rawstudy.ipynb #66414439
+# %% ../nbs/00s_rawstudy.ipynb #156e4aca
 import csv
 import io
 import itertools
 import json
+import os
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from . import __version__
-from .core import CLASSES, AnklealignError, file_error
+from .core import CLASSES, AnklealignError, file_error, write_atomic
 from .labelstudio import label_of
 from .oddities import RARE
 from .faults import REALITIES
@@ -320,7 +322,7 @@ def make_study(
     _known(layout, realities)
     return write_study(out, make_phantoms(n, seed, workers=workers, progress=progress), seed, layout, realities, max(1, n // 400))
 
-# %% ../nbs/00s_rawstudy.ipynb #cfaaf584
+# %% ../nbs/00s_rawstudy.ipynb #c98348a1
 def write_demo_zip(
     out: str|Path, # the .zip to write
     phantoms: Sequence[Phantom], # about 240
@@ -338,6 +340,23 @@ def write_demo_zip(
 
 def demo_study() -> Path: # a .zip
     "The small synthetic raw study that ships with the package. Raises `AnklealignError` if the installation lacks it."
-    path = Path(__file__).with_name('demo_study.zip')
+    path = Path(str(files('anklealign')/'demo_study.zip'))
     if not path.exists(): raise AnklealignError(f'{path} is missing: install anklealign again.')
     return path
+
+# %% ../nbs/00s_rawstudy.ipynb #1db057c5
+_CHOSEN = 'my_study.txt' # beside the notebooks
+
+def book_study(
+    chosen: str|os.PathLike|None=None, # raw folder or `.zip`, from now on for all chapters; '': the shipped one again; None: what was chosen last
+) -> Path:
+    "The raw study that the chapters speak of. Raises `AnklealignError` if it is not there."
+    if chosen: write_atomic(_CHOSEN, str(_there(chosen)))
+    elif chosen == '': Path(_CHOSEN).unlink(missing_ok=True)
+    if 'IN_TEST' in os.environ or not Path(_CHOSEN).exists(): return demo_study()
+    return _there(Path(_CHOSEN).read_text(encoding='utf-8'))
+
+def _there(place):
+    path = Path(place).expanduser().absolute()
+    if path.exists(): return path
+    raise AnklealignError(f"There is no {path}; put the path of your raw folder into the first chapter, or '' for the shipped study.")

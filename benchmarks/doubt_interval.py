@@ -40,5 +40,5 @@ if __name__ == '__main__':
     parser.add_argument('--studies', type=int, default=100)
     parser.add_argument('--rounds', type=int, default=200)
     lines = list(measure(**vars(parser.parse_args())))
-    Path(__file__).with_name('results').joinpath('doubt_interval.txt').write_text('\n'.join(lines) + '\n')
+    (Path(__file__).parents[1]/'anklealign/results/doubt_interval.txt').write_text('\n'.join(lines) + '\n')
     print('\n'.join(lines))

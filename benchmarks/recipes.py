@@ -4,7 +4,7 @@ python benchmarks/recipes.py --work FOLDER [--recipes NAME ...] [--folds 5] [--t
 
 The study is generated: 965 phantoms (synthetic pictures of known angle), 640 neutral, 230 pronation, 95 supination, four of a person. Every
 picture is tested once, by a model that has seen nobody of its group (`split.cross_splits`). FOLDER keeps the study and each fold's answers, so a
-run that was stopped goes on; `--table` only writes the table from what is there, and `results/recipes.csv` with every picture's answers.
+run that was stopped goes on; `--table` only writes the table from what is there, and `anklealign/results/recipes.csv` with every picture's answers.
 
 ResNet-18's ImageNet weights cannot be downloaded where this was run. Its recipe stands here twice: from random weights, and with its model
 exchanged for EfficientNet-Lite0, whose ImageNet weights come in a package.
@@ -33,7 +33,7 @@ from anklealign.training import train
 
 COUNTS = {'pronation': 230, 'neutral': 640, 'supination': 95}
 DRAWN, SEED = 1060, 11 # phantoms that are made, of which the wanted number of each class is drawn
-RESULTS = Path(__file__).with_name('results')
+RESULTS = Path(__file__).parents[1]/'anklealign'/'results'
 
 
 def contenders():

@@ -188,7 +188,7 @@ def test_the_model_card_is_that_of_the_model_that_ships():
 
 def test_every_stored_result_is_shown_as_it_is():
     page = outputs('benchmarks.ipynb')
-    for o in sorted((ROOT/'benchmarks'/'results').iterdir()):
+    for o in sorted((ROOT/'anklealign'/'results').iterdir()):
         script = next(p for p in (ROOT/'benchmarks'/f'{o.stem}.py', ROOT/'tests'/f'{o.stem}.py') if p.exists())
         doc = ast.get_docstring(ast.parse(script.read_text(encoding='utf-8')))
         rows = f"{len(o.read_text(encoding='utf-8').splitlines()) - 1:,} rows"
