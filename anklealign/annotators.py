@@ -57,10 +57,11 @@ class Annotators:
     bias_sd_deg: float=1. # spread of what each of them sees too much, in degrees
     noise_sd_deg: float=1.2 # spread of what one of them sees on one picture, in degrees
 
-# %% ../nbs/00l_annotators.ipynb #55e0357e
+# %% ../nbs/00l_annotators.ipynb #2c287d4f
 PANEL = Annotators(guess=.465)
 OWNERS = Annotators(guess=0., bias_sd_deg=.8, noise_sd_deg=1.)
 
+# %% ../nbs/00l_annotators.ipynb #d6785fe9
 def answer(
     angle: Sequence[float], # of each picture, in degrees
     n: int, # annotators
@@ -112,7 +113,7 @@ def answer_probability(
     seen = np.stack([1 - above, above - below, below], axis=-1)
     return (1 - people.guess) * seen + people.guess * np.array(VOTE_SHARES)
 
-# %% ../nbs/00l_annotators.ipynb #5166b9bf
+# %% ../nbs/00l_annotators.ipynb #2cf6fe66
 def best_reachable(
     angle: Sequence[float], # true angle of each picture, in degrees
     label: Sequence[int], # its label: 0, 1 or 2, as in `CLASSES`
@@ -129,6 +130,7 @@ def best_reachable(
     figures = {f'{who}_{name}': _with_interval(score, label, said, draws) for who, said in answers.items() for name, score in _scores.items()}
     return dict(n=len(label), participants=len(members), **figures)
 
+# %% ../nbs/00l_annotators.ipynb #94cfc9d0
 def _macro_f1(label, said): return f1_score(label, said, labels=range(3), average='macro', zero_division=0)
 
 _scores = dict(accuracy=lambda label, said: np.mean(label == said), macro_f1=_macro_f1)

@@ -79,11 +79,12 @@ def relight(
     offset = bright*(1 - contrast)*(pictures.mean((2, 3)) @ grey)[:, None, None]
     return torch.baddbmm(offset.expand(n, 3, 1), bright*contrast*mixed, pictures.flatten(2)).view_as(pictures).clamp_(0, 1)
 
-# %% ../nbs/01c_augment.ipynb #cb82d32c
+# %% ../nbs/01c_augment.ipynb #0573baac
 _ANKLE = (-.8, 0.) # heights between which the heels' lean begins; the picture reaches from -1, its top, to 1
 _APART, _LEGS = .5, .75 # spread of the difference of the feet, and of the legs' lean, as shares of the heels'
 _MIDDLE = .08 # width of the passage from left to right foot, half the picture being 1
 
+# %% ../nbs/01c_augment.ipynb #6a0323b7
 def lean(
     n: int, # pictures
     size: int, # side of the window, pixels

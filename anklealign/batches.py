@@ -61,12 +61,13 @@ class Pixels:
         "The picture of one row."
         return self.batch([row['image']])[0]
 
-# %% ../nbs/01b_batches.ipynb #c4392b2c
+# %% ../nbs/01b_batches.ipynb #578b1feb
 def _decode(path, size):
     try: return model_pixels(path, size)
     except (OSError, ValueError, Image.DecompressionBombError) as e:
         raise AnklealignError(f'Cannot read the picture {path}: prepare the study again.') from e
 
+# %% ../nbs/01b_batches.ipynb #404498c8
 def _temporary_array(shape):
     file = tempfile.TemporaryFile(prefix='anklealign-')
     try:

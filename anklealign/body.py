@@ -19,7 +19,7 @@ import numpy as np
 
 from .core import AnklealignError
 
-# %% ../nbs/00m_body.ipynb #2e692bfb
+# %% ../nbs/00m_body.ipynb #5a408657
 def load_body(
 ) -> tuple: # the model, the corners of its left leg, and the leg's triangles
     "The body model and the part of it that is used; loaded once a process. Raises `AnklealignError` without the extra."
@@ -27,6 +27,7 @@ def load_body(
     except ImportError as e: raise AnklealignError("Phantoms need anny and pyvista: pip install 'anklealign[phantom]'.") from e
     return _load_body()
 
+# %% ../nbs/00m_body.ipynb #11cd6f4f
 @contextlib.contextmanager
 def _quiet(): # warp's compiled part announces on file descriptor 2 that there is no GPU
     kept = os.dup(2)
@@ -36,8 +37,8 @@ def _quiet(): # warp's compiled part announces on file descriptor 2 that there i
         os.dup2(kept, 2)
         os.close(kept)
 
-@functools.cache
-def _load_body():
+# %% ../nbs/00m_body.ipynb #1b3436ed
+def _body_model():
     import vtk, warp # noqa: E401
     warp.config.log_level = warp.LOG_ERROR
     vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_ERROR)
@@ -45,7 +46,12 @@ def _load_body():
         import anny, torch # noqa: E401
         warnings.filterwarnings('ignore', module='anny|warp')
         torch.set_num_threads(1)
-        model = anny.Anny()
+        return anny.Anny()
+
+# %% ../nbs/00m_body.ipynb #39a7b2b1
+@functools.cache
+def _load_body():
+    model = _body_model()
     corners = _corners(model, {})
     triangles = model.get_triangular_faces().numpy()
     x, z = corners[triangles][..., 0], corners[triangles][..., 2]
@@ -53,6 +59,7 @@ def _load_body():
     used, faces = np.unique(triangles[keep], return_inverse=True)
     return model, used, faces.reshape(-1, 3)
 
+# %% ../nbs/00m_body.ipynb #885c682e
 def _corners(model, phenotype):
     import torch
     pose = torch.eye(4, dtype=torch.float64).repeat(1, model.bone_count, 1, 1)
@@ -60,7 +67,7 @@ def _corners(model, phenotype):
     out = model(pose_parameters=pose, phenotype_kwargs=middle | phenotype)['vertices'][0].detach().numpy()
     return out - [0, 0, out[:, 2].min()]
 
-# %% ../nbs/00m_body.ipynb #66005e66
+# %% ../nbs/00m_body.ipynb #669fcfb1
 @dataclass(frozen=True)
 class Leg:
     "A left leg in foot lengths: heel at the origin, toes towards -y, lateral towards +x, floor at z = 0."
@@ -68,6 +75,7 @@ class Leg:
     faces: np.ndarray # (m, 3) triangles, outward
     length: float # of the foot, in metres
 
+# %% ../nbs/00m_body.ipynb #755aaaa8
 def rest_leg(
     phenotype: dict, # of `anny`: gender, age, muscle, weight, height, proportions, each 0 to 1
 ) -> Leg: # standing, foot straight ahead
@@ -82,6 +90,7 @@ def rest_leg(
     points = points / np.ptp(foot[:, 1])
     return Leg(_spin(points, -_heading(points)), mesh.regular_faces, float(np.ptp(foot[:, 1])))
 
+# %% ../nbs/00m_body.ipynb #2b337690
 def _middle(x): return (x.min() + x.max()) / 2
 
 def _spin(points, deg):
@@ -105,7 +114,7 @@ def smoothstep(
 
 def _bump(x, centre, width): return np.exp(-((x - centre) / width)**2)
 
-# %% ../nbs/00m_body.ipynb #7268077b
+# %% ../nbs/00m_body.ipynb #553d46d6
 @dataclass(frozen=True)
 class Shape:
     "What makes one ankle differ from another."
@@ -114,6 +123,7 @@ class Shape:
     heel: float=0. # how much broader the heel is than the model's
     lean: float=.03 # outward shift of the shank for each unit of height
 
+# %% ../nbs/00m_body.ipynb #d37d7b2c
 def sculpt(
     points: np.ndarray, # of a `Leg`
     shape: Shape, # what to make of it
@@ -169,7 +179,7 @@ def _cut(shapes, axis, at):
     t = (at - a[:, axis]) / (b[:, axis] - a[:, axis])
     return (a + t[:, None]*(b - a)).reshape(-1, 2, 3)
 
-# %% ../nbs/00m_body.ipynb #d257c248
+# %% ../nbs/00m_body.ipynb #14a625a9
 def heel_line(
     points: np.ndarray, # of one leg in the room, in metres: z up, seen from +y
     faces: np.ndarray, # its triangles
@@ -186,6 +196,7 @@ def heel_line(
         marks.append([_middle(back[:, 0]), back[:, 1].max(), height])
     return np.mean(marks[:3], axis=0), np.mean(marks[-3:], axis=0)
 
+# %% ../nbs/00m_body.ipynb #97b64a83
 def rearfoot_angle(
     low: np.ndarray, # lower mark
     high: np.ndarray, # upper mark
@@ -195,7 +206,7 @@ def rearfoot_angle(
     lateral = dict(left=1, right=-1)[side]
     return float(np.rad2deg(np.arctan2((low[0] - high[0])*lateral, high[2] - low[2])))
 
-# %% ../nbs/00m_body.ipynb #6a3bd00c
+# %% ../nbs/00m_body.ipynb #02ebf8c3
 @dataclass(frozen=True)
 class Stance:
     "Where a foot stands."
@@ -203,6 +214,7 @@ class Stance:
     toe_out_deg: float=8. # foot-progression angle
     forward: float=0. # shift along the line of sight, in metres
 
+# %% ../nbs/00m_body.ipynb #e6e38958
 @dataclass(frozen=True)
 class PosedLeg:
     "A leg in the room, in metres, and its measured angle."
@@ -214,12 +226,13 @@ class PosedLeg:
     low: np.ndarray # lower mark of the heel's line
     high: np.ndarray # upper mark
 
+# %% ../nbs/00m_body.ipynb #8f6565b0
 def _place(points, length, side, stance):
     points = _spin(points, stance.toe_out_deg)*length + [stance.half_width, stance.forward, 0]
     points[:, 0] = np.where(points[:, 2] > .5*length, np.maximum(points[:, 0], .003), points[:, 0])
     return points if side == 'left' else points*[-1, 1, 1]
 
-# %% ../nbs/00m_body.ipynb #aa13594b
+# %% ../nbs/00m_body.ipynb #c25fa8d8
 def pose_leg(
     leg: Leg, # as it stands at rest
     side: str, # 'left' or 'right'
@@ -240,6 +253,7 @@ def pose_leg(
     low, high = heel_line(points, leg.faces[near], leg.length)
     return PosedLeg(points, faces, leg.length, side, rearfoot_angle(low, high, side), low, high)
 
+# %% ../nbs/00m_body.ipynb #34ab718f
 def _solve(measure, target):
     a, got_a = 0., measure(0.)
     b = target - got_a

@@ -144,14 +144,14 @@ def _gradients(coefs): # weighted by frequency and scaled to length 1; zero stay
     flat = (coefs*frequency).reshape(*coefs.shape[:-2], _COMPARED**2)
     return flat/np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), 1e-9)
 
-# %% ../nbs/00g_copies.ipynb #ed67517d
+# %% ../nbs/00g_copies.ipynb #f5a7e6f1
 def _best_crop(a, b): # correlation of the best crop of `a` with all of `b`
     crops = _crop_matrices()
     a = np.einsum('yuh,nuv,xvw->nyxhw', crops, a, crops, optimize=True)
     b = _gradients(b[:, :_COMPARED, :_COMPARED])
     return np.einsum('nyxk,nk->nyx', _gradients(a), b).max((1, 2))
 
-
+# %% ../nbs/00g_copies.ipynb #18d016d0
 def _similarity(a, b):
     alike = (_gradients(a[:, :_COMPARED, :_COMPARED])*_gradients(b[:, :_COMPARED, :_COMPARED])).sum(1)
     near = alike > _HOPELESS

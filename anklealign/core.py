@@ -169,9 +169,10 @@ class DisplaySettings(_Section):
     "What a reader sees."
     language: Literal['en', 'hu'] = 'en' # language of class names in tables, plots and answers
 
-# %% ../nbs/00a_core.ipynb #30908dcc
+# %% ../nbs/00a_core.ipynb #2df2c27e
 def _listed(v): return tuple(o.strip() for o in v.split(',') if o.strip()) if isinstance(v, str) else v
 
+# %% ../nbs/00a_core.ipynb #d5f3716f
 class LabelSettings(_Section):
     "More spellings of each class, beside the built-in ones."
     pronation: tuple[str, ...] = ()

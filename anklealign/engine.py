@@ -32,13 +32,14 @@ def best_precision(
     flags = torch.cpu.get_capabilities() if torch.device(device).type == 'cpu' else {}
     return 'bfloat16' if any(flags.get(o) for o in ('avx512_bf16', 'amx_bf16', 'bf16')) else 'float32'
 
-# %% ../nbs/01d_engine.ipynb #d5fc411b
+# %% ../nbs/01d_engine.ipynb #8d079217
 def bare(
     model: nn.Module, # perhaps wrapped for training in several processes
 ) -> nn.Module: # the model itself
     "The model inside of what Accelerate may have wrapped around it."
     return getattr(model, 'module', model)
 
+# %% ../nbs/01d_engine.ipynb #2d934f28
 class Autocast(Callback):
     "Runs the model, training and validating, in another number format."
     order = 10
@@ -72,7 +73,7 @@ def precision_callbacks(
     formats = {'float32': [], 'bfloat16': [Autocast(kind, torch.bfloat16)], 'float16': [MixedPrecision()]}
     return chosen, [ChannelsLast(), *formats[chosen]]
 
-# %% ../nbs/01d_engine.ipynb #d166213c
+# %% ../nbs/01d_engine.ipynb #7ba7c78e
 @cache
 def keep_memory() -> bool: # whether anything was changed
     "Let this process keep the memory it has freed, where the C library is glibc; once is enough."
@@ -82,6 +83,7 @@ def keep_memory() -> bool: # whether anything was changed
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4 # from malloc.h
 
+# %% ../nbs/01d_engine.ipynb #9e9fb748
 def free_memory():
     "Give back what is no longer used: Python's cycles (a learner and its callbacks), then the pages that `keep_memory` has kept."
     gc.collect()

@@ -19,7 +19,7 @@ from .core import CLASSES
 from .labelstudio import label_of
 from .realities import REALITIES, _another, _item, _new_id, _used, picture_bytes, reality, rename, task # noqa: F401  REALITIES is complete here
 
-# %% ../nbs/00q_faults.ipynb #500db3ac
+# %% ../nbs/00q_faults.ipynb #9a748346
 def _open(plan, path): return Image.open(io.BytesIO(plan.files[path])).convert('RGB')
 
 def _as(plan, convert, kind, suffix='jpg', **options):
@@ -30,6 +30,7 @@ def _as(plan, convert, kind, suffix='jpg', **options):
 
 def _same(im): return im
 
+# %% ../nbs/00q_faults.ipynb #a28ad730
 @reality
 def sideways(plan):
     "A picture stored on its side, with its turn, its maker and its place in EXIF."
@@ -38,6 +39,7 @@ def sideways(plan):
     exif[0x8825] = {1: 'N', 2: (47., 29., 33.), 3: 'E', 4: (19., 3., 5.)}
     _as(plan, lambda im: im.rotate(90, expand=True), 'JPEG', quality=88, exif=exif)
 
+# %% ../nbs/00q_faults.ipynb #42250bce
 @reality
 def bmp_named_jpg(plan):
     "A BMP whose name ends in .jpg."
@@ -48,7 +50,7 @@ def avif_named_jpg(plan):
     "An AVIF whose name ends in .jpg."
     _as(plan, _same, 'AVIF', quality=70)
 
-# %% ../nbs/00q_faults.ipynb #84b17cec
+# %% ../nbs/00q_faults.ipynb #570fd638
 @reality
 def heic(plan):
     "A HEIC from a phone."
@@ -61,6 +63,7 @@ def webp(plan):
     "A WebP."
     _as(plan, _same, 'WEBP', 'webp', quality=80)
 
+# %% ../nbs/00q_faults.ipynb #bf867b3a
 @reality
 def cmyk(plan):
     "A JPEG for print, in CMYK."
@@ -81,13 +84,14 @@ def transparent(plan):
     "A PNG with a transparent border."
     _as(plan, lambda im: ImageOps.expand(im.resize((im.width // 3, im.height // 3)).convert('RGBA'), 4, (0, 0, 0, 0)), 'PNG', 'png')
 
-# %% ../nbs/00q_faults.ipynb #48ea6ef1
+# %% ../nbs/00q_faults.ipynb #2085af2b
 def _unusable(plan, data, reason):
     path = plan.take()
     plan.files[path] = data(plan.files[path])
     plan.note('image', path, 'dropped', reason)
     for export, t in plan.tasks_of(path): plan.note('annotation', _item(export, t, 0), 'dropped', reason)
 
+# %% ../nbs/00q_faults.ipynb #52f81f44
 @reality
 def truncated(plan):
     "A file that ends before the picture does."
@@ -103,13 +107,14 @@ def web_page(plan):
     "A web page saved under a picture's name."
     _unusable(plan, lambda data: b'<!DOCTYPE html><html><body>404</body></html>', 'web page')
 
-# %% ../nbs/00q_faults.ipynb #a6e72aed
+# %% ../nbs/00q_faults.ipynb #d06f210b
 def _copied(plan, data, name='copy of it'):
     path = plan.take()
     new = f'{path.rpartition("/")[0]}/{name} {plan.rng.integers(9999)}.jpg'
     plan.files[new], plan.truth[new] = data(path), plan.truth[path]
     return path, new
 
+# %% ../nbs/00q_faults.ipynb #d876dd40
 @reality
 def exact_copy(plan):
     "The same file under another name."
@@ -124,6 +129,7 @@ def pixel_copy(plan):
     plan.note('image', new, 'merged', 'pixels')
     plan.note('image', path, 'used')
 
+# %% ../nbs/00q_faults.ipynb #1b2f8989
 @reality
 def contradiction(plan):
     "The same file under another name, annotated as if its two most frequent answers were swapped: a tie."
@@ -136,6 +142,7 @@ def contradiction(plan):
     plan.note('image', min(path, new), 'dropped', 'tie')
     plan.note('image', max(path, new), 'merged', 'bytes')
 
+# %% ../nbs/00q_faults.ipynb #71439dfc
 @reality
 def resized_copy(plan):
     "A smaller copy that somebody annotated too: another picture of the same group."
@@ -145,7 +152,7 @@ def resized_copy(plan):
     plan.exports[export].append(task(_new_id(plan, export), new, [_another(plan, export, said, who=t['annotations'][0]['completed_by'])], plan.rng))
     plan.note('image', new, 'near', path)
 
-# %% ../nbs/00q_faults.ipynb #386e24a3
+# %% ../nbs/00q_faults.ipynb #16cfe1f5
 def _folder(plan): return plan.take().rpartition('/')[0]
 
 def _debris(plan, name, data, reason):
@@ -153,6 +160,7 @@ def _debris(plan, name, data, reason):
     plan.files[path] = data
     plan.note('file', path, 'dropped', reason)
 
+# %% ../nbs/00q_faults.ipynb #4cdefb7b
 @reality
 def notebook(plan):
     "A notebook somebody left."
@@ -169,6 +177,7 @@ def apple_double(plan):
     plan.files['__MACOSX/._scan.jpg'] = b'\0\5\26\7\0\2\0\0'
     plan.note('file', '__MACOSX/._scan.jpg', 'dropped', 'hidden folder')
 
+# %% ../nbs/00q_faults.ipynb #85a1ddfd
 @reality
 def not_json(plan):
     "A .json that is none."

@@ -27,7 +27,7 @@ pillow_heif.register_heif_opener()
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 MAX_MEGAPIXELS = 120. # the default limit, above any phone's ordinary mode
 
-# %% ../nbs/00e_images.ipynb #c832c792
+# %% ../nbs/00e_images.ipynb #69e4c64a
 def to_rgb(
     im: Image.Image, # any mode
 ) -> Image.Image: # mode RGB
@@ -39,15 +39,17 @@ def to_rgb(
         return Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('RGB')
     return im.convert('RGB')
 
+# %% ../nbs/00e_images.ipynb #bbed12a5
 def _from_wide(im):
     a = np.asarray(im, dtype=np.float32)
     top = 255. if a.max(initial=0) <= 255 else 65535.
     return Image.fromarray((a.clip(0, top) * (255 / top)).round().astype(np.uint8))
 
-# %% ../nbs/00e_images.ipynb #f5c9aa78
+# %% ../nbs/00e_images.ipynb #fdd5c5ac
 class PictureError(AnklealignError):
     "A picture that cannot be used; its text is the reason, without the file's name."
 
+# %% ../nbs/00e_images.ipynb #049027a2
 @dataclass(frozen=True)
 class Picture:
     "A picture as `open_picture` gives it."
@@ -76,12 +78,13 @@ def open_picture(
     width, height = size[::-1] if turned and kind != 'HEIF' else size
     return Picture(image, width, height, kind)
 
-# %% ../nbs/00e_images.ipynb #c7e18f1d
+# %% ../nbs/00e_images.ipynb #7c05aa32
 def _check_size(im, max_megapixels):
     if im.width * im.height > max_megapixels * 1e6:
         raise PictureError(f'too large: {im.width:,} × {im.height:,} pixels, more than the {max_megapixels:g} megapixels of images.max_megapixels')
     if min(im.size) < 16: raise PictureError(f'too small: {im.width} × {im.height} pixels cannot show a heel')
 
+# %% ../nbs/00e_images.ipynb #be4fcaaa
 def _why(error):
     text = ' '.join(str(error).split())
     if isinstance(error, FileNotFoundError): return 'there is no such file'
@@ -134,7 +137,7 @@ def jpeg_bytes(
     clean.save(buffer, 'JPEG', quality=quality, subsampling=0)
     return buffer.getvalue()
 
-# %% ../nbs/00e_images.ipynb #dd1a76d3
+# %% ../nbs/00e_images.ipynb #ab7a0396
 def study_picture(
     im: Image.Image, # RGB, upright
     size: int=256, # side of the square, in pixels
@@ -144,6 +147,7 @@ def study_picture(
     "`im` as a study stores it."
     return jpeg_bytes(square(im, size, fit), quality)
 
+# %% ../nbs/00e_images.ipynb #d6d3872b
 def model_pixels(
     file: str|os.PathLike|bytes, # a picture as a study stores it, or its bytes
     size: int, # side of the pictures a model looks at, in pixels

@@ -131,13 +131,14 @@ class _Found:
     created: str = ''
     updated: str = ''
 
-# %% ../nbs/00c_labelstudio.ipynb #121d998d
+# %% ../nbs/00c_labelstudio.ipynb #aecdb32d
 _kinds = {dict: 'an object', list: 'a list', str: 'a text', bool: 'true or false', int: 'a number', float: 'a number', type(None): 'null'}
 
 def _text(value):
     if isinstance(value, bool) or not isinstance(value, (str, int, float)): return ''
     return str(value).encode('utf-8', 'replace').decode().strip()
 
+# %% ../nbs/00c_labelstudio.ipynb #13d73769
 def _time(value):
     if isinstance(value, bool) or not isinstance(value, (int, float)): return _text(value)
     try: return datetime.fromtimestamp(value, UTC).isoformat()
@@ -187,7 +188,7 @@ def _from_task(task, position):
         if isinstance(raws, list): yield from (_from_annotation(o, name, refs) for o in raws)
         else: yield _Found(name, refs, flaw=f"its task's {key} are {_kinds[type(raws)]}, not a list")
 
-# %% ../nbs/00c_labelstudio.ipynb #0ea5ca02
+# %% ../nbs/00c_labelstudio.ipynb #6cffc86b
 _MARKS = {'annotator', 'annotation_id', 'lead_time'} # columns by which a table of Label Studio is known
 _own = _MARKS | {'id', 'created_at', 'updated_at', 'agreement', 'history'}
 
@@ -200,10 +201,11 @@ def _table(text, name):
         except (csv.Error, StopIteration) as e: raise NotAnExport(name, f'its table cannot be read ({e})') from None
     raise NotAnExport(name, f"it is neither JSON nor a table with one of the columns {', '.join(sorted(_MARKS))}")
 
+# %% ../nbs/00c_labelstudio.ipynb #6f9d6945
 def _row(header, cells):
     return dict(zip(header, cells, strict=True)) if len(cells) == len(header) else {'': f'it has {len(cells)} cells where the header has {len(header)}'}
 
-# %% ../nbs/00c_labelstudio.ipynb #4dbdd2d9
+# %% ../nbs/00c_labelstudio.ipynb #fefd242c
 def _cell(value):
     if isinstance(value, str) and value.lstrip()[:1] in ('[', '{'):
         try: value = json.loads(value)
@@ -211,6 +213,7 @@ def _cell(value):
     regions = [o.get('choices') if isinstance(o, dict) else o for o in (value if isinstance(value, list) else [value])]
     return [v for o in regions if (v := _values(o))]
 
+# %% ../nbs/00c_labelstudio.ipynb #8ae18eec
 def _from_row(row, position):
     if '' in row and len(row) == 1: return _Found(f'at {position}', (), flaw=row[''])
     refs = _refs(row)
@@ -219,13 +222,14 @@ def _from_row(row, position):
                   answers, created=_time(row.get('created_at')), updated=_time(row.get('updated_at')))
 def _is_annotated(row): return 'annotation_id' not in row or any(_text(row.get(k)) for k in ('annotation_id', 'annotator', 'created_at'))
 
-# %% ../nbs/00c_labelstudio.ipynb #0ac806d0
+# %% ../nbs/00c_labelstudio.ipynb #e7214b56
 def _unwrap(tree):
     if not isinstance(tree, dict): return tree
     if _is_task(tree) and ('data' not in tree or isinstance(tree['data'], dict)) and 'images' not in tree: return [tree]
     return next((tree[k] for k in ('tasks', 'results', 'data') if isinstance(tree.get(k), list)), tree)
 def _is_task(o): return isinstance(o, dict) and ('annotations' in o or 'completions' in o)
 
+# %% ../nbs/00c_labelstudio.ipynb #c7e222d0
 def _describe(tree):
     if isinstance(tree, dict): return f"it is a JSON object with the keys {', '.join(list(map(_text, tree))[:5]) or '(none)'}"
     if not isinstance(tree, list): return f'it is JSON that holds only {_kinds[type(tree)]}'
@@ -274,10 +278,11 @@ def _judge(found, control, doubt, aliases):
     else: reason = ''
     return (None if reason else labels[0]), shown, reason
 
-# %% ../nbs/00c_labelstudio.ipynb #d9cea47d
+# %% ../nbs/00c_labelstudio.ipynb #5dbea197
 def _moment(annotation):
     return annotation.created, int(re.search(r'(\d{0,18})$', annotation.item)[1] or 0)
 
+# %% ../nbs/00c_labelstudio.ipynb #12d591f3
 def _overrule(annotations):
     latest = {}
     for o in annotations:
@@ -321,11 +326,12 @@ def read_export(
     problems += more + ([doubt[0].upper() + doubt[1:] + '.'] if doubt else [])
     return Export(name, form, tuple(_overrule(annotations)), control, tasks, **unfinished, problems=tuple(problems))
 
-# %% ../nbs/00c_labelstudio.ipynb #9a92567f
+# %% ../nbs/00c_labelstudio.ipynb #ee6427cc
 def _same(a, b):
     refs = not a.refs or not b.refs or bool(set(a.refs) & set(b.refs))
     return refs and (a.raw_label == b.raw_label or bool(a.updated and b.updated and a.updated != b.updated))
 
+# %% ../nbs/00c_labelstudio.ipynb #e56c98a9
 def _clusters(annotations):
     buckets = defaultdict(list)
     for i, o in enumerate(annotations):

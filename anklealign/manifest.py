@@ -77,7 +77,7 @@ def read_raw(
     reading.annotations = drop_repeats(o for e in reading.exports for o in e.annotations)
     return reading
 
-# %% ../nbs/00k_manifest.ipynb #942c371b
+# %% ../nbs/00k_manifest.ipynb #7509e99d
 def _read_text(reading, f, aliases, from_name):
     try: data = (reading.root/f.path).read_bytes()
     except OSError as e: return Item('file', f.path, 'dropped', f'cannot be read: {(e.strerror or str(e)).lower()}')
@@ -89,6 +89,7 @@ def _read_text(reading, f, aliases, from_name):
     reading.exports.append(export)
     return Item('file', f.path, 'used', rule=export.format)
 
+# %% ../nbs/00k_manifest.ipynb #c44d0bd2
 def _read_listing(reading, f, data, reason):
     listing = read_listing(data.decode('utf-8-sig', 'replace'))
     if not listing: return Item('file', f.path, 'dropped', f'not a Label Studio export: {reason}')
@@ -105,7 +106,7 @@ def _known_angles(path, data):
 
 def _is_number(text): return bool(re.fullmatch(r'-?\d+(?:\.\d+)?(?:e-?\d+)?', text or ''))
 
-# %% ../nbs/00k_manifest.ipynb #973b5af7
+# %% ../nbs/00k_manifest.ipynb #36730f57
 def match_annotations(
     reading: Reading, # a raw folder
     settings: Settings=Settings(), # its `study` section is used
@@ -125,11 +126,12 @@ def match_annotations(
     broken = match_all(sayings, Files(list(reading.broken), settings.study.owner_pattern), reading.listings)
     return [b if b.path and a.reason.startswith('no file') else a for a, b in zip(found, broken, strict=True)]
 
+# %% ../nbs/00k_manifest.ipynb #7b2174b3
 def _embedded_sizes(annotations):
     uris = {r for o in annotations for r in o.refs if r.startswith('data:') and ';base64,' in r[:200]}
     return {len(base64.b64decode(r.partition(',')[2] + '==')) for r in uris}
 
-# %% ../nbs/00k_manifest.ipynb #43c8961f
+# %% ../nbs/00k_manifest.ipynb #448e51c4
 @dataclass
 class Copies:
     "Which pictures are the same one, and which nearly so."
@@ -137,6 +139,7 @@ class Copies:
     near: list[tuple[str, str]] # pairs of these that are near copies
     how: dict[str, str] # each merged picture → 'bytes' or 'pixels'
 
+# %% ../nbs/00k_manifest.ipynb #9ff72e54
 def find_copies(
     root: str|os.PathLike, # the raw folder
     usable: Sequence[Checked], # pictures that can be opened
@@ -194,7 +197,7 @@ def without_address(
     export, _, who = annotator.rpartition(':')
     return f'{export}:person-{hashlib.sha256(who.casefold().encode()).hexdigest()[:8]}' if '@' in who else annotator
 
-# %% ../nbs/00k_manifest.ipynb #20c220c1
+# %% ../nbs/00k_manifest.ipynb #8bf44235
 @dataclass(frozen=True)
 class Decision:
     "What became of a picture and its exact copies."
@@ -202,6 +205,7 @@ class Decision:
     agreement: float=0. # share of the votes for the label
     reason: str='' # why it is dropped
 
+# %% ../nbs/00k_manifest.ipynb #39a55ade
 def decide(
     counts: Mapping[str, int]|None, # votes of each class; None if there are none
     path: str, # of the picture
@@ -214,12 +218,13 @@ def decide(
     folders = [o for o in PurePosixPath(path).parts[:-1] if o.casefold() in (*CLASSES, 'normal')]
     return Decision(None, reason=f"no vote: it lies in a folder called '{folders[-1]}', but folder names are no annotations" if folders else 'no vote')
 
+# %% ../nbs/00k_manifest.ipynb #66f9dfe0
 def _winner(counts):
     best = max(counts.values())
     winners = [c for c in CLASSES if counts[c] == best]
     return winners[0] if len(winners) == 1 else 'tie'
 
-# %% ../nbs/00k_manifest.ipynb #2a7721c4
+# %% ../nbs/00k_manifest.ipynb #5f619a11
 def _row(checked, counts, decision, reading, copies, settings):
     group = sorted(p for p, q in copies.stands_for.items() if q == checked.path)
     known = [reading.angles[p] for p in [checked.path, *group] if p in reading.angles]
@@ -231,6 +236,7 @@ def _row(checked, counts, decision, reading, copies, settings):
                width=checked.width, height=checked.height, sha256=checked.sha256, phash=checked.phash)
     return row | (dict(angle_deg=known[0]) if known else {})
 
+# %% ../nbs/00k_manifest.ipynb #bc0170ec
 def owner_or_folder(
     path: str, # relative path, POSIX
     pattern: str, # of an owner's code
@@ -249,18 +255,18 @@ def _linked(copies, decided, settings, shared):
     merged = {(q, first[person[p]]) for p, q in copies.stands_for.items() if p != q and q in used and p in person and person[p] in first}
     return sorted({*links, *(tuple(sorted(o)) for o in merged if o[0] != o[1])})
 
-# %% ../nbs/00k_manifest.ipynb #be3ce813
+# %% ../nbs/00k_manifest.ipynb #a42f5f9d
 def _image_items(reading, unusable, copies, decided):
-    for_use = []
+    items = []
     for f in reading.files:
         if f.kind != 'image': continue
         reason = unusable.get(f.path)
         stands = copies.stands_for.get(f.path)
-        if reason: for_use.append(Item('image', f.path, 'dropped', reason))
-        elif stands != f.path: for_use.append(Item('image', f.path, 'merged', f'exact copy by {copies.how[f.path]}: {stands}'))
-        elif decided[f.path].label: for_use.append(Item('image', f.path, 'used'))
-        else: for_use.append(Item('image', f.path, 'dropped', decided[f.path].reason))
-    return for_use
+        if reason: items.append(Item('image', f.path, 'dropped', reason))
+        elif stands != f.path: items.append(Item('image', f.path, 'merged', f'exact copy by {copies.how[f.path]}: {stands}'))
+        elif decided[f.path].label: items.append(Item('image', f.path, 'used'))
+        else: items.append(Item('image', f.path, 'dropped', decided[f.path].reason))
+    return items
 
 # %% ../nbs/00k_manifest.ipynb #618a1e51
 def _annotation_items(reading, matches, unusable, copies, decided):
@@ -273,7 +279,7 @@ def _annotation_items(reading, matches, unusable, copies, decided):
     fates = [(a, m, fate(a, m)) for a, m in zip(reading.annotations, matches, strict=True)]
     return [Item('annotation', a.item, 'dropped' if reason else 'vote', reason, m.rule) for a, m, reason in fates]
 
-# %% ../nbs/00k_manifest.ipynb #ca58300a
+# %% ../nbs/00k_manifest.ipynb #840c0aa7
 def processed_names(
     rows: pd.DataFrame, # with `source`, `owner` and `sha256`
 ) -> list[str]: # a file name for each row
@@ -287,15 +293,17 @@ def processed_names(
         names[i] = name + (f'-{n}' if (n := seen[name.casefold()]) > 1 else '') + '.jpg'
     return names
 
+# %% ../nbs/00k_manifest.ipynb #e053cec5
 def _safe(text):
     text = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', '', unicodedata.normalize('NFC', text)).strip(' .')
     return text.encode()[:120].decode(errors='ignore') or 'picture'
 
-# %% ../nbs/00k_manifest.ipynb #ed846637
+# %% ../nbs/00k_manifest.ipynb #c9c246e9
 _TEXT = ('image', 'source', 'owner', 'participant', 'origin', 'label', 'sha256', 'phash', 'group', 'split')
 _NEEDED = ('image', 'source', 'owner', 'label', 'group', 'split')
 _SPLITS = ('train', 'valid', 'test')
 
+# %% ../nbs/00k_manifest.ipynb #897c6930
 def read_manifest(
     study: str|os.PathLike, # study folder, as `prepare` leaves it
 ) -> pd.DataFrame: # one row an image, the columns of `metadata.csv`
@@ -315,13 +323,14 @@ def _check_manifest(rows, path):
         wrong = rows.loc[~rows[column].isin(allowed), column]
         if len(wrong): raise AnklealignError(f"{path} has the {column} '{wrong.iloc[0]}': it must be one of {', '.join(allowed)}.")
 
-# %% ../nbs/00k_manifest.ipynb #df2600c1
+# %% ../nbs/00k_manifest.ipynb #921950b1
 def study_fingerprint(
     study: str|os.PathLike, # study folder
 ) -> str: # 64 hex digits
     "SHA-256 of the manifest of `study`."
     return hashlib.sha256((Path(study)/'metadata.csv').read_bytes()).hexdigest()
 
+# %% ../nbs/00k_manifest.ipynb #78b6fab7
 def is_synthetic(
     rows: pd.DataFrame, # a manifest
 ) -> bool: # True if any picture is a phantom

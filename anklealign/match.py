@@ -50,9 +50,10 @@ def parse_ref(
     if '..' in parts: return Ref(refused=f"its path leaves the study folder: '{_short(text)}'")
     return Ref(parts[-1], tuple(parts[:-1])) if parts else Ref()
 
-# %% ../nbs/00d_match.ipynb #4fcd20c3
+# %% ../nbs/00d_match.ipynb #7f90ab3e
 def _short(text): return text if len(text) <= 80 else text[:60] + '…' + text[-17:]
 
+# %% ../nbs/00d_match.ipynb #100881a4
 def _url_path(path):
     url = urlsplit(path) if '://' in path else urlsplit('//host' + path)
     local = parse_qs(url.query).get('d', [''])[0] if '/local-files' in url.path else ''
@@ -60,32 +61,35 @@ def _url_path(path):
     path = unquote(url.path)
     return re.sub(r'^/?data/upload/(?:\d+/)?', '', path)
 
+# %% ../nbs/00d_match.ipynb #ec785dc7
 def _embedded(text):
     head, _, body = text.partition(',')
     try: data = base64.b64decode(body, validate=True) if head.endswith(';base64') else unquote(body).encode('latin-1')
     except (binascii.Error, ValueError): return Ref(refused='its embedded picture is damaged')
     return Ref(sha256=hashlib.sha256(data).hexdigest())
 
-# %% ../nbs/00d_match.ipynb #123158a6
+# %% ../nbs/00d_match.ipynb #59d1066a
 def without_prefix(
     name: str, # file name in an export
 ) -> str: # the name without one upload prefix
     "`name` without the eight hex digits and dash that an upload puts before it."
     return re.sub(r'^[0-9a-f]{8}-(?=.)', '', name)
 
+# %% ../nbs/00d_match.ipynb #811ccaf7
 def mangle(
     name: str, # file name on disk
 ) -> str: # the name in Label Studio's storage
     "What Label Studio makes of the name of an uploaded file."
     return re.sub(r'(?u)[^-\w.]', '', name.strip().replace(' ', '_'))
 
+# %% ../nbs/00d_match.ipynb #0f873571
 def fold(
     name: str, # file name
 ) -> str: # a key under which spellings of it agree
     "`name` mangled, without accents, in small letters, and without the underscores that leading blanks become."
     return plain(mangle(html.unescape(name))).strip('_')
 
-# %% ../nbs/00d_match.ipynb #b5d79c11
+# %% ../nbs/00d_match.ipynb #0323a94d
 def without_owner(
     name: str, # folded file name
     owners: frozenset[str], # owners' codes, in small letters
@@ -97,13 +101,14 @@ def without_owner(
     while len(tokens) > 1 and tokens[0] in owners: tokens.pop(0)
     return '_'.join(tokens) + dot + suffix
 
+# %% ../nbs/00d_match.ipynb #7dc01698
 def without_copy(
     stem: str, # folded name without its extension
 ) -> str: # the stem of what it may be a copy of
     "`stem` without the sign of a second copy."
     return re.sub(r'(?:[_-]2|[_-]*copy|[_-]*masolat)$', '', stem)
 
-# %% ../nbs/00d_match.ipynb #044936af
+# %% ../nbs/00d_match.ipynb #7ee3c5d5
 def _stem(name): return name.rpartition('.')[0] if '.' in name and '.' + name.rpartition('.')[2] in IMAGE_SUFFIXES else name
 
 def _cut_parts(name): # before and behind the seven characters that storage adds; a word of seven small letters is no such addition
@@ -112,6 +117,7 @@ def _cut_parts(name): # before and behind the seven characters that storage adds
 
 def _nfc(name): return unicodedata.normalize('NFC', name)
 
+# %% ../nbs/00d_match.ipynb #5671e6ad
 RULES = {'name':      (lambda n, o: [n],                                   lambda f, o: [_nfc(f)]),
          'upload':    (lambda n, o: [without_prefix(n)],                   lambda f, o: [_nfc(f)]),
          'mangled':   (lambda n, o: [without_prefix(n), n],                lambda f, o: [mangle(_nfc(f)), mangle(unicodedata.normalize('NFD', f))]),
@@ -148,7 +154,7 @@ class Files:
         "The names as `fold` makes them."
         return sorted((fold(PurePosixPath(p).name), p) for p in self.paths)
 
-# %% ../nbs/00d_match.ipynb #5d6a7d93
+# %% ../nbs/00d_match.ipynb #b9f6770b
 def _index(files, rule):
     if rule not in files._keys:
         table = defaultdict(list)
@@ -157,6 +163,7 @@ def _index(files, rule):
         files._keys[rule] = table
     return files._keys[rule]
 
+# %% ../nbs/00d_match.ipynb #da763c12
 def _inside(paths, folder):
     if not folder: return paths
     start = bisect.bisect_left(paths, folder + '/')
@@ -191,7 +198,7 @@ def _named_owners(ref, files):
 
 def _allowed(paths, owners, files): return [p for p in paths if not owners or not files.owner[p] or files.owner[p].casefold() in owners]
 
-# %% ../nbs/00d_match.ipynb #fb1f2b96
+# %% ../nbs/00d_match.ipynb #7715170b
 def _by_path(files, ref, folder):
     "Files whose folders end as the ref's do, the longest common ending first."
     if not ref.folders: return []
@@ -200,6 +207,7 @@ def _by_path(files, ref, folder):
     best = max(common.values(), default=0)
     return sorted(p for p, n in common.items() if n == best > 0)
 
+# %% ../nbs/00d_match.ipynb #e416e95e
 def _common_end(a, b):
     n = 0
     for x, y in zip(reversed(a), reversed(b), strict=False):
@@ -246,7 +254,7 @@ def match_ref(
         if found := _step(parsed, rule, folder, believed, files, listing or {}): return _decide(found, rule, files)
     return Match(reason=f"no file matches '{_short(refs[0])}'")
 
-# %% ../nbs/00d_match.ipynb #d74ddd48
+# %% ../nbs/00d_match.ipynb #18236ba6
 def _step(parsed, rule, folder, believed, files, listing):
     for ref, owners in parsed:
         if not (believed or owners or rule == 'path'): continue
@@ -255,10 +263,12 @@ def _step(parsed, rule, folder, believed, files, listing):
         if found := _allowed(found, owners, files): return found
     return []
 
+# %% ../nbs/00d_match.ipynb #a25b12a2
 def _by_listing(files, ref, listing):
     listed = listing.get(ref.name) or listing.get(without_prefix(ref.name)) or ()
     return _by_path(files, parse_ref(listed[0]), '') if len(listed) == 1 else []
 
+# %% ../nbs/00d_match.ipynb #1c440397
 def _decide(found, rule, files):
     if len(found) == 1 or files.same_bytes(found): return Match(found[0], rule)
     shown = ', '.join(found[:3]) + (f' and {len(found) - 3} more' if len(found) > 3 else '')

@@ -33,7 +33,7 @@ def rare(
     RARE[function.__name__] = function
     return function
 
-# %% ../nbs/00r_oddities.ipynb #08a08c08
+# %% ../nbs/00r_oddities.ipynb #fcd7c7b6
 @rare
 def web_address(plan):
     "The picture was imported by its address on the web."
@@ -47,6 +47,7 @@ def csv_import(plan):
     for _, t in plan.tasks_of(path): t['file_upload'] = '0a1b2c3d-import.csv'
     _used(plan, path)
 
+# %% ../nbs/00r_oddities.ipynb #0fa855b9
 @rare
 def second_copy(plan):
     "The export calls the picture a second copy of itself."
@@ -59,6 +60,7 @@ def no_suffix(plan):
     folder, _, name = path.rpartition('/')
     _used(plan, rename(plan, path, name.removesuffix('.jpg'), f'/data/upload/1/{plan.rng.integers(2**32):08x}-{name}'))
 
+# %% ../nbs/00r_oddities.ipynb #b1a4f2cc
 @rare
 def absolute_path(plan):
     "The export names a file by its place on somebody's machine."
@@ -80,7 +82,7 @@ def ambiguous(plan):
     plan.exports[export].append(extra)
     plan.note('annotation', _item(export, extra, -1), 'dropped', 'ambiguous')
 
-# %% ../nbs/00r_oddities.ipynb #d3d200bc
+# %% ../nbs/00r_oddities.ipynb #d66fca19
 @rare
 def second_control(plan):
     "Another choice control stands beside the one that counts."
@@ -97,6 +99,7 @@ def decomposed_label(plan):
     value['choices'] = [unicodedata.normalize('NFD', spelt).upper() + ' ']
     plan.note('annotation', _item(export, t, 0), 'vote')
 
+# %% ../nbs/00r_oddities.ipynb #794a967e
 @rare
 def exported_twice(plan):
     "A second export holds one task of the first again."
@@ -114,7 +117,7 @@ def only_predicted(plan):
     for _, t in plan.tasks_of(path): t.update(annotations=[], predictions=[dict(id=9, result=[dict(type='choices', value=dict(choices=['neutral']))], score=.9)])
     plan.note('image', path, 'dropped', 'no vote')
 
-# %% ../nbs/00r_oddities.ipynb #1bd8a4e5
+# %% ../nbs/00r_oddities.ipynb #70c0d8f0
 @rare
 def largest(plan):
     "A picture of 34 megapixels."
@@ -125,6 +128,7 @@ def smallest(plan):
     "A picture of 170 × 148 pixels."
     _as(plan, lambda im: ImageOps.fit(im, (170, 148)), 'JPEG', quality=85)
 
+# %% ../nbs/00r_oddities.ipynb #030d9c1e
 @rare
 def stock_photo(plan):
     "A picture with a white border and its seller's name across."
@@ -135,6 +139,7 @@ def _stock(im):
     ImageDraw.Draw(framed).text((framed.width // 4, framed.height // 2), 'STOCK PHOTO', fill=(230, 230, 230))
     return framed
 
+# %% ../nbs/00r_oddities.ipynb #7d870ae6
 @rare
 def oversized(plan):
     "A tiny file that claims to be a picture of 50,000 × 50,000 pixels."

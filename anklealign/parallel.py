@@ -17,11 +17,12 @@ from .core import AnklealignError
 from fastai.distributed import DistributedDL, DistributedTrainer
 from fastai.torch_core import num_distrib, rank_distrib
 
-# %% ../nbs/01g_parallel.ipynb #00b0b640
+# %% ../nbs/01g_parallel.ipynb #9624d27c
 def processes() -> tuple[int, int]: # rank of this process, and how many train together
     "Which process this is, and how many there are."
     return rank_distrib(), max(1, num_distrib())
 
+# %% ../nbs/01g_parallel.ipynb #fcee45e8
 def share_of_batch(
     batch_size: int, # pictures between two steps, of all processes together
     count: int, # processes
@@ -46,7 +47,7 @@ def deal(
         mine += batch[rank*each:(rank + 1)*each]
     return mine
 
-# %% ../nbs/01g_parallel.ipynb #e18d1e68
+# %% ../nbs/01g_parallel.ipynb #4e5be1b6
 class SharedLoader(DistributedDL):
     "fastai's loader of one process among several, on any device; deals every training batch to all of them."
     def _broadcast(self, t, rank):
@@ -61,6 +62,7 @@ class SharedLoader(DistributedDL):
     def to_detach(self, b, cpu=True, gather=True):
         return self._to_detach(b, cpu, gather) if self.dl.shuffle else super().to_detach(b, cpu, gather)
 
+# %% ../nbs/01g_parallel.ipynb #d485c9f4
 class Together(DistributedTrainer):
     "fastai's `DistributedTrainer` with `SharedLoader`; batch norm sees all processes where the device can do that."
     def __init__(self): super().__init__(sync_bn=torch.cuda.is_available(), cpu=not torch.cuda.is_available())

@@ -24,7 +24,7 @@ from .core import AnklealignError
 from .rawstudy import Phantom
 from .scene import (FLOOR_HALF, FLOORS, Surface, cast_shadows, skin_colours, wear_shoe, wear_sock, wear_trousers)
 
-# %% ../nbs/00o_phantom.ipynb #b1417e94
+# %% ../nbs/00o_phantom.ipynb #23e25db1
 @dataclass(frozen=True)
 class Person:
     "What stays the same in all pictures of one participant."
@@ -35,6 +35,7 @@ class Person:
     age: float # years
     skin_seed: int # for the blotches
 
+# %% ../nbs/00o_phantom.ipynb #9883e468
 def draw_person(
     rng: np.random.Generator, # same state, same person
 ) -> Person: # somebody
@@ -94,7 +95,7 @@ def draw_camera(
     away = np.array([np.sin(y)*np.cos(rise), np.cos(y)*np.cos(rise), np.sin(rise)])
     return Camera(target + distance*away, target, roll, focal, size)
 
-# %% ../nbs/00o_phantom.ipynb #d934c5ef
+# %% ../nbs/00o_phantom.ipynb #9729beae
 @functools.cache
 def _plotter():
     load_body() # VTK must not draw before torch is there
@@ -103,6 +104,7 @@ def _plotter():
     plotter.show(auto_close=False)
     return plotter
 
+# %% ../nbs/00o_phantom.ipynb #3b9cd983
 def _add_lamps(plotter, rng):
     import pyvista as pv
     shares = rng.dirichlet(np.full(rng.integers(1, 4), 2.))*rng.uniform(.75, 1)
@@ -112,6 +114,7 @@ def _add_lamps(plotter, rng):
     plotter.add_light(pv.Light(position=(rng.normal(0, .6), 3, .8), focal_point=(0, 0, .1), intensity=.3))
     return [(d, .55*share, rng.uniform(.012, .05)) for d, share in zip(directions, shares, strict=True)]
 
+# %% ../nbs/00o_phantom.ipynb #976b916d
 def _add_floor(plotter, texture):
     import pyvista as pv
     plane = pv.Plane(direction=(0, 0, 1), i_size=2*FLOOR_HALF, j_size=2*FLOOR_HALF)
@@ -120,6 +123,7 @@ def _add_floor(plotter, texture):
     picture = np.ascontiguousarray((255*texture.clip(0, 1)).astype(np.uint8)[::-1])
     plotter.add_mesh(plane, texture=pv.Texture(picture), ambient=.6, diffuse=.45)
 
+# %% ../nbs/00o_phantom.ipynb #f9bcf20b
 def _add_wall(plotter, length, rng):
     import pyvista as pv
     colour, at = np.clip(1.05*rng.beta(5, 2) + rng.normal(0, .025, 3), .1, .97), -rng.uniform(length + .05, 1.2)
@@ -130,7 +134,7 @@ def _add_wall(plotter, length, rng):
     if rng.random() < .7:
         plotter.add_mesh(pv.Box((-3, 3, at, at + .015, 0, rng.uniform(.05, .12))), color=board, ambient=.5, diffuse=.4)
 
-# %% ../nbs/00o_phantom.ipynb #0b1eb986
+# %% ../nbs/00o_phantom.ipynb #775ee35a
 def _dress(legs, person, rng, footwear):
     "The legs as they stand in their shoes, and all surfaces to draw."
     import pyvista as pv
@@ -145,6 +149,7 @@ def _dress(legs, person, rng, footwear):
         surfaces += [Surface(pv.PolyData.from_regular_faces(leg.points, leg.faces), skin), *worn]
     return standing, surfaces
 
+# %% ../nbs/00o_phantom.ipynb #6b3fb821
 def _add_surfaces(plotter, surfaces, rng):
     ambient, shine, gloss = rng.uniform(.25, .45), rng.uniform(.03, .2), rng.uniform(5, 20)
     for o in surfaces:
@@ -196,11 +201,12 @@ def render_phantom(
     params = _params(person, camera, shown) | how | dict(footwear=footwear, both_feet=both, floor=floor)
     return Phantom(Image.fromarray(picture), float(np.mean(list(angles.values()))), angles.get('left'), angles.get('right'), participant, params)
 
-# %% ../nbs/00o_phantom.ipynb #34316fd2
+# %% ../nbs/00o_phantom.ipynb #e03808ae
 def _step(person, rng):
     usual = person.stance
     return Stance(max(.16*person.leg.length, usual.half_width + rng.normal(0, .012)), usual.toe_out_deg + rng.normal(0, 3), rng.normal(0, .015))
 
+# %% ../nbs/00o_phantom.ipynb #d2a908c5
 def _draw(standing, surfaces, camera, rng):
     plotter, size = _plotter(), camera.size
     plotter.suppress_rendering = True
@@ -220,6 +226,7 @@ def _draw(standing, surfaces, camera, rng):
     x, y = (max(size) - size[0])//2, (max(size) - size[1])//2
     return picture[y:y + size[1], x:x + size[0]], floor
 
+# %% ../nbs/00o_phantom.ipynb #b79cb8f8
 def _params(person, camera, shown):
     away = camera.position - camera.target
     marks = {f'heel_{o.side}_px': [round(float(v), 1) for v in camera.project(np.stack([o.low, o.high])).ravel()] for o in shown}
@@ -227,12 +234,13 @@ def _params(person, camera, shown):
                  height_m=camera.position[2], distance_m=np.linalg.norm(away), focal_deg=camera.focal_deg)
     return {k: round(float(v), 3) for k, v in scene.items()} | marks
 
-# %% ../nbs/00o_phantom.ipynb #1a706ed0
+# %% ../nbs/00o_phantom.ipynb #f43f59de
 def _size(size, rng):
     if not isinstance(size, int): return size
     shape = rng.choice(3, p=[.35, .25, .4])
     return [(size*3//4, size), (size, size*3//4), (size, size)][shape]
 
+# %% ../nbs/00o_phantom.ipynb #828d2e88
 def _participant(task):
     seed, size, rows = task
     person = draw_person(np.random.default_rng([seed, int(rows[0][1]), 1]))
@@ -240,6 +248,7 @@ def _participant(task):
     return [render_phantom(person, left, right, rng, _size(size, rng), int(who))
             for (_, who, left, right), rng in zip(rows, rngs, strict=True)]
 
+# %% ../nbs/00o_phantom.ipynb #45f44431
 def make_phantoms(
     n: int, # how many pictures, about four for each participant
     seed: int, # same seed, same pictures, whatever the number of workers
@@ -258,6 +267,7 @@ def make_phantoms(
         if progress: progress(len(phantoms), n)
     return phantoms
 
+# %% ../nbs/00o_phantom.ipynb #71898754
 def _run(tasks, workers):
     if workers == 1: yield from map(_participant, tasks); return
     with ProcessPoolExecutor(workers, initializer=_one_thread) as pool: yield from pool.map(_participant, tasks)

@@ -45,13 +45,14 @@ class Checked:
     phash: str='' # perceptual hash, 16 hex digits
     descriptor: str='' # low frequencies of the picture, as text
 
-# %% ../nbs/00i_process.ipynb #112e0611
+# %% ../nbs/00i_process.ipynb #a9563ef8
 def image_spec(
     settings: ImageSettings, # how pictures are processed
 ) -> str: # equal for settings that give the same pictures
     "A text that changes whenever processed pictures would."
     return f'1 {settings.size} {settings.fit} {settings.quality} {settings.max_megapixels:g}'
 
+# %% ../nbs/00i_process.ipynb #fc4da900
 def staged_name(
     path: str, # relative path of the picture
 ) -> str: # a file name
@@ -177,7 +178,7 @@ class Stage:
         try: self.output.rmdir()
         except OSError: pass
 
-# %% ../nbs/00i_process.ipynb #56a799ca
+# %% ../nbs/00i_process.ipynb #cab5d284
 def recover(
     output: str|os.PathLike, # the output folder
 ) -> Path: # the study folder
@@ -189,6 +190,7 @@ def recover(
     except OSError as e: raise file_error(e, study) from e
     return study
 
+# %% ../nbs/00i_process.ipynb #1b7cf45f
 def swap_in(
     stage: Stage, # whose next study is complete
 ) -> Path: # the study folder
@@ -249,7 +251,7 @@ def take_processed(
             _link(new if new.exists() else old[path], target/name)
     except OSError as e: raise file_error(e, target) from e
 
-# %% ../nbs/00i_process.ipynb #47232004
+# %% ../nbs/00i_process.ipynb #f937528c
 def old_pictures(
     stage: Stage, # where the next study grows
 ) -> dict[str, Path]: # path in the raw folder → processed picture of the old study
@@ -260,6 +262,7 @@ def old_pictures(
     found = {o['source']: stage.study/'images'/o['image'] for o in rows}
     return {k: v for k, v in found.items() if v.exists()}
 
+# %% ../nbs/00i_process.ipynb #c53d4abb
 def _link(source, target):
     try: os.link(source, target)
     except OSError: shutil.copyfile(source, target)

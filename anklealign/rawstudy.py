@@ -8,7 +8,7 @@ Docs: https://anklealign.github.io/anklealign/rawstudy.html.md"""
 __all__ = ['LAYOUTS', 'Phantom', 'drawn_phantoms', 'plan_study', 'export_file', 'study_files', 'planned_labels', 'write_study',
            'check_free', 'check_planted', 'make_study', 'write_demo_zip', 'demo_study', 'book_study']
 
-# %% ../nbs/00s_rawstudy.ipynb #156e4aca
+# %% ../nbs/00s_rawstudy.ipynb #03327ea9
 import csv
 import io
 import itertools
@@ -30,7 +30,7 @@ from .core import CLASSES, AnklealignError, file_error, write_atomic
 from .labelstudio import label_of
 from .oddities import RARE
 from .faults import REALITIES
-from .realities import Plan, annotation, task
+from .realities import Plan, annotation, picture_bytes, task
 from .votes import consensus
 
 # %% ../nbs/00s_rawstudy.ipynb #1dc53562
@@ -71,12 +71,13 @@ def _draw(angles, look, size, rng):
         draw.polygon([(top - .1*w, 0), (top + .1*w, 0), (top + .06*w, .55*h), (low + .09*w, .9*h), (low - .09*w, .9*h), (top - .06*w, .55*h)], fill=(skin, skin*3//4, skin*3//5))
     return im
 
-# %% ../nbs/00s_rawstudy.ipynb #086a2903
+# %% ../nbs/00s_rawstudy.ipynb #dcf87bc1
 LAYOUTS = ('owners', 'consensus', 'both')
 _CODES = ('D6AE9F', 'H51B9J', 'B8V41Y', 'K3PZ7Q', 'X09LMT', 'R7C2WD', 'T4NJ8E', 'Z6YV1A', 'M2QF5S', 'P8GH3U', 'W1KB9C', 'L5RX7N', 'F9DE2V', 'J3TS6Y', 'C7UA4Z')
 _SPELLINGS = (('1_Pronacio', '1_Pronáló', '1_Pronáló ', 'Pronáció', 'pronation'), ('2_Neutralis', '2_Neutrális', '2_Neutral', 'Neutral', 'neutral'),
               ('3_Szupinacio', '3_Szupináló', 'Szupináció', 'supination', 'SUPINATION'))
 
+# %% ../nbs/00s_rawstudy.ipynb #3feb88c6
 def _by_owner(phantoms, per_owner=10): # owner's code → phantoms, all of a participant together
     people = {o.participant: o.participant - 1 for o in phantoms}
     owners = {}
@@ -86,18 +87,13 @@ def _by_owner(phantoms, per_owner=10): # owner's code → phantoms, all of a par
         owners.setdefault(code, []).append((people[o.participant] % per_owner + 1, o))
     return owners
 
-# %% ../nbs/00s_rawstudy.ipynb #ada6fddf
-def _jpeg(im, quality):
-    out = io.BytesIO()
-    im.save(out, 'JPEG', quality=quality)
-    return out.getvalue()
-
+# %% ../nbs/00s_rawstudy.ipynb #9896615e
 def _add_pictures(plan, folder, own, quality, spelling):
     paths, shot = [], {}
     for number, phantom in own:
         shot[number] = shot.get(number, 0) + 1
         path = f'{folder}/{spelling}{number:02}_{shot[number]:02}.jpg'
-        plan.files[path], plan.truth[path] = _jpeg(phantom.image, quality), phantom
+        plan.files[path], plan.truth[path] = picture_bytes(phantom.image, quality=quality), phantom
         paths.append(path)
     return paths
 
@@ -115,26 +111,29 @@ def _owners_layout(plan, phantoms, quality, seed):
         plan.styles[export] = ('json', 'tasks', 'bom', 'min', 'csv', 'tsv', 'results', 'data', 'completions')[k % 9]
         if plan.styles[export] not in ('min', 'csv', 'tsv'): plan.free += paths
 
-# %% ../nbs/00s_rawstudy.ipynb #da7865c2
+# %% ../nbs/00s_rawstudy.ipynb #23eb07df
+def _shared_pictures(plan, root, phantoms, quality): # path of each picture, and its place in `phantoms`
+    place, shared = {id(o): i for i, o in enumerate(phantoms)}, []
+    for k, (code, own) in enumerate(_by_owner(phantoms).items()):
+        paths = _add_pictures(plan, f'{root}/{("sajat", "internet")[k % 2]}_{code}', own, quality, f'{code}_resztvevo')
+        shared += [(path, place[id(phantom)]) for path, (_, phantom) in zip(paths, own, strict=True)]
+    return shared
+
+# %% ../nbs/00s_rawstudy.ipynb #0126dfe3
 def _consensus_layout(plan, phantoms, quality, seed, panel=17):
     from anklealign.annotators import PANEL, answer
-    root, listed, votes = 'anklealign/anklealign', [], answer([o.angle_deg for o in phantoms], panel, PANEL, seed + 1000)
-    place = {id(o): i for i, o in enumerate(phantoms)}
-    shared = []
-    for k, (code, own) in enumerate(_by_owner(phantoms).items()):
-        folder = f'{root}/{("sajat", "internet")[k % 2]}_{code}'
-        for path, (_, phantom) in zip(_add_pictures(plan, folder, own, quality, f'{code}_resztvevo'), own, strict=True):
-            shared.append((path, place[id(phantom)]))
-            listed.append(path.replace('/', '\\').removeprefix('anklealign\\'))
+    root, votes = 'anklealign/anklealign', answer([o.angle_deg for o in phantoms], panel, PANEL, seed + 1000)
+    shared = _shared_pictures(plan, root, phantoms, quality)
     for a in range(panel):
         export = f'{root}/consensus/{_CODES[a % len(_CODES)]}{a}.json'
         seen = [o for o in shared if plan.rng.random() > .06]
         plan.exports[export] = [task(i + 1, p, [annotation(i + 1, 1, _SPELLINGS[votes[j, a]][a % 5], _when(i, a + 100))], plan.rng) for i, (p, j) in enumerate(seen)]
         plan.styles[export] = 'json' if a % 4 else 'tasks'
+    listed = [path.replace('/', '\\').removeprefix('anklealign\\') for path, _ in shared]
     plan.files[f'{root}/consensus/kepek.txt'] = '\r\n'.join(listed).encode()
     plan.planted.append(dict(kind='file', item=f'{root}/consensus/kepek.txt', expected='used', reason='', reality='listing'))
 
-# %% ../nbs/00s_rawstudy.ipynb #e71b9b86
+# %% ../nbs/00s_rawstudy.ipynb #4ccce9b1
 def plan_study(
     phantoms: Sequence[Phantom], # the pictures
     seed: int=1, # of answers, names and realities
@@ -155,18 +154,20 @@ def plan_study(
         _plant(plan, name)
     return plan
 
+# %% ../nbs/00s_rawstudy.ipynb #5845c18f
 def _known(layout, realities):
     known = REALITIES | RARE
     if layout not in LAYOUTS: raise AnklealignError(f"layout = '{layout}' is not known: use one of {', '.join(LAYOUTS)}.")
     if unknown := sorted(set(realities or ()) - set(known)): raise AnklealignError(f"reality '{unknown[0]}' is not known: use one of {', '.join(known)}.")
     return known
 
+# %% ../nbs/00s_rawstudy.ipynb #58ac3535
 def _plant(plan, name):
     before = len(plan.planted)
     (REALITIES | RARE)[name](plan)
     for o in plan.planted[before:]: o['reality'] = name
 
-# %% ../nbs/00s_rawstudy.ipynb #9e4cd51f
+# %% ../nbs/00s_rawstudy.ipynb #43b577bf
 def _min_rows(tasks):
     for t in tasks:
         for a in t['annotations']:
@@ -176,6 +177,7 @@ def _min_rows(tasks):
             if values: row['label'] = values[0] if len(values) == 1 else {'choices': values}
             yield row | dict(annotator=a['completed_by'], annotation_id=a['id'], created_at=a['created_at'], updated_at=a['updated_at'], lead_time=a['lead_time'])
 
+# %% ../nbs/00s_rawstudy.ipynb #f313ffd0
 def _as_table(tasks, delimiter):
     rows, out = list(_min_rows(tasks)), io.StringIO()
     writer = csv.DictWriter(out, ['image', 'id', 'label', 'annotator', 'annotation_id', 'created_at', 'updated_at', 'lead_time'], delimiter=delimiter, lineterminator='\r\n')
@@ -198,7 +200,7 @@ def export_file(
     tree = list(_min_rows(clean)) if style == 'min' else {style: clean} if style in ('tasks', 'results', 'data') else clean
     return path, (b'\xef\xbb\xbf' if style == 'bom' else b'') + json.dumps(tree, ensure_ascii=False).encode()
 
-# %% ../nbs/00s_rawstudy.ipynb #59d96c10
+# %% ../nbs/00s_rawstudy.ipynb #0f73306e
 def _truth_rows(plan):
     for path, o in sorted(plan.truth.items()):
         flat = {k: v for k, v in o.params.items() if not isinstance(v, (list, tuple, dict))}
@@ -207,6 +209,7 @@ def _truth_rows(plan):
 
 def _rounded(value): return '' if value is None else round(value, 2)
 
+# %% ../nbs/00s_rawstudy.ipynb #18150403
 def _as_csv(rows):
     rows, out = list(rows), io.StringIO()
     writer = csv.DictWriter(out, list(dict.fromkeys(k for r in rows for k in r)), lineterminator='\n')
@@ -227,7 +230,7 @@ def study_files(
               'planted.csv': _as_csv({k: o[k] for k in ('kind', 'item', 'reality', 'expected', 'reason')} for o in planted)}
     return dict(sorted(files.items()))
 
-# %% ../nbs/00s_rawstudy.ipynb #db74b3e8
+# %% ../nbs/00s_rawstudy.ipynb #6896360b
 def planned_labels(
     plan: Plan, # a planned raw study
 ) -> dict[str, str]: # path of a picture → class; pictures without a label are missing
@@ -238,11 +241,12 @@ def planned_labels(
     counts = {p: [o.count(c) for c in CLASSES] for p, o in said.items() if p in plan.truth and p not in spoiled}
     return {p: c.label for p, n in counts.items() if (c := consensus(n)).label}
 
+# %% ../nbs/00s_rawstudy.ipynb #6f96a3ab
 def _answers(t):
     last = {str(a['completed_by']): a['result'][0]['value']['choices'] for a in t['annotations'] if a['result'] and not a['was_cancelled']}
     return [c for o in last.values() if len(o) == 1 and (c := label_of(o[0]))]
 
-# %% ../nbs/00s_rawstudy.ipynb #18a9ade5
+# %% ../nbs/00s_rawstudy.ipynb #cbf048b8
 def _reachable(plan):
     from anklealign.annotators import best_reachable
     labels = planned_labels(plan)
@@ -250,12 +254,13 @@ def _reachable(plan):
     return {k: best_reachable([plan.truth[p].angle_deg for p in paths], [CLASSES.index(labels[p]) for p in paths], [plan.truth[p].participant for p in paths])
             for k, paths in parts.items() if paths}
 
+# %% ../nbs/00s_rawstudy.ipynb #e4116aff
 def _about(plan, seed, layout):
     from anklealign.annotators import CUTOFFS, OWNERS, PANEL
     return dict(pictures=len(plan.truth), seed=seed, layout=layout, cutoffs_deg=CUTOFFS, classes=CLASSES, owners=vars(OWNERS), panel=vars(PANEL),
                 best_reachable=_reachable(plan), realities=dict(sorted(Counter(o['reality'] for o in plan.planted).items())))
 
-# %% ../nbs/00s_rawstudy.ipynb #a6a8c54d
+# %% ../nbs/00s_rawstudy.ipynb #a433c6f2
 def write_study(
     out: str|Path, # a folder that does not exist yet, or is empty
     phantoms: Sequence[Phantom], # the pictures
@@ -279,6 +284,7 @@ def write_study(
     except OSError as e: raise file_error(e, out) from e
     return out
 
+# %% ../nbs/00s_rawstudy.ipynb #ee48d024
 def check_free(
     out: str|Path, # where a raw study shall go
 ) -> Path: # the same
@@ -322,7 +328,7 @@ def make_study(
     _known(layout, realities)
     return write_study(out, make_phantoms(n, seed, workers=workers, progress=progress), seed, layout, realities, max(1, n // 400))
 
-# %% ../nbs/00s_rawstudy.ipynb #c98348a1
+# %% ../nbs/00s_rawstudy.ipynb #6c09bca3
 def write_demo_zip(
     out: str|Path, # the .zip to write
     phantoms: Sequence[Phantom], # about 240
@@ -338,13 +344,14 @@ def write_demo_zip(
             z.writestr(entry, data)
     return Path(out)
 
+# %% ../nbs/00s_rawstudy.ipynb #da3eb6dc
 def demo_study() -> Path: # a .zip
     "The small synthetic raw study that ships with the package. Raises `AnklealignError` if the installation lacks it."
     path = Path(str(files('anklealign')/'demo_study.zip'))
     if not path.exists(): raise AnklealignError(f'{path} is missing: install anklealign again.')
     return path
 
-# %% ../nbs/00s_rawstudy.ipynb #1db057c5
+# %% ../nbs/00s_rawstudy.ipynb #dfd9d5e5
 _CHOSEN = 'my_study.txt' # beside the notebooks
 
 def book_study(
@@ -356,6 +363,7 @@ def book_study(
     if 'IN_TEST' in os.environ or not Path(_CHOSEN).exists(): return demo_study()
     return _there(Path(_CHOSEN).read_text(encoding='utf-8'))
 
+# %% ../nbs/00s_rawstudy.ipynb #4c83bb3b
 def _there(place):
     path = Path(place).expanduser().absolute()
     if path.exists(): return path

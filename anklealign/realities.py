@@ -58,7 +58,7 @@ class Plan:
         "Write down what must become of something."
         self.planted.append(dict(kind=kind, item=item, expected=expected, reason=reason))
 
-# %% ../nbs/00p_realities.ipynb #035442a1
+# %% ../nbs/00p_realities.ipynb #50094c9a
 def upload_name(
     name: str, # file name on disk
     rng: np.random.Generator, # draws the prefix
@@ -71,6 +71,7 @@ def upload_name(
     letters = ''.join(rng.choice(list('abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789'), 6))
     return f'{stem[:room - 8]}_{letters}7{dot}{suffix}'
 
+# %% ../nbs/00p_realities.ipynb #438e1b15
 def annotation(
     id: int, # unique in the export
     who: int|dict, # `completed_by`
@@ -84,7 +85,7 @@ def annotation(
     return dict(id=id, completed_by=who, result=result, was_cancelled=False, ground_truth=False, created_at=when, updated_at=when,
                 lead_time=4.2, unique_id=f'00000000-0000-4000-8000-{id:012d}', last_action=None) | more
 
-# %% ../nbs/00p_realities.ipynb #9a0375c1
+# %% ../nbs/00p_realities.ipynb #fedd4cf0
 def task(
     id: int, # unique in the export
     path: str, # the picture's path in the raw folder
@@ -96,6 +97,7 @@ def task(
     return dict(id=id, _path=path, data=dict(image=f'/data/upload/1/{quote(name)}'), file_upload=name, annotations=annotations, drafts=[], predictions=[],
                 meta={}, project=1, inner_id=id)
 
+# %% ../nbs/00p_realities.ipynb #688def3d
 def rename(
     plan: Plan, # changed in place
     path: str, # of a picture
@@ -111,7 +113,7 @@ def rename(
         t.pop('file_upload', None) if ref else t.update(file_upload=stored.rpartition('/')[2])
     return new
 
-# %% ../nbs/00p_realities.ipynb #b8d951e8
+# %% ../nbs/00p_realities.ipynb #8c55cee8
 def picture_bytes(
     im: Image.Image, # any picture
     kind: str='JPEG', # Pillow's name of the format
@@ -122,6 +124,7 @@ def picture_bytes(
     im.save(out, kind, **options)
     return out.getvalue()
 
+# %% ../nbs/00p_realities.ipynb #f7c1a543
 def tiny_plan(
     n: int=80, # pictures
     seed: int=1, # of everything drawn
@@ -146,13 +149,14 @@ def reality(
     REALITIES[function.__name__] = function
     return function
 
-# %% ../nbs/00p_realities.ipynb #0c718d9b
+# %% ../nbs/00p_realities.ipynb #7510d05f
 def _used(plan, path): plan.note('image', path, 'used')
 
 def _named(plan, pattern): # a new name that still says who stands there
     path = plan.take()
     _used(plan, rename(plan, path, pattern.format(path.rpartition('/')[2].rpartition('.')[0]) + '.jpg'))
 
+# %% ../nbs/00p_realities.ipynb #17af1458
 @reality
 def accents(plan):
     "A name with accents and spaces, percent-encoded in the export."
@@ -163,11 +167,13 @@ def decomposed_accents(plan):
     "A name whose accents are separate characters, which the upload drops."
     _named(plan, unicodedata.normalize('NFD', 'őszi kép {}'))
 
+# %% ../nbs/00p_realities.ipynb #16499a48
 @reality
 def long_name(plan):
     "A name that storage cuts and marks with seven characters."
     _named(plan, 'a_heel_seen_from_behind_on_the_kitchen_floor_' * 3 + '{}')
 
+# %% ../nbs/00p_realities.ipynb #0ef89a45
 @reality
 def hex_name(plan):
     "A real name that looks like an upload's prefix."
@@ -178,13 +184,14 @@ def nine_digits(plan):
     "A real name that begins with nine digits and a dash."
     _named(plan, '193684925-back-view-{}')
 
-# %% ../nbs/00p_realities.ipynb #526efe64
+# %% ../nbs/00p_realities.ipynb #3a6b1a58
 def _called(plan, pattern):
     path = plan.take()
     folder, _, name = path.rpartition('/')
     owner, (stem, _, suffix) = re.search(r'[A-Z0-9]{6}', folder)[0], name.rpartition('.')
     _used(plan, rename(plan, path, name, pattern.format(path=path, name=name, stem=stem, suffix=suffix, owner=owner, hex=f'{plan.rng.integers(2**32):08x}')))
 
+# %% ../nbs/00p_realities.ipynb #1df0fc7e
 @reality
 def owner_suffix(plan):
     "The owner's code is put behind the name in the export."
@@ -200,6 +207,7 @@ def owner_prefix(plan):
     "The owner's code is put before the name."
     _called(plan, '/data/upload/1/{hex}-{owner}_{name}')
 
+# %% ../nbs/00p_realities.ipynb #6f6b6b76
 @reality
 def local_files(plan):
     "The picture comes from local storage."
@@ -215,13 +223,14 @@ def windows_path(plan):
     "The picture is named by a Windows path."
     _called(plan, '{owner}\\{name}')
 
-# %% ../nbs/00p_realities.ipynb #bf10c034
+# %% ../nbs/00p_realities.ipynb #dc370607
 @reality
 def embedded(plan):
     "The picture stands in the export as a data: URI."
     path = plan.take()
     _used(plan, rename(plan, path, path.rpartition('/')[2], 'data:image/jpeg;base64,' + base64.b64encode(plan.files[path]).decode()))
 
+# %% ../nbs/00p_realities.ipynb #c45ab1c9
 @reality
 def path_out(plan):
     "The export points out of the study folder."
@@ -249,7 +258,7 @@ def _another(plan, export, choice, who=77, **more):
     number = 1 + max(a['id'] for t in plan.exports[export] for a in t['annotations'] if isinstance(a, dict))
     return annotation(number, who, choice, f'2025-11-{number % 27 + 1:02}T12:{number % 60:02}:00.{number:06d}Z', **more)
 
-# %% ../nbs/00p_realities.ipynb #f9bf0f5a
+# %% ../nbs/00p_realities.ipynb #d15a01e4
 def _adds(plan, expected, reason, choice, **more):
     path = plan.take()
     export, t = plan.tasks_of(path)[0]
@@ -257,6 +266,7 @@ def _adds(plan, expected, reason, choice, **more):
     plan.note('annotation', _item(export, t, -1), expected, reason)
     return export, t
 
+# %% ../nbs/00p_realities.ipynb #3787fa7b
 @reality
 def skip_with_choice(plan):
     "A skipped task with a choice still in it."
@@ -267,6 +277,7 @@ def skip(plan):
     "A skipped task without a choice."
     _adds(plan, 'dropped', 'skipped', None, was_cancelled=True)
 
+# %% ../nbs/00p_realities.ipynb #fe83fa86
 @reality
 def empty_result(plan):
     "An empty result: neither a skip nor a vote."
@@ -282,6 +293,7 @@ def unknown_value(plan):
     "A value that is no class."
     _adds(plan, 'dropped', 'unknown value', '4_Nem_eldontheto')
 
+# %% ../nbs/00p_realities.ipynb #4970d692
 @reality
 def no_result_id(plan):
     "A result without an id, by a person given as an object."
@@ -297,6 +309,7 @@ def on_a_rectangle(plan):
     for a in t['annotations']: a['result'][0]['value'].update(x=10., y=20., width=50., height=60., rotation=0)
     plan.note('annotation', _item(export, t, 0), 'vote')
 
+# %% ../nbs/00p_realities.ipynb #835c9b65
 @reality
 def changed_mind(plan):
     "The same person annotates a task twice; the later answer counts."

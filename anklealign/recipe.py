@@ -64,7 +64,7 @@ losses = Registry('loss', cross_entropy=lambda counts: ClassLoss(),
                   half_weighted_cross_entropy=lambda counts: ClassLoss(class_weights(counts, .5)))
 augmentations = Registry('augmentation', none=Changes())
 
-# %% ../nbs/01a_recipe.ipynb #32598481
+# %% ../nbs/01a_recipe.ipynb #36b59138
 @dataclass(frozen=True)
 class Recipe:
     "What is trained, and how; goes into `config.json` whole."
@@ -98,6 +98,7 @@ class Recipe:
             if getattr(self, key) not in known: raise AnklealignError(f"Recipe '{self.name}' has {key} = '{getattr(self, key)}': use {' or '.join(map(repr, known))}.")
         if 0 < self.load < self.size: raise AnklealignError(f"Recipe '{self.name}' has load = {self.load}: it must be 0, or at least size = {self.size}.")
 
+# %% ../nbs/01a_recipe.ipynb #40295b59
 _LIMITS = {'size': (32, 2048), 'load': (0, 2048), 'epochs': (1, 10_000), 'steps': (0, 1_000_000), 'batch_size': (1, 4096), 'lr': (1e-9, 10), 'weight_decay': (0, 10),
            'patience': (0, 10_000), 'body_lr': (0, 1), 'frozen_epochs': (0, 10_000), 'average': (0, .99999)}
 _CHOICES = {'target': TARGETS, 'keep': ('best', 'last'), 'schedule': ('flat', 'one_cycle', 'plateau'), 'weights': ('none', 'imagenet')}

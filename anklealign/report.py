@@ -51,7 +51,7 @@ def reasons(
     general = (re.sub(r'''[:,'"(].*| \S+#.*''', '', o.reason, flags=re.S).strip() for o in items if o.kind == kind and o.reason)
     return dict(sorted(Counter(general).items(), key=lambda o: (-o[1], o[0])))
 
-# %% ../nbs/00j_report.ipynb #73fb9014
+# %% ../nbs/00j_report.ipynb #0a16ab2a
 def markdown_table(
     header: Sequence[str], # names of the columns
     rows: Iterable[Sequence], # one sequence of cells a row
@@ -60,6 +60,7 @@ def markdown_table(
     def line(cells): return '| ' + ' | '.join(markdown_cell(o) for o in cells) + ' |'
     return '\n'.join([line(header), '|' + ':--|' + '--:|'*(len(header) - 1), *map(line, rows)])
 
+# %% ../nbs/00j_report.ipynb #3f612277
 def markdown_cell(
     value: object, # text or number
 ) -> str: # one line in which nothing is markup
@@ -67,7 +68,7 @@ def markdown_cell(
     text = f'{value:.3f}' if isinstance(value, float) else f'{value:,}' if isinstance(value, int) else str(value)
     return re.sub(r'([|\\`*_<>\[\]])', r'\\\1', ' '.join(text.split()))
 
-# %% ../nbs/00j_report.ipynb #80bc2ed5
+# %% ../nbs/00j_report.ipynb #eb66f11c
 def _head(report):
     images, notes = report['images'], report['annotations']
     made = ' Its pictures are synthetic (phantoms).' if report['synthetic'] else ''
@@ -75,10 +76,12 @@ def _head(report):
             f"{images['used']:,} of {images['found']:,} pictures and {notes['votes']:,} of {notes['found']:,} annotations are used.{made} "
             'A screening aid is trained on them, never a diagnosis.', '']
 
+# %% ../nbs/00j_report.ipynb #c241d492
 def _sums(report):
     rows = [[k, *(report[k].get(c, '') for c in ('found', 'used', 'votes', 'merged', 'dropped'))] for k in ('images', 'annotations')]
     return ['## The account', '', markdown_table(['', 'found', 'used', 'votes', 'merged', 'dropped'], rows), '']
 
+# %% ../nbs/00j_report.ipynb #a434c69c
 def _why(report):
     lines = ['## What was not used, and why', '']
     for kind, names in (('images', 'pictures'), ('annotations', 'annotations'), ('files', 'other files')):
@@ -87,7 +90,7 @@ def _why(report):
         lines += [f"Labels not known: {', '.join(f'{k!r} ({n})' for k, n in unknown.items())}. If one of them is a class, add it to `[labels]` in settings.ini.", '']
     return lines
 
-# %% ../nbs/00j_report.ipynb #f7730fbd
+# %% ../nbs/00j_report.ipynb #bbf103d0
 def _split_table(report):
     names = class_names(report['language'])
     rows = [[o['split'], *(o[c] for c in CLASSES), o['images'], o['groups']] for o in report['splits']]
@@ -96,6 +99,7 @@ def _split_table(report):
             markdown_table(['', *names, 'tie'], [['annotated pictures', *(before[c] for c in CLASSES), before['tie']], ['used pictures', *(after[c] for c in CLASSES), 0]]),
             '', markdown_table(['split', *names, 'pictures', 'groups'], rows), '']
 
+# %% ../nbs/00j_report.ipynb #f7675a59
 def _agreement(report):
     a = report['agreement']
     figures = {k.replace('_', ' '): v for k, v in a.items() if isinstance(v, dict)}
@@ -105,15 +109,17 @@ def _agreement(report):
     missing = {v['reason']: [k for k, o in figures.items() if o['reason'] == v['reason']] for v in figures.values() if v['reason']}
     return lines + [f"\nNot computed, since {why}: {', '.join(names)}." for why, names in missing.items()] + ['']
 
+# %% ../nbs/00j_report.ipynb #12407b98
 def _span(v): return f"{v['min']:.3f} to {v['max']:.3f}" if 'min' in v else f"{v['low']:.3f} to {v['high']:.3f}" if v['low'] is not None else ''
 
-# %% ../nbs/00j_report.ipynb #21a5a2bd
+# %% ../nbs/00j_report.ipynb #ef833b7a
 def _rest(report):
     rules = markdown_table(['rule', 'annotations'], report['rules'].items())
     exports = markdown_table(['export', 'format', 'annotations', 'votes'], [[o['export'], o['format'], o['annotations'], o['votes']] for o in report['exports']])
     notes = [f'- {o}' for o in report['notes']]
     return ['## How annotations found their pictures', '', rules, '', '## Exports', '', exports, '', '## Notes', '', *notes, '']
 
+# %% ../nbs/00j_report.ipynb #1c9c84e1
 def report_markdown(
     report: dict, # as in report.json
 ) -> str: # a page of Markdown

@@ -25,7 +25,14 @@ from .batches import picture_loader
 from .core import AnklealignError, file_error, kind_of
 from .recipe import Recipe, models
 
-# %% ../nbs/01f_runs.ipynb #53671b51
+# %% ../nbs/01f_runs.ipynb #9b458a2a
+def _missing_folders(path): return [o for o in (path.parent, *path.parent.parents) if not o.exists()]
+
+def _remove_empty(folders):
+    for o in folders:
+        with suppress(OSError): o.rmdir()
+
+# %% ../nbs/01f_runs.ipynb #df29b5ee
 def check_place(
     path: str|Path, # the folder to make or replace
     mark: str, # file that a folder of this kind always holds
@@ -34,14 +41,14 @@ def check_place(
     path = Path(path)
     if path.exists() and not (path/mark).exists() and not (path.is_dir() and not any(path.iterdir())):
         raise AnklealignError(f'{path} exists and holds no {mark}, so it is not replaced: choose another folder.')
-    made = [o for o in (path.parent, *path.parent.parents) if not o.exists()]
+    made = _missing_folders(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix='.tmp-'): pass
     except OSError as e: raise file_error(e, path) from e
     finally: _remove_empty(made)
 
-# %% ../nbs/01f_runs.ipynb #cab0c5be
+# %% ../nbs/01f_runs.ipynb #641c2e04
 @contextmanager
 def new_folder(
     path: str|Path, # the folder to make or replace
@@ -50,7 +57,7 @@ def new_folder(
     "A folder that takes the place of `path` when the block ends without an error. Raises `AnklealignError` if `path` cannot be written or replaced."
     path = Path(path)
     check_place(path, mark)
-    made = [o for o in (path.parent, *path.parent.parents) if not o.exists()]
+    made = _missing_folders(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix='.tmp-') as hidden:
@@ -61,10 +68,7 @@ def new_folder(
     except AnklealignError as e: raise AnklealignError(str(e).replace(str(fresh), str(path))) from e
     finally: _remove_empty(made)
 
-def _remove_empty(folders):
-    for o in folders:
-        with suppress(OSError): o.rmdir()
-
+# %% ../nbs/01f_runs.ipynb #ebc50723
 def _swap(fresh, path, old):
     try:
         if path.exists(): path.rename(old)
@@ -73,7 +77,7 @@ def _swap(fresh, path, old):
     finally:
         if old.exists() and not path.exists(): old.rename(path)
 
-# %% ../nbs/01f_runs.ipynb #e17a15f5
+# %% ../nbs/01f_runs.ipynb #3d40237a
 class Mirrored(nn.Module):
     "Gives the mean answer to a picture and to its mirror image."
     def __init__(self,
@@ -87,6 +91,7 @@ class Mirrored(nn.Module):
     ) -> torch.Tensor: # n × 3 log probabilities
         return torch.stack([self.inner(o).softmax(1) for o in (pictures, pictures.flip(-1))]).mean(0).log()
 
+# %% ../nbs/01f_runs.ipynb #d5276b08
 def answering(
     model: nn.Module, # trained
     recipe: Recipe, # by which it was trained

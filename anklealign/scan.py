@@ -21,11 +21,13 @@ from pathlib import Path, PurePosixPath
 
 from .core import AnklealignError, file_error
 
-# %% ../nbs/00b_scan.ipynb #dfc0225f
+# %% ../nbs/00b_scan.ipynb #204b6717
 _magic = [('JPEG', rb'\xff\xd8\xff'), ('PNG', rb'\x89PNG\r\n\x1a\n'), ('GIF', rb'GIF8[79]a'), ('BMP', rb'BM.{4}\0\0\0\0'), ('WEBP', rb'RIFF.{4}WEBP'),
           ('TIFF', rb'II\*\0|MM\0\*'), ('AVIF', rb'.{4}ftyp(?:avif|avis)'), ('HEIF', rb'.{4}ftyp(?:hei[cfmsvx]|hev[cmsx]|mif1|msf1)'),
           ('JPEG2000', rb'\0\0\0\x0cjP  \r\n\x87\n')]
 _magic = [(name, re.compile(pattern, re.S)) for name, pattern in _magic]
+
+# %% ../nbs/00b_scan.ipynb #5b92a52c
 IMAGE_SUFFIXES = frozenset('.jpg .jpeg .jpe .jfif .png .gif .bmp .dib .webp .tif .tiff .heic .heif .avif .jp2'.split())
 
 # %% ../nbs/00b_scan.ipynb #460ae9f3
@@ -66,12 +68,13 @@ def classify(
     if p.suffix.lower() in ('.zip', '.7z', '.rar', '.gz', '.tar'): return 'other', 'an archive inside the study: unpack it first'
     return 'other', 'neither an image nor an export'
 
-# %% ../nbs/00b_scan.ipynb #13f67ca3
+# %% ../nbs/00b_scan.ipynb #92fd4a41
 def _not_an_image(head, size):
     if size == 0: return 'empty file (0 bytes)'
     if re.match(rb'\s*<(?:!doctype|html|\?xml|svg)', head, re.I): return 'not an image: it holds a web page'
     return 'not an image: its first bytes belong to no image format'
 
+# %% ../nbs/00b_scan.ipynb #5a566b00
 def _text_kind(p, head, size):
     if p.suffix.lower() == '.ipynb': return 'other', 'a notebook, not part of a study'
     if size == 0: return 'text', 'empty file (0 bytes)'
@@ -137,13 +140,14 @@ def unzip(
     return [RawFile(_member_name(m), 'image' if PurePosixPath(m.filename).suffix.lower() in IMAGE_SUFFIXES else 'other', m.file_size, reason=reason)
             for m, reason in refused if reason]
 
-# %% ../nbs/00b_scan.ipynb #0f1869a4
+# %% ../nbs/00b_scan.ipynb #3ca59883
 def _check_volume(archive, members):
     unpacked, packed = sum(m.file_size for m in members), sum(m.compress_size for m in members)
     if len(members) > MAX_ZIP_MEMBERS: raise AnklealignError(f'{archive} holds {len(members):,} files; the limit is {MAX_ZIP_MEMBERS:,}.')
     if unpacked > MAX_ZIP_BYTES or unpacked > 2**26 and unpacked > MAX_ZIP_RATIO * max(packed, 1):
         raise AnklealignError(f'{archive} unpacks from {packed:,} to {unpacked:,} bytes, as a zip bomb does; unpack it yourself if you trust it, and give the folder.')
 
+# %% ../nbs/00b_scan.ipynb #774bba88
 def _refuse(m):
     p = PurePosixPath(_member_name(m))
     if m.filename.startswith(('/', '\\')) or re.match(r'[A-Za-z]:', m.filename) or '..' in p.parts: return 'its path leaves the study folder'
@@ -151,7 +155,7 @@ def _refuse(m):
     if m.flag_bits & 1: return 'encrypted: unpack the archive with its password and give the folder'
     return ''
 
-# %% ../nbs/00b_scan.ipynb #3f5a0792
+# %% ../nbs/00b_scan.ipynb #ba9236fb
 def _member_name(m):
     name = m.filename
     if not m.flag_bits & 0x800:
@@ -159,6 +163,7 @@ def _member_name(m):
         except UnicodeError: pass
     return name.replace('\\', '/')
 
+# %% ../nbs/00b_scan.ipynb #9e502102
 def _extract(z, m, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists(): raise zipfile.BadZipFile(f'it holds {m.filename} twice')

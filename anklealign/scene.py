@@ -38,15 +38,17 @@ def skin_colours(
     colours = colours + (pale - colours)*.55*(1 - smoothstep(z, .015, .06))[:, None]
     return colours*(1 - .45*np.exp(-z/.05))[:, None]
 
-# %% ../nbs/00n_scene.ipynb #53a5c19b
+# %% ../nbs/00n_scene.ipynb #8709c53a
 FOOTWEAR = ('bare', 'sock', 'shoe')
 
+# %% ../nbs/00n_scene.ipynb #b73dd8e3
 @dataclass(frozen=True)
 class Surface:
     "A piece of the picture."
     mesh: object # a `pyvista.PolyData`
     colour: np.ndarray # (3,) for all of it, or (n, 3), 0 to 1
 
+# %% ../nbs/00n_scene.ipynb #4aa609b4
 def _shell(leg, grow, cut, above=False, smooth=0):
     "The leg's surface, grown by `grow` metres, below (or above) the height `cut`; the cut of a shoe rises forwards."
     import pyvista as pv
@@ -55,6 +57,7 @@ def _shell(leg, grow, cut, above=False, smooth=0):
     mesh = mesh.clip((0, .4 if smooth else 0, 1), origin=(0, leg.points[:, 1].max(), cut), invert=not above)
     return mesh.smooth(n_iter=smooth) if smooth else mesh
 
+# %% ../nbs/00n_scene.ipynb #e9ddb460
 def _sole(shell, top):
     import pyvista as pv
     low = shell.points[shell.points[:, 2] < shell.points[:, 2].min() + 2*top, :2]
@@ -66,7 +69,7 @@ def _sole(shell, top):
 def _cloth(rng, value=(.1, .95), saturation=(0, .5)):
     return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation)*rng.random(), rng.uniform(*value)))
 
-# %% ../nbs/00n_scene.ipynb #0dea2db8
+# %% ../nbs/00n_scene.ipynb #bfb2f1f1
 def lift(
     leg: PosedLeg, # as measured, on the floor
     by: float, # metres
@@ -74,6 +77,7 @@ def lift(
     "Raise a leg and its heel line."
     return replace(leg, points=leg.points + [0, 0, by], low=leg.low + [0, 0, by], high=leg.high + [0, 0, by])
 
+# %% ../nbs/00n_scene.ipynb #be9b510c
 def wear_sock(
     leg: PosedLeg, # the leg that gets it
     rng: np.random.Generator, # its height and colours
@@ -85,6 +89,7 @@ def wear_sock(
     cuff = cuff.clip((0, 0, 1), origin=(0, 0, height - rng.uniform(.06, .12)*leg.length), invert=False)
     return [Surface(sock, colour), Surface(cuff, band)]
 
+# %% ../nbs/00n_scene.ipynb #3b28bf82
 def wear_shoe(
     leg: PosedLeg, # the leg that gets it
     rng: np.random.Generator, # its height and colours
@@ -95,6 +100,7 @@ def wear_shoe(
     upper = _shell(leg, .018*leg.length, top + rng.uniform(.14, .2)*leg.length, smooth=40)
     return leg, [Surface(upper, _cloth(rng)), Surface(_sole(upper, top), _cloth(rng, (.1, .95), (0, .2)))]
 
+# %% ../nbs/00n_scene.ipynb #bf4e476a
 def wear_trousers(
     leg: PosedLeg, # the leg that gets them
     height: float, # of the hem, in foot lengths
@@ -103,7 +109,7 @@ def wear_trousers(
     "A trouser leg from a hem upwards."
     return [Surface(_shell(leg, .05*leg.length, height*leg.length, above=True), colour)]
 
-# %% ../nbs/00n_scene.ipynb #6dd3f3eb
+# %% ../nbs/00n_scene.ipynb #3d8d0a6f
 FLOOR_HALF, _res = 1.3, 900 # metres from the middle to the edge; texture points a side
 
 def _colour(rng, hue, saturation, value): return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))
@@ -111,6 +117,7 @@ def _colour(rng, hue, saturation, value): return np.array(colorsys.hsv_to_rgb(rn
 def _noise(rng, rows, columns):
     return zoom(rng.normal(size=(rows + 3, columns + 3)), (_res/rows, _res/columns), order=1)[:_res, :_res]
 
+# %% ../nbs/00n_scene.ipynb #4a8ffe82
 def _wood(rng):
     colour, planks, at = _colour(rng, (.055, .105), (.12, .5), (.35, .85)), rng.integers(12, 26), np.arange(_res)
     row = at*planks//_res
@@ -120,6 +127,7 @@ def _wood(rng):
     texture = colour*np.where(gaps | ends, .68*tone, tone)[..., None]
     return texture if rng.random() < .5 else texture.swapaxes(0, 1)
 
+# %% ../nbs/00n_scene.ipynb #07f717ab
 def _tiles(rng):
     colour, side, at = _colour(rng, (.02, .15), (.02, .25), (.4, .92)), _res//rng.integers(5, 12), np.arange(_res)
     each = rng.normal(0, .03, (_res//side + 1,)*2)[at//side][:, at//side]
@@ -127,6 +135,7 @@ def _tiles(rng):
     grout = (at % side < 3)[:, None] | (at % side < 3)
     return colour*np.where(grout, rng.uniform(.55, 1.05), tone)[..., None]
 
+# %% ../nbs/00n_scene.ipynb #407ce707
 def _carpet(rng):
     pile = gaussian_filter(1 + rng.normal(0, .16, (_res, _res)) + .05*_noise(rng, 30, 30), .6)
     return _colour(rng, (0, 1), (.03, .3), (.25, .75))*pile[..., None]
@@ -134,10 +143,11 @@ def _carpet(rng):
 def _plain(rng):
     return _colour(rng, (0, .7), (.02, .15), (.45, .9))*(1 + .04*_noise(rng, 12, 12) + rng.normal(0, .02, (_res, _res)))[..., None]
 
+# %% ../nbs/00n_scene.ipynb #1a88bf4f
 _floors = dict(wood=_wood, tiles=_tiles, carpet=_carpet, plain=_plain)
 FLOORS: dict[str, Callable[[np.random.Generator], np.ndarray]] = _floors # how to make the texture of each kind of floor
 
-# %% ../nbs/00n_scene.ipynb #ba9d69ec
+# %% ../nbs/00n_scene.ipynb #a432b2be
 _shadow_res = 300 # shadows are soft: a third of the texture's resolution is enough
 
 def _mass(points, sigma):
@@ -147,6 +157,7 @@ def _mass(points, sigma):
     filled = np.clip(8*gaussian_filter(np.minimum(count, 1), .8), 0, 1)
     return gaussian_filter(filled, sigma*pixels)
 
+# %% ../nbs/00n_scene.ipynb #7fe78802
 def cast_shadows(
     texture: np.ndarray, # of the floor
     points: np.ndarray, # corners of everything that stands on it, in metres

@@ -78,7 +78,7 @@ def learner(
                             splitter=getattr(type(model), 'parameter_groups', trainable_params), metrics=[accuracy, _MACRO_F1],
                             cbs=precision_callbacks(precision, dls.device)[1])
 
-# %% ../nbs/01h_training.ipynb #9d310f7b
+# %% ../nbs/01h_training.ipynb #516b823d
 def recipe_callbacks(
     recipe: Recipe,
     seed: int, # of the run
@@ -89,6 +89,7 @@ def recipe_callbacks(
     arguments = {Thaw: [recipe.frozen_epochs], AverageWeights: [recipe.average], Patience: [recipe.patience]}
     return [EpochSeed(seed, processes()[0]), history, TerminateOnNaNCallback(), Bring(), *(o(*arguments.get(o, [])) for o, asked in wanted.items() if asked)]
 
+# %% ../nbs/01h_training.ipynb #2fb59154
 def fit(
     learn: Learner, # from `learner`
     recipe: Recipe,
@@ -114,7 +115,7 @@ def _progress(learn) -> Iterator[None]:
     else:
         with learn.no_bar(), learn.no_logging(), Progress(transient=True, disable=processes()[0] > 0 or not Console().is_terminal) as bar, learn.added_cbs(_Bar(bar)): yield
 
-# %% ../nbs/01h_training.ipynb #1dcbb974
+# %% ../nbs/01h_training.ipynb #bf12379a
 def _config(learn, recipe, study, seed, precision):
     rows = pd.concat([learn.dls.train_ds.items, learn.dls.valid_ds.items])
     counts = {s: {c: int(((rows.split == s) & (rows.label == c)).sum()) for c in CLASSES} for s in ('train', 'valid')}
@@ -125,6 +126,7 @@ def _config(learn, recipe, study, seed, precision):
             'machine': f'{platform.machine()}, {os.cpu_count()} cores',
             'versions': {'anklealign': __version__, 'python': platform.python_version(), 'torch': version('torch'), 'fastai': version('fastai')}}
 
+# %% ../nbs/01h_training.ipynb #87286404
 def _log_start(config, study, image):
     kind = kind_of(config['study']['synthetic'])
     log.info('recipe: %s, seed = %s', ', '.join(f'{k} = {v}' for k, v in config['recipe'].items()), config['seed'])
@@ -134,19 +136,21 @@ def _log_start(config, study, image):
     with Image.open(Path(study)/'images'/image) as stored: side, wanted = stored.width, config['recipe']['size']
     if side < wanted: log.warning('the pictures of this study were stored with %d pixels and the recipe looks at %d: prepare it with a larger images.size for sharper ones', side, wanted)
 
-# %% ../nbs/01h_training.ipynb #2939c47e
+# %% ../nbs/01h_training.ipynb #2d7d75d2
 def checkpoint_of(
     run: str|Path, # run folder
 ) -> Path: # a file beside it, which is there as long as the training is unfinished
     "Where the training of `run` keeps its checkpoint."
     return Path(run).with_name(f'.{Path(run).name}.checkpoint')
 
+# %% ../nbs/01h_training.ipynb #4e919976
 def _check_same(before, now, what):
     flat = lambda tree: {f'{k} {j}' if k != 'recipe' else j: w for k, v in tree.items() for j, w in (v.items() if isinstance(v, dict) else [('', v)])}
     before, now = ({k.strip(): v for k, v in flat(o).items() if not k.startswith('versions')} for o in (before, now))
     changed = [f'{k} was {before.get(k)} and is {v}' for k, v in now.items() if before.get(k) != v]
     if changed: raise AnklealignError(f"{what} was trained with other settings ({'; '.join(changed[:3])}): use those again, or train without --resume.")
 
+# %% ../nbs/01h_training.ipynb #0cdeb81a
 def _to_go_on_from(run, config):
     "Tensors and history rows of the unfinished training of `run`; None if it is finished."
     if checkpoint_of(run).exists():
@@ -187,7 +191,7 @@ def train(
     free_memory()
     return run
 
-# %% ../nbs/01h_training.ipynb #b92b244f
+# %% ../nbs/01h_training.ipynb #ba154cb9
 def _trained(learn, recipe, config, run, parts, rows):
     history = History()
     history.rows = list(rows)
@@ -202,6 +206,7 @@ def _trained(learn, recipe, config, run, parts, rows):
         raise AnklealignError(f"The loss of recipe '{recipe.name}' was no longer a number in epoch {len(history.rows) + 1}: try a smaller learning rate than {recipe.lr:g}.")
     return history
 
+# %% ../nbs/01h_training.ipynb #34e8815b
 def _finish(run, learn, config, history, answers):
     kept = history.best() if config['recipe']['keep'] == 'best' else len(history.rows)
     with new_folder(run, 'config.json') as folder:

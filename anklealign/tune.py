@@ -25,7 +25,7 @@ from .runs import load_run, probabilities
 from .split import cross_splits
 from .training import train
 
-# %% ../nbs/01i_tune.ipynb #ae0620d1
+# %% ../nbs/01i_tune.ipynb #bce7a896
 log = logging.getLogger('anklealign')
 
 def answer_fold(
@@ -45,6 +45,7 @@ def answer_fold(
     tested[[f'prob_{c}' for c in CLASSES]] = answers
     return tested.assign(predicted=answers.argmax(1), seconds=seconds)
 
+# %% ../nbs/01i_tune.ipynb #0a9f9015
 def cross_validate(
     study: str|Path, # study folder
     recipe: Recipe,
@@ -65,12 +66,13 @@ def macro_f1(
     "The mean of the three classes' F1."
     return float(figures(group_confusions(answers.label_id, answers.predicted, answers.group).sum(0))['macro_f1'])
 
-# %% ../nbs/01i_tune.ipynb #6c1c3251
+# %% ../nbs/01i_tune.ipynb #71559aa6
 def _proposal(trial, recipe):
     lr = trial.suggest_float('lr', recipe.lr/10, recipe.lr*10, log=True)
     decay = trial.suggest_float('weight_decay', 1e-6, .3, log=True)
     return replace(recipe, lr=lr, weight_decay=decay, batch_size=trial.suggest_categorical('batch_size', sorted({8, 16, 32, recipe.batch_size})))
 
+# %% ../nbs/01i_tune.ipynb #025f120c
 def _open_search(place, name, seed):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -107,12 +109,13 @@ def tune(
     if len(search.get_trials(states=_TRIED)) < trials: search.optimize(objective, callbacks=[enough, _tell], catch=(AnklealignError,))
     return _write_best(search, recipe, Path(output)/'tune'/f'{recipe.name}.ini', len(rows))
 
-# %% ../nbs/01i_tune.ipynb #4a69a8c3
+# %% ../nbs/01i_tune.ipynb #94cc3598
 def _tell(search, trial):
     if trial.value is None: log.info('proposal %d could not be trained (%s)', trial.number + 1, trial.params)
     else: log.info('proposal %d: macro-F1 %.3f, accuracy %.3f (%s); best so far %.3f', trial.number + 1, trial.value, trial.user_attrs['accuracy'],
                    ', '.join(f'{k} {v:.3g}' for k, v in trial.params.items()), search.best_value)
 
+# %% ../nbs/01i_tune.ipynb #b85868a1
 def _write_best(search, recipe, path, n):
     if not search.get_trials(states=_TRIED[:1]): raise AnklealignError(f"No proposal for recipe '{recipe.name}' could be trained: start from a smaller learning rate.")
     best = search.best_trial

@@ -65,11 +65,15 @@ def count_votes(
     if unknown: raise AnklealignError(f"Label '{unknown[0]}' is not a class: use one of {', '.join(CLASSES)}.")
     return pd.crosstab(ratings.image, ratings.label).reindex(columns=list(CLASSES), fill_value=0).rename_axis(columns=None)
 
-# %% ../nbs/00f_votes.ipynb #3a765822
+# %% ../nbs/00f_votes.ipynb #69f882b0
+def _majority(counts): return float((counts.max(1) / counts.sum(1)).mean())
+
+# %% ../nbs/00f_votes.ipynb #c2378100
 def _pairwise(counts): # agreement of pairs within each image
     n = counts.sum(1)
     return float(((counts * (counts - 1)).sum(1) / (n * (n - 1))).mean())
 
+# %% ../nbs/00f_votes.ipynb #d7549c5a
 def fleiss_kappa(
     counts: np.ndarray, # (images, classes): votes, at least two an image
 ) -> float: # 1 for full agreement, 0 for what chance gives
@@ -78,11 +82,10 @@ def fleiss_kappa(
     chance = float((shares**2).sum())
     return (_pairwise(counts) - chance) / (1 - chance)
 
+# %% ../nbs/00f_votes.ipynb #6da84877
 def _alpha(counts):
     import krippendorff
     return float(krippendorff.alpha(value_counts=counts, level_of_measurement='ordinal'))
-
-def _majority(counts): return float((counts.max(1) / counts.sum(1)).mean())
 
 # %% ../nbs/00f_votes.ipynb #fc05fed0
 def _interval(statistic, counts, groups, rounds, seed):
@@ -118,7 +121,7 @@ def pair_kappas(
         rows.append((a, b, len(both), float((both[:, 0] == both[:, 1]).mean()), kappa))
     return pd.DataFrame(rows, columns=['first', 'second', 'n', 'agreement', 'kappa']).astype({'kappa': float})
 
-# %% ../nbs/00f_votes.ipynb #8e189aea
+# %% ../nbs/00f_votes.ipynb #e6c24297
 def once_each(
     ratings: pd.DataFrame, # one row a vote: image, annotator, label
 ) -> pd.DataFrame: # some of its rows
@@ -126,6 +129,7 @@ def once_each(
     distinct = ratings.drop_duplicates(['image', 'annotator', 'label'])
     return distinct[~distinct.duplicated(['image', 'annotator'], keep=False)]
 
+# %% ../nbs/00f_votes.ipynb #b62a60dd
 def _summary(pairs):
     kappas = pairs.kappa.dropna()
     if kappas.empty: return dict(mean=None, min=None, max=None, n=0, reason='no two annotators share ten images on which they gave more than one class')
