@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/label_check.html.md"""
 # %% auto #0
 __all__ = ['unseen_answers', 'label_findings', 'label_sections']
 
-# %% ../nbs/04t_label_check.ipynb #d065589a
+# %% ../nbs/04t_label_check.ipynb #64eccd6d
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from .abstention import Trust
-from .core import CLASSES, class_names, kind_of
+from .core import CLASSES, kind_of
 from .doubts import PROBABILITIES, suspected_labels
-from .judgement import add_answers, plain, span
+from .judgement import add_answers, names_of, plain, span
 from .page import Section, Table
 from .shift import by_source, conclude_sources, prior_interval
 
@@ -72,12 +72,12 @@ def label_findings(
 _ROUNDS = 200 # of the bootstrap of suspects, each of which is a run of cleanlab
 _LISTED = 20 # of the most doubtful labels
 
-# %% ../nbs/04t_label_check.ipynb #7ffe97c9
+# %% ../nbs/04t_label_check.ipynb #543b2e57
 def label_sections(
     report: Mapping, # with synthetic, language, intervals and what `label_findings` gives
 ) -> list[Section]: # for `html_page`
     "Two sections: sources of the labels with class shares, and how many labels are suspect."
-    kind, names = kind_of(report['synthetic']), dict(zip(CLASSES, class_names(report['language']), strict=True))
+    kind, names = kind_of(report['synthetic']), names_of(report)
     rows = [[{'consensus': 'two votes or more', 'owner': "the owner's only"}[k], o['accuracy'], span(o), o['macro_f1'], o['images'], o['groups']]
             for k, o in report['sources']['table'].items()]
     sources = Table(['label', 'accuracy', 'interval', 'macro-F1', 'pictures', 'groups'], rows, f'The same model against labels from different sources, on {kind}.')

@@ -198,7 +198,7 @@ def naive_claims(
             honest = answers if dealt == 'by group' else None
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('dealt').astype({'rows': int, 'images': int, 'groups': int})
 
-# %% ../nbs/04l_protocols.ipynb #e02ae423
+# %% ../nbs/04l_protocols.ipynb #217a5575
 def _dealt(table, dealt, answer, k, seed):
     dealing = table if dealt == 'by group' else table.assign(group=np.arange(len(table)).astype(str))
     try: parts = [(part, answer(part)) for part in cross_splits(dealing, k, seed=seed)]
@@ -207,6 +207,7 @@ def _dealt(table, dealt, answer, k, seed):
     answers = [tested.assign(group=true[tested.index], known=true[tested.index].isin(true[part.index[part.split != 'test']])) for part, tested in parts]
     return _all_or_none(pd.concat(answers).sort_index())
 
+# %% ../nbs/04l_protocols.ipynb #1d4d5881
 def _all_or_none(answers):
     broken = ~np.isfinite(answers.filter(like='prob_')).all(axis=1)
     return (None, f'{broken.sum()} of {len(answers)} rows have no proper probabilities') if broken.any() else (answers, '')
