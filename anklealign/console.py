@@ -62,7 +62,14 @@ class _Screen(logging.Handler):
     "Prints where standard output goes at the moment, so that a progress bar can make room."
     def emit(self, record): print(self.format(record), flush=True)
 
-# %% ../nbs/05g_console.ipynb #f3e116ea
+# %% ../nbs/05g_console.ipynb #9575aee2
+def _file_handler(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder/'run.log', mode='w', encoding='utf-8')
+    handler.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
+    return handler
+
+# %% ../nbs/05g_console.ipynb #046079ef
 @contextmanager
 def told(
     output: str|Path|None=None, # also write `log/run.log` in this folder
@@ -71,11 +78,8 @@ def told(
     if os.environ.get('RANK', '0') != '0': # one of several processes speaks for all
         yield
         return
-    handlers, fresh = [_Screen()], bool(output) and not Path(output).exists()
-    if output:
-        (Path(output)/'log').mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(Path(output)/'log'/'run.log', mode='w', encoding='utf-8'))
-        handlers[1].setFormatter(logging.Formatter('%(asctime)s %(message)s'))
+    fresh = bool(output) and not Path(output).exists()
+    handlers = [_Screen(), *([_file_handler(Path(output)/'log')] if output else [])]
     log.setLevel(logging.INFO)
     for o in handlers: log.addHandler(o)
     try: yield

@@ -46,7 +46,14 @@ def _suspects(found, kind):
 
 _LISTED_IN = 'doubtful_labels.csv, beside this page, lists the contradicted labels for import into Label Studio.'
 
-# %% ../nbs/04t_label_check.ipynb #1a148973
+# %% ../nbs/04t_label_check.ipynb #9f886bb4
+def _shares(given, prior, telling, how):
+    shares = prior_interval(given[PROBABILITIES].to_numpy(float), [prior[c] for c in CLASSES], given.group, **how)
+    shares = shares.assign(labelled=[(given.label == c).mean() for c in CLASSES])
+    if not telling: shares[['new_prior', 'low', 'high']] = np.nan
+    return shares
+
+# %% ../nbs/04t_label_check.ipynb #0603fc51
 def label_findings(
     answers: pd.DataFrame, # of the test pictures, from `add_answers`, with the columns of the manifest
     doubts: pd.DataFrame, # from `label_doubts`, of all pictures the model was not trained on
@@ -61,13 +68,10 @@ def label_findings(
     how = dict(rounds=rounds, confidence=confidence, seed=seed)
     given = answers[answers.predicted != '']
     sources, suspected = by_source(given, **how), suspected_labels(doubts, **how | {'rounds': min(rounds, _ROUNDS)})
-    shares = prior_interval(given[PROBABILITIES].to_numpy(float), [prior[c] for c in CLASSES], given.group, **how)
-    shares = shares.assign(labelled=[(given.label == c).mean() for c in CLASSES])
-    if not telling: shares[['new_prior', 'low', 'high']] = np.nan
     most = doubts[doubts.margin < 0].head(_LISTED)[['image', 'label', 'suggested', 'margin', 'suspected']]
     suspected |= {'contradicted': int((doubts.margin < 0).sum())}
     return {'sources': {'verdict': conclude_sources(sources, synthetic, confidence), 'table': plain(sources.loc[:, ~sources.columns.str.startswith('share_')])},
-            'class_shares': plain(shares), 'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic)), 'most_doubted': list(plain(most).values())}}
+            'class_shares': plain(_shares(given, prior, telling, how)), 'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic)), 'most_doubted': list(plain(most).values())}}
 
 _ROUNDS = 200 # of the bootstrap of suspects, each of which is a run of cleanlab
 _LISTED = 20 # of the most doubtful labels

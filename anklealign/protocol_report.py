@@ -43,9 +43,10 @@ def quick_recipe(
     load = max(size, own.load * size // own.size) if own.load else 0
     return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, QUICK_EPOCHS), steps=0)
 
-# %% ../nbs/04s_protocol_report.ipynb #bfb661bb
+# %% ../nbs/04s_protocol_report.ipynb #23e28417
 PROTOCOLS = Registry('protocol', split='test split', folds='repeated folds', owners='owner left out', naive='careless splits')
 
+# %% ../nbs/04s_protocol_report.ipynb #80465770
 @dataclass(frozen=True)
 class _Plan:
     study: str|Path

@@ -65,12 +65,13 @@ def measure(
     grey = np.asarray(small.convert('L'), np.float32)
     return _exposure(np.asarray(small)) | {'blur': blur(grey), 'tilt': tilt(grey)}
 
-# %% ../nbs/05b_quality.ipynb #aff251f4
+# %% ../nbs/05b_quality.ipynb #981cda4b
 LIMITS = {'dark': 48., # brightness below which a photo is too dark
           'overexposed': .1, 'rest': 150., # share of white pixels, and brightness of the others, above which it is too bright
           'blurred': .62, 'tilted': 10., # above which it is blurred, or tilted (degrees)
           'blank': 4.} # contrast below which there is nothing to see
 
+# %% ../nbs/05b_quality.ipynb #f73a81f0
 def faults(
     numbers: dict[str, float], # from `measure`
     longer_side: int, # of the photo at full size, pixels
