@@ -64,7 +64,7 @@ WORDS = {
            'no_number': 'A modell ehhez a képhez nem adott valószínűségeket.',
            'photo': 'kép', 'answer': 'válasz', 'none': 'nincs válasz', 'possible': 'nem zárható ki', 'probabilities': 'valószínűség', 'note': 'megjegyzés'}}
 
-# %% ../nbs/05c_answer.ipynb #80f9c2ff
+# %% ../nbs/05c_answer.ipynb #348cdccc
 def as_record(
     answer: Answer,
 ) -> dict: # plain values, ready for JSON
@@ -73,13 +73,14 @@ def as_record(
     return kept | {'possible': list(answer.possible), 'reasons': list(answer.reasons), 'quality': [vars(o) for o in answer.quality],
                    'most_probable': answer.most_probable}
 
+# %% ../nbs/05c_answer.ipynb #b1da9826
 def to_json(
     answers: Iterable[Answer],
 ) -> str: # an array
     "Answers as JSON."
     return json.dumps([as_record(o) for o in answers], indent=1, ensure_ascii=False, allow_nan=False)
 
-# %% ../nbs/05c_answer.ipynb #709b760c
+# %% ../nbs/05c_answer.ipynb #c0a0f546
 def to_csv(
     answers: Iterable[Answer],
 ) -> str: # with a header line
@@ -91,6 +92,7 @@ def to_csv(
     writer.writerows(rows)
     return out.getvalue()
 
+# %% ../nbs/05c_answer.ipynb #ef7a9b1c
 def _row(o):
     probabilities = {f'prob_{c}': f'{o.probabilities[c]:.4f}' if o.probabilities else '' for c in CLASSES}
     strange = '' if o.strangeness is None else f'{o.strangeness:.3f}'
@@ -98,7 +100,7 @@ def _row(o):
         'possible': ' '.join(o.possible), 'reasons': ' '.join(o.reasons), 'quality': ' '.join(f.code for f in o.quality), 'strangeness': strange,
         'model': o.model, 'disclaimer': o.disclaimer, 'error': o.error}
 
-# %% ../nbs/05c_answer.ipynb #df46c34b
+# %% ../nbs/05c_answer.ipynb #b30a1b29
 def to_table(
     answers: Sequence[Answer],
     language: str='en', # of the names: 'en' or 'hu'
@@ -117,6 +119,7 @@ def to_table(
                       style='' if o.answer else 'dim')
     return table
 
+# %% ../nbs/05c_answer.ipynb #4e6abfcd
 def _remarks(o, words, names):
     possible = f"{words['possible']}: {', '.join(names[c] for c in o.possible)}" if o.possible else ''
     return '\n'.join(filter(None, [o.error, *o.reasons, *(f.advice for f in o.quality if not (f.silent and o.reasons)), possible]))
@@ -131,7 +134,7 @@ def warm(
     "The colours of matplotlib's map inferno."
     return np.stack([np.interp(heat, np.linspace(0, 1, len(_INFERNO)), o) for o in _INFERNO.T], -1)
 
-# %% ../nbs/05c_answer.ipynb #e45b0520
+# %% ../nbs/05c_answer.ipynb #f75e51b1
 _GREY, _OPAQUE = np.array([.299, .587, .114]), .75 # weights of red, green and blue, ITU-R BT.601; opacity where there is most evidence
 
 def overlay(
@@ -145,6 +148,7 @@ def overlay(
     mixed = (1 - _OPAQUE*heat)*(np.asarray(base) @ _GREY)[..., None] + _OPAQUE*heat*warm(heat[..., 0])
     return Image.fromarray(mixed.round().astype(np.uint8))
 
+# %% ../nbs/05c_answer.ipynb #edfb64e1
 def overlay_png(
     answer: Answer, # with `heat` and `picture`
 ) -> bytes: # a PNG file

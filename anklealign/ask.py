@@ -19,7 +19,7 @@ from .console import Debug, Output, SettingsFile, guarded, log, settings_of, sto
 # %% ../nbs/05h_ask.ipynb #5608e5e5
 if TYPE_CHECKING: from anklealign.core import Settings
 
-# %% ../nbs/05h_ask.ipynb #ddccc201
+# %% ../nbs/05h_ask.ipynb #68b185a1
 def _bundle(settings, run):
     from anklealign.bundle import pack, read_bundle
     from anklealign.core import AnklealignError
@@ -32,6 +32,7 @@ def _bundle(settings, run):
     made = pack(folder, home/'bundles'/run, home/'evaluation'/run)
     log.info('bundle: %s and %s.zip', made, made)
 
+# %% ../nbs/05h_ask.ipynb #7ee1d67b
 @guarded
 def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], output: Output=None, settings: SettingsFile=None, debug: Debug=False):
     """Make a folder and a .zip of a run: all that answers need, to give away.

@@ -23,12 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .core import CLASSES, AnklealignError, write_atomic
 
-# %% ../nbs/05a_bundle.ipynb #c64e87a9
+# %% ../nbs/05a_bundle.ipynb #908dbb87
 SCHEMA = 1 # raised when an older anklealign would misread a bundle
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=())
 
+# %% ../nbs/05a_bundle.ipynb #cddf1937
 class Preprocessing(_Part):
     "From a photo to what the model sees; the first four are the study's settings."
     size: int = Field(ge=32, le=2048) # side of the stored square, pixels
@@ -37,7 +38,7 @@ class Preprocessing(_Part):
     max_megapixels: float = Field(gt=0) # larger pictures are refused
     model_size: int = Field(ge=32, le=2048) # side of the square that the model looks at, pixels
 
-# %% ../nbs/05a_bundle.ipynb #ce232a82
+# %% ../nbs/05a_bundle.ipynb #c6cc858a
 class Thresholds(_Part):
     "The fields of `abstention.Trust`."
     temperature: float = Field(gt=0)
@@ -50,6 +51,7 @@ class Thresholds(_Part):
     groups: int
     reasons: list[str]
 
+# %% ../nbs/05a_bundle.ipynb #c4e4aa93
 class Strangeness(_Part):
     "From which `strangeness` of the graph on a picture is no longer taken for one of a foot from behind."
     threshold: float = Field(gt=0)
@@ -57,12 +59,13 @@ class Strangeness(_Part):
     images: int # validation pictures
     learned_from: int # training pictures
 
-# %% ../nbs/05a_bundle.ipynb #4325fe1d
+# %% ../nbs/05a_bundle.ipynb #c3317418
 class File(_Part):
     "A file of the bundle, as it must be."
     sha256: str = Field(pattern='[0-9a-f]{64}')
     bytes: int = Field(ge=0, le=2**31)
 
+# %% ../nbs/05a_bundle.ipynb #4197d914
 class About(_Part):
     "`bundle.json`: all that is to be known about a model."
     schema_version: int
@@ -141,7 +144,7 @@ def _about(path, text):
     _check_about(path, about)
     return about
 
-# %% ../nbs/05a_bundle.ipynb #f6a32ef7
+# %% ../nbs/05a_bundle.ipynb #a93f375e
 def _check_about(path, about):
     if about.classes != CLASSES:
         raise AnklealignError(f"{path} answers {', '.join(about.classes)}, not {', '.join(CLASSES)}: it is a bundle for something else.")
@@ -149,6 +152,7 @@ def _check_about(path, about):
         raise AnklealignError(f'{path} is no usable bundle: its {MARK} lacks thresholds, or a {GRAPH}.')
     if wrong := [o for o in about.files if Path(o).name != o]: raise AnklealignError(f'{path} is no usable bundle: {wrong[0]!r} is no plain file name.')
 
+# %% ../nbs/05a_bundle.ipynb #2ed9e9a3
 def _check_file(path, name, data, wanted):
     if len(data) != wanted.bytes or hashlib.sha256(data).hexdigest() != wanted.sha256:
         raise AnklealignError(f'{path} is damaged: {name} is not the file that {MARK} speaks of; {_AGAIN}.')
@@ -174,12 +178,13 @@ def read_figures(
     except FileNotFoundError: return None
     except (OSError, ValueError, KeyError, TypeError) as e: raise AnklealignError(f'The evaluation {evaluation} is damaged: evaluate the run again.') from e
 
-# %% ../nbs/05a_bundle.ipynb #2c58358e
+# %% ../nbs/05a_bundle.ipynb #e59dd904
 def _completed(about, run, evaluation):
     card = Path(run)/'model_card.md'
     found = {'figures': read_figures(evaluation, about)} if evaluation else {}
     return about.model_copy(update=found | ({'model_card': card.read_text(encoding='utf-8')} if card.is_file() else {}))
 
+# %% ../nbs/05a_bundle.ipynb #e27e2538
 def add_figures(
     run: str|os.PathLike, # run folder that is a bundle
     evaluation: str|os.PathLike, # its evaluation folder
@@ -189,13 +194,14 @@ def add_figures(
     write_atomic(Path(run)/MARK, about.model_dump_json(indent=1))
     return about
 
-# %% ../nbs/05a_bundle.ipynb #fa43f71d
+# %% ../nbs/05a_bundle.ipynb #735ec97e
 def _archive(path, files):
     out = io.BytesIO()
     with zipfile.ZipFile(out, 'w', zipfile.ZIP_DEFLATED) as z:
         for name, data in files.items(): z.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
     return write_atomic(path, out.getvalue())
 
+# %% ../nbs/05a_bundle.ipynb #a1b032b9
 def pack(
     run: str|os.PathLike, # run folder, or a bundle
     out: str|os.PathLike, # bundle folder to make or replace; the archive is `out` with `.zip` added

@@ -7,12 +7,12 @@ Docs: https://anklealign.github.io/anklealign/card.html.md"""
 # %% auto #0
 __all__ = ['model_card']
 
-# %% ../nbs/04w_card.ipynb #b3a00ab5
+# %% ../nbs/04w_card.ipynb #665a753c
 import json
 from collections.abc import Mapping
 
-from .evidence import UNKNOWN, evidence, names_of, rests_on
-from .judgement import DISCLAIMER
+from .evidence import UNKNOWN, evidence, rests_on
+from .judgement import DISCLAIMER, names_of
 from .report import markdown_cell, markdown_table
 
 # %% ../nbs/04w_card.ipynb #e0a0bd9f
@@ -38,7 +38,7 @@ _STORY = {
     'keep': {'best': 'The weights of the pass with the best validation accuracy were kept. That accuracy was chosen for being good, so it is not given here.',
              'last': 'The weights after the last pass were kept.'}}
 
-# %% ../nbs/04w_card.ipynb #0e22fb71
+# %% ../nbs/04w_card.ipynb #4f1c2ce0
 def _told(config):
     recipe, n = _at(config, 'recipe'), sum(config.get('study', {}).get('images', {}).get('train', {}).values())
     if recipe == UNKNOWN: return f'How it was trained: {UNKNOWN}.'
@@ -49,6 +49,7 @@ def _told(config):
     said['shown'] = f"It was shown the {pictures}, {size} × {size} pixels large and {_at(recipe, 'batch_size')} at a time, {_passes(recipe)}."
     return markdown_cell(' '.join(filter(None, (said[key] for key in ('weights', 'shown', 'augmentation', 'target', 'loss', 'keep')))))
 
+# %% ../nbs/04w_card.ipynb #282c9203
 def _passes(recipe):
     if not recipe.get('patience'): return f"in {_at(recipe, 'epochs')} passes"
     return f"in at most {_at(recipe, 'epochs')} passes, which were to end after {recipe['patience']} without a better validation accuracy"
@@ -83,7 +84,7 @@ def _details(config, report):
             'date': config.get('date'), 'developed by': f'{UNKNOWN}: left to the owner', 'licence of the weights': f'{UNKNOWN}: left to the owner'}
     return _left(['what', 'this model'], [(k, v) for k, v in rows.items() if v is not None])
 
-# %% ../nbs/04w_card.ipynb #ae8626b4
+# %% ../nbs/04w_card.ipynb #01bb6388
 def _data(config, report):
     counts = {s: config.get('study', {}).get('images', {}).get(s, {}) for s in ('train', 'valid')} | {'test': report['images_per_class']}
     groups = config.get('study', {}).get('groups', {}) | {'test': report['groups']}
@@ -94,6 +95,7 @@ def _data(config, report):
             f"Fingerprint of the study (SHA-256): {_at(config, 'study', 'fingerprint')}.",
             f'A group is whatever had to stay on one side of the split, as a rule a person. Who they are, and how the pictures were collected: {UNKNOWN}.']
 
+# %% ../nbs/04w_card.ipynb #bbf85bf9
 def _tested(config, report):
     mine, theirs, silent = _at(config, 'study', 'fingerprint'), report.get('study', UNKNOWN), len(report['without_answer'])
     where = ('It is not recorded whether the test pictures belong to the study of the training.' if UNKNOWN in (mine, theirs) else
@@ -135,12 +137,13 @@ def _limits(config, report):
 
 def _list(lines): return '\n'.join(f'- {o}' for o in lines)
 
-# %% ../nbs/04w_card.ipynb #7f22a6d2
+# %% ../nbs/04w_card.ipynb #bd6c9db0
 def _front(config, report):
     tags = ['image-classification', 'podiatry', 'rear-foot-alignment', 'fastai', *['synthetic-data'] * _synthetic(config)]
     return '\n'.join(['---', 'license: unknown', 'library_name: anklealign', 'pipeline_tag: image-classification',
                       f"model_name: {json.dumps(_at(report, 'run'))}", 'tags:', *(f'- {o}' for o in tags), '---'])
 
+# %% ../nbs/04w_card.ipynb #c48d4bd1
 def _how_to(report):
     run = _at(report, 'run')
     return f'''```sh

@@ -22,24 +22,26 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
                   help='Pronation, neutral or supination, from a photograph of the heels. A screening aid, never a diagnosis.',
                   context_settings={'help_option_names': ['-h', '--help']})
 
-# %% ../nbs/05d_cli.ipynb #893cc00c
+# %% ../nbs/05d_cli.ipynb #f97ed00f
 def _version(value):
     if value:
         from anklealign import __version__
         typer.echo(f'anklealign {__version__}')
         raise typer.Exit()
 
+# %% ../nbs/05d_cli.ipynb #249c619c
 @app.callback()
 def main(version: Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='Show the version.')]=False):
     "Pronation, neutral or supination, from a photograph of the heels. A screening aid, never a diagnosis."
 
-# %% ../nbs/05d_cli.ipynb #af90ad84
+# %% ../nbs/05d_cli.ipynb #fa114362
 def _prepare(raw, settings):
     from anklealign.data import prepare, summary
     with counted('pictures') as step: study = prepare(raw, settings.output, settings, step)
     for line in summary(study): log.info(line)
     return study
 
+# %% ../nbs/05d_cli.ipynb #893a86f1
 @app.command()
 @guarded
 def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):
@@ -50,7 +52,7 @@ def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Se
     chosen = settings_of(settings, output, seed)
     with told(): _prepare(raw, chosen)
 
-# %% ../nbs/05d_cli.ipynb #8d6174e4
+# %% ../nbs/05d_cli.ipynb #efda836d
 def _train(settings, run, resume=False):
     from anklealign.export import export_run
     from anklealign.process import recover
@@ -61,6 +63,7 @@ def _train(settings, run, resume=False):
     train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
     if os.environ.get('RANK', '0') == '0': export_run(folder, study, settings)
 
+# %% ../nbs/05d_cli.ipynb #a3cbc866
 @app.command()
 @guarded
 def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precision: Precision=None, weights: WeightsFile=None, run: Run=None,
@@ -89,7 +92,7 @@ def tune(recipe: Recipe=None, epochs: Epochs=None,
     chosen = settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs))
     with told(): tune(recover(chosen.output), chosen.output, chosen_recipe(chosen.train), trials, folds, chosen.seed, chosen.train.precision)
 
-# %% ../nbs/05d_cli.ipynb #f4f9db6c
+# %% ../nbs/05d_cli.ipynb #a9497c88
 def _evaluate(settings, run):
     from anklealign.bundle import MARK, add_figures
     from anklealign.eval import evaluate
@@ -99,10 +102,12 @@ def _evaluate(settings, run):
     evaluate(folder, recover(settings.output), out, settings)
     if (folder/MARK).exists(): add_figures(folder, out)
 
+# %% ../nbs/05d_cli.ipynb #1331c383
 def _open(show, page):
     import webbrowser
     if show and not webbrowser.open(page.resolve().as_uri()): typer.echo(f'anklealign: No browser could be opened: {page} is the report.', err=True)
 
+# %% ../nbs/05d_cli.ipynb #ed2af5fb
 @app.command()
 @guarded
 def evaluate(
@@ -163,7 +168,7 @@ def protocols(
         log.info('The report is %s.', place/'report.html')
     _open(show, place/'report.html')
 
-# %% ../nbs/05d_cli.ipynb #85ba4143
+# %% ../nbs/05d_cli.ipynb #b00734dd
 def _all_steps(raw, settings, run=None):
     with told(settings.output):
         _prepare(raw, settings)
@@ -172,6 +177,7 @@ def _all_steps(raw, settings, run=None):
         answer_inference(raw, settings, Path(settings.output)/'models'/(run or settings.train.recipe))
         log.info('Everything lies in %s; the report is %s.', settings.output, Path(settings.output)/'evaluation'/(run or settings.train.recipe)/'report.html')
 
+# %% ../nbs/05d_cli.ipynb #4c67aee3
 @app.command()
 @guarded
 def run(raw: Raw, recipe: Recipe=None, epochs: Epochs=None, run: Run=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):

@@ -23,7 +23,7 @@ import typer
 # %% ../nbs/05g_console.ipynb #5608e5e5
 if TYPE_CHECKING: from anklealign.core import Settings
 
-# %% ../nbs/05g_console.ipynb #88746a88
+# %% ../nbs/05g_console.ipynb #c9a97ac8
 def stop(
     message: object, # one sentence
 ) -> None:
@@ -31,6 +31,7 @@ def stop(
     typer.echo(f'anklealign: {message}', err=True)
     raise typer.Exit(1)
 
+# %% ../nbs/05g_console.ipynb #5cb69ed8
 _EXTRAS = dict.fromkeys(('fastapi', 'gradio', 'prometheus_client', 'uvicorn'), 'serve') # package → the extra that brings it, where it is not `train`
 
 def guarded(
@@ -54,13 +55,21 @@ def guarded(
         except Exception as e: stop(f'stopped by an error of its own ({type(e).__name__}: {" ".join(str(e).split())[:200]}); please report it with the output of --debug.')
     return inner
 
-# %% ../nbs/05g_console.ipynb #81da9fa4
+# %% ../nbs/05g_console.ipynb #1b571802
 log = logging.getLogger('anklealign')
 
 class _Screen(logging.Handler):
     "Prints where standard output goes at the moment, so that a progress bar can make room."
     def emit(self, record): print(self.format(record), flush=True)
 
+# %% ../nbs/05g_console.ipynb #9575aee2
+def _file_handler(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder/'run.log', mode='w', encoding='utf-8')
+    handler.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
+    return handler
+
+# %% ../nbs/05g_console.ipynb #046079ef
 @contextmanager
 def told(
     output: str|Path|None=None, # also write `log/run.log` in this folder
@@ -69,11 +78,8 @@ def told(
     if os.environ.get('RANK', '0') != '0': # one of several processes speaks for all
         yield
         return
-    handlers, fresh = [_Screen()], bool(output) and not Path(output).exists()
-    if output:
-        (Path(output)/'log').mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(Path(output)/'log'/'run.log', mode='w', encoding='utf-8'))
-        handlers[1].setFormatter(logging.Formatter('%(asctime)s %(message)s'))
+    fresh = bool(output) and not Path(output).exists()
+    handlers = [_Screen(), *([_file_handler(Path(output)/'log')] if output else [])]
     log.setLevel(logging.INFO)
     for o in handlers: log.addHandler(o)
     try: yield
@@ -84,7 +90,7 @@ def told(
         for o in handlers: log.removeHandler(o); o.close()
         if fresh and sys.exc_info()[0] and [o.name for o in Path(output).iterdir()] == ['log']: shutil.rmtree(output)
 
-# %% ../nbs/05g_console.ipynb #7dbef4bf
+# %% ../nbs/05g_console.ipynb #879d2877
 @contextmanager
 def counted(
     what: str, # what is counted, e.g. 'pictures'
@@ -98,6 +104,7 @@ def counted(
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
+# %% ../nbs/05g_console.ipynb #306d0c1e
 def _tenths(what):
     said = set()
     def step(done, total):

@@ -46,11 +46,12 @@ class Said(BaseModel):
     error: str = Field(examples=[''], description='In a batch: why this photo could not be looked at.')
     overlay: str|None = Field(examples=[None], description='If asked for: where the evidence lies, a PNG in base64.')
 
-# %% ../nbs/05p_documents.ipynb #ce2a27b9
+# %% ../nbs/05p_documents.ipynb #4157abbf
 class Batch(BaseModel):
     "What is said about several photos."
     answers: list[Said] = Field(description='In the order in which they were sent.')
 
+# %% ../nbs/05p_documents.ipynb #6ee97241
 class Model(BaseModel):
     "What there is to know about the model that answers."
     model_config = ConfigDict(protected_namespaces=())
@@ -67,6 +68,7 @@ class Model(BaseModel):
     model_card: str|None = Field(description='Markdown.')
     disclaimer: str
 
+# %% ../nbs/05p_documents.ipynb #3355b7c1
 class State(BaseModel):
     "That the service is there."
     status: Literal['ok', 'ready']
@@ -104,7 +106,7 @@ def form_of(
     bodies = {} if several else dict.fromkeys(_BODIES, {'schema': {'type': 'string', 'format': 'binary'}})
     return {'requestBody': {'required': True, 'content': {'multipart/form-data': form} | bodies}}
 
-# %% ../nbs/05p_documents.ipynb #f45a0de2
+# %% ../nbs/05p_documents.ipynb #7f020b52
 def refusals(
     *codes: str, # of `PROBLEMS`
 ) -> dict[int, dict]: # status → a part of an OpenAPI operation
@@ -113,6 +115,7 @@ def refusals(
     for status, title in (PROBLEMS[o] for o in codes): found.setdefault(status, []).append(title)
     return {k: {'model': Problem, 'description': '; '.join(o)} for k, o in found.items()}
 
+# %% ../nbs/05p_documents.ipynb #22ef8199
 def describe(
     app: fastapi.FastAPI, # from `make_app`
     locked: Collection[str]=(), # paths for which a key is needed

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/findings.html.md"""
 # %% auto #0
 __all__ = ['trust_of', 'findings', 'page_sections']
 
-# %% ../nbs/04o_findings.ipynb #72d7bf6b
+# %% ../nbs/04o_findings.ipynb #0a693d3c
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,8 +16,8 @@ import pandas as pd
 
 from .abstention import Trust, fit_trust, risk_area, risk_coverage, set_coverage, show_risk_coverage
 from .calibration import calibration_error, reliability, show_reliability
-from .core import CLASSES, AnklealignError, Settings, class_names, kind_of
-from .judgement import metric_title, plain, show_confusion, span
+from .core import CLASSES, AnklealignError, Settings, kind_of
+from .judgement import metric_title, names_of, plain, show_confusion, span
 from .page import Plot, Section, Table, shown
 from .slices import conclude_slices, slices
 from .yardsticks import yardsticks
@@ -62,9 +62,9 @@ def _silence(corrected, known, trust, how):
     at = kept.iloc[-1][['coverage', 'risk', 'low', 'high', 'images', 'groups']] if len(kept) else dict(coverage=0., risk=np.nan, images=0, groups=0)
     return plain(pd.DataFrame({'answered': pd.Series(at, dtype=float), 'area': pd.Series(risk_area(corrected, *known, **how))}).T)
 
-# %% ../nbs/04o_findings.ipynb #75d8ac65
+# %% ../nbs/04o_findings.ipynb #9776d441
 def _score_section(report):
-    names = dict(zip(CLASSES, class_names(report['language']), strict=True))
+    names = names_of(report)
     always, sure = f"always '{names[report['majority_class']]}'", f"{report['intervals']['confidence']:.0%} interval"
     scores = Table([f"on {kind_of(report['synthetic'])}", 'model', sure, always, 'pictures', 'groups'],
                    [[metric_title(k, report['language']), o['value'], span(o), o['majority'], o['images'], o['groups']] for k, o in report['metrics'].items() if not k.startswith('support')],
@@ -76,10 +76,11 @@ def _score_section(report):
     return Section('How good it is', 'Every figure has its interval, and what it is to be held against beside it.',
                    [scores, held, notes, Plot(show_confusion(report), 'Confusion matrix: ' + _confusion_words(report), 'The shade is the share of each true class.')])
 
-# %% ../nbs/04o_findings.ipynb #2fcad1e9
+# %% ../nbs/04o_findings.ipynb #1a4db3c1
 def _confusion_words(report):
     return '; '.join(f"{c}: {', '.join(f'{n} answered {o}' for o, n in zip(CLASSES, row, strict=True))}" for c, row in zip(CLASSES, report['confusion_matrix'], strict=True))
 
+# %% ../nbs/04o_findings.ipynb #e84631ad
 def _sureness_section(report, raw, corrected, known):
     error, how = report['calibration'], report['intervals']
     tables = {'as the model says': reliability(raw, *known, **how), 'corrected': reliability(corrected, *known, **how)}
@@ -94,7 +95,7 @@ def _sureness_section(report, raw, corrected, known):
                    [Plot(show_reliability(tables, report['groups'], kind_of(report['synthetic'])), 'Reliability diagrams before and after the correction: share of right answers by how sure the model was.', 'The nearer to the dashed line, the better.'),
                     Table(['calibration error', 'error', 'interval', 'if calibrated', 'pictures', 'groups'], rows, f"The expected calibration error on {kind_of(report['synthetic'])}, and what a calibrated model would show.")])
 
-# %% ../nbs/04o_findings.ipynb #fbc92e9e
+# %% ../nbs/04o_findings.ipynb #0ae4f5ee
 def _silence_section(report, corrected, known):
     trust, answered = report['trust'], report['silence']['answered']
     threshold = trust['abstain_below']
@@ -107,6 +108,7 @@ def _silence_section(report, corrected, known):
                     Table(['true class', 'in the set', 'interval', 'classes a set', 'pictures', 'groups'], rows,
                           f"How often the prediction sets contain the right class on {kind_of(report['synthetic'])}; {trust['coverage']:.0%} is what they are made for.")])
 
+# %% ../nbs/04o_findings.ipynb #35716479
 def _slices_section(report):
     rows = [[f"{o['column']}: {o['slice']}", o['accuracy'], span(o), o['macro_f1'], o['images'], o['groups']]
             for o in report['slices'] if o['accuracy'] is not None]

@@ -27,7 +27,7 @@ class Photo(NamedTuple):
     source: Path|bytes # the file, or its bytes
     problem: str='' # why it cannot be opened, where that is known already
 
-# %% ../nbs/05f_gather.ipynb #0abe76c2
+# %% ../nbs/05f_gather.ipynb #48580b4e
 _MOST = 2**28 # bytes that are read from standard input
 
 def find_photos(
@@ -37,6 +37,7 @@ def find_photos(
     "The photos that `sources` speak of."
     return [photo for o in map(os.fspath, sources) for photo in _photos(o, stdin)]
 
+# %% ../nbs/05f_gather.ipynb #efa673d7
 def _photos(source, stdin):
     if source == '-': return [Photo('standard input', stdin.read(_MOST))]
     if os.path.isdir(source): return _in_folder(source)
@@ -45,6 +46,7 @@ def _photos(source, stdin):
     if not found: return [Photo(source, Path(source), 'no file has such a name')]
     return [p for o in found for p in (_in_folder(o) if os.path.isdir(o) else [Photo(o, Path(o))])]
 
+# %% ../nbs/05f_gather.ipynb #8d02bddc
 def _in_folder(folder):
     found = [Photo(str(PurePosixPath(Path(folder).as_posix())/o.path), Path(folder)/o.path, o.reason) for o in walk(folder) if o.kind == 'image']
     return found or [Photo(folder, Path(folder), 'there is no picture in this folder')]
@@ -80,13 +82,14 @@ def save_overlays(
             write_atomic(Path(folder)/f'{name}.png', overlay_png(o))
         yield replace(o, heat=None, picture=None)
 
-# %% ../nbs/05f_gather.ipynb #45cd51f2
+# %% ../nbs/05f_gather.ipynb #29e75788
 def inference_folder(
     raw: str|os.PathLike, # the raw folder, or archive
 ) -> Path|None: # None if there is none
     "The folder `inference` in the raw folder or beside it."
     return next((o for o in (Path(raw)/'inference', Path(raw).resolve().parent/'inference') if o.is_dir()), None)
 
+# %% ../nbs/05f_gather.ipynb #65d12b88
 def save_answers(
     answers: Sequence[Answer],
     folder: str|os.PathLike, # where they go

@@ -25,7 +25,7 @@ from .words import LABELS, REFUSALS, TEXTS, announced, answer_html, refusal
 
 if TYPE_CHECKING: from fastapi import FastAPI
 
-# %% ../nbs/05l_gui.ipynb #06d19328
+# %% ../nbs/05l_gui.ipynb #7aa7c047
 def reply(
     asked: object, # what a browser sent: `photo`, a file as base64, and `language`
     predictors: dict[str, Predictor], # language → who answers in it
@@ -39,6 +39,7 @@ def reply(
     except PictureError as e: return {'said': refusal(str(e), language).format(megabytes=megabytes), 'html': ''}
     return {'said': announced(answer, language), 'html': answer_html(answer, predictor.about.thresholds, language)}
 
+# %% ../nbs/05l_gui.ipynb #7b562e9a
 def _bytes_of(photo, megabytes):
     if not isinstance(photo, str): raise PictureError('nothing was sent')
     if len(photo) > 4/3*megabytes*1e6 + 4: raise PictureError('heavy')

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/label_check.html.md"""
 # %% auto #0
 __all__ = ['unseen_answers', 'label_findings', 'label_sections']
 
-# %% ../nbs/04t_label_check.ipynb #d065589a
+# %% ../nbs/04t_label_check.ipynb #64eccd6d
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from .abstention import Trust
-from .core import CLASSES, class_names, kind_of
+from .core import CLASSES, kind_of
 from .doubts import PROBABILITIES, suspected_labels
-from .judgement import add_answers, plain, span
+from .judgement import add_answers, names_of, plain, span
 from .page import Section, Table
 from .shift import by_source, conclude_sources, prior_interval
 
@@ -46,7 +46,14 @@ def _suspects(found, kind):
 
 _LISTED_IN = 'doubtful_labels.csv, beside this page, lists the contradicted labels for import into Label Studio.'
 
-# %% ../nbs/04t_label_check.ipynb #1a148973
+# %% ../nbs/04t_label_check.ipynb #9f886bb4
+def _shares(given, prior, telling, how):
+    shares = prior_interval(given[PROBABILITIES].to_numpy(float), [prior[c] for c in CLASSES], given.group, **how)
+    shares = shares.assign(labelled=[(given.label == c).mean() for c in CLASSES])
+    if not telling: shares[['new_prior', 'low', 'high']] = np.nan
+    return shares
+
+# %% ../nbs/04t_label_check.ipynb #0603fc51
 def label_findings(
     answers: pd.DataFrame, # of the test pictures, from `add_answers`, with the columns of the manifest
     doubts: pd.DataFrame, # from `label_doubts`, of all pictures the model was not trained on
@@ -61,23 +68,20 @@ def label_findings(
     how = dict(rounds=rounds, confidence=confidence, seed=seed)
     given = answers[answers.predicted != '']
     sources, suspected = by_source(given, **how), suspected_labels(doubts, **how | {'rounds': min(rounds, _ROUNDS)})
-    shares = prior_interval(given[PROBABILITIES].to_numpy(float), [prior[c] for c in CLASSES], given.group, **how)
-    shares = shares.assign(labelled=[(given.label == c).mean() for c in CLASSES])
-    if not telling: shares[['new_prior', 'low', 'high']] = np.nan
     most = doubts[doubts.margin < 0].head(_LISTED)[['image', 'label', 'suggested', 'margin', 'suspected']]
     suspected |= {'contradicted': int((doubts.margin < 0).sum())}
     return {'sources': {'verdict': conclude_sources(sources, synthetic, confidence), 'table': plain(sources.loc[:, ~sources.columns.str.startswith('share_')])},
-            'class_shares': plain(shares), 'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic)), 'most_doubted': list(plain(most).values())}}
+            'class_shares': plain(_shares(given, prior, telling, how)), 'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic)), 'most_doubted': list(plain(most).values())}}
 
 _ROUNDS = 200 # of the bootstrap of suspects, each of which is a run of cleanlab
 _LISTED = 20 # of the most doubtful labels
 
-# %% ../nbs/04t_label_check.ipynb #7ffe97c9
+# %% ../nbs/04t_label_check.ipynb #543b2e57
 def label_sections(
     report: Mapping, # with synthetic, language, intervals and what `label_findings` gives
 ) -> list[Section]: # for `html_page`
     "Two sections: sources of the labels with class shares, and how many labels are suspect."
-    kind, names = kind_of(report['synthetic']), dict(zip(CLASSES, class_names(report['language']), strict=True))
+    kind, names = kind_of(report['synthetic']), names_of(report)
     rows = [[{'consensus': 'two votes or more', 'owner': "the owner's only"}[k], o['accuracy'], span(o), o['macro_f1'], o['images'], o['groups']]
             for k, o in report['sources']['table'].items()]
     sources = Table(['label', 'accuracy', 'interval', 'macro-F1', 'pictures', 'groups'], rows, f'The same model against labels from different sources, on {kind}.')

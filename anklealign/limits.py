@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .problems import Refused, refuse_later
 
-# %% ../nbs/05j_limits.ipynb #688c2595
+# %% ../nbs/05j_limits.ipynb #996441ee
 class Locked:
     "Middleware: only those who bring the key get in."
     def __init__(self,
@@ -39,6 +39,7 @@ class Locked:
                           {'WWW-Authenticate': 'Bearer, Basic realm="anklealign"'})
         await self.app(scope, receive, send)
 
+# %% ../nbs/05j_limits.ipynb #b2c19951
 def _key_in(scope):
     kind, _, sent = Headers(scope=scope).get('authorization', '').partition(' ')
     if kind.lower() == 'bearer': return sent.encode('latin-1')

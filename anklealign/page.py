@@ -62,7 +62,7 @@ class Table:
         body = (xml.Tr(xml.Th(shown(first), scope='row'), *map(_cell, rest, kinds[1:])) for first, *rest in self.rows)
         return _scroll(self.caption, xml.Table(xml.Caption(xml.Span(self.caption)), xml.Thead(head), xml.Tbody(*body)))
 
-# %% ../nbs/04n_page.ipynb #c79b3b74
+# %% ../nbs/04n_page.ipynb #a01c7ad4
 def svg(
     figure: 'Figure', # a matplotlib figure, drawn here for the first time
 ) -> bytes: # equal figures, equal bytes
@@ -73,6 +73,7 @@ def svg(
         figure.savefig(buffer, format='svg', transparent=True, metadata=dict.fromkeys(('Creator', 'Date', 'Format', 'Type')))
     return buffer.getvalue()
 
+# %% ../nbs/04n_page.ipynb #2578e05c
 def _data_uri(kind, content): return f'data:image/{kind};base64,{b64encode(content).decode()}'
 
 # %% ../nbs/04n_page.ipynb #f3f8a32f
@@ -97,7 +98,7 @@ class Plot:
         if width > _LEGIBLE: img = _scroll(self.caption, img(style=f'min-width:{.7 * width:.0f}px'))
         return xml.Figure(img, xml.Figcaption(self.caption), cls='plot')
 
-# %% ../nbs/04n_page.ipynb #cd4c701f
+# %% ../nbs/04n_page.ipynb #892fda16
 def _jpeg(pixels):
     pixels = np.asarray(pixels)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
@@ -106,6 +107,7 @@ def _jpeg(pixels):
     Image.fromarray(pixels).save(buffer, 'JPEG', quality=80)
     return _data_uri('jpeg', buffer.getvalue())
 
+# %% ../nbs/04n_page.ipynb #67667194
 @dataclass(frozen=True)
 class Gallery:
     "Pictures in a grid."
@@ -120,7 +122,7 @@ class Gallery:
         captions = (xml.Figcaption(caption) for _, caption, _ in self.items)
         return xml.Ul(*map(xml.Li, map(xml.Figure, images, captions)), cls='gallery', role='list')
 
-# %% ../nbs/04n_page.ipynb #e5cf3e78
+# %% ../nbs/04n_page.ipynb #4b25137e
 @dataclass(frozen=True)
 class Section:
     "A heading with text and parts below it."
@@ -134,6 +136,7 @@ class Section:
 
     def __ft__(self): return xml.Section(xml.H2(self.title), *_paragraphs(self.text), *self.parts)
 
+# %% ../nbs/04n_page.ipynb #46340cf0
 def _paragraphs(text): return [xml.P(o) for o in ([text] if isinstance(text, str) else text)]
 
 # %% ../nbs/04n_page.ipynb #c78408d0

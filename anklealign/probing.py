@@ -32,7 +32,7 @@ def draw_groups(
     sizes = rows.group.value_counts()[names].cumsum()
     return np.flatnonzero(rows.group.isin(names[:max(1, int((sizes <= most).sum()))]))
 
-# %% ../nbs/04r_probing.ipynb #c229cd9f
+# %% ../nbs/04r_probing.ipynb #ec78b4ad
 def probe(
     model: nn.Module, # pictures in 0–1 to logits or log probabilities, ready to answer
     pictures: torch.Tensor, # n × 3 × side × side, bytes or numbers in 0–1
@@ -52,6 +52,7 @@ def probe(
     return {'robustness': {'verdict': rotation_verdict(changed, synthetic, confidence), 'levels': _records(changed)},
             'explanation': {'verdict': similarity_verdict(alike, synthetic, confidence), 'stages': _records(alike.reset_index())}}
 
+# %% ../nbs/04r_probing.ipynb #5220b533
 _MAPS = 24 # pictures whose heat maps are compared
 
 def _records(table): return list(plain(table).values())
@@ -68,13 +69,14 @@ def probe_sections(
     return [Section('Whether changed pictures change its answers', report['robustness']['verdict'], [plot, _worst_levels(numbers, report['robustness']['levels'], kind)]),
             Section('Whether its heat maps may be believed', report['explanation']['verdict'], [_stages(report['explanation']['stages'], kind)])]
 
-# %% ../nbs/04r_probing.ipynb #ce5e3a3d
+# %% ../nbs/04r_probing.ipynb #73c08230
 def _worst_levels(numbers, levels, kind):
     worst = numbers[numbers.flip_low.notna()].sort_values('flip_rate', ascending=False, kind='stable').drop_duplicates('perturbation').index.sort_values()
     rows = [[f"{o['perturbation'].replace('_', ' ')} {o['level']:g} ({o['unit']})", o['flip_rate'], span({'low': o['flip_low'], 'high': o['flip_high']}),
              o['n'], o['groups']] for o in map(levels.__getitem__, worst)]
     return Table(['worst level', 'answers that change', 'interval', 'pictures', 'groups'], rows, f'The level of each kind of change that changes most answers, on {kind}; intervals over groups.')
 
+# %% ../nbs/04r_probing.ipynb #1705b1a7
 def _stages(stages, kind):
     rows = [[f"{o['layers']} of {o['of']:.0f} layers random", o['similarity'], span(o), o['n'], o['groups'], o['copies']] for o in stages]
     return Table(['copies of the model', 'rank correlation', 'interval', 'pictures', 'groups', 'copies'], rows,

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .core import AnklealignError
 
-# %% ../nbs/05o_problems.ipynb #fc062aef
+# %% ../nbs/05o_problems.ipynb #12b8248f
 PROBLEMS = {
     'malformed': (400, 'The request cannot be read'),
     'key': (401, 'The key is missing or wrong'),
@@ -42,6 +42,7 @@ PROBLEMS = {
     'not-ready': (503, 'The service takes no requests'),
 } # code → status and title
 
+# %% ../nbs/05o_problems.ipynb #c6ae3cf7
 class Refused(AnklealignError):
     "A request that is not answered, and why."
     def __init__(self,
@@ -65,7 +66,7 @@ class Problem(BaseModel):
     detail: str = Field(examples=['truncated: the file ends before the picture does'], description='What was wrong with this request.')
     instance: str = Field(examples=['urn:uuid:7c9e6679-7425-40de-944b-e07fc1f90ae7'], description='The number of the request, as in the log.')
 
-# %% ../nbs/05o_problems.ipynb #e72bcf57
+# %% ../nbs/05o_problems.ipynb #4361c8fb
 def problem_response(
     refused: Refused,
     scope: Scope, # of the request
@@ -75,6 +76,7 @@ def problem_response(
     _state(scope)['problem'] = refused.code
     return Response(said.model_dump_json(), refused.status, refused.headers, PROBLEM_TYPE)
 
+# %% ../nbs/05o_problems.ipynb #30137b30
 def number_of(
     scope: Scope, # of the request
 ) -> str: # a URN
@@ -82,6 +84,7 @@ def number_of(
     number = _state(scope).get('number')
     return f'urn:uuid:{number}' if number else 'about:blank'
 
+# %% ../nbs/05o_problems.ipynb #b4db95d1
 def refuse_later(
     scope: Scope, # of the request
     refused: Refused,
@@ -91,7 +94,7 @@ def refuse_later(
 
 def _state(scope): return scope.setdefault('state', {})
 
-# %% ../nbs/05o_problems.ipynb #53116855
+# %% ../nbs/05o_problems.ipynb #e759cda5
 _CODES = {status: code for code, (status, _) in reversed(PROBLEMS.items())} # of refusals by others: the first code of their status
 _SENTENCES = {404: 'This address is not known here: see /openapi.json for those that are.',
               405: 'This address is not asked with this method: see /openapi.json.',
@@ -102,6 +105,7 @@ def _foreign(status, body, headers, sentences):
     refused.status, refused.title = status, refused.title if status in _CODES else HTTPStatus(status).phrase
     return refused
 
+# %% ../nbs/05o_problems.ipynb #2e0cd6f0
 def _said(body):
     try: detail = json.loads(body)['detail']
     except (ValueError, KeyError, TypeError): return body.decode(errors='replace')[:200]
@@ -136,7 +140,7 @@ class _Reply:
         self.started = True
         await problem_response(refused, self.scope)(self.scope, self.receive, self.send)
 
-# %% ../nbs/05o_problems.ipynb #621b9632
+# %% ../nbs/05o_problems.ipynb #2701c35b
 class Problems:
     "Middleware: whatever goes wrong behind it is told as a problem document."
     def __init__(self,
@@ -157,6 +161,7 @@ class Problems:
             if reply.started: raise
             await reply.refuse(Refused('error', self.sentences[500]))
 
+# %% ../nbs/05o_problems.ipynb #4b5277ae
 def place_of(
     error: BaseException, # that was caught
 ) -> str: # type and place; nothing that the error says

@@ -16,7 +16,7 @@ from .metrics import OVERALL
 from .page import Plot, Section, Table, shown
 from .report import markdown_table
 
-# %% ../nbs/04x_protocol_page.ipynb #01ff7363
+# %% ../nbs/04x_protocol_page.ipynb #e5cb8788
 def show_lines(
     lines: Mapping[str, Mapping], # name → accuracy, low, high, macro_f1, macro_f1_low, macro_f1_high, majority, images, groups; None where there is no figure
     title: str, # what they are, and whether the pictures are synthetic
@@ -36,6 +36,7 @@ def show_lines(
     figure.suptitle(title, fontsize=11)
     return figure
 
+# %% ../nbs/04x_protocol_page.ipynb #b5eb15d8
 def _n(o): return o['images'] if o.get('rows', o['images']) == o['images'] else f"{o['rows']} votes"
 
 def _dot(ax, y, value, low, high, colour):
@@ -43,7 +44,7 @@ def _dot(ax, y, value, low, high, colour):
     if low is not None: ax.plot([low, high], [y, y], color=colour)
     ax.plot(value, y, 'o', color=colour, markerfacecolor=colour if low is not None else 'white')
 
-# %% ../nbs/04x_protocol_page.ipynb #f044d75f
+# %% ../nbs/04x_protocol_page.ipynb #907176df
 def _line_table(report, lines, caption, more=None):
     sure, more = f"{report['intervals']['confidence']:.0%} interval", more or {}
     header = [f"on {kind_of(report['synthetic'])}", 'accuracy', sure, 'pictures', 'groups', 'always-majority', 'macro-F1', f'{sure}, macro-F1', *more]
@@ -51,6 +52,7 @@ def _line_table(report, lines, caption, more=None):
               *(cell(o) for cell in more.values())] for k, o in lines.items()]
     return Table(header, cells, ' '.join([caption, *(f"({k}: {o['note'].rstrip('.')}.)" for k, o in lines.items() if o['note'])]))
 
+# %% ../nbs/04x_protocol_page.ipynb #545f6434
 def _plot(report, lines, title):
     kind, words = kind_of(report['synthetic']), (f"{k} {number(o['accuracy'])} ({span(o)})" for k, o in lines.items() if o['accuracy'] is not None)
     return Plot(show_lines(lines, f'{title} ({kind})'), f"{title}, accuracy and interval: {'; '.join(words)}.",

@@ -43,9 +43,10 @@ def quick_recipe(
     load = max(size, own.load * size // own.size) if own.load else 0
     return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, QUICK_EPOCHS), steps=0)
 
-# %% ../nbs/04s_protocol_report.ipynb #bfb661bb
+# %% ../nbs/04s_protocol_report.ipynb #23e28417
 PROTOCOLS = Registry('protocol', split='test split', folds='repeated folds', owners='owner left out', naive='careless splits')
 
+# %% ../nbs/04s_protocol_report.ipynb #80465770
 @dataclass(frozen=True)
 class _Plan:
     study: str|Path
@@ -64,18 +65,21 @@ class _Plan:
     def trainings(self, which):
         return sum({'split': 1, 'folds': self.folds * self.repeats, 'owners': self.rows.owner.nunique(), 'naive': 4 * self.folds}[o] for o in which)
 
-# %% ../nbs/04s_protocol_report.ipynb #b463a5da
+# %% ../nbs/04s_protocol_report.ipynb #7eadfbd1
 def _commonest(rows): return int(rows.label_id.mode()[0])
 
+# %% ../nbs/04s_protocol_report.ipynb #18f54d78
 def _ask_split(plan, _):
     for o in ('train', 'test'):
         if not (plan.rows.split == o).any(): raise AnklealignError(f"{plan.study} has no picture in the split '{o}': prepare it again with more groups.")
     return answer_fold(plan.study, plan.recipe, plan.rows, *plan.like).assign(majority=_commonest(plan.rows[plan.rows.split == 'train']))
 
+# %% ../nbs/04s_protocol_report.ipynb #b4c4cf30
 def _ask_folds(plan, _):
     answers = repeated_folds(plan.study, plan.recipe, plan.rows, plan.folds, plan.repeats, *plan.like)
     return answers.assign(majority=_commonest(plan.rows))
 
+# %% ../nbs/04s_protocol_report.ipynb #0f49c197
 def _ask_owners(plan, _):
     answers = leave_one_owner_out(plan.study, plan.recipe, plan.rows, *plan.like)
     if (answers.predicted < 0).all(): raise AnklealignError(answers.reason.iloc[0])
@@ -148,7 +152,7 @@ def _table(protocol, answers, how):
     if protocol == 'folds': return repeat_figures(given, CLASSES[given.majority.iloc[0]], **how)
     return score(given.label_id, given.predicted, given.group, int(given.majority.iloc[0]), **how)
 
-# %% ../nbs/04s_protocol_report.ipynb #80f4de63
+# %% ../nbs/04s_protocol_report.ipynb #591bba7a
 def _line(table, answers):
     known, f1, n = table.loc['accuracy'], table.loc['macro_f1'], answers.image.nunique()
     missing = [c for c in CLASSES if c not in set(_given(answers).label)]
@@ -157,6 +161,7 @@ def _line(table, answers):
     return dict(accuracy=known['value'], low=known.low, high=known.high, macro_f1=f1['value'], macro_f1_low=f1.low, macro_f1_high=f1.high,
                 majority=known.majority, images=int(known.images), groups=int(known.groups), note='; '.join(notes))
 
+# %% ../nbs/04s_protocol_report.ipynb #6aff9776
 def _lines(plan, found):
     lines = {}
     for protocol, answers in found.items():
@@ -177,12 +182,13 @@ def _verdict(plan, answers, line):
     return conclude({'metrics': metrics, 'gain_over_majority': gain, 'images': line['images'], 'groups': line['groups'], 'synthetic': is_synthetic(plan.rows),
                      'majority_class': CLASSES[_commonest(plan.rows)], 'language': plan.settings.display.language, 'intervals': plan.how})
 
-# %% ../nbs/04s_protocol_report.ipynb #55907dba
+# %% ../nbs/04s_protocol_report.ipynb #6d2d7adc
 def _figure(line, kind, confidence):
     sure = 'no interval' if line['low'] is None else f'{confidence:.0%} interval {span(line)}'
     n = f"n = {line['rows']} votes on {line['images']}" if line.get('rows', line['images']) != line['images'] else f"n = {line['images']}"
     return f"{number(line['accuracy'])} ({sure}, {n} {kind} of {line['groups']} groups)"
 
+# %% ../nbs/04s_protocol_report.ipynb #8a407bd6
 def _claimed(lines, kind, confidence):
     unit = 'pictures' if lines['annotations, one by one']['accuracy'] is None else 'annotations'
     honest, claim = lines[f'{unit}, by group'], lines[f'{unit}, one by one']
@@ -200,7 +206,7 @@ def _conclusions(plan, found, lines):
     if 'naive' in found: said.append(_claimed(lines['naive'], kind, plan.how['confidence']))
     return said
 
-# %% ../nbs/04s_protocol_report.ipynb #47ec2bb4
+# %% ../nbs/04s_protocol_report.ipynb #2cf74285
 def _report(plan, found, reasons):
     lines, synthetic = _lines(plan, found), is_synthetic(plan.rows)
     summary, *more = _conclusions(plan, found, lines)
@@ -214,6 +220,7 @@ def _report(plan, found, reasons):
     return report | {'repeat_figures': plain(_table('folds', found['folds'], plan.how)), 'sources': plain(sources),
                      'sources_sentence': conclude_sources(sources, synthetic, plan.how['confidence'])}
 
+# %% ../nbs/04s_protocol_report.ipynb #ac47f7fd
 def _notes(plan, found, reasons):
     recipe = plan.recipe
     tested = [f"What is tested is the recipe '{recipe.name}' (model {recipe.model}, pictures of {recipe.size} pixels, {recipe.epochs} epochs), "
@@ -244,7 +251,7 @@ def run_protocols(
 
 _MARK = 'protocols.json'
 
-# %% ../nbs/04s_protocol_report.ipynb #de6bf850
+# %% ../nbs/04s_protocol_report.ipynb #2481358d
 _COLUMNS = ['image', 'owner', 'group', 'label', 'predicted', *(f'prob_{c}' for c in CLASSES), 'majority', 'repeat', 'fold', 'reason']
 
 def _words(answers):
@@ -252,6 +259,7 @@ def _words(answers):
     said = answers.assign(predicted=answers.predicted.map(names).where(answers.index.isin(_given(answers).index)), majority=answers.majority.map(names))
     return said[[o for o in _COLUMNS if o in said]].set_index('image')
 
+# %% ../nbs/04s_protocol_report.ipynb #ff143b0f
 def _write(folder, plan, report, found, sections):
     lines = pd.concat({k: pd.DataFrame.from_dict(o, orient='index') for k, o in report['protocols'].items()}, names=['protocol', 'line'])
     tables = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))} | {f'{k}_answers.csv': _words(o) for k, o in found.items() if k != 'naive'}

@@ -47,7 +47,14 @@ def _answered(answers):
     if given.empty: raise AnklealignError(f'None of the {len(answers)} rows has an answer with proper probabilities: there is nothing to judge.')
     return given
 
-# %% ../nbs/04l_protocols.ipynb #8907a2ae
+# %% ../nbs/04l_protocols.ipynb #58d08f0f
+def _confusions(answers, said):
+    (group, names), (repeat, _) = pd.factorize(answers.group), pd.factorize(answers.repeat)
+    counts = np.zeros((len(names), repeat.max() + 1, len(CLASSES), len(CLASSES)), int)
+    np.add.at(counts, (group, repeat, answers.label_id, said), 1)
+    return counts
+
+# %% ../nbs/04l_protocols.ipynb #91f4ad72
 def repeat_figures(
     answers: pd.DataFrame, # from `repeated_folds`
     majority: str, # class that always-majority answers
@@ -57,18 +64,14 @@ def repeat_figures(
 ) -> pd.DataFrame: # metric -> value (mean), sd, lowest and highest of the repeats, low and high over groups, majority, repeats, images, groups
     "The overall figures of repeated folds, with the spread between repeats and an interval over groups. Raises `AnklealignError` without answers."
     given = _answered(answers)
-    (group, names), (repeat, _) = pd.factorize(given.group), pd.factorize(given.repeat)
-    counts = np.zeros((len(names), repeat.max() + 1, len(CLASSES), len(CLASSES)), int)
-    always = np.zeros_like(counts)
-    np.add.at(counts, (group, repeat, given.label_id, given.predicted), 1)
-    np.add.at(always, (group, repeat, given.label_id, CLASSES.index(majority)), 1)
+    counts, always = _confusions(given, given.predicted), _confusions(given, CLASSES.index(majority))
     each, drawn, yardstick = figures(counts.sum(0)), figures(resample(counts, rounds, seed)), figures(always.sum(0))
     rows = {}
     for metric in (o for o in OVERALL if o in each):
-        low, high = drawn_interval(each[metric].mean(), drawn[metric].mean(1), len(names), confidence, rate=False)
+        low, high = drawn_interval(each[metric].mean(), drawn[metric].mean(1), len(counts), confidence, rate=False)
         sd = each[metric].std(ddof=1) if len(each[metric]) > 1 else np.nan
         rows[metric] = dict(value=each[metric].mean(), sd=sd, lowest=each[metric].min(), highest=each[metric].max(), low=low, high=high,
-                            majority=yardstick[metric].mean(), repeats=len(each[metric]), images=given.image.nunique(), groups=len(names))
+                            majority=yardstick[metric].mean(), repeats=len(each[metric]), images=given.image.nunique(), groups=len(counts))
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('metric')
 
 # %% ../nbs/04l_protocols.ipynb #f2ea0468
@@ -198,7 +201,7 @@ def naive_claims(
             honest = answers if dealt == 'by group' else None
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('dealt').astype({'rows': int, 'images': int, 'groups': int})
 
-# %% ../nbs/04l_protocols.ipynb #e02ae423
+# %% ../nbs/04l_protocols.ipynb #217a5575
 def _dealt(table, dealt, answer, k, seed):
     dealing = table if dealt == 'by group' else table.assign(group=np.arange(len(table)).astype(str))
     try: parts = [(part, answer(part)) for part in cross_splits(dealing, k, seed=seed)]
@@ -207,6 +210,7 @@ def _dealt(table, dealt, answer, k, seed):
     answers = [tested.assign(group=true[tested.index], known=true[tested.index].isin(true[part.index[part.split != 'test']])) for part, tested in parts]
     return _all_or_none(pd.concat(answers).sort_index())
 
+# %% ../nbs/04l_protocols.ipynb #1d4d5881
 def _all_or_none(answers):
     broken = ~np.isfinite(answers.filter(like='prob_')).all(axis=1)
     return (None, f'{broken.sum()} of {len(answers)} rows have no proper probabilities') if broken.any() else (answers, '')

@@ -24,17 +24,19 @@ def _exposure(pixels):
     rest = float(grey[~white].mean()) if not white.all() else 255.
     return {'brightness': float(grey.mean()), 'contrast': float(grey.std()), 'overexposed': float(white.mean()), 'rest': rest}
 
-# %% ../nbs/05b_quality.ipynb #6ac6b256
+# %% ../nbs/05b_quality.ipynb #fb824b88
 _REACH = 9 # pixels of the moving average
 
 def _averaged(grey):
     padded = np.pad(grey, [(0, 0), (_REACH//2 + 1, _REACH//2)], mode='edge').cumsum(1)
     return (padded[:, _REACH:] - padded[:, :-_REACH])/_REACH
 
+# %% ../nbs/05b_quality.ipynb #e54d36a9
 def _blur_along(grey):
     before, after = (np.abs(np.diff(o, axis=1)) for o in (grey, _averaged(grey)))
     return 1 - float(np.maximum(0, before - after).sum()/before.sum()) if before.any() else 1.
 
+# %% ../nbs/05b_quality.ipynb #d5226e7b
 def blur(
     grey: np.ndarray, # height × width
 ) -> float: # from 0, sharp, to 1
@@ -63,12 +65,13 @@ def measure(
     grey = np.asarray(small.convert('L'), np.float32)
     return _exposure(np.asarray(small)) | {'blur': blur(grey), 'tilt': tilt(grey)}
 
-# %% ../nbs/05b_quality.ipynb #aff251f4
+# %% ../nbs/05b_quality.ipynb #981cda4b
 LIMITS = {'dark': 48., # brightness below which a photo is too dark
           'overexposed': .1, 'rest': 150., # share of white pixels, and brightness of the others, above which it is too bright
           'blurred': .62, 'tilted': 10., # above which it is blurred, or tilted (degrees)
           'blank': 4.} # contrast below which there is nothing to see
 
+# %% ../nbs/05b_quality.ipynb #f73a81f0
 def faults(
     numbers: dict[str, float], # from `measure`
     longer_side: int, # of the photo at full size, pixels

@@ -104,7 +104,7 @@ def scale(
     "The pictures taken from nearer or farther away."
     return reframe(pictures, [[1/factor, 0, 0], [0, 1/factor, 0]])
 
-# %% ../nbs/04i_robustness.ipynb #d9bef659
+# %% ../nbs/04i_robustness.ipynb #d362d96e
 def crop_across(
     pictures: torch.Tensor, # n × 3 × side × side, in 0–1
     share: float, # of the side, by which the frame moves to the right
@@ -112,6 +112,7 @@ def crop_across(
     "The pictures with the feet off the middle, sideways."
     return reframe(pictures, [[1, 0, 2*share], [0, 1, 0]])
 
+# %% ../nbs/04i_robustness.ipynb #a738c919
 def crop_down(
     pictures: torch.Tensor, # n × 3 × side × side, in 0–1
     share: float, # of the side, by which the frame moves down
@@ -119,7 +120,7 @@ def crop_down(
     "The pictures with the feet off the middle, up or down."
     return reframe(pictures, [[1, 0, 0], [0, 1, 2*share]])
 
-# %% ../nbs/04i_robustness.ipynb #fb297c64
+# %% ../nbs/04i_robustness.ipynb #747f6a56
 def brightness(
     pictures: torch.Tensor, # n × 3 × side × side, in 0–1
     factor: float, # by which each colour is multiplied
@@ -127,6 +128,7 @@ def brightness(
     "The pictures in more or less light."
     return (pictures*factor).clamp(max=1)
 
+# %% ../nbs/04i_robustness.ipynb #7de7809d
 def mirror(
     pictures: torch.Tensor, # n × 3 × side × side, in 0–1
     level: float=1, # there is only one way to mirror
@@ -157,7 +159,7 @@ def _recoded(pixels, quality):
     Image.fromarray(pixels).save(file, 'JPEG', quality=quality)
     return np.asarray(Image.open(file))
 
-# %% ../nbs/04i_robustness.ipynb #532a252d
+# %% ../nbs/04i_robustness.ipynb #c66c4719
 class Perturbation(NamedTuple):
     "A way to change pictures, and how much of it is tried."
     unit: str # of the levels
@@ -165,6 +167,7 @@ class Perturbation(NamedTuple):
     levels: tuple[float, ...] # the others that are tried
     change: Callable[[torch.Tensor, float], torch.Tensor] # pictures and level to pictures
 
+# %% ../nbs/04i_robustness.ipynb #9cec7963
 def perturb(
     pictures: torch.Tensor, # n × 3 × side × side, in 0–1
     perturbation: Perturbation, # how to change them

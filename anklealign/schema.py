@@ -8,7 +8,7 @@ Docs: https://anklealign.github.io/anklealign/schema.html.md"""
 __all__ = ['Number', 'Count', 'Share', 'OVERALL', 'METRICS', 'Errors', 'Part', 'Estimate', 'Rests', 'Score', 'Yardstick',
            'Promise', 'CalibrationError', 'Sets', 'Silence', 'Compared', 'Slice', 'Level', 'Robustness', 'Stage',
            'Explanation', 'Sources', 'ClassShare', 'Doubt', 'Doubts', 'Bootstrap', 'EvaluationReport', 'schema_of',
-           'report_schema', 'check_report', 'check_json']
+           'report_schema', 'check_json', 'check_report']
 
 # %% ../nbs/04q_schema.ipynb #5c8beb1b
 from collections.abc import Mapping
@@ -30,18 +30,20 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def _each(names, kind): return Annotated[dict[Literal[*names], kind], Field(min_length=len(names))] # a mapping with exactly these names
 
-# %% ../nbs/04q_schema.ipynb #af68eb13
+# %% ../nbs/04q_schema.ipynb #3529b479
 class Estimate(Part):
     "A figure with its interval over groups."
     value: Number = Field(description='the figure; null if it cannot be computed')
     low: Number = Field(description='lower end of its interval; null if there is none')
     high: Number = Field(description='upper end of its interval; null if there is none')
 
+# %% ../nbs/04q_schema.ipynb #fd9c8a33
 class Rests(Part):
     "What a figure rests on."
     images: Count = Field(description='pictures that it rests on')
     groups: Count = Field(description='groups that these pictures come from')
 
+# %% ../nbs/04q_schema.ipynb #821c89df
 class Score(Estimate, Rests):
     "A figure of the model, and of always-majority."
     majority: Number = Field(description='the same figure for always answering `majority_class`')
@@ -77,7 +79,7 @@ class Yardstick(Rests):
     macro_f1_high: Number = Field(description='upper end of the interval of macro-F1')
     note: str = Field(description='what was left out, or why figures are missing')
 
-# %% ../nbs/04q_schema.ipynb #6fe437c8
+# %% ../nbs/04q_schema.ipynb #9f3031fb
 class Promise(Rests):
     "What was fitted on the answers to the validation pictures; it travels with the model."
     temperature: float = Field(gt=0, description='of the probabilities; 1 leaves them as they are')
@@ -88,6 +90,7 @@ class Promise(Rests):
     confidence: Share = Field(description='with which the risk is at most that')
     reasons: list[str] = Field(description='what could not be fitted and why, a sentence each')
 
+# %% ../nbs/04q_schema.ipynb #baef2039
 class CalibrationError(Estimate, Rests):
     "An expected calibration error."
     calibrated: Number = Field(description='the mean error that a calibrated model would show on these pictures')
@@ -95,7 +98,7 @@ class CalibrationError(Estimate, Rests):
 
 Errors = _each(('top_class', 'classwise', *CLASSES), CalibrationError)
 
-# %% ../nbs/04q_schema.ipynb #8a565b89
+# %% ../nbs/04q_schema.ipynb #a86e2c0a
 class Sets(Rests):
     "How good the prediction sets are."
     coverage: Number = Field(description='share of the sets that contain the right class')
@@ -105,6 +108,7 @@ class Sets(Rests):
     single: Number = Field(description='share of the sets with one class')
     none: Number = Field(description='share of the sets without a class')
 
+# %% ../nbs/04q_schema.ipynb #9697b55e
 class Silence(Rests):
     "What staying silent does: `answered` has `coverage` and `risk`; `area` has `value`, `ideal` and `random`; the others are null."
     coverage: Number = Field(description='share of the pictures that are answered')
@@ -115,7 +119,7 @@ class Silence(Rests):
     ideal: Number = Field(description='the area if all wrong answers were the least sure ones')
     random: Number = Field(description='the area if sureness said nothing')
 
-# %% ../nbs/04q_schema.ipynb #3ffd457c
+# %% ../nbs/04q_schema.ipynb #f0e274a4
 class Compared(Yardstick):
     "A part of the test pictures against all others."
     difference: Number = Field(description='accuracy in this part minus that of all other pictures')
@@ -123,13 +127,14 @@ class Compared(Yardstick):
     difference_high: Number = Field(description='upper end of the interval of the difference')
     p: Number = Field(description='how often shuffled groups differ as much')
 
+# %% ../nbs/04q_schema.ipynb #0549609f
 class Slice(Compared):
     "What the model is worth on a part of the test pictures."
     column: str = Field(description='what the pictures are sorted by, such as owner')
     slice: str = Field(description='which part this is')
     p_holm: Number = Field(description='p, corrected for all slices that were compared')
 
-# %% ../nbs/04q_schema.ipynb #26d1d606
+# %% ../nbs/04q_schema.ipynb #a7a8a42e
 class Level(Part):
     "The answers to pictures that were changed by a known amount."
     perturbation: str = Field(description='what was done to the pictures')
@@ -145,12 +150,13 @@ class Level(Part):
     flip_low: Number = Field(description='lower end of the interval of the flip rate; null where nothing was changed')
     flip_high: Number = Field(description='upper end of the interval of the flip rate; null where nothing was changed')
 
+# %% ../nbs/04q_schema.ipynb #4f0acbb9
 class Robustness(Part):
     "Whether changed pictures change the answers."
     verdict: str = Field(description='what follows for camera roll, in a sentence')
     levels: list[Level] = Field(description='each kind of change at each level')
 
-# %% ../nbs/04q_schema.ipynb #8c5590fb
+# %% ../nbs/04q_schema.ipynb #021d035c
 class Stage(Part):
     "How like the heat maps of randomised copies are to those of the model."
     layers: Count = Field(description='layers with random weights, from the last')
@@ -162,17 +168,19 @@ class Stage(Part):
     groups: Count = Field(description='groups that these pictures come from')
     copies: Count = Field(description='randomised copies')
 
+# %% ../nbs/04q_schema.ipynb #41bf1297
 class Explanation(Part):
     "Whether the heat maps may be believed."
     verdict: str = Field(description='in a sentence')
     stages: list[Stage] = Field(description='more and more layers random')
 
-# %% ../nbs/04q_schema.ipynb #5dfbedc4
+# %% ../nbs/04q_schema.ipynb #f33bbde9
 class Sources(Part):
     "Labels of several annotators against labels of the owner alone."
     verdict: str = Field(description='in a sentence')
     table: dict[Literal['consensus', 'owner'], Compared] = Field(description='two votes or more, or one')
 
+# %% ../nbs/04q_schema.ipynb #7937414a
 class ClassShare(Rests):
     "How common a class is."
     prior: Share = Field(description='among the training pictures')
@@ -181,7 +189,7 @@ class ClassShare(Rests):
     low: Number = Field(description='lower end of the interval of the estimate')
     high: Number = Field(description='upper end of the interval of the estimate')
 
-# %% ../nbs/04q_schema.ipynb #af2fc5e7
+# %% ../nbs/04q_schema.ipynb #512257eb
 class Doubt(Part):
     "A label that the model contradicts."
     image: str = Field(description='name of the picture')
@@ -190,6 +198,7 @@ class Doubt(Part):
     margin: float = Field(ge=-1, le=1, description='probability of the label minus that of the likeliest other class')
     suspected: bool|None = Field(description='whether confident learning takes it for a mistake; null if there is one class only')
 
+# %% ../nbs/04q_schema.ipynb #1b88223c
 class Doubts(Estimate, Rests):
     "How many labels look like mistakes, among pictures the model was not trained on; `value` counts them."
     note: str = Field(description='why the count is to be taken with care, or is missing')
@@ -197,13 +206,14 @@ class Doubts(Estimate, Rests):
     contradicted: Count = Field(description='pictures that the model answers otherwise than they are labelled')
     most_doubted: list[Doubt] = Field(description='the most doubtful labels')
 
-# %% ../nbs/04q_schema.ipynb #4a9bfe95
+# %% ../nbs/04q_schema.ipynb #7b9e0d67
 class Bootstrap(Part):
     "How the intervals are made."
     rounds: Count = Field(description='bootstrap rounds; whole groups are drawn')
     confidence: Share = Field(description='of all intervals')
     seed: Count = Field(description='of the bootstrap')
 
+# %% ../nbs/04q_schema.ipynb #1abf9afe
 _Row = Annotated[list[Count], Field(min_length=3, max_length=3)]
 
 class EvaluationReport(Part):
@@ -238,24 +248,19 @@ class EvaluationReport(Part):
     robustness: Robustness = Field(description='whether changed pictures change the answers')
     explanation: Explanation = Field(description='whether the heat maps may be believed')
 
-# %% ../nbs/04q_schema.ipynb #f58d8819
+# %% ../nbs/04q_schema.ipynb #b580567a
 def schema_of(
     model: type[Part], # such as `EvaluationReport`
 ) -> dict: # JSON Schema, draft 2020-12
     "The schema of a file; every property has a description."
     return {'$schema': GenerateJsonSchema.schema_dialect} | model.model_json_schema()
 
+# %% ../nbs/04q_schema.ipynb #a69a04a6
 def report_schema() -> dict: # JSON Schema, draft 2020-12
     "The schema of `evaluation_report.json`; every property has a description."
     return schema_of(EvaluationReport)
 
-# %% ../nbs/04q_schema.ipynb #76d45525
-def check_report(
-    report: Mapping, # what `evaluation_report.json` says
-) -> None:
-    "Raise `AnklealignError` naming the offending path if `report` does not fit `report_schema`."
-    check_json(EvaluationReport, report, 'evaluation_report.json')
-
+# %% ../nbs/04q_schema.ipynb #bab83359
 def check_json(
     model: type[Part], # such as `EvaluationReport`
     value: Mapping, # what the file says
@@ -270,7 +275,15 @@ def check_json(
         advice = 'evaluate the run again; a new key needs a meaning in anklealign.schema'
         raise AnklealignError(f'{file} does not fit its schema at {path} ({_why(first)}){more}: {advice}.') from e
 
+# %% ../nbs/04q_schema.ipynb #da43d616
 def _why(error):
     if error['type'] == 'missing': return 'is missing'
     if error['type'] == 'extra_forbidden' or error['loc'][-1:] == ('[key]',): return 'is not a known key'
     return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {repr(error['input']):.40}"
+
+# %% ../nbs/04q_schema.ipynb #47fd58c2
+def check_report(
+    report: Mapping, # what `evaluation_report.json` says
+) -> None:
+    "Raise `AnklealignError` naming the offending path if `report` does not fit `report_schema`."
+    check_json(EvaluationReport, report, 'evaluation_report.json')

@@ -71,7 +71,7 @@ class _Guarded(Predictor):
         except Refused as e: raise PictureError('too large' if e.code == 'too-many-pixels' else e.detail) from e
         finally: waiting.cancel()
 
-# %% ../nbs/05i_service.ipynb #4790f261
+# %% ../nbs/05i_service.ipynb #2f7396af
 _UPLOADS = ('malformed', 'slow', 'too-large', 'too-many-pixels', 'too-many-photos', 'no-picture', 'parameters', 'unusable', 'busy', 'error', 'late')
 
 def _add_answers(app, predictor, settings, desk, figures):
@@ -98,6 +98,7 @@ def _add_answers(app, predictor, settings, desk, figures):
             except Refused as e: return _written(chosen.no_answer(photo.name, e.detail))
         async with desk.place(): return {'answers': await asyncio.gather(*map(row, await read_photos(request, 'photos', settings.batch_photos)))}
 
+# %% ../nbs/05i_service.ipynb #8730a3ea
 def _bytes(megabytes): return int(megabytes*1e6) + 4096 # with what a form puts around it
 
 # %% ../nbs/05i_service.ipynb #01c2bc1e

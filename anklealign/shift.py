@@ -27,13 +27,14 @@ def adjust(
     weighted = _checked(probabilities) * _shares('new_prior', new_prior) / _seen(prior)
     with np.errstate(invalid='ignore'): return weighted / weighted.sum(1, keepdims=True)
 
-# %% ../nbs/04h_shift.ipynb #d71c9cc2
+# %% ../nbs/04h_shift.ipynb #0b2c90a8
 def _shares(name, shares):
     shares = np.asarray(shares, float)
     if shares.shape != (len(CLASSES),) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-3:
         raise AnklealignError(f"{name} = {shares.tolist()} is no set of class shares: give {len(CLASSES)} that are not negative and add up to 1.")
     return shares
 
+# %% ../nbs/04h_shift.ipynb #2083dcb4
 def _seen(prior):
     prior = _shares('prior', prior)
     if not prior.all(): raise AnklealignError(f"The prior of {CLASSES[prior.argmin()]} is 0: a model that never saw a class cannot be corrected for it.")

@@ -50,7 +50,7 @@ _THIRDS = {'resolution': (('smallest', 'middle', 'largest'), ' MP'), 'brightness
            'angle_deg': (('most inverted', 'middle', 'most everted'), '°'), 'skin_tone': (('lightest', 'middle', 'darkest'), ''),
            'yaw_deg': (('lowest', 'middle', 'highest'), '°')}
 
-# %% ../nbs/04g_slices.ipynb #5e5c723d
+# %% ../nbs/04g_slices.ipynb #c1c170ff
 def slice_of(
     answers: pd.DataFrame, # one row a picture
     column: str, # one of its columns, or 'resolution' where it has width and height
@@ -65,6 +65,7 @@ def slice_of(
     else: names = pd.Categorical([None if pd.isna(o) or o == '' else _kind(o, unit) for o in values])
     return names.add_categories('not known').fillna('not known').remove_unused_categories()
 
+# %% ../nbs/04g_slices.ipynb #a13b3a24
 def _kind(value, unit): return _short(value) + unit if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 # %% ../nbs/04g_slices.ipynb #6ec7c532
@@ -168,7 +169,7 @@ def _corrected(table):
     if known.any(): table.loc[known, 'p_holm'] = multipletests(table.p[known].astype(float), method='holm')[1]
     return table.astype({c: float for c in _TABLE[4:-1]})
 
-# %% ../nbs/04g_slices.ipynb #96139df4
+# %% ../nbs/04g_slices.ipynb #9c892e43
 def conclude_slices(
     table: pd.DataFrame, # from `slices`
     synthetic: bool, # whether the pictures are phantoms
@@ -183,5 +184,6 @@ def conclude_slices(
     if not found: return f'None of {compared} slices can be shown to differ from the other {kind} ({untold}); that does not show that all are alike.'
     return f"{len(found)} of {compared} slices can be shown to differ from the other {kind} ({untold}). {'; '.join(found)}."
 
+# %% ../nbs/04g_slices.ipynb #97c34528
 def _interval(row, confidence):
     return 'no interval' if np.isnan(row.difference_low) else f'{confidence:.0%} interval {row.difference_low:+.3f} to {row.difference_high:+.3f}'

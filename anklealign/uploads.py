@@ -20,12 +20,13 @@ from .gather import Photo
 from .images import MAX_MEGAPIXELS
 from .problems import Refused
 
-# %% ../nbs/05k_uploads.ipynb #42cd1bda
+# %% ../nbs/05k_uploads.ipynb #8429e20d
 class _InMemory(MultiPartParser):
     "Parses a form without temporary files."
     spool_max_size, whole = 0, False # zero: nothing is ever moved to disk
     def on_end(self): self.whole = True
 
+# %% ../nbs/05k_uploads.ipynb #613cad65
 async def _form(request, most):
     parser = _InMemory(request.headers, request.stream(), max_files=most, max_fields=1)
     try: form = await parser.parse()
@@ -36,7 +37,7 @@ async def _form(request, most):
     if not parser.whole: raise Refused('malformed', 'The form ends before its last part does: send it again.')
     return form.multi_items()
 
-# %% ../nbs/05k_uploads.ipynb #64f97b0e
+# %% ../nbs/05k_uploads.ipynb #a678cfe2
 async def read_photos(
     request: Request, # its body is read
     field: str, # name of the form field
@@ -53,13 +54,15 @@ async def read_photos(
     if not items: raise Refused('parameters', f"There is no photo: send a file as {right}.")
     return [Photo(_plain(o.filename or 'photo'), o.file.read()) for _, o in items]
 
+# %% ../nbs/05k_uploads.ipynb #ec5e649a
 def _plain(name): return re.split(r'[/\\]', name.encode(errors='replace').decode())[-1][:200] # browsers on Windows once sent whole paths
 
-# %% ../nbs/05k_uploads.ipynb #0f740432
+# %% ../nbs/05k_uploads.ipynb #76266adc
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'HEIF', 'AVIF', 'TIFF', 'BMP') # as Pillow calls them
 warnings.filterwarnings('ignore', module='PIL') # of damaged metadata; nobody can do anything about it, and a log is no place for what is in a picture
 _MOST_SCANS = 100 # of a JPEG; those of cameras have one, progressive ones about ten
 
+# %% ../nbs/05k_uploads.ipynb #0a514b84
 def check_photo(
     data: bytes, # a file
     max_megapixels: float=MAX_MEGAPIXELS, # larger pictures are refused
@@ -75,6 +78,7 @@ def check_photo(
     if kind not in ('JPEG', 'MPO') or _scans(data) <= _MOST_SCANS: return
     raise Refused('unusable', f'The JPEG is painted in more than {_MOST_SCANS} passes: save it again.')
 
+# %% ../nbs/05k_uploads.ipynb #462fe7e9
 def _too_large(what, most): return Refused('too-many-pixels', f'{what} than the {most:g} megapixels that are taken: send a smaller version.')
 
 # %% ../nbs/05k_uploads.ipynb #af31000f

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .problems import place_of
 
-# %% ../nbs/05n_watch.ipynb #44e789f0
+# %% ../nbs/05n_watch.ipynb #27ff1b45
 log = logging.getLogger('anklealign.service')
 
 class JsonLines(logging.Formatter):
@@ -37,6 +37,7 @@ class JsonLines(logging.Formatter):
 
 _OURS = 'anklealign', 'uvicorn'
 
+# %% ../nbs/05n_watch.ipynb #d56cce72
 def log_lines(
     stream: TextIO|None=None, # where the lines go; None: standard output
 ) -> logging.Handler: # what writes them

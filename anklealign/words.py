@@ -42,7 +42,7 @@ TEXTS = {
            'failed': 'A kiszolgáló nem válaszolt: lehet, hogy túlterhelt vagy nem érhető el. Próbálja újra kis idő múlva.',
            'private': 'A fénykép csak erre a kiszolgálóra kerül. A modell a memóriában nézi meg, és sehol sem tárolja.'}}
 
-# %% ../nbs/05m_words.ipynb #b35b3f3b
+# %% ../nbs/05m_words.ipynb #12811253
 REFUSALS = { # how a `PictureError` begins, or a key of our own → the sentence
     'en': {'too large': 'The picture has too many pixels: send a smaller one.',
            'too small': 'The picture is too small to show a heel: use the original photo.',
@@ -57,6 +57,7 @@ REFUSALS = { # how a `PictureError` begins, or a key of our own → the sentence
            'late': 'A válasz túl sokáig tartott: próbálja újra kis idő múlva.',
            'other': 'Ez a fájl nem olvasható képként: használjon JPEG, PNG, HEIC, WebP vagy AVIF fájlt.'}}
 
+# %% ../nbs/05m_words.ipynb #682404b3
 def refusal(
     reason: str, # of a `PictureError`
     language: str='en', # 'en' or 'hu'

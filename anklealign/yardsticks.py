@@ -97,7 +97,7 @@ def _annotators(ratings, how):
     mean = _mean_line(people.accuracy.mean(), sums, how, judged.image.nunique(), f'{len(people)} annotators with ten votes or more; no macro-F1 of a mean')
     return dict(zip(names, [mean, people.iloc[0].to_dict(), people.iloc[-1].to_dict()], strict=True))
 
-# %% ../nbs/04m_yardsticks.ipynb #780f8679
+# %% ../nbs/04m_yardsticks.ipynb #b7004023
 def _average(rows, how):
     votes = against_others(votes_of(rows))
     clear = votes[votes.others != '']
@@ -105,6 +105,7 @@ def _average(rows, how):
     note = f'{len(clear)} votes; {tied} with the others tied and {int(votes.alone.sum())} without others are left out' if len(clear) else _ALONE
     return _line(clear.others, clear.label, clear.group, clear.image, how, note)
 
+# %% ../nbs/04m_yardsticks.ipynb #1139b165
 def _exact(rows, how):
     known = rows[rows.angle_deg.notna()] if 'angle_deg' in rows else rows[:0]
     if known.empty: return _line([], [], [], [], how, 'the true angle of these pictures is not known')
