@@ -135,7 +135,7 @@ def _notes(reading, counted, manifest):
     if unknown: notes.append(f'{unknown} of {len(manifest)} pictures do not say which participant they show; study.unknown_participant decides how they are grouped.')
     return notes + [f'{near} pairs of pictures share a group because one is a near copy of the other, or of the same participant.']
 
-# %% ../nbs/00_data.ipynb #76a8e920
+# %% ../nbs/00_data.ipynb #e7b06bb9
 def write_study(
     stage: Stage, # where the study grows
     manifest: pd.DataFrame, # one row a picture
@@ -155,7 +155,7 @@ def write_study(
 def as_json(
     value: dict, # plain values
 ) -> str: # text of a JSON file
-    "JSON as people can read it; accents stay as they are, and a value that is no number is null."
+    "JSON as people can read it, with accents as they are. Raises `ValueError` for a number that JSON does not know, as NaN."
     return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + '\n'
 
 # %% ../nbs/00_data.ipynb #a8b825b6

@@ -7,13 +7,14 @@ Docs: https://anklealign.github.io/anklealign/deploy.html.md"""
 # %% auto #0
 __all__ = ['picture_of', 'seen_pixels', 'heat_on', 'demo_bundle', 'Looked', 'look', 'reasons_for_silence', 'Predictor']
 
-# %% ../nbs/05_deploy.ipynb #963714f4
+# %% ../nbs/05_deploy.ipynb #b6a1803f
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import partial
+from importlib.resources import files
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
@@ -71,13 +72,13 @@ def heat_on(
     x, y = (square.width - width)//2, (square.height - height)//2
     return np.asarray(square.crop((x, y, x + width, y + height)))
 
-# %% ../nbs/05_deploy.ipynb #b0e1ea9b
+# %% ../nbs/05_deploy.ipynb #35e25c1e
 _DEMO = 'demo_bundle.zip' # in the package
 _INPUT, _OUTPUTS = 'pixels', ['log_probabilities', 'evidence', 'strangeness'] # as in `export`, which needs PyTorch
 
 def demo_bundle() -> Path: # an archive
     "The demonstration bundle that comes with the package. Raises `AnklealignError` if it is missing."
-    path = Path(__file__).parent/_DEMO
+    path = Path(str(files('anklealign')/_DEMO))
     if not path.exists(): raise AnklealignError('This installation brings no demonstration model: name a bundle, or a run folder, with --model.')
     return path
 

@@ -3,18 +3,20 @@
 python benchmarks/serve.py [--bundle PATH] [--threads 2] [--repeats 40]
 
 1. One 224 px picture through each model of the project: PyTorch eager against the exported graph, threads equal, in turns.
-   The weights are random, which changes no time. The graph does more: scaling, evidence, strangeness.
+   The weights are random, which changes no time. The graph does more: scaling, evidence, strangeness; the bare one does not.
 2. From the bytes of a generated 12-megapixel JPEG to the answer, quality check included, and the parts of it.
 3. `anklealign predict one.jpg` from a shell, against a Python that only imports fastai.
 Without --bundle a run of the recipe `heels` is trained for one epoch first; how good it is does not matter here.
 """
 import argparse
+import io
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -55,15 +57,23 @@ def model_times(threads, repeats):
     pixels = np.random.default_rng(1).integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)
     floats = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float()/255
     print(f'one picture of 224 px, {threads} thread(s), milliseconds (median of {repeats}, in turns)')
-    print(f'{"":16}{"PyTorch":>10}{"graph":>10}{"ratio":>10}')
+    print(f'{"":16}{"PyTorch":>10}{"bare graph":>12}{"graph":>10}{"ratio":>10}')
     for name in MODELS:
         model = models[name](replace(recipes['baseline'], size=224)).eval()
         with torch.inference_mode(): looks = looks_of(parts_of(model)[0](torch.rand(8, 3, 224, 224))).numpy()
         session = onnxruntime.InferenceSession(to_onnx(Served(model, Typical(looks)), 224), options)
         def eager(model=model):
             with torch.inference_mode(): return model(floats)
-        took = in_turns(repeats, eager=eager, graph=lambda session=session: session.run(None, {'pixels': pixels}))
-        print(f'{name:16}{took["eager"]:10.1f}{took["graph"]:10.1f}{took["graph"]/took["eager"]:10.2f}')
+        alone = onnxruntime.InferenceSession(bare(model, floats), options)
+        took = in_turns(repeats, eager=eager, bare=lambda alone=alone: alone.run(None, {'x': floats.numpy()}),
+                        graph=lambda session=session: session.run(None, {'pixels': pixels}))
+        print(f'{name:16}{took["eager"]:10.1f}{took["bare"]:12.1f}{took["graph"]:10.1f}{took["graph"]/took["eager"]:10.2f}')
+
+
+def bare(model, floats):
+    "The graph of the model alone, without scaling, evidence and strangeness."
+    with redirect_stdout(io.StringIO()): made = torch.onnx.export(model, (floats,), dynamo=True, input_names=['x'], verbose=False)
+    return made.model_proto.SerializeToString()
 
 
 def photo_times(bundle, threads, repeats):
