@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import content, picture, task, write_study
+from conftest import SEVERAL, content, picture, task, write_study
 from PIL import Image
 
 STUDY = 'output/processed'
@@ -21,7 +21,7 @@ def manifest_rows(home): return (home/STUDY/'metadata.csv').read_text().splitlin
 
 
 def test_same_input_same_bytes(raw, ankle, tmp_path):
-    ankle('prepare', raw)
+    ankle('prepare', raw, **SEVERAL)
     first = content(ankle.home/STUDY)
     shutil.copytree(raw, tmp_path/'moved'/'raw')
     shutil.rmtree(ankle.home/'output')
@@ -197,6 +197,6 @@ def test_a_picture_that_crashes_its_decoder_is_reported_and_the_rest_is_used(raw
     (tmp_path/'site/sitecustomize.py').write_text(
         'import os, anklealign.process as p\nreal = p.open_picture\n'
         'def crash(data, **kw):\n    if data.endswith(b"CRASH"): os._exit(11)\n    return real(data, **kw)\np.open_picture = crash\n')
-    ankle('prepare', raw, shell=True, PYTHONPATH=str(tmp_path/'site'))
+    ankle('prepare', raw, shell=True, PYTHONPATH=str(tmp_path/'site'), **SEVERAL)
     report = json.loads((ankle.home/STUDY/'report.json').read_text())
     assert report['reasons']['images'] == {'its decoder crashed': 1} and report['images']['used'] == 35
