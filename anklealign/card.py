@@ -143,21 +143,21 @@ def _front(config, report):
     return '\n'.join(['---', 'license: unknown', 'library_name: anklealign', 'pipeline_tag: image-classification',
                       f"model_name: {json.dumps(_at(report, 'run'))}", 'tags:', *(f'- {o}' for o in tags), '---'])
 
-# %% ../nbs/04w_card.ipynb #c48d4bd1
+# %% ../nbs/04w_card.ipynb #0edf0419
 def _how_to(report):
     run = _at(report, 'run')
     return f'''```sh
-anklealign evaluate --run {run}
+anklealign predict photo.jpg --model {run}.zip
 ```
 
 ```python
-from anklealign.runs import load_run
+from anklealign.deploy import Predictor
 
-model, config = load_run('output/models/{run}')
+Predictor('{run}.zip')('photo.jpg')
 ```
 
-The command evaluates it on the test pictures of the study in `output/`. The model turns pictures (n × 3 × side × side, colours in 0–1)
-into three logits each; their softmax is corrected by the temperature above. {DISCLAIMER}'''
+The model is a bundle of that name, or the run's folder, `output/models/{run}`; the demonstration model that comes with the package needs no name.
+An answer has calibrated probabilities, the classes that cannot be ruled out, and a reason where there is no answer. {DISCLAIMER}'''
 
 # %% ../nbs/04w_card.ipynb #80d43be8
 def model_card(
