@@ -6,7 +6,7 @@ Docs: https://anklealign.github.io/anklealign/abstention.html.md"""
 
 # %% auto #0
 __all__ = ['SHARES', 'conformal_thresholds', 'prediction_sets', 'set_coverage', 'risk_coverage', 'risk_area',
-           'show_risk_coverage', 'risk_bound', 'abstention_threshold', 'abstain', 'Trust', 'fit_trust']
+           'show_risk_coverage', 'risk_bound', 'abstention_threshold', 'abstain', 'Trust', 'fit_trust', 'pooled']
 
 # %% ../nbs/04d_abstention.ipynb #c1de7866
 from collections.abc import Mapping, Sequence
@@ -257,3 +257,15 @@ def _always(name, groups, coverage):
     if not len(groups): return f'Every set contains {name}: no validation picture is {name}.'
     return (f'Every set contains {name}: its validation pictures come from {len(np.unique(groups))} group(s), fewer than the {needed:.0f} '
             f'that {coverage:.0%} coverage needs.')
+
+# %% ../nbs/04d_abstention.ipynb #8e09aa36
+def pooled(
+    probabilities: np.ndarray, # pictures × classes, calibrated
+    groups: Sequence, # each picture's group
+) -> np.ndarray: # pictures × classes: in each row the mean of its group; NaN if none of its pictures has probabilities
+    "One answer for all pictures of a group."
+    p, codes = np.asarray(probabilities, float), np.unique(np.asarray(groups), return_inverse=True)[1]
+    known = np.isfinite(p).all(1)
+    sums = np.zeros((codes.max() + 1, p.shape[1] + 1))
+    np.add.at(sums, codes[known], np.column_stack([p, np.ones(len(p))])[known])
+    with np.errstate(invalid='ignore'): return (sums[:, :-1]/sums[:, -1:])[codes]

@@ -49,19 +49,21 @@ class Answer:
         "The most probable class, answered or not."
         return max(self.probabilities, key=self.probabilities.get, default='')
 
-# %% ../nbs/05c_answer.ipynb #3afdc7f7
+# %% ../nbs/05c_answer.ipynb #e94296c2
 WORDS = {
     'en': {'disclaimer': 'A screening aid, never a diagnosis.',
            'demonstration': 'demonstration model, trained on synthetic pictures',
            'unsure': 'The model is not sure enough: {top} has a probability of {sure:.2f}, and below {least:.2f} it stays silent.',
            'strange': 'No foot found, or not a view from behind: photograph both heels from behind, at the height of the heels.',
            'no_number': 'The model gave no probabilities for this picture.',
+           'together': '{used} of {all} photos together', 'no_photo': 'None of the photos can be judged.',
            'photo': 'photo', 'answer': 'answer', 'none': 'no answer', 'possible': 'cannot be ruled out', 'probabilities': 'probability', 'note': 'notes'},
     'hu': {'disclaimer': 'Szűrési segédeszköz, nem diagnózis.',
            'demonstration': 'bemutató modell, mesterséges képeken tanítva',
            'unsure': 'A modell nem elég biztos: {top} valószínűsége {sure:.2f}, és {least:.2f} alatt nem válaszol.',
            'strange': 'Nem található láb, vagy a kép nem hátulról készült: fényképezze le mindkét sarkat hátulról, a sarkak magasságából.',
            'no_number': 'A modell ehhez a képhez nem adott valószínűségeket.',
+           'together': '{all} képből {used} együtt', 'no_photo': 'Egyik kép alapján sem adható válasz.',
            'photo': 'kép', 'answer': 'válasz', 'none': 'nincs válasz', 'possible': 'nem zárható ki', 'probabilities': 'valószínűség', 'note': 'megjegyzés'}}
 
 # %% ../nbs/05c_answer.ipynb #348cdccc
@@ -100,7 +102,7 @@ def _row(o):
         'possible': ' '.join(o.possible), 'reasons': ' '.join(o.reasons), 'quality': ' '.join(f.code for f in o.quality), 'strangeness': strange,
         'model': o.model, 'disclaimer': o.disclaimer, 'error': o.error}
 
-# %% ../nbs/05c_answer.ipynb #b30a1b29
+# %% ../nbs/05c_answer.ipynb #466228dd
 def to_table(
     answers: Sequence[Answer],
     language: str='en', # of the names: 'en' or 'hu'
@@ -112,7 +114,7 @@ def to_table(
     table = Table(caption=escape('\n'.join(dict.fromkeys(o for a in answers for o in (a.model, a.disclaimer) if o))), show_lines=True)
     for title, most in ((words['photo'], 40), (words['answer'], None), (words['probabilities'], None), (words['note'], None)):
         table.add_column(title, overflow='fold', max_width=most)
-    alone = len({PurePath(o.name).parent for o in answers}) == 1
+    alone = len({PurePath(o.name).parent for o in answers if o.width or o.error}) <= 1 # what is said of several photos together has no place
     for o in answers:
         chances = '\n'.join(f'{names[c]} {p:.2f}' for c, p in o.probabilities.items())
         table.add_row(escape(PurePath(o.name).name if alone else o.name), names[o.answer] if o.answer else words['none'], chances, escape(_remarks(o, words, names)),

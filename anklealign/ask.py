@@ -51,7 +51,7 @@ def _show(answers, as_json, as_csv, language):
     elif as_csv or not sys.stdout.isatty(): typer.echo(to_csv(answers), nl=False)
     else: print(to_table(answers, language))
 
-# %% ../nbs/05h_ask.ipynb #fb5b567a
+# %% ../nbs/05h_ask.ipynb #0199f4eb
 @guarded
 def predict(
     photos: Annotated[list[str], typer.Argument(help='Photos, folders, patterns such as "*.jpg", or - for standard input.')],
@@ -59,13 +59,14 @@ def predict(
     as_json: Annotated[bool, typer.Option('--json', help='JSON instead of a table.')]=False,
     as_csv: Annotated[bool, typer.Option('--csv', help='CSV instead of a table.')]=False,
     overlay: Annotated[Path|None, typer.Option('--overlay', help='Folder for pictures that show where the evidence lies.')]=None,
+    together: Annotated[bool, typer.Option('--together', help='The photos show one person: one more row, the answer of all of them.')]=False,
     settings: SettingsFile=None, debug: Debug=False,
 ):
     """Answer for photos: pronation, neutral, supination, or why there is no answer.
 
     Example: anklealign predict photo.jpg
     """
-    from anklealign.deploy import Predictor
+    from anklealign.deploy import Predictor, answer_together
     from anklealign.gather import answer_all, find_photos, save_overlays
     from rich.console import Console
     from rich.progress import track
@@ -74,7 +75,7 @@ def predict(
     answers = answer_all(predictor, found, explain=overlay is not None)
     if overlay: answers = save_overlays(answers, overlay)
     answers = list(track(answers, 'photos', len(found), console=screen, transient=True, disable=len(found) == 1 or not screen.is_terminal))
-    _show(answers, as_json, as_csv, language)
+    _show([*answers, answer_together(answers, predictor)] if together else answers, as_json, as_csv, language)
     if unusable := sum(bool(o.error) for o in answers): stop(f'{unusable} of {len(answers)} photos could not be used; their rows say why.')
 
 # %% ../nbs/05h_ask.ipynb #5e18b043

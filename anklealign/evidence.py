@@ -115,8 +115,8 @@ def _slices(report):
     if len(small): blocks.append('Too small to judge: ' + ', '.join(f'{n} by {markdown_cell(c)}' for c, n in small.items()) + '.')
     return blocks
 
-# %% ../nbs/04v_evidence.ipynb #3f49037a
-_VERDICTS = {'robustness': 'Changed pictures', 'explanation': 'Heat maps', 'sources': 'Sources of the labels', 'doubts': 'Doubtful labels'}
+# %% ../nbs/04v_evidence.ipynb #f5592869
+_VERDICTS = {'together': 'Several pictures of a person', 'robustness': 'Changed pictures', 'explanation': 'Heat maps', 'sources': 'Sources of the labels', 'doubts': 'Doubtful labels'}
 
 def _verdicts(report): return [_list(f"{what}: {report[k]['verdict'] if k in report else UNKNOWN}" for k, what in _VERDICTS.items())]
 

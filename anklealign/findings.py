@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/findings.html.md"""
 # %% auto #0
 __all__ = ['trust_of', 'findings', 'page_sections']
 
-# %% ../nbs/04o_findings.ipynb #0a693d3c
+# %% ../nbs/04o_findings.ipynb #6d5b1b19
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,8 +18,10 @@ from .abstention import Trust, fit_trust, risk_area, risk_coverage, set_coverage
 from .calibration import calibration_error, reliability, show_reliability
 from .core import CLASSES, AnklealignError, Settings, kind_of
 from .judgement import metric_title, names_of, plain, show_confusion, span
+from .manifest import is_synthetic
 from .page import Plot, Section, Table, shown
 from .slices import conclude_slices, slices
+from .together import conclude_several, several_pictures, several_section
 from .yardsticks import yardsticks
 
 # %% ../nbs/04o_findings.ipynb #dd28c8b1
@@ -35,7 +37,7 @@ def trust_of(
     except (OSError, ValueError, KeyError) as e: raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
     return fit_trust(said, labels, table.group, settings.evaluate.coverage, settings.evaluate.target_risk, settings.evaluate.confidence)
 
-# %% ../nbs/04o_findings.ipynb #39fb6dff
+# %% ../nbs/04o_findings.ipynb #a1f16c7a
 def findings(
     answers: pd.DataFrame, # from `add_answers`, with corrected probabilities and the columns of the manifest
     raw: np.ndarray, # pictures × classes, the probabilities before the correction
@@ -43,17 +45,17 @@ def findings(
     majority: str, # class that always-majority answers
     settings: Settings, # bootstrap rounds, confidence, seed
 ) -> dict: # plain values, ready for JSON
-    "What the answers show beyond the score: yardsticks, calibration, sets, silence, slices."
+    "What the answers show beyond the score: yardsticks, calibration, sets, silence, slices, several pictures together."
     how = dict(rounds=settings.evaluate.rounds, confidence=settings.evaluate.confidence, seed=settings.seed)
     given = (answers.predicted != '').to_numpy()
     answers, raw = answers[given].reset_index(drop=True), raw[given]
     corrected, sets, _ = trust.answer(raw)
     known = answers.label.map(CLASSES.index), answers.group
-    sliced = slices(answers, **how)
+    sliced, together = slices(answers, **how), several_pictures(answers, **how)
     return {'trust': asdict(trust), 'yardsticks': plain(yardsticks(answers, majority, **how)),
             'calibration': {'before': plain(calibration_error(raw, *known, **how)), 'after': plain(calibration_error(corrected, *known, **how))},
             'sets': plain(set_coverage(sets, *known, **how)), 'silence': _silence(corrected, known, trust, how),
-            'slices': list(plain(sliced).values())}
+            'slices': list(plain(sliced).values()), 'together': together | {'verdict': conclude_several(together, is_synthetic(answers), how['confidence'])}}
 
 # %% ../nbs/04o_findings.ipynb #8adae5ad
 def _silence(corrected, known, trust, how):
@@ -116,7 +118,7 @@ def _slices_section(report):
     verdict = conclude_slices(pd.DataFrame(report['slices']).astype(dict.fromkeys(('accuracy', 'difference', 'difference_low', 'difference_high', 'p', 'p_holm'), float)), report['synthetic'], report['intervals']['confidence'])
     return Section('For whom it fails', verdict, [table] if rows else [])
 
-# %% ../nbs/04o_findings.ipynb #386580a4
+# %% ../nbs/04o_findings.ipynb #38f83597
 def page_sections(
     report: dict, # from `judge`, with `findings`
     answers: pd.DataFrame, # from `add_answers`
@@ -126,4 +128,5 @@ def page_sections(
     given = (answers.predicted != '').to_numpy()
     corrected = answers.loc[given, [f'prob_{c}' for c in CLASSES]].to_numpy()
     known = answers.label[given].map(CLASSES.index), answers.group[given]
-    return [_score_section(report), _sureness_section(report, raw[given], corrected, known), _silence_section(report, corrected, known), _slices_section(report)]
+    return [_score_section(report), _sureness_section(report, raw[given], corrected, known), _silence_section(report, corrected, known), _slices_section(report),
+            several_section(report)]

@@ -7,8 +7,8 @@ Docs: https://anklealign.github.io/anklealign/schema.html.md"""
 # %% auto #0
 __all__ = ['Number', 'Count', 'Share', 'OVERALL', 'METRICS', 'Errors', 'Part', 'Estimate', 'Rests', 'Score', 'Yardstick',
            'Promise', 'CalibrationError', 'Sets', 'Silence', 'Compared', 'Slice', 'Level', 'Robustness', 'Stage',
-           'Explanation', 'Sources', 'ClassShare', 'Doubt', 'Doubts', 'Bootstrap', 'EvaluationReport', 'schema_of',
-           'report_schema', 'check_json', 'check_report']
+           'Explanation', 'Together', 'Sources', 'ClassShare', 'Doubt', 'Doubts', 'Bootstrap', 'EvaluationReport',
+           'schema_of', 'report_schema', 'check_json', 'check_report']
 
 # %% ../nbs/04q_schema.ipynb #5c8beb1b
 from collections.abc import Mapping
@@ -174,6 +174,15 @@ class Explanation(Part):
     verdict: str = Field(description='in a sentence')
     stages: list[Stage] = Field(description='more and more layers random')
 
+# %% ../nbs/04q_schema.ipynb #30f67b59
+class Together(Rests):
+    "All pictures of a group answered together, against one by one."
+    verdict: str = Field(description='in a sentence')
+    pictures_each: Number = Field(description='mean number of pictures of a group; null if no group has several')
+    alone: _each(('accuracy', 'macro_f1'), Estimate) = Field(description='of the answer to each picture')
+    together: _each(('accuracy', 'macro_f1'), Estimate) = Field(description="of the mean answer to all pictures of the picture's group")
+    gain: _each(('accuracy', 'macro_f1'), Estimate) = Field(description='together minus alone, paired')
+
 # %% ../nbs/04q_schema.ipynb #f33bbde9
 class Sources(Part):
     "Labels of several annotators against labels of the owner alone."
@@ -213,7 +222,7 @@ class Bootstrap(Part):
     confidence: Share = Field(description='of all intervals')
     seed: Count = Field(description='of the bootstrap')
 
-# %% ../nbs/04q_schema.ipynb #1abf9afe
+# %% ../nbs/04q_schema.ipynb #45378cd7
 _Row = Annotated[list[Count], Field(min_length=3, max_length=3)]
 
 class EvaluationReport(Part):
@@ -242,6 +251,7 @@ class EvaluationReport(Part):
     sets: _each(('all', *CLASSES), Sets) = Field(description='the prediction sets of all pictures, and of those of each true class')
     silence: _each(('answered', 'area'), Silence) = Field(description='the answers above the threshold, and the area under the risk–coverage curve')
     slices: list[Slice] = Field(description='parts of the test pictures')
+    together: Together = Field(description='what several pictures of a person are worth, answered together')
     sources: Sources = Field(description='labels of several annotators against labels of the owner alone')
     class_shares: _each(CLASSES, ClassShare) = Field(description='class → how common it is')
     doubts: Doubts = Field(description='labels that look like mistakes')

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/service.html.md"""
 # %% auto #0
 __all__ = ['make_app', 'listen', 'address_of', 'return_memory', 'run_app']
 
-# %% ../nbs/05i_service.ipynb #ff2d8969
+# %% ../nbs/05i_service.ipynb #f3ab6d68
 import asyncio
 import ctypes
 import errno
@@ -18,6 +18,7 @@ import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
@@ -32,8 +33,8 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from . import __version__
 from .answer import WORDS, as_record, overlay_png
 from .core import AnklealignError, ServeSettings
-from .deploy import Predictor
-from .documents import Asked, Batch, Model, Said, State, describe, form_of, preferred, refusals
+from .deploy import Predictor, answer_together
+from .documents import Asked, AskedOfSeveral, Batch, Model, Said, State, describe, form_of, preferred, refusals
 from .images import PictureError
 from .limits import Desk, Locked, Patience
 from .problems import Problems, Refused
@@ -51,12 +52,12 @@ def _look(predictor, photo, name, explain, most, counted):
     counted.labels(answer.answer or 'none').inc()
     return answer
 
-# %% ../nbs/05i_service.ipynb #7660443d
+# %% ../nbs/05i_service.ipynb #df099ac4
 def _written(answer, overlay=None): return as_record(answer) | {'overlay': overlay}
 
 def _said(predictor, photo, overlay, most, counted):
     answer = _look(predictor, photo.source, photo.name, overlay, most, counted)
-    return _written(answer, b64encode(overlay_png(answer)).decode() if overlay else None)
+    return replace(answer, heat=None, picture=None), b64encode(overlay_png(answer)).decode() if overlay else None
 
 # %% ../nbs/05i_service.ipynb #41750505
 class _Guarded(Predictor):
@@ -71,7 +72,7 @@ class _Guarded(Predictor):
         except Refused as e: raise PictureError('too large' if e.code == 'too-many-pixels' else e.detail) from e
         finally: waiting.cancel()
 
-# %% ../nbs/05i_service.ipynb #2f7396af
+# %% ../nbs/05i_service.ipynb #f32f8af4
 _UPLOADS = ('malformed', 'slow', 'too-large', 'too-many-pixels', 'too-many-photos', 'no-picture', 'parameters', 'unusable', 'busy', 'error', 'late')
 
 def _add_answers(app, predictor, settings, desk, figures):
@@ -87,16 +88,18 @@ def _add_answers(app, predictor, settings, desk, figures):
         "The answer for one photo, sent as form field `photo` or as the body."
         async with desk.place():
             [photo] = await read_photos(request, 'photo', 1)
-            return await said(speaking(request, response, asked), photo, asked)
+            return _written(*await said(speaking(request, response, asked), photo, asked))
 
     @app.post('/predict/batch', max_body_size=_bytes(settings.batch_megabytes), responses=refusals(*_UPLOADS), openapi_extra=form_of('photos', True))
-    async def predict_batch(request: fastapi.Request, response: fastapi.Response, asked: Annotated[Asked, fastapi.Query()]) -> Batch:
+    async def predict_batch(request: fastapi.Request, response: fastapi.Response, asked: Annotated[AskedOfSeveral, fastapi.Query()]) -> Batch:
         "The answers for several photos, sent as form fields `photos`; one that cannot be used has its reason in `error`."
         chosen = speaking(request, response, asked)
         async def row(photo):
             try: return await said(chosen, photo, asked)
-            except Refused as e: return _written(chosen.no_answer(photo.name, e.detail))
-        async with desk.place(): return {'answers': await asyncio.gather(*map(row, await read_photos(request, 'photos', settings.batch_photos)))}
+            except Refused as e: return chosen.no_answer(photo.name, e.detail), None
+        async with desk.place(): rows = await asyncio.gather(*map(row, await read_photos(request, 'photos', settings.batch_photos)))
+        together = _written(answer_together([o for o, _ in rows], chosen)) if asked.together else None
+        return {'answers': [_written(*o) for o in rows], 'together': together}
 
 # %% ../nbs/05i_service.ipynb #8730a3ea
 def _bytes(megabytes): return int(megabytes*1e6) + 4096 # with what a form puts around it

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from anklealign.abstention import pooled
 from anklealign.annotators import class_of_angle
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
@@ -115,7 +116,11 @@ def report(work):
              f'{"":28}{"accuracy":>22}{"macro-F1":>22}{"F1 sup.":>9}{"CPU minutes":>18}{"reached":>9}']
     lines += [line(name, o, reached) for name, o in {'exact angle (ceiling)': oracle, 'always neutral': majority, **found}.items()]
     best = max(found, key=lambda k: score(found[k].label_id, found[k].predicted, found[k].group, 1).loc['macro_f1'].value)
-    lines += ['', f'{best} against the others, on the same pictures:']
+    of_person = found[best].assign(predicted=pooled(found[best][[f'prob_{c}' for c in CLASSES]], first.group).argmax(1))
+    each = difference(first.label_id, of_person.predicted, found[best].predicted, first.group).loc['macro_f1']
+    lines += ['', f'the same answers of {best}, but all pictures of a person ({len(first)/first.group.nunique():.1f} on average) answered together:',
+              line(f'{best}, together', of_person, reached), f'  instead of one by one: macro-F1 {each.value:+.3f} ({each.low:+.3f} to {each.high:+.3f})',
+              '', f'{best} one by one against the others, on the same pictures:']
     for name, other in found.items():
         if name == best: continue
         d = difference(first.label_id, found[best].predicted, other.predicted, first.group).loc['macro_f1']

@@ -32,7 +32,8 @@ def user(tmp_path_factory):
     "`anklealign` in the folder of somebody with a photo and pictures of their own."
     ankle = make_ankle(tmp_path_factory.mktemp('user'))
     write_study(ankle.home/'my_pictures')
-    with zipfile.ZipFile(demo_study()) as z: (ankle.home/'photo.jpg').write_bytes(z.read(next(o for o in z.namelist() if o.endswith('.jpg'))))
+    with zipfile.ZipFile(demo_study()) as z:
+        for name, photo in zip(('photo.jpg', 'again.jpg'), (o for o in z.namelist() if o.endswith('.jpg')), strict=False): (ankle.home/name).write_bytes(z.read(photo))
     return ankle
 
 
@@ -49,8 +50,9 @@ def test_two_commands(tmp_path):
 def test_from_pictures_to_an_answer(user):
     apart = {'serve', 'phantom'} # have a test of their own
     typed = [o[1:] for o in TYPED if o[0] == 'anklealign' and o[1] not in apart]
-    assert [o[0] for o in typed] == ['predict', 'run', 'prepare', 'train', 'evaluate', 'compare', 'protocols', 'predict', 'bundle']
+    assert [o[0] for o in typed] == ['predict', 'predict', 'run', 'prepare', 'train', 'evaluate', 'compare', 'protocols', 'predict', 'bundle']
     said = [user(*o, **SHORT).stdout for o in typed]
+    assert '2 of 2 photos together' in said[1]
     assert 'demonstration model, trained on synthetic pictures' in said[0] and 'demonstration model' not in said[-2]
     output = user.home/'output'
     assert {o.name for o in (output/'models').iterdir() if o.name[0] != '.'} == {'baseline', 'heels'}

@@ -1,0 +1,89 @@
+"""What several photos of a person, answered together, are worth beside one: from the answers that `recipes.py` keeps.
+
+python benchmarks/together.py --work FOLDER [--recipe heels]
+
+FOLDER is that of `recipes.py`. The people with at least four pictures are asked with one, two, three and four of them: everything that can be drawn is
+drawn, and the mean of the calibrated probabilities is the answer to each picture drawn. Sets and silence use the thresholds that the fold's
+validation pictures gave for single photos, as the predictor does.
+"""
+import argparse
+import os
+import platform
+import time
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from recipes import RESULTS, collected
+
+from anklealign.core import CLASSES, Settings
+from anklealign.findings import trust_of
+from anklealign.metrics import difference, score
+
+MOST = 4 # photos of a person
+PROBABILITIES = [f'prob_{c}' for c in CLASSES]
+
+
+def drawn(answers, k):
+    "Every choice of `k` pictures of a person: rows of `answers`, and the number of the choice that each belongs to."
+    chosen = [np.array(o) for rows in answers.groupby('group').indices.values() for o in combinations(rows, k)]
+    return np.concatenate(chosen), np.repeat(np.arange(len(chosen)), k)
+
+
+def asked(work, recipe):
+    "The answers of all folds, calibrated, of people with enough pictures; what each fold's validation pictures promise."
+    answers = collected(work)[recipe]
+    trusts = {fold: trust_of(work/'folds'/recipe/str(fold)/'run', Settings()) for fold in answers.fold.unique()}
+    several = answers[answers.groupby('group').image.transform('size') >= MOST].sort_values(['group', 'image']).groupby('group').head(MOST).reset_index(drop=True)
+    for fold, rows in several.groupby('fold').groups.items():
+        several.loc[rows, PROBABILITIES] = trusts[fold].answer(several.loc[rows, PROBABILITIES].to_numpy())[0]
+    return several, trusts
+
+
+def together(answers, trusts, k):
+    rows, choice = drawn(answers, k)
+    table = answers.iloc[rows].reset_index(drop=True)
+    table[PROBABILITIES] = table[PROBABILITIES].groupby(choice).transform('mean')
+    p, sets, silent = table[PROBABILITIES].to_numpy(), np.zeros((len(table), 3), bool), np.zeros(len(table), bool)
+    for fold, places in table.groupby('fold').indices.items():
+        trust = trusts[fold]
+        sets[places] = p[places] >= np.array([trust.sets[c] for c in CLASSES])
+        silent[places] = p[places].max(1) < (trust.abstain_below or 0)
+    return table, p.argmax(1), sets, silent
+
+
+def line(name, table, predicted, sets, silent):
+    true = table.label_id.to_numpy()
+    scores = score(true, predicted, table.group, 1)
+    figure = lambda row: f'{row.value:.3f} ({row.low:.3f}-{row.high:.3f})'
+    wrong = (predicted != true)[~silent].mean() if (~silent).any() else np.nan
+    per_class = ' / '.join(f'{sets[true == i, i].mean():.2f}' for i in range(3))
+    gap = np.take_along_axis(table[PROBABILITIES].to_numpy(), predicted[:, None], 1)[:, 0].mean() - (predicted == true).mean()
+    return (f"{name:14}{figure(scores.loc['accuracy']):>22}{figure(scores.loc['macro_f1']):>22}{gap:>+9.3f}{per_class:>20}{sets.sum(1).mean():>9.2f}"
+            f'{(~silent).mean():>10.0%}{wrong:>7.3f}')
+
+
+def report(work, recipe):
+    answers, trusts = asked(work, recipe)
+    lines = [f'{recipe}: {len(answers)} synthetic pictures (phantoms) of {answers.group.nunique()} people with four or more, each answered by a model that has not seen the person;',
+             'all choices of so many photos of a person; 95 % intervals over people; sets are made for 90 % of each class, thresholds for 15 % wrong answers;',
+             f'{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}', '',
+             f'{"":14}{"accuracy":>22}{"macro-F1":>22}{"too sure":>9}{"class in the set":>20}{"classes":>9}{"answered":>10}{"wrong":>7}']
+    found = {k: together(answers, trusts, k) for k in range(1, MOST + 1)}
+    lines += [line(f'{k} photo{"s"*(k > 1)}', *o) for k, o in found.items()]
+    always = np.ones(len(answers), int)
+    scores = score(answers.label_id, always, answers.group, 1)
+    lines += [f"{'always neutral':14}{scores.loc['accuracy'].value:>8.3f}{scores.loc['macro_f1'].value:>22.3f}", '']
+    four, one = (found[k][0].assign(predicted=found[k][1]).set_index('image').loc[answers.image] for k in (MOST, 1))
+    for metric, o in difference(answers.label_id, four.predicted, one.predicted, answers.group).loc[['accuracy', 'macro_f1']].iterrows():
+        lines.append(f'four photos instead of one, same pictures: {metric} {o.value:+.3f} ({o.low:+.3f} to {o.high:+.3f})')
+    (RESULTS/'together.txt').write_text('\n'.join(lines) + '\n')
+    print('\n'.join(lines))
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--work', type=Path, required=True)
+    parser.add_argument('--recipe', default='heels')
+    args = parser.parse_args()
+    report(args.work, args.recipe)
