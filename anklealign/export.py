@@ -8,10 +8,11 @@ Docs: https://anklealign.github.io/anklealign/export.html.md"""
 __all__ = ['INPUT', 'OUTPUTS', 'TOLERANCE', 'SHARE', 'log', 'parts_of', 'pooled_evidence', 'EveryPlace', 'Typical', 'looks_of',
            'Served', 'to_onnx', 'halved', 'check_graph', 'export_run', 'make_demonstration']
 
-# %% ../nbs/05e_export.ipynb #11c46a78
+# %% ../nbs/05e_export.ipynb #978247ea
 import io
 import json
 import logging
+import math
 from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
@@ -69,25 +70,37 @@ def pooled_evidence(
     ahead, back = (head((pooled + step*places).reshape(-1, features)) for step in (_STEP, -_STEP))
     return ((ahead - back)/(2*_STEP*height*width)).view(-1, height, width, len(CLASSES)).permute(0, 3, 1, 2)
 
-# %% ../nbs/05e_export.ipynb #94a8891c
+# %% ../nbs/05e_export.ipynb #cc84b9ef
 class EveryPlace(nn.Module):
     "A head that sees every place: last feature map to scores and evidence."
     def __init__(self,
         head: nn.Module, # a sequence with two linear layers, a ReLU between them
         features: int, # of the last feature map
+        block: int=2, # places a side that share one piece of evidence; 1 if they do not fit
     ):
         super().__init__()
         first, self.second = (o for o in head if isinstance(o, nn.Linear))
-        self.register_buffer('weight', first.weight.detach().view(first.out_features, features, -1).permute(2, 1, 0).contiguous())
+        side = math.isqrt(first.in_features//features)
+        self.block = block if side%block == 0 else 1
+        by_place = self.blocks(first.weight.detach().view(first.out_features, features, side, side)) # blocks × hidden × features of a block
+        self.register_buffer('weight', by_place.transpose(1, 2).contiguous())
         self.register_buffer('bias', first.bias.detach())
+
+    def blocks(self,
+        maps: torch.Tensor, # n × features × side × side
+    ) -> torch.Tensor: # blocks × n × features of all places of a block
+        "The map cut into blocks, row by row."
+        n, features, b, side = *maps.shape[:2], self.block, maps.shape[2]//self.block
+        return maps.view(n, features, side, b, side, b).permute(2, 4, 0, 1, 3, 5).reshape(side*side, n, features*b*b)
 
     def forward(self,
         last: torch.Tensor, # n × features × height × width
-    ) -> tuple[torch.Tensor, torch.Tensor]: # n × classes, n × classes × height × width
-        shares = last.flatten(2).permute(2, 0, 1) @ self.weight # places × n × hidden
+    ) -> tuple[torch.Tensor, torch.Tensor]: # n × classes, n × classes × height and width in blocks
+        shares = self.blocks(last) @ self.weight # blocks × n × hidden
         hidden = shares.sum(0) + self.bias
         evidence = (shares*(hidden > 0)) @ self.second.weight.T
-        return self.second(hidden.relu()), evidence.permute(1, 2, 0).reshape(last.shape[0], -1, *last.shape[2:])
+        side = last.shape[2]//self.block
+        return self.second(hidden.relu()), evidence.permute(1, 2, 0).reshape(last.shape[0], -1, side, side)
 
 # %% ../nbs/05e_export.ipynb #42b74678
 _DIRECTIONS = 64 # at most; a quarter of the training pictures if these are few
