@@ -17,7 +17,7 @@ from .bundle import Thresholds
 from .core import CLASSES, class_names
 from .images import jpeg_bytes
 
-# %% ../nbs/05m_words.ipynb #0edb2732
+# %% ../nbs/05m_words.ipynb #f06a8496
 TEXTS = {
     'en': {'title': 'Rear-foot alignment',
            'lead': 'From a photo of the heels, taken from behind: pronation, neutral or supination, how sure the model is, and when it would rather not say.',
@@ -28,6 +28,7 @@ TEXTS = {
            'take': 'Take the photo', 'cancel': 'Cancel', 'no_camera': 'The camera cannot be used: allow it in the browser, or choose a photo instead.',
            'answer': 'Answer', 'empty': 'The answer appears here.', 'waiting': 'Looking at the photo …',
            'failed': 'The server did not answer: it may be busy or out of reach. Try again in a moment.',
+           'several': 'Several photos at once are taken to show the same person, and get one answer together.', 'more': 'Add a photo of this person',
            'private': 'The photo goes to this server and nowhere else. It is looked at in memory and never stored.'},
     'hu': {'title': 'Bokaállás fényképről',
            'lead': 'A sarkakról hátulról készült fénykép alapján: pronáció, neutrális állás vagy szupináció, mennyire biztos ebben a modell, és mikor nem válaszol inkább.',
@@ -40,21 +41,25 @@ TEXTS = {
            'no_camera': 'A kamera nem használható: engedélyezze a böngészőben, vagy válasszon ki egy fényképet.',
            'answer': 'Válasz', 'empty': 'A válasz itt jelenik meg.', 'waiting': 'A kép vizsgálata folyik …',
            'failed': 'A kiszolgáló nem válaszolt: lehet, hogy túlterhelt vagy nem érhető el. Próbálja újra kis idő múlva.',
+           'several': 'Az egyszerre megadott képeket ugyanarról a személyről készültnek tekintjük, és együtt kapnak egy választ.',
+           'more': 'Még egy kép erről a személyről',
            'private': 'A fénykép csak erre a kiszolgálóra kerül. A modell a memóriában nézi meg, és sehol sem tárolja.'}}
 
-# %% ../nbs/05m_words.ipynb #12811253
+# %% ../nbs/05m_words.ipynb #ea121db5
 REFUSALS = { # how a `PictureError` begins, or a key of our own → the sentence
     'en': {'too large': 'The picture has too many pixels: send a smaller one.',
            'too small': 'The picture is too small to show a heel: use the original photo.',
            'truncated': 'The file ends before the picture does: save or copy it again.',
            'heavy': 'The file is larger than {megabytes:g} MB: send a smaller one.',
            'late': 'The answer took too long: try again in a moment.',
+           'many': 'At most {photos} photos are answered together: choose fewer.',
            'other': 'This file cannot be read as a picture: use a JPEG, PNG, HEIC, WebP or AVIF file.'},
     'hu': {'too large': 'A képnek túl sok képpontja van: küldjön kisebbet.',
            'too small': 'A kép túl kicsi, egy sarok sem látszana rajta: az eredeti fényképet használja.',
            'truncated': 'A fájl hamarabb véget ér, mint a kép: mentse el vagy másolja át újra.',
            'heavy': 'A fájl nagyobb, mint {megabytes:g} MB: küldjön kisebbet.',
            'late': 'A válasz túl sokáig tartott: próbálja újra kis idő múlva.',
+           'many': 'Legfeljebb {photos} kép kaphat közös választ: válasszon kevesebbet.',
            'other': 'Ez a fájl nem olvasható képként: használjon JPEG, PNG, HEIC, WebP vagy AVIF fájlt.'}}
 
 # %% ../nbs/05m_words.ipynb #682404b3
@@ -84,10 +89,10 @@ LABELS = {
            'marked': 'A fénykép szürkében, meleg színekkel jelölve, hogy mi alapján',
            'model': 'Modell', 'figures': '{width} × {height} képpont, válasz {milliseconds:.0f} ms alatt'}}
 
-# %% ../nbs/05m_words.ipynb #ff62e072
+# %% ../nbs/05m_words.ipynb #03057f6e
 _TEMPLATE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string('''
 <p class="verdict{{ '' if answer.answer else ' none' }}"><strong>{{ name_of[answer.answer] if answer.answer else labels.none }}</strong>
-{% if answer.answer %}<span>{{ labels.probability }} {{ '%.2f' % top }}</span>{% endif %}</p>
+{% if answer.answer %}<span>{{ labels.probability }} {{ '%.2f' % top }}</span>{% endif %}{% if not photo %}<span>{{ answer.name }}</span>{% endif %}</p>
 {% if answer.reasons %}
 <h3>{{ labels.why }}</h3>
 <ul class="reasons">{% for o in answer.reasons %}<li>{{ o }}</li>{% endfor %}</ul>
@@ -103,16 +108,16 @@ _TEMPLATE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=
 <h3>{{ labels.set }}</h3>
 <p><strong>{{ possible }}</strong> <small>{{ coverage }}</small></p>
 {% endif %}
-<h3>{{ labels.better }}</h3>
-{% if advice %}<ul class="advice">{% for o in advice %}<li>{{ o }}</li>{% endfor %}</ul>{% else %}<p>{{ labels.fine }}</p>{% endif %}
+{% if photo %}<h3>{{ labels.better }}</h3>
+{% if advice %}<ul class="advice">{% for o in advice %}<li>{{ o }}</li>{% endfor %}</ul>{% else %}<p>{{ labels.fine }}</p>{% endif %}{% endif %}
 {% if heat %}
 <figure><img src="{{ heat }}" alt="{{ labels.marked }}"><figcaption>{{ where }}</figcaption></figure>
 {% endif %}
-<p class="small">{{ labels.model }}: {{ answer.model }}. {{ answer.disclaimer }} {{ figures }}.</p>''')
+<p class="small">{{ labels.model }}: {{ answer.model }}. {{ answer.disclaimer }}{% if photo %} {{ figures }}.{% endif %}</p>''')
 
-# %% ../nbs/05m_words.ipynb #250f0d7b
+# %% ../nbs/05m_words.ipynb #fb8b647f
 def answer_html(
-    answer: Answer, # of a photo that could be looked at
+    answer: Answer, # of a photo that could be looked at, or of several together
     thresholds: Thresholds, # of the bundle that gave it
     language: str='en', # of the labels: 'en' or 'hu'
 ) -> str: # HTML without any script, everything in it escaped
@@ -120,18 +125,18 @@ def answer_html(
     name_of, labels = dict(zip(CLASSES, class_names(language), strict=True)), LABELS.get(language)
     explained = answer.heat is not None and bool(answer.probabilities)
     return _TEMPLATE.render(
-        answer=answer, possible=', '.join(name_of[o] for o in answer.possible), labels=labels, name_of=name_of, top=answer.probabilities.get(answer.most_probable),
+        answer=answer, photo=answer.width > 0, possible=', '.join(name_of[o] for o in answer.possible), labels=labels, name_of=name_of, top=answer.probabilities.get(answer.most_probable),
         coverage=labels['coverage'].format(share=100*thresholds.coverage, images=thresholds.images),
         advice=[o.advice for o in answer.quality if o.advice not in answer.reasons], figures=labels['figures'].format_map(vars(answer)),
         heat='data:image/jpeg;base64,' + b64encode(jpeg_bytes(overlay(answer), 85)).decode() if explained else '',
         where=labels['where'].format(name=name_of.get(answer.most_probable)))
 
-# %% ../nbs/05m_words.ipynb #ac9b1000
+# %% ../nbs/05m_words.ipynb #96a920d9
 def announced(
-    answer: Answer, # of a photo that could be looked at
+    answer: Answer, # of a photo that could be looked at, or of several together
     language: str='en', # 'en' or 'hu'
 ) -> str: # one sentence or several
     "The gist of an answer, to be spoken."
-    labels = LABELS[language]
-    if not answer.answer: return ' '.join([f"{labels['none']}.", *answer.reasons])
-    return f"{class_names(language)[CLASSES.index(answer.answer)]}, {labels['probability']} {answer.probabilities[answer.answer]:.2f}."
+    labels, together = LABELS[language], '' if answer.width else f'{answer.name}: '
+    if not answer.answer: return together + ' '.join([f"{labels['none']}.", *answer.reasons])
+    return f"{together}{class_names(language)[CLASSES.index(answer.answer)]}, {labels['probability']} {answer.probabilities[answer.answer]:.2f}."

@@ -29,9 +29,9 @@ GIVE = '''([kind, name, data]) => {
 }'''
 
 
-def heels():
-    "A synthetic picture, as somebody would upload it."
-    with zipfile.ZipFile(demo_study()) as z: return z.read('D6AE9F/sajat_resztvevo10_02.jpg')
+def heels(number=2):
+    "A synthetic picture, as somebody would upload it; there are four of this person."
+    with zipfile.ZipFile(demo_study()) as z: return z.read(f'D6AE9F/sajat_resztvevo10_0{number}.jpg')
 
 
 def heavy():
@@ -80,10 +80,10 @@ def visit(browser, server):
     for context in contexts: context.close()
 
 
-def upload(page, data, name='photo.jpg'):
-    "Choose a file with the button."
-    with page.expect_file_chooser() as chooser: page.locator('.choose').click()
-    chooser.value.set_files({'name': name, 'mimeType': 'application/octet-stream', 'buffer': data})
+def upload(page, *photos, name='photo.jpg', button='.choose'):
+    "Choose files with a button."
+    with page.expect_file_chooser() as chooser: page.locator(button).click()
+    chooser.value.set_files([{'name': name, 'mimeType': 'application/octet-stream', 'buffer': o} for o in photos])
 
 
 def verdict(page):
@@ -126,7 +126,7 @@ def test_it_always_says_what_it_is_not(visit, window):
 
 def test_what_is_no_photo_gets_a_sentence(visit):
     page = visit(locale='hu-HU')
-    upload(page, b'no picture', 'letter.txt')
+    upload(page, b'no picture', name='letter.txt')
     assert sentence(page) == 'Ez a fájl nem olvasható képként: használjon JPEG, PNG, HEIC, WebP vagy AVIF fájlt.'
     upload(page, heels()[:4000])
     page.get_by_text('A fájl hamarabb véget ér, mint a kép').wait_for()
@@ -135,6 +135,46 @@ def test_what_is_no_photo_gets_a_sentence(visit):
     assert page.locator('.verdict').count() == 0
     upload(page, heels())
     assert verdict(page) == 'Szupináció'
+
+
+def test_several_photos_of_a_person_get_one_answer(visit):
+    page = visit(PHONE)
+    upload(page, heels(1), heels(2), b'no picture')
+    page.locator('.unanswered').wait_for()
+    assert page.locator('details').count() == 2
+    assert page.locator('.result > .verdict span').last.inner_text() == '2 of 3 photos together'
+    assert page.locator('.said').inner_text().startswith('2 of 3 photos together: ')
+    assert page.locator('.unanswered').inner_text().startswith('3. This file cannot be read as a picture')
+    assert page.locator('.preview').is_visible() and not page.locator('.no-preview').is_visible()
+    assert page.evaluate('document.documentElement.scrollWidth') == PHONE['width']
+    alone = page.locator('details').first
+    assert not alone.locator('figure').is_visible()
+    alone.locator('summary').focus()
+    page.keyboard.press('Enter')
+    assert alone.locator('figure').is_visible()
+    numbers = [[float(o) for o in part.locator('.number').all_text_contents()] for part in (page.locator('.result > .bars'), *page.locator('details').all())]
+    assert all(abs(both - (one + other)/2) < .011 for both, one, other in zip(*numbers, strict=True))
+    page.get_by_role('button', name='Magyar').click()
+    page.get_by_text('3 képből 2 együtt', exact=True).wait_for()
+    upload(page, heels())
+    page.get_by_text('Jobb fényképhez').wait_for()
+    assert page.locator('details').count() == 0
+    assert page.said == []
+
+
+def test_a_photo_can_be_added(visit):
+    page = visit()
+    assert not page.locator('.more').is_visible()
+    page.locator('.examples button').nth(2).click()
+    verdict(page)
+    for n in (2, 3):
+        upload(page, heels(n), button='.more')
+        page.get_by_text(f'{n} of {n} photos together', exact=True).wait_for()
+    upload(page, *[heels()]*6, button='.more')
+    assert sentence(page) == 'At most 8 photos are answered together: choose fewer.'
+    page.locator('.examples button').nth(2).click()
+    verdict(page)
+    assert page.locator('details').count() == 0
 
 
 def test_a_server_that_is_gone_is_told(visit):
