@@ -231,7 +231,7 @@ const speak = chosen => {
 const tell = (text, kind = '') => { said.textContent = text; said.className = 'said ' + kind; };
 '''
 
-# %% ../nbs/05l_gui.ipynb #54db177b
+# %% ../nbs/05l_gui.ipynb #fa7cd799
 _ASK_SCRIPT = '''
 const base64 = blob => new Promise((done, failed) => {
   const reader = new FileReader();
@@ -277,7 +277,7 @@ const ask = async (blobs, before = []) => {
   result.innerHTML = answer.html;
   if (given.length > 1) {
     result.append(...given.map(each));
-    show(given.findLast(o => o.reply.html).blob);
+    show((given.findLast(o => o.reply.html) ?? given.at(-1)).blob);
   }
   more.hidden = false;
   const top = said.parentElement.getBoundingClientRect().top;

@@ -61,7 +61,7 @@ def dataloaders(
     block = picture_block(study, rows, recipe.size, recipe.load, batch_tfms=[Augment(recipe.size, augmentations[recipe.augmentation])])
     return block.dataloaders(rows, path=study, bs=share_of_batch(recipe.batch_size, processes()[1]), drop_last=False, num_workers=0)
 
-# %% ../nbs/01h_training.ipynb #3670e1c5
+# %% ../nbs/01h_training.ipynb #e2681257
 _MACRO_F1 = skm_to_fastai(f1_score, average='macro', labels=list(range(len(CLASSES))), zero_division=0)
 
 def learner(
@@ -73,9 +73,10 @@ def learner(
     "fastai's `Learner` for `recipe`, ready to `fit`."
     model = models[recipe.model](recipe)
     if recipe.weights == 'imagenet': pretrained[recipe.model](model, weights_file)
+    split = getattr(type(model), 'parameter_groups', trainable_params) if recipe.body_lr != 1 or recipe.frozen_epochs else trainable_params # one group is a little faster
     counts = torch.from_numpy(np.bincount(dls.train_ds.items.label_id, minlength=len(CLASSES)))
     return ResumableLearner(dls, model, loss_func=losses[recipe.loss](counts), opt_func=optimisers[recipe.optimiser], lr=recipe.lr, wd=recipe.weight_decay,
-                            splitter=getattr(type(model), 'parameter_groups', trainable_params), metrics=[accuracy, _MACRO_F1],
+                            splitter=split, metrics=[accuracy, _MACRO_F1],
                             cbs=precision_callbacks(precision, dls.device)[1])
 
 # %% ../nbs/01h_training.ipynb #516b823d

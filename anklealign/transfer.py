@@ -25,7 +25,7 @@ from .recipe import Recipe, augmentations, models, pretrained, recipes
 from .runs import check_fit
 from timm import create_model
 
-# %% ../nbs/03_transfer.ipynb #6ac70da3
+# %% ../nbs/03_transfer.ipynb #9e301b33
 class Transfer(nn.Module):
     "A pretrained body with a new head: pictures in 0–1 to whatever the head gives."
     def __init__(self,
@@ -41,7 +41,7 @@ class Transfer(nn.Module):
 
     def features(self, pictures: torch.Tensor) -> torch.Tensor: # n × features × height × width
         "What the body sees, place by place."
-        x = (pictures - self.mean)/self.std
+        x = (pictures - self.mean).div_(self.std)
         for stage in self.stages: x = stage(x)
         return x
 
