@@ -23,6 +23,11 @@ SEVERAL = {'ANKLEALIGN_IMAGES_WORKERS': '0'} # a process for each core, as users
 SPELLINGS = ('1_Pronacio', '2_Neutrális', 'supination')
 
 
+def pytest_collection_modifyitems(items):
+    "The trainings first: they take longest, and no worker should be left alone with them at the end."
+    items.sort(key=lambda o: o.path.name != 'test_train.py')
+
+
 def picture(seed, size=(96, 120), **save):
     "A JPEG of smooth noise, different for each seed."
     out = io.BytesIO()
