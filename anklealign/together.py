@@ -53,13 +53,15 @@ def conclude_several(
     return (f"Answered together, the pictures of a group are {verdict}: accuracy {number(found['together']['accuracy']['value'])} instead of {number(found['alone']['accuracy']['value'])} "
             f"one by one, {number(gain['value'], signed=True)} ({sure}; n = {found['images']} {kind_of(synthetic)} of {found['groups']} groups, {found['pictures_each']:.1f} each).")
 
-# %% ../nbs/04y_together.ipynb #e0c7aa23
+# %% ../nbs/04y_together.ipynb #24dcd30c
 def several_section(
     report: Mapping, # with `together` from `several_pictures` and its `verdict`, synthetic, language and intervals
 ) -> Section: # for `html_page`
     "What several pictures of a person are worth, as a section of the page."
     found, sure = report['together'], f"{report['intervals']['confidence']:.0%} interval"
-    rows = [[metric_title(m, report['language']), *(o for k in ('alone', 'together', 'gain') for o in (found[k][m]['value'], span(found[k][m], signed=k == 'gain')))] for m in _COMPARED]
-    table = Table([f"on {found['images']} {kind_of(report['synthetic'])} of {found['groups']} groups", 'one by one', sure, 'together', sure, 'gain', sure], rows,
+    ways = {'alone': 'one by one', 'together': 'together', 'gain': 'gain'}
+    rows = [[way, *(o for m in _COMPARED for o in (number(found[k][m]['value'], k == 'gain'), span(found[k][m], k == 'gain')))] for k, way in ways.items()]
+    titles = [o for m in _COMPARED for o in (metric_title(m, report['language']), sure)]
+    table = Table([f"on {found['images']} {kind_of(report['synthetic'])} of {found['groups']} groups", *titles], rows,
                   'The answer to each picture, and the mean answer to all pictures of its group; intervals over groups.')
     return Section('What several pictures of a person are worth', found['verdict'], [table] if found['images'] else [])
