@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/gui.html.md"""
 # %% auto #0
 __all__ = ['examples', 'make_page', 'mount_page']
 
-# %% ../nbs/05l_gui.ipynb #89b47510
+# %% ../nbs/05l_gui.ipynb #0219b190
 import os
 import zipfile
 from base64 import b64encode
@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from .deploy import Predictor
 from .rawstudy import demo_study
-from .replies import reply, reply_together
+from .replies import MOST, reply, reply_together
 from .words import LABELS, REFUSALS, TEXTS
 
 if TYPE_CHECKING: from fastapi import FastAPI
@@ -181,7 +181,7 @@ const speak = chosen => {
 const tell = (text, kind = '') => { said.textContent = text; said.className = 'said ' + kind; };
 '''
 
-# %% ../nbs/05l_gui.ipynb #fa7cd799
+# %% ../nbs/05l_gui.ipynb #7f5ff5f3
 _ASK_SCRIPT = '''
 const base64 = blob => new Promise((done, failed) => {
   const reader = new FileReader();
@@ -206,6 +206,7 @@ const together = async () => {
   return await server.together({numbers, language}).catch(() => null) ?? {said: word('failed')};
 };
 const ask = async (blobs, before = []) => {
+  if (before.length + blobs.length > props.most) return tell(word('many'), 'failed');
   const mine = ++turn;
   given = [...before, ...blobs.map(blob => ({blob}))];
   delete said.dataset.word;
@@ -290,7 +291,7 @@ try { kept = localStorage.getItem(KEPT); } catch { /* as above */ }
 speak([kept, ...navigator.languages.map(o => o.slice(0, 2))].find(o => o in props.words) ?? 'en');
 '''
 
-# %% ../nbs/05l_gui.ipynb #12d89f32
+# %% ../nbs/05l_gui.ipynb #21a01771
 _SESSIONS = 100
 
 def make_page(
@@ -299,14 +300,14 @@ def make_page(
 ) -> gradio.Blocks: # to be served by `mount_page`
     "The page, for a predictor."
     predictors = {o: predictor.speaking(o) for o in TEXTS}
-    words = {o: TEXTS[o] | {'heavy': REFUSALS[o]['heavy'].format(megabytes=megabytes), 'disclaimer': p.words['disclaimer'],
+    words = {o: TEXTS[o] | {'heavy': REFUSALS[o]['heavy'].format(megabytes=megabytes), 'many': REFUSALS[o]['many'].format(photos=MOST), 'disclaimer': p.words['disclaimer'],
                             'model': f"{LABELS[o]['model']}: {p.label}"} for o, p in predictors.items()}
     def look(asked): return reply(asked, predictors, megabytes)
     def together(asked): return reply_together(asked, predictors)
     with gradio.Blocks(analytics_enabled=False, title=TEXTS['en']['title'], fill_width=True) as page:
         gradio.HTML(html_template=_HTML.render(examples=examples()), css_template=_COLOURS + _LAYOUT + _CONTROLS + _ANSWER,
                     js_on_load=_TEXT_SCRIPT + _ASK_SCRIPT + _INPUT_SCRIPT + _CAMERA_SCRIPT + _START_SCRIPT, apply_default_css=False,
-                    server_functions=[look, together], words=words, bytes=int(megabytes*1e6))
+                    server_functions=[look, together], words=words, bytes=int(megabytes*1e6), most=MOST)
     page.state_session_capacity, page.limiter = _SESSIONS, CapacityLimiter(os.cpu_count() or 1)
     return page
 

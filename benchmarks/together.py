@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from recipes import RESULTS, collected
 
+from anklealign.abstention import abstain, pooled, prediction_sets
 from anklealign.core import CLASSES, Settings
 from anklealign.findings import trust_of
 from anklealign.metrics import difference, score
@@ -43,12 +44,11 @@ def asked(work, recipe):
 def together(answers, trusts, k):
     rows, choice = drawn(answers, k)
     table = answers.iloc[rows].reset_index(drop=True)
-    table[PROBABILITIES] = table[PROBABILITIES].groupby(choice).transform('mean')
+    table[PROBABILITIES] = pooled(table[PROBABILITIES], choice)
     p, sets, silent = table[PROBABILITIES].to_numpy(), np.zeros((len(table), 3), bool), np.zeros(len(table), bool)
     for fold, places in table.groupby('fold').indices.items():
         trust = trusts[fold]
-        sets[places] = p[places] >= np.array([trust.sets[c] for c in CLASSES])
-        silent[places] = p[places].max(1) < (trust.abstain_below or 0)
+        sets[places], silent[places] = prediction_sets(p[places], trust.sets), abstain(p[places], trust.abstain_below)
     return table, p.argmax(1), sets, silent
 
 

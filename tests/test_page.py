@@ -172,6 +172,7 @@ def test_a_photo_can_be_added(visit):
         page.get_by_text(f'{n} of {n} photos together', exact=True).wait_for()
     upload(page, *[heels()]*6, button='.more')
     assert sentence(page) == 'At most 8 photos are answered together: choose fewer.'
+    assert page.locator('details').count() == 3 # those that were there
     upload(page, b'no picture', b'none either')
     page.get_by_text('0 of 2 photos together', exact=True).wait_for()
     assert verdict(page) == 'No answer' and page.locator('.unanswered').count() == 2
