@@ -38,7 +38,7 @@ class Preprocessing(_Part):
     max_megapixels: float = Field(gt=0) # larger pictures are refused
     model_size: int = Field(ge=32, le=2048) # side of the square that the model looks at, pixels
 
-# %% ../nbs/05a_bundle.ipynb #c6cc858a
+# %% ../nbs/05a_bundle.ipynb #b0c0ce74
 class Thresholds(_Part):
     "The fields of `abstention.Trust`."
     temperature: float = Field(gt=0)
@@ -50,6 +50,7 @@ class Thresholds(_Part):
     images: int
     groups: int
     reasons: list[str]
+    sharpening: float = Field(0., ge=0)
 
 # %% ../nbs/05a_bundle.ipynb #c4e4aa93
 class Strangeness(_Part):

@@ -211,7 +211,7 @@ def _plain(probabilities): return dict(zip(CLASSES, map(float, probabilities), s
 
 def _name_of(photo): return Path(photo).name if isinstance(photo, (str, os.PathLike)) else 'photo'
 
-# %% ../nbs/05_deploy.ipynb #960c7dab
+# %% ../nbs/05_deploy.ipynb #9330a1e1
 def answer_together(
     answers: Sequence[Answer], # to photos of one person, from `predictor`
     predictor: Predictor, # whose promises hold
@@ -222,7 +222,7 @@ def answer_together(
     words, took = predictor.words, sum(o.milliseconds for o in answers)
     said = dict(name=words['together'].format(used=len(judged), all=len(answers)), milliseconds=took, model=predictor.label, disclaimer=words['disclaimer'])
     if not judged: return Answer(reasons=(words['no_photo'],), **said)
-    mean = pooled([[o.probabilities[c] for c in CLASSES] for o in judged], [0]*len(judged))[:1]
+    mean = pooled([[o.probabilities[c] for c in CLASSES] for o in judged], [0]*len(judged), predictor.trust.sharpening)[:1]
     reasons = reasons_for_silence(mean[0], (), 0., predictor.trust.abstain_below, predictor.language)
     possible = prediction_sets(mean, predictor.trust.sets)[0]
     return Answer(answer='' if reasons else CLASSES[mean.argmax()], probabilities=_plain(mean[0]), possible=tuple(compress(CLASSES, possible)), reasons=tuple(reasons), **said)

@@ -75,7 +75,7 @@ def _meaning(report, names):
             '*Precision* (positive predictive value): share of these answers that are right. *F1*: harmonic mean of the two. '
             'Intervals are over groups, which are people as far as people are known.')
 
-# %% ../nbs/04v_evidence.ipynb #9e4e63ba
+# %% ../nbs/04v_evidence.ipynb #eed657e0
 def _trust(report, trained_on_synthetic):
     found = [report.get(o) for o in ('trust', 'calibration', 'sets', 'silence')]
     if None in found: return [f'Calibration, prediction sets and silence: {UNKNOWN}.']
@@ -84,7 +84,8 @@ def _trust(report, trained_on_synthetic):
     off = [(called[k], _sure(errors['before'][k]), _sure(o), f"{number(o['calibrated'])}, at most {number(o['calibrated_high'])}", rests_on(o, synthetic))
            for k, o in errors['after'].items()]
     kept = [(called[k], _sure(o, 'coverage'), number(o['classes']), rests_on(o, synthetic)) for k, o in sets.items()]
-    return [f"The probabilities are corrected by a temperature of {trust['temperature']:.2f}, "
+    several = f" and the mean of several pictures of a person by a sharpening of {trust['sharpening']:.2f}" if trust.get('sharpening') else ''
+    return [f"The probabilities are corrected by a temperature of {trust['temperature']:.2f}{several}, "
             f'fitted on the validation split ({rests_on(trust, trained_on_synthetic)}). '
             'By how much they are off (expected calibration error), and by how much those of a calibrated model would be on as few pictures:',
             markdown_table(['of', f'before {sure}', f'after {sure}', 'if calibrated', 'rests on'], off),

@@ -37,7 +37,7 @@ def trust_of(
     except (OSError, ValueError, KeyError) as e: raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
     return fit_trust(said, labels, table.group, settings.evaluate.coverage, settings.evaluate.target_risk, settings.evaluate.confidence)
 
-# %% ../nbs/04o_findings.ipynb #a1f16c7a
+# %% ../nbs/04o_findings.ipynb #ee18afae
 def findings(
     answers: pd.DataFrame, # from `add_answers`, with corrected probabilities and the columns of the manifest
     raw: np.ndarray, # pictures × classes, the probabilities before the correction
@@ -51,7 +51,7 @@ def findings(
     answers, raw = answers[given].reset_index(drop=True), raw[given]
     corrected, sets, _ = trust.answer(raw)
     known = answers.label.map(CLASSES.index), answers.group
-    sliced, together = slices(answers, **how), several_pictures(answers, **how)
+    sliced, together = slices(answers, **how), several_pictures(answers, trust.sharpening, **how)
     return {'trust': asdict(trust), 'yardsticks': plain(yardsticks(answers, majority, **how)),
             'calibration': {'before': plain(calibration_error(raw, *known, **how)), 'after': plain(calibration_error(corrected, *known, **how))},
             'sets': plain(set_coverage(sets, *known, **how)), 'silence': _silence(corrected, known, trust, how),

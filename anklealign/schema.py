@@ -79,7 +79,7 @@ class Yardstick(Rests):
     macro_f1_high: Number = Field(description='upper end of the interval of macro-F1')
     note: str = Field(description='what was left out, or why figures are missing')
 
-# %% ../nbs/04q_schema.ipynb #9f3031fb
+# %% ../nbs/04q_schema.ipynb #7d785943
 class Promise(Rests):
     "What was fitted on the answers to the validation pictures; it travels with the model."
     temperature: float = Field(gt=0, description='of the probabilities; 1 leaves them as they are')
@@ -88,6 +88,7 @@ class Promise(Rests):
     abstain_below: Share|None = Field(description='least calibrated probability of an answer to be given; null: all are given')
     target_risk: Share = Field(description='share of the answers given that may be wrong')
     confidence: Share = Field(description='with which the risk is at most that')
+    sharpening: float = Field(ge=0, description='of the mean of several pictures of a person; 0 leaves it as it is')
     reasons: list[str] = Field(description='what could not be fitted and why, a sentence each')
 
 # %% ../nbs/04q_schema.ipynb #baef2039
@@ -174,14 +175,14 @@ class Explanation(Part):
     verdict: str = Field(description='in a sentence')
     stages: list[Stage] = Field(description='more and more layers random')
 
-# %% ../nbs/04q_schema.ipynb #30f67b59
+# %% ../nbs/04q_schema.ipynb #4ce016df
 class Together(Rests):
     "All pictures of a group answered together, against one by one."
     verdict: str = Field(description='in a sentence')
     pictures_each: Number = Field(description='mean number of pictures of a group; null if no group has several')
-    alone: _each(('accuracy', 'macro_f1'), Estimate) = Field(description='of the answer to each picture')
-    together: _each(('accuracy', 'macro_f1'), Estimate) = Field(description="of the mean answer to all pictures of the picture's group")
-    gain: _each(('accuracy', 'macro_f1'), Estimate) = Field(description='together minus alone, paired')
+    alone: _each(('accuracy', 'macro_f1', 'log_loss'), Estimate) = Field(description='of the answer to each picture')
+    together: _each(('accuracy', 'macro_f1', 'log_loss'), Estimate) = Field(description="of the sharpened mean answer to all pictures of the picture's group")
+    gain: _each(('accuracy', 'macro_f1', 'log_loss'), Estimate) = Field(description='together minus alone, paired')
 
 # %% ../nbs/04q_schema.ipynb #f33bbde9
 class Sources(Part):

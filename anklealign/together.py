@@ -18,24 +18,26 @@ from .judgement import metric_title, number, plain, span
 from .metrics import difference, score
 from .page import Section, Table
 
-# %% ../nbs/04y_together.ipynb #6f70baf0
-_COMPARED = ['accuracy', 'macro_f1']
+# %% ../nbs/04y_together.ipynb #6368e135
+_COMPARED = ['accuracy', 'macro_f1', 'log_loss']
 
 def several_pictures(
     answers: pd.DataFrame, # one row a picture: label, group, predicted, and its calibrated probabilities as prob_…
+    sharpening: float=0., # of the model's `Trust`
     rounds: int=2000, # bootstrap rounds
     confidence: float=.95, # of the intervals
     seed: int=1, # of the bootstrap
-) -> dict: # plain values: images, groups, pictures_each; alone, together and gain, each accuracy and macro_f1 -> value, low, high
+) -> dict: # plain values: images, groups, pictures_each; alone, together and gain, each accuracy, macro_f1 and log_loss -> value, low, high
     "What is gained by answering all pictures of a group together; without groups of several, the figures are None."
     of = answers[answers.predicted != '']
     of = of[of.groupby('group').group.transform('size') > 1]
     found = dict(images=len(of), groups=of.group.nunique(), pictures_each=len(of)/of.group.nunique() if len(of) else None)
     if of.empty: return found | {k: {m: dict.fromkeys(('value', 'low', 'high')) for m in _COMPARED} for k in ('alone', 'together', 'gain')}
     labels, how = of.label.map(CLASSES.index), dict(rounds=rounds, confidence=confidence, seed=seed)
-    one, all_ = of.predicted.map(CLASSES.index).to_numpy(), pooled(of[[f'prob_{c}' for c in CLASSES]], of.group).argmax(1)
-    alone, together = (score(labels, o, of.group, 0, **how) for o in (one, all_))
-    tables = dict(alone=alone, together=together, gain=difference(labels, all_, one, of.group, **how))
+    p = of[[f'prob_{c}' for c in CLASSES]].to_numpy()
+    both = pooled(p, of.group, sharpening), p
+    together, alone = (score(labels, o.argmax(1), of.group, 0, probabilities=o, **how) for o in both)
+    tables = dict(alone=alone, together=together, gain=difference(labels, *(o.argmax(1) for o in both), of.group, probabilities=both, **how))
     return found | {k: plain(o.loc[_COMPARED, ['value', 'low', 'high']]) for k, o in tables.items()}
 
 # %% ../nbs/04y_together.ipynb #e1272692
@@ -53,15 +55,15 @@ def conclude_several(
     return (f"Answered together, the pictures of a group are {verdict}: accuracy {number(found['together']['accuracy']['value'])} instead of {number(found['alone']['accuracy']['value'])} "
             f"one by one, {number(gain['value'], signed=True)} ({sure}; n = {found['images']} {kind_of(synthetic)} of {found['groups']} groups, {found['pictures_each']:.1f} each).")
 
-# %% ../nbs/04y_together.ipynb #24dcd30c
+# %% ../nbs/04y_together.ipynb #599a2898
 def several_section(
     report: Mapping, # with `together` from `several_pictures` and its `verdict`, synthetic, language and intervals
 ) -> Section: # for `html_page`
     "What several pictures of a person are worth, as a section of the page."
     found, sure = report['together'], f"{report['intervals']['confidence']:.0%} interval"
     ways = {'alone': 'one by one', 'together': 'together', 'gain': 'gain'}
-    rows = [[way, *(o for m in _COMPARED for o in (number(found[k][m]['value'], k == 'gain'), span(found[k][m], k == 'gain')))] for k, way in ways.items()]
-    titles = [o for m in _COMPARED for o in (metric_title(m, report['language']), sure)]
+    rows = [[way, *(f"{number(found[k][m]['value'], k == 'gain')} ({span(found[k][m], k == 'gain')})" for m in _COMPARED)] for k, way in ways.items()]
+    titles = [f"{metric_title(m, report['language'])}, {sure}" for m in _COMPARED]
     table = Table([f"on {found['images']} {kind_of(report['synthetic'])} of {found['groups']} groups", *titles], rows,
-                  'The answer to each picture, and the mean answer to all pictures of its group; intervals over groups.')
+                  'The answer to each picture, and the sharpened mean answer to all pictures of its group; intervals over groups.')
     return Section('What several pictures of a person are worth', found['verdict'], [table] if found['images'] else [])

@@ -3,8 +3,8 @@
 python benchmarks/together.py --work FOLDER [--recipe heels]
 
 FOLDER is that of `recipes.py`. The people with at least four pictures are asked with one, two, three and four of them: everything that can be drawn is
-drawn, and the mean of the calibrated probabilities is the answer to each picture drawn. Sets and silence use the thresholds that the fold's
-validation pictures gave for single photos, as the predictor does.
+drawn, and the mean of the calibrated probabilities is the answer to each picture drawn: sharpened as the fold's validation people allow, as the
+predictor does, and, below, as it is. Sets and silence use the thresholds that the fold's validation pictures gave for single photos.
 """
 import argparse
 import os
@@ -41,14 +41,15 @@ def asked(work, recipe):
     return several, trusts
 
 
-def together(answers, trusts, k):
+def together(answers, trusts, k, sharpened):
     rows, choice = drawn(answers, k)
     table = answers.iloc[rows].reset_index(drop=True)
-    table[PROBABILITIES] = pooled(table[PROBABILITIES], choice)
     p, sets, silent = table[PROBABILITIES].to_numpy(), np.zeros((len(table), 3), bool), np.zeros(len(table), bool)
     for fold, places in table.groupby('fold').indices.items():
         trust = trusts[fold]
+        p[places] = pooled(p[places], choice[places], trust.sharpening if sharpened else 0)
         sets[places], silent[places] = prediction_sets(p[places], trust.sets), abstain(p[places], trust.abstain_below)
+    table[PROBABILITIES] = p
     return table, p.argmax(1), sets, silent
 
 
@@ -59,7 +60,7 @@ def line(name, table, predicted, sets, silent):
     wrong = (predicted != true)[~silent].mean() if (~silent).any() else np.nan
     per_class = ' / '.join(f'{sets[true == i, i].mean():.2f}' for i in range(3))
     gap = np.take_along_axis(table[PROBABILITIES].to_numpy(), predicted[:, None], 1)[:, 0].mean() - (predicted == true).mean()
-    return (f"{name:14}{figure(scores.loc['accuracy']):>22}{figure(scores.loc['macro_f1']):>22}{gap:>+9.3f}{per_class:>20}{sets.sum(1).mean():>9.2f}"
+    return (f"{name:16}{figure(scores.loc['accuracy']):>22}{figure(scores.loc['macro_f1']):>22}{gap:>+9.3f}{per_class:>20}{sets.sum(1).mean():>9.2f}"
             f'{(~silent).mean():>10.0%}{wrong:>7.3f}')
 
 
@@ -68,15 +69,17 @@ def report(work, recipe):
     lines = [f'{recipe}: {len(answers)} synthetic pictures (phantoms) of {answers.group.nunique()} people with four or more, each answered by a model that has not seen the person;',
              'all choices of so many photos of a person; 95 % intervals over people; sets are made for 90 % of each class, thresholds for 15 % wrong answers;',
              f'{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}', '',
-             f'{"":14}{"accuracy":>22}{"macro-F1":>22}{"too sure":>9}{"class in the set":>20}{"classes":>9}{"answered":>10}{"wrong":>7}']
-    found = {k: together(answers, trusts, k) for k in range(1, MOST + 1)}
+             f'{"":16}{"accuracy":>22}{"macro-F1":>22}{"too sure":>9}{"class in the set":>20}{"classes":>9}{"answered":>10}{"wrong":>7}']
+    found = {k: together(answers, trusts, k, sharpened=True) for k in range(1, MOST + 1)}
     lines += [line(f'{k} photo{"s"*(k > 1)}', *o) for k, o in found.items()]
+    lines += [line(f'{k} photos, mean', *together(answers, trusts, k, sharpened=False)) for k in range(2, MOST + 1)]
     always = np.ones(len(answers), int)
     scores = score(answers.label_id, always, answers.group, 1)
-    lines += [f"{'always neutral':14}{scores.loc['accuracy'].value:>8.3f}{scores.loc['macro_f1'].value:>22.3f}", '']
+    lines += [f"{'always neutral':16}{scores.loc['accuracy'].value:>8.3f}{scores.loc['macro_f1'].value:>22.3f}", '']
     four, one = (found[k][0].assign(predicted=found[k][1]).set_index('image').loc[answers.image] for k in (MOST, 1))
     for metric, o in difference(answers.label_id, four.predicted, one.predicted, answers.group).loc[['accuracy', 'macro_f1']].iterrows():
         lines.append(f'four photos instead of one, same pictures: {metric} {o.value:+.3f} ({o.low:+.3f} to {o.high:+.3f})')
+    lines += ['', 'sharpening of the folds: ' + ', '.join(f'{o.sharpening:.2f}' for o in trusts.values())]
     (RESULTS/'together.txt').write_text('\n'.join(lines) + '\n')
     print('\n'.join(lines))
 
