@@ -55,15 +55,15 @@ def conclude_several(
     return (f"Answered together, the pictures of a group are {verdict}: accuracy {number(found['together']['accuracy']['value'])} instead of {number(found['alone']['accuracy']['value'])} "
             f"one by one, {number(gain['value'], signed=True)} ({sure}; n = {found['images']} {kind_of(synthetic)} of {found['groups']} groups, {found['pictures_each']:.1f} each).")
 
-# %% ../nbs/04y_together.ipynb #599a2898
+# %% ../nbs/04y_together.ipynb #030e63ea
 def several_section(
     report: Mapping, # with `together` from `several_pictures` and its `verdict`, synthetic, language and intervals
 ) -> Section: # for `html_page`
     "What several pictures of a person are worth, as a section of the page."
     found, sure = report['together'], f"{report['intervals']['confidence']:.0%} interval"
-    ways = {'alone': 'one by one', 'together': 'together', 'gain': 'gain'}
-    rows = [[way, *(f"{number(found[k][m]['value'], k == 'gain')} ({span(found[k][m], k == 'gain')})" for m in _COMPARED)] for k, way in ways.items()]
-    titles = [f"{metric_title(m, report['language'])}, {sure}" for m in _COMPARED]
-    table = Table([f"on {found['images']} {kind_of(report['synthetic'])} of {found['groups']} groups", *titles], rows,
+    ways = {'alone': 'one by one', 'together': 'together', 'gain': 'the second minus the first'}
+    rows = [[f"{metric_title(m, report['language'])}: {way}", number(found[k][m]['value'], k == 'gain'), span(found[k][m], k == 'gain')]
+            for m in _COMPARED for k, way in ways.items()]
+    table = Table([f"on {found['images']} {kind_of(report['synthetic'])} of {found['groups']} groups", 'value', sure], rows,
                   'The answer to each picture, and the sharpened mean answer to all pictures of its group; intervals over groups.')
     return Section('What several pictures of a person are worth', found['verdict'], [table] if found['images'] else [])
