@@ -8,7 +8,7 @@ Docs: https://anklealign.github.io/anklealign/sketch.html.md"""
 __all__ = ['WEAR', 'MEAN_DEG', 'SD_DEG', 'SIDE_SD_DEG', 'Build', 'draw_build', 'half_width', 'across_leg', 'Light', 'draw_sketch',
            'sketches']
 
-# %% ../nbs/01j_sketch.ipynb #227c0cd9
+# %% ../nbs/01j_sketch.ipynb #f75afd7e
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter, rotate
 from .core import AnklealignError
 from .rawstudy import Phantom
 
-# %% ../nbs/01j_sketch.ipynb #48611689
+# %% ../nbs/01j_sketch.ipynb #a9d3d822
 @dataclass(frozen=True)
 class Build:
     "What a lower leg is drawn from; lengths in foot lengths."
@@ -38,7 +38,7 @@ def draw_build(
     return Build(rng.uniform(.1, .135), rng.uniform(.3, .42), rng.normal(1.5, 3), rng.uniform(.8, 1.3),
                  (rng.uniform(0, .035), rng.uniform(0, .045)), (rng.normal(0, .02), rng.normal(.02, .02)))
 
-# %% ../nbs/01j_sketch.ipynb #cf75d0a7
+# %% ../nbs/01j_sketch.ipynb #196cd614
 def half_width(
     build: Build,
     height: np.ndarray, # of points, any shape
@@ -55,7 +55,7 @@ def half_width(
 
 _ROUND = .07 # height of the rounding at the bottom of the heel
 
-# %% ../nbs/01j_sketch.ipynb #844191fe
+# %% ../nbs/01j_sketch.ipynb #986b7643
 _SOFT = .05 # of the passage between the two axes
 
 def across_leg(
@@ -70,7 +70,7 @@ def across_leg(
     from_axis = outward - axis
     return np.where(from_axis > 0, from_axis/half_width(build, height, 0), from_axis/half_width(build, height, 1))
 
-# %% ../nbs/01j_sketch.ipynb #d677ecd2
+# %% ../nbs/01j_sketch.ipynb #182f64fb
 @dataclass(frozen=True)
 class Light:
     "How a picture is lit."
@@ -84,7 +84,7 @@ def _paint(picture, inside, colour, across, light, grain=0.):
     cover = gaussian_filter(inside.astype(np.float32), .6)[..., None]
     picture[:] = picture*(1 - cover) + cover*colour*((light.ambient + light.direct*facing)*(1 + grain))[..., None]
 
-# %% ../nbs/01j_sketch.ipynb #4ebd823c
+# %% ../nbs/01j_sketch.ipynb #06644e82
 def _grain(rng, shape, strength, finest):
     n = int(rng.integers(3, finest))
     coarse = Image.fromarray(rng.normal(size=(n, n)).astype(np.float32))
@@ -97,7 +97,7 @@ def _skin(rng):
     light, dark = np.array([.93, .74, .62]), np.array([.25, .15, .1])
     return np.clip((light*(1 - tone) + dark*tone)*np.exp(rng.normal(0, .05, 3) + rng.normal(0, .12)), .03, 1)
 
-# %% ../nbs/01j_sketch.ipynb #f22711f1
+# %% ../nbs/01j_sketch.ipynb #ce8820d9
 def _room(rng, x, y, floor_at, foot):
     edge = floor_at - rng.uniform(.1, 1.2)*foot + np.tan(np.deg2rad(rng.normal(0, 1)))*(x - x.shape[1]/2)
     floor, picture = y > edge, np.ones((*x.shape, 3))*_colour(rng, 4, 2, .06)
@@ -111,7 +111,7 @@ def _lines(rng, x, y, horizon):
     along = (x - width/2 - rng.normal(0, width/2))/np.maximum(away, 1)*rng.uniform(2, 14) % 1 < .05
     return along | (np.log(np.maximum(away, 1))*rng.uniform(2, 14) % 1 < .05) if rng.random() < .5 else along
 
-# %% ../nbs/01j_sketch.ipynb #3f3d8fa3
+# %% ../nbs/01j_sketch.ipynb #95c544a6
 WEAR = {'bare': .8, 'sock': .12, 'shoe': .08} # shares of the sketches
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _look(rng):
     hem = rng.uniform(.6, 1.8) if rng.random() < .35 else np.inf
     return _Look(draw_build(rng), _skin(rng), _colour(rng, 1, 1, .15), _colour(rng, 1.5, 3, .06), hem, str(rng.choice(list(WEAR), p=list(WEAR.values()))), rng.normal(8, 5))
 
-# %% ../nbs/01j_sketch.ipynb #6603a682
+# %% ../nbs/01j_sketch.ipynb #5df27c9d
 def _shadow(picture, rng, outward, height):
     middle = rng.normal(0, .1)
     picture *= (1 - rng.uniform(.2, .6)*np.exp(-((outward - middle)/.3)**2 - ((height - .02)/.09)**2))[..., None]
@@ -143,7 +143,7 @@ def _hollows(picture, rng, across, height, joint):
     deep = np.exp(-((np.abs(across) - .5)/.15)**2 - ((height - joint - .1)/.18)**2)*(np.abs(across) < 1)
     picture *= (1 - rng.uniform(0, .25)*deep)[..., None]
 
-# %% ../nbs/01j_sketch.ipynb #1636f9ff
+# %% ../nbs/01j_sketch.ipynb #7e01dc9a
 def _dress(picture, rng, across, height, sign, look, light):
     def cover(wider, low, high, colour):
         u = across/wider
@@ -162,7 +162,7 @@ def _foot(picture, rng, outward, height, sign, angle_deg, look, light):
     _hollows(picture, rng, across, height, look.build.joint)
     _dress(picture, rng, across, height, sign, look, light)
 
-# %% ../nbs/01j_sketch.ipynb #8c60504a
+# %% ../nbs/01j_sketch.ipynb #7860c9bb
 MEAN_DEG, SD_DEG, SIDE_SD_DEG = 3.8, 4.5, 1.2 # of the angles drawn: of a picture, and how far either foot is from it
 _TALL, _TALL_SHARES = (.62, 1.05, 1.7, 2.1), (.4, .45, .12, .03) # height that is shown, in foot lengths
 
@@ -178,7 +178,7 @@ def _photograph(picture, rng):
     picture = gaussian_filter(picture, (blur, blur, 0)) + noise*rng.normal(size=picture.shape)
     return Image.fromarray((255*np.clip(picture*np.exp(rng.normal(0, .1)), 0, 1)).astype(np.uint8))
 
-# %% ../nbs/01j_sketch.ipynb #1294c1b7
+# %% ../nbs/01j_sketch.ipynb #95bcf55e
 def draw_sketch(
     rng: np.random.Generator, # same state, same sketch
     side: int=256, # the longer one of the picture, pixels
@@ -198,7 +198,7 @@ def draw_sketch(
         _foot(picture, rng, outward, up, sign, angle, look, light)
     return Phantom(_photograph(picture, rng), float(np.mean(list(angles.values()))), angles.get(-1), angles.get(1), participant, {'footwear': look.wear})
 
-# %% ../nbs/01j_sketch.ipynb #f00a39d1
+# %% ../nbs/01j_sketch.ipynb #0fd20a69
 def sketches(
     n: int, # how many
     seed: int, # same seed, same sketches
