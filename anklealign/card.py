@@ -27,7 +27,8 @@ def _left(header, rows): return markdown_table(header, rows).replace('--:', ':--
 # %% ../nbs/04w_card.ipynb #0bfea486
 _STORY = {
     'weights': {'none': 'It began with random weights: it had never seen a picture.',
-                'imagenet': 'It began with the weights of a network that has learned to tell a thousand things apart in a million photographs (ImageNet).'},
+                'imagenet': 'It began with the weights of a network that has learned to tell a thousand things apart in a million photographs (ImageNet).',
+                'sketches': 'It began with the weights of a network that has learned to estimate rear-foot angles on drawings whose angle is known.'},
     'target': {'label': 'For each picture it was told one answer, the class that its annotations add up to.',
                'votes': 'For each picture it was told how the votes of the annotators are shared among the classes.',
                'group': 'For each picture it was told how all votes on the pictures of its group are shared among the classes.'},

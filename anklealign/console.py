@@ -123,7 +123,7 @@ Recipe = Annotated[str|None, typer.Option('--recipe', '-r', help='A named recipe
 Epochs = Annotated[int|None, typer.Option('--epochs', help="Instead of the recipe's own number.")]
 Resume = Annotated[bool, typer.Option('--resume', help='Go on with an unfinished training, if there is one.')]
 Precision = Annotated[str|None, typer.Option('--precision', help='auto, float32, bfloat16 or float16 (else train.precision of settings.ini).')]
-WeightsFile = Annotated[Path|None, typer.Option('--weights', help="ImageNet weights of the recipe's model, where they cannot be downloaded.")]
+WeightsFile = Annotated[Path|None, typer.Option('--weights', help="The weights that the recipe starts from, if not those that it brings or downloads.")]
 Run = Annotated[str|None, typer.Option('--run', help="Name of the folder of the run (else that of the recipe).")]
 
 # %% ../nbs/05g_console.ipynb #3d331133

@@ -152,7 +152,7 @@ class TrainSettings(_Section):
     weight_decay: float|None = Field(None, ge=0, le=10) # instead of the recipe's own
     size: int|None = Field(None, ge=32, le=2048) # side of the pictures the model sees, in pixels, instead of the recipe's own
     precision: Literal['auto', 'float32', 'bfloat16', 'float16'] = 'auto' # number format; auto: the fastest this machine has
-    weights_file: str = '' # ImageNet weights of the recipe's model, where they cannot be downloaded
+    weights_file: str = '' # that the recipe starts from, if not those that it brings or downloads
 
 # %% ../nbs/00a_core.ipynb #cf070176
 class EvaluateSettings(_Section):

@@ -37,11 +37,11 @@ QUICK_SIZE, QUICK_EPOCHS = 48, 6 # side of the pictures in pixels, and epochs, a
 def quick_recipe(
     train: TrainSettings, # the section `train` of the study's settings
 ) -> Recipe: # named …-quick
-    "The recipe that `train` asks for, with small pictures and few epochs unless `train` says how many. Raises `AnklealignError` if there is none of that name."
+    "The recipe that `train` asks for, with small pictures, and few epochs unless `train` says how many: too few for a moving average. Raises `AnklealignError` if there is none of that name."
     own = chosen_recipe(train)
     size = train.size or min(own.size, QUICK_SIZE)
     load = max(size, own.load * size // own.size) if own.load else 0
-    return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, QUICK_EPOCHS), steps=0)
+    return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, QUICK_EPOCHS), steps=0, average=0.)
 
 # %% ../nbs/04s_protocol_report.ipynb #23e28417
 PROTOCOLS = Registry('protocol', split='test split', folds='repeated folds', owners='owner left out', naive='careless splits')

@@ -56,7 +56,8 @@ class ClassLoss(torch.nn.CrossEntropyLoss):
     def decodes(self, logits: torch.Tensor) -> torch.Tensor: return logits.argmax(-1)
 
 # %% ../nbs/01a_recipe.ipynb #a3980f4a
-models, recipes, pretrained = Registry('model'), Registry('recipe'), Registry('model with ImageNet weights')
+models, recipes = Registry('model'), Registry('recipe')
+pretrained = {'imagenet': Registry('model with ImageNet weights'), 'sketches': Registry('model with weights from sketches')}
 optimisers = Registry('optimiser', adam=partial(OptimWrapper, opt=partial(torch.optim.Adam, fused=True)),
                       adamw=partial(OptimWrapper, opt=partial(torch.optim.AdamW, fused=True)))
 losses = Registry('loss', cross_entropy=lambda counts: ClassLoss(),
@@ -83,7 +84,7 @@ class Recipe:
     loss: str = 'cross_entropy' # a name in `losses`
     target: str = 'label' # what is learned: the 'label', the shares of the 'votes', or of all votes of the 'group'
     augmentation: str = 'none' # a name in `augmentations`
-    weights: str = 'none' # what the training starts from: 'none' (random weights) or 'imagenet'
+    weights: str = 'none' # what the training starts from: 'none' (random weights), 'imagenet' or 'sketches'
     body_lr: float = 1. # learning rate of the pretrained body as a share of `lr`
     frozen_epochs: int = 0 # in which only the head learns
     average: float = 0. # decay of the moving average of the weights that is validated and kept; 0: none
@@ -101,7 +102,7 @@ class Recipe:
 # %% ../nbs/01a_recipe.ipynb #40295b59
 _LIMITS = {'size': (32, 2048), 'load': (0, 2048), 'epochs': (1, 10_000), 'steps': (0, 1_000_000), 'batch_size': (1, 4096), 'lr': (1e-9, 10), 'weight_decay': (0, 10),
            'patience': (0, 10_000), 'body_lr': (0, 1), 'frozen_epochs': (0, 10_000), 'average': (0, .99999)}
-_CHOICES = {'target': TARGETS, 'keep': ('best', 'last'), 'schedule': ('flat', 'one_cycle', 'plateau'), 'weights': ('none', 'imagenet')}
+_CHOICES = {'target': TARGETS, 'keep': ('best', 'last'), 'schedule': ('flat', 'one_cycle', 'plateau'), 'weights': ('none', *pretrained)}
 
 # %% ../nbs/01a_recipe.ipynb #736af5b0
 def enough_epochs(

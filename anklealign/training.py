@@ -68,11 +68,11 @@ def learner(
     dls: DataLoaders, # from `dataloaders`
     recipe: Recipe,
     precision: str='float32', # number format, see `precision_callbacks`
-    weights_file: str|Path='', # ImageNet weights of the recipe's model, where they cannot be downloaded
+    weights_file: str|Path='', # the weights that the recipe starts from, if not those that it brings or downloads
 ) -> Learner: # untrained
     "fastai's `Learner` for `recipe`, ready to `fit`."
     model = models[recipe.model](recipe)
-    if recipe.weights == 'imagenet': pretrained[recipe.model](model, weights_file)
+    if recipe.weights != 'none': pretrained[recipe.weights][recipe.model](model, weights_file)
     split = getattr(type(model), 'parameter_groups', trainable_params) if recipe.body_lr != 1 or recipe.frozen_epochs else trainable_params # one group is a little faster
     counts = torch.from_numpy(np.bincount(dls.train_ds.items.label_id, minlength=len(CLASSES)))
     return ResumableLearner(dls, model, loss_func=losses[recipe.loss](counts), opt_func=optimisers[recipe.optimiser], lr=recipe.lr, wd=recipe.weight_decay,
@@ -170,7 +170,7 @@ def train(
     seed: int=1, # of first weights, order of pictures, augmentation and dropout
     resume: bool=False, # go on with an unfinished training of `run`, if there is one
     precision: str='auto', # number format, see `precision_callbacks`
-    weights_file: str|Path='', # ImageNet weights of the recipe's model, where they cannot be downloaded
+    weights_file: str|Path='', # the weights that the recipe starts from, if not those that it brings or downloads
     rows: pd.DataFrame|None=None, # manifest rows to use, with their splits; None: those of the study
 ) -> Path: # `run`, which now holds config.json, history.csv, model.safetensors and valid_predictions.csv
     "Train `recipe` on `study`. Raises `AnklealignError` if it cannot; then `run` is as it was."

@@ -1,14 +1,17 @@
 """Every named recipe on the same study and folds: accuracy, macro-F1, processor minutes; what can be reached, and always-majority, beside them.
 
-python benchmarks/recipes.py --work FOLDER [--recipes NAME ...] [--folds 5] [--table]
+python benchmarks/recipes.py --work FOLDER [--recipes NAME ...] [--only-folds N ...] [--table]
 
 The study is generated: 965 phantoms (synthetic pictures of known angle), 640 neutral, 230 pronation, 95 supination, four of a person. Every
 picture is tested once, by a model that has seen nobody of its group (`split.cross_splits`). FOLDER keeps the study and each fold's answers, so a
-run that was stopped goes on; `--table` only writes the table from what is there, and `anklealign/results/recipes.csv` with every picture's answers.
+run that was stopped goes on. Recipes whose folds are all there go into `anklealign/results/recipes.csv`, every picture's answers, and
+`recipes.folds.csv`, validation macro-F1 and processor seconds after each epoch, in the place of what stood there; the table is made of these two
+files, so that recipes need not be trained again with every new one. `--table` trains nothing; `--only-folds` only trains, so that two processes can
+share the work.
 
 ResNet-18's ImageNet weights cannot be downloaded where this was run. Its recipe stands here twice: from random weights, and with its model
-exchanged for EfficientNet-Lite0, whose ImageNet weights come in a package. Ours stands here also with the one change that looked better in
-`ablation.py`.
+exchanged for EfficientNet-Lite0, whose ImageNet weights come in a package. Ours from ImageNet stands here also with the one change that looked
+better in `ablation.py`.
 """
 import argparse
 import os
@@ -34,16 +37,17 @@ from anklealign.split import cross_splits
 from anklealign.training import train
 
 COUNTS = {'pronation': 230, 'neutral': 640, 'supination': 95}
-OURS = 'heels'
+OURS, FOLDS = 'heels', 5
 DRAWN, SEED = 1060, 11 # phantoms that are made, of which the wanted number of each class is drawn
+PROBABILITIES = [f'prob_{c}' for c in CLASSES] # of ours
 RESULTS = Path(__file__).parents[1]/'anklealign'/'results'
 
 
 def contenders():
     recipes['baseline'], recipes['gapcnn'], recipes[OURS] # each chapter registers its own when asked
-    augmentations['no crops'] = replace(augmentations['heels'], area=(1., 1.))
+    augmentations['no crops'] = replace(augmentations['heels_imagenet'], area=(1., 1.))
     other = {'resnet18, random weights': replace(recipes['resnet18'], weights='none'), 'resnet18, on Lite0': replace(recipes['resnet18'], model='lite0'),
-             'heels, no crops, averaged': replace(recipes[OURS], augmentation='no crops', average=.98)}
+             'heels_imagenet, no crops, averaged': replace(recipes['heels_imagenet'], augmentation='no crops', average=.98)}
     return {k: v for k, v in recipes.items() if k != 'resnet18'} | other
 
 
@@ -67,13 +71,13 @@ def run_fold(study, rows, recipe, place):
     table.assign(**{f'prob_{c}': answers[:, i].round(4) for i, c in enumerate(CLASSES)}).to_csv(place/'answers.csv', index=False)
 
 
-def compute(work, wanted, folds):
+def compute(work, wanted, only):
     study, rows = made(work)
     for name, recipe in contenders().items():
         if wanted and name not in wanted: continue
-        for fold, part in enumerate(cross_splits(rows, folds, seed=SEED)):
+        for fold, part in enumerate(cross_splits(rows, FOLDS, seed=SEED)):
             place = work/'folds'/name/str(fold)
-            if (place/'answers.csv').exists(): continue
+            if (only and fold not in only) or (place/'answers.csv').exists(): continue
             place.mkdir(parents=True, exist_ok=True)
             run_fold(study, part, recipe, place)
             print(name, fold, time.strftime('%H:%M'), flush=True)
@@ -85,55 +89,80 @@ def collected(work):
     for name in contenders():
         files = sorted((work/'folds'/name).glob('*/answers.csv'))
         if files: found[name] = pd.concat([pd.read_csv(f).assign(fold=int(f.parent.name)) for f in files]).sort_values('image').reset_index(drop=True)
-    n = max(map(len, found.values()))
-    return {k: v for k, v in found.items() if len(v) == n}
+    return {k: v for k, v in found.items() if len(v) == sum(COUNTS.values())}
 
 
-def histories(work, name):
+def keep(work):
+    "Put the answers and histories of `collected` recipes into the stored tables."
+    found, answers, folds = collected(work), RESULTS/'recipes.csv', RESULTS/'recipes.folds.csv'
+    if not found: return
+    first = next(iter(found.values()))
+    table = pd.read_csv(answers) if answers.exists() else first[['image', 'group', 'label_id', 'angle_deg']]
+    if not (table[['image', 'label_id']] == first[['image', 'label_id']]).all(axis=None): raise SystemExit(f'{answers.name} is of another study: remove it.')
+    table = table.assign(fold=first.fold, **{k: o.predicted for k, o in found.items()})
+    if OURS in found: table[PROBABILITIES] = found[OURS][PROBABILITIES]
+    table.to_csv(answers, index=False)
+    rows = [pd.read_csv(folds)] if folds.exists() else []
+    rows = [o[~o.recipe.isin(found)] for o in rows] + [history(work, name, fold) for name in found for fold in range(FOLDS)]
+    pd.concat(rows).to_csv(folds, index=False)
+
+
+def history(work, name, fold):
+    "Validation macro-F1 of one fold, and the processor seconds gone by, after each epoch."
+    place = work/'folds'/name/str(fold)
+    scores, seconds = pd.read_csv(place/'run/history.csv').macro_f1, pd.read_csv(place/'answers.csv').seconds[0]
+    epoch = np.arange(1, len(scores) + 1)
+    return pd.DataFrame({'recipe': name, 'fold': fold, 'epoch': epoch, 'seconds': (seconds*epoch/len(scores)).round(1), 'macro_f1': scores.round(4)})
+
+
+def curve(folds, name):
     "Mean validation macro-F1 of the folds after each second, as (seconds, score); a fold that has stopped keeps its best."
-    curves = []
-    for place in sorted((work/'folds'/name).iterdir()):
-        history, answers = pd.read_csv(place/'run/history.csv'), pd.read_csv(place/'answers.csv')
-        curves.append((np.arange(1, len(history) + 1)*answers.seconds[0]/len(history), history.macro_f1.cummax().to_numpy()))
+    curves = [(o.seconds.to_numpy(), o.macro_f1.cummax().to_numpy()) for _, o in folds[folds.recipe == name].groupby('fold')]
     grid = np.arange(0, max(s[-1] for s, _ in curves) + 1.)
     return grid, np.mean([np.concatenate([[0], f])[np.searchsorted(s, grid, side='right')] for s, f in curves], 0)
 
 
-def line(name, found, reached):
+def line(name, table, predicted, reached, folds=None):
     figure = lambda row: f'{row.value:.3f} ({row.low:.3f}-{row.high:.3f})'
-    table = score(found.label_id, found.predicted, found.group, 1)
-    per_fold = found.groupby('fold').seconds.first()/60 if 'seconds' in found else pd.Series([0.])
-    minutes = f'{per_fold.mean():.1f} ({per_fold.min():.1f}-{per_fold.max():.1f})' if 'seconds' in found else '-'
-    return f"{name:28}{figure(table.loc['accuracy']):>22}{figure(table.loc['macro_f1']):>22}{table.loc['f1_supination'].value:>9.3f}{minutes:>18}{table.loc['macro_f1'].value/reached:>9.0%}"
+    scores, minutes = score(table.label_id, predicted, table.group, 1), '-'
+    if folds is not None and len(folds):
+        per_fold = folds.groupby('fold').seconds.max()/60
+        minutes = f'{per_fold.mean():.1f} ({per_fold.min():.1f}-{per_fold.max():.1f})'
+    macro = scores.loc['macro_f1']
+    return f"{name:36}{figure(scores.loc['accuracy']):>22}{figure(macro):>22}{scores.loc['f1_supination'].value:>9.3f}{minutes:>18}{macro.value/reached:>9.0%}"
 
 
-def report(work):
-    found = collected(work)
-    first = next(iter(found.values()))
-    oracle, majority = first.assign(predicted=class_of_angle(first.angle_deg)), first.assign(predicted=1)
-    oracle, majority = (o.drop(columns=['seconds']) for o in (oracle, majority))
-    reached = score(oracle.label_id, oracle.predicted, oracle.group, 1).loc['macro_f1'].value
+def sooner(folds, name):
+    "When `name` is at its best on validation, and when ours has come as far."
+    if not (folds.recipe == name).any(): return ''
+    (grid, ours), (their_grid, theirs) = curve(folds, OURS), curve(folds, name)
+    goal = theirs.max()
+    own = f'after {grid[np.argmax(ours >= goal)]:.0f}' if (ours >= goal).any() else 'not reached'
+    return f'; its best mean validation macro-F1 {goal:.3f} after {their_grid[np.argmax(theirs >= goal)]:.0f} CPU s, here {own}'
+
+
+def report():
+    table, folds = pd.read_csv(RESULTS/'recipes.csv'), pd.read_csv(RESULTS/'recipes.folds.csv')
+    names = [o for o in contenders() if o in table]
+    label, group, ceiling = table.label_id, table.group, class_of_angle(table.angle_deg)
+    reached = score(label, ceiling, group, 1).loc['macro_f1'].value
     counts = ', '.join(f'{n} {c}' for c, n in COUNTS.items())
-    lines = [f'{len(first)} synthetic pictures (phantoms; {counts}) of {first.group.nunique()} people, each tested once in {first.fold.nunique()} grouped folds;',
-             '95 % intervals over people; processor minutes of a fold, all threads added up (lowest-highest);',
+    lines = [f'{len(table)} synthetic pictures (phantoms; {counts}) of {group.nunique()} people, each tested once in {table.fold.nunique()} grouped folds;',
+             '95 % intervals over people; processor minutes of a fold, all threads added up (lowest-highest; - where they were not kept);',
              f'{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}', '',
-             f'{"":28}{"accuracy":>22}{"macro-F1":>22}{"F1 sup.":>9}{"CPU minutes":>18}{"reached":>9}']
-    lines += [line(name, o, reached) for name, o in {'exact angle (ceiling)': oracle, 'always neutral': majority, **found}.items()]
-    of_person = found[OURS].assign(predicted=pooled(found[OURS][[f'prob_{c}' for c in CLASSES]], first.group).argmax(1))
-    each = difference(first.label_id, of_person.predicted, found[OURS].predicted, first.group).loc['macro_f1']
-    lines += ['', f'the same answers of {OURS}, but all pictures of a person ({len(first)/first.group.nunique():.1f} on average) answered together:',
-              line(f'{OURS}, together', of_person, reached), f'  instead of one by one: macro-F1 {each.value:+.3f} ({each.low:+.3f} to {each.high:+.3f})',
+             f'{"":36}{"accuracy":>22}{"macro-F1":>22}{"F1 sup.":>9}{"CPU minutes":>18}{"reached":>9}',
+             line('exact angle (ceiling)', table, ceiling, reached), line('always neutral', table, np.ones(len(table), int), reached)]
+    lines += [line(name, table, table[name], reached, folds[folds.recipe == name]) for name in names]
+    of_person = pooled(table[PROBABILITIES], group).argmax(1)
+    each = difference(label, of_person, table[OURS], group).loc['macro_f1']
+    lines += ['', f'the same answers of {OURS}, but all pictures of a person ({len(table)/group.nunique():.1f} on average) answered together:',
+              line(f'{OURS}, together', table, of_person, reached, folds[folds.recipe == OURS]), f'  instead of one by one: macro-F1 {each.value:+.3f} ({each.low:+.3f} to {each.high:+.3f})',
               '', f'{OURS} one by one against the others, on the same pictures:']
-    for name, other in found.items():
+    for name in names:
         if name == OURS: continue
-        d = difference(first.label_id, found[OURS].predicted, other.predicted, first.group).loc['macro_f1']
-        grid, curve = histories(work, OURS)
-        goal, theirs = histories(work, name)[1].max(), histories(work, name)
-        own = f'after {grid[np.argmax(curve >= goal)]:.0f}' if (curve >= goal).any() else 'not reached'
-        lines.append(f'  {name:26} macro-F1 {d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f}); its best mean validation macro-F1 {goal:.3f} after {theirs[0][np.argmax(theirs[1] >= goal)]:.0f} CPU s, here {own}')
+        d = difference(label, table[OURS], table[name], group).loc['macro_f1']
+        lines.append(f'  {name:34} macro-F1 {d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f}){sooner(folds, name)}')
     (RESULTS/'recipes.txt').write_text('\n'.join(lines) + '\n')
-    wide = first[['image', 'group', 'label_id', 'angle_deg']].assign(**{k: o.predicted for k, o in found.items()})
-    wide.to_csv(RESULTS/'recipes.csv', index=False)
     print('\n'.join(lines))
 
 
@@ -141,8 +170,10 @@ if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work', type=Path, required=True)
     parser.add_argument('--recipes', nargs='*')
-    parser.add_argument('--folds', type=int, default=5)
+    parser.add_argument('--only-folds', type=int, nargs='*')
     parser.add_argument('--table', action='store_true')
     args = parser.parse_args()
-    if not args.table: compute(args.work, args.recipes, args.folds)
-    report(args.work)
+    if not args.table: compute(args.work, args.recipes, args.only_folds)
+    if not args.only_folds:
+        keep(args.work)
+        report()

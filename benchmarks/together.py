@@ -14,15 +14,14 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from recipes import RESULTS, collected
+from recipes import PROBABILITIES, RESULTS, collected
 
 from anklealign.abstention import abstain, pooled, prediction_sets
-from anklealign.core import CLASSES, Settings
+from anklealign.core import Settings
 from anklealign.findings import trust_of
 from anklealign.metrics import difference, score
 
 MOST = 4 # photos of a person
-PROBABILITIES = [f'prob_{c}' for c in CLASSES]
 
 
 def drawn(answers, k):
