@@ -1,6 +1,6 @@
 """Weights of EfficientNet-Lite0 that have learned from sketches what an angle is: from its ImageNet weights, on drawings of known angle.
 
-python benchmarks/sketch_weights.py --work FOLDER [--sketches 12000] [--epochs 6] [--out FILE]
+python benchmarks/sketch_weights.py --work FOLDER [--sketches 12000] [--epochs 6] --out FILE
 
 Every processor trains a copy on batches of 32 of its own, and the gradients are averaged. FOLDER keeps the sketches, so that a run that was
 stopped need not draw them again. Printed is, now and then, the mean absolute error on 500 sketches that are not learned from, in degrees;
