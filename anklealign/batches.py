@@ -44,16 +44,16 @@ class Pixels:
     ):
         "Raises `AnklealignError` if a picture is missing or broken, or the temporary folder is full."
         self.at = {name: i for i, name in enumerate(dict.fromkeys(images))}
-        self.store = _temporary_array((len(self.at), 3, size, size))
-        def decode(name): self.store[self.at[name]] = _decode(Path(study)/'images'/name, size).transpose(2, 0, 1)
+        self.store = _temporary_array((len(self.at), size, size, 3))
+        def decode(name): self.store[self.at[name]] = _decode(Path(study)/'images'/name, size)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in pool.map(decode, self.at): pass
 
     def batch(self,
         images: Sequence[str], # names of pictures
     ) -> TensorImage: # uint8, images × 3 × size × size
-        "The pictures named, in the order of their names."
-        return TensorImage(torch.from_numpy(self.store[[self.at[o] for o in images]]))
+        "The pictures named, in the order of their names, laid out with channels last."
+        return TensorImage(torch.from_numpy(self.store[[self.at[o] for o in images]]).permute(0, 3, 1, 2))
 
     def __call__(self,
         row: pd.Series, # a manifest row

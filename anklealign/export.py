@@ -39,7 +39,8 @@ def parts_of(
     if hasattr(model, 'stages') and hasattr(model, 'head'): return _Scaled(model), model.stages[-1], model.head, True
     layers = list(model) if isinstance(model, nn.Sequential) else []
     end = next((i for i, o in enumerate(layers) if isinstance(o, (nn.AdaptiveAvgPool2d, nn.Flatten))), 0)
-    cut = max((i + 1 for i, o in enumerate(layers[:max(0, end - 1)]) if isinstance(o, nn.MaxPool2d)), default=0)
+    ends = [i + 1 + isinstance(layers[i + 1], nn.ReLU) for i, o in enumerate(layers[:end]) if isinstance(o, nn.MaxPool2d)]
+    cut = max((o for o in ends if o < end), default=0)
     if not cut:
         raise AnklealignError(f'A model of the kind {type(model).__name__} has no two feature maps to read evidence and strangeness from: '
                               'use `Transfer`, or a sequence of convolutions and poolings.')

@@ -22,9 +22,9 @@ class GAPCNN(nn.Sequential):
     ):
         layers, inputs = [], 3
         for outputs in widths:
-            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.MaxPool2d(2), nn.ReLU()]
             inputs = outputs
-        super().__init__(*layers[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(inputs, 3))
+        super().__init__(*layers[:-2], nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(inputs, 3))
 
 # %% ../nbs/02_gapcnn.ipynb #8045ffa1
 models['gapcnn'] = lambda recipe: GAPCNN()

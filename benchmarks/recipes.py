@@ -6,7 +6,9 @@ The study is generated: 965 phantoms (synthetic pictures of known angle), 640 ne
 picture is tested once, by a model that has seen nobody of its group (`split.cross_splits`). FOLDER keeps the study and each fold's answers, so a
 run that was stopped goes on. Recipes whose folds are all there go into `anklealign/results/recipes.csv`, every picture's answers, and
 `recipes.folds.csv`, validation macro-F1 and processor seconds after each epoch, in the place of what stood there; the table is made of these two
-files, so that recipes need not be trained again with every new one. `--table` trains nothing; `--only-folds` only trains, so that two processes can
+files, so that recipes need not be trained again with every new one. Of recipes whose histories were not kept, `recipes.earlier.csv` has the times
+that were measured when their answers were made: minutes of a fold, and when their best mean validation macro-F1, `goal`, was there. Training such a
+recipe again puts its history in the place of these. `--table` trains nothing; `--only-folds` only trains, so that two processes can
 share the work.
 
 ResNet-18's ImageNet weights cannot be downloaded where this was run. Its recipe stands here twice: from random weights, and with its model
@@ -122,37 +124,44 @@ def curve(folds, name):
     return grid, np.mean([np.concatenate([[0], f])[np.searchsorted(s, grid, side='right')] for s, f in curves], 0)
 
 
-def line(name, table, predicted, reached, folds=None):
+def line(name, table, predicted, reached, folds=None, earlier=None):
     figure = lambda row: f'{row.value:.3f} ({row.low:.3f}-{row.high:.3f})'
     scores, minutes = score(table.label_id, predicted, table.group, 1), '-'
     if folds is not None and len(folds):
         per_fold = folds.groupby('fold').seconds.max()/60
         minutes = f'{per_fold.mean():.1f} ({per_fold.min():.1f}-{per_fold.max():.1f})'
+    elif earlier is not None and len(earlier): minutes = '{minutes:.1f} ({fewest:.1f}-{most:.1f})*'.format(**earlier.iloc[0])
     macro = scores.loc['macro_f1']
     return f"{name:36}{figure(scores.loc['accuracy']):>22}{figure(macro):>22}{scores.loc['f1_supination'].value:>9.3f}{minutes:>18}{macro.value/reached:>9.0%}"
 
 
-def sooner(folds, name):
+def sooner(folds, earlier, name):
     "When `name` is at its best on validation, and when ours has come as far."
-    if not (folds.recipe == name).any(): return ''
-    (grid, ours), (their_grid, theirs) = curve(folds, OURS), curve(folds, name)
-    goal = theirs.max()
+    if (folds.recipe == name).any():
+        their_grid, theirs = curve(folds, name)
+        goal, seconds, mark = theirs.max(), their_grid[np.argmax(theirs >= theirs.max())], ''
+    else:
+        known = earlier[earlier.recipe == name].dropna()
+        if known.empty: return ''
+        goal, seconds, mark = known.goal.iloc[0], known.seconds.iloc[0], '*'
+    grid, ours = curve(folds, OURS)
     own = f'after {grid[np.argmax(ours >= goal)]:.0f}' if (ours >= goal).any() else 'not reached'
-    return f'; its best mean validation macro-F1 {goal:.3f} after {their_grid[np.argmax(theirs >= goal)]:.0f} CPU s, here {own}'
+    return f'; its best mean validation macro-F1 {goal:.3f} after {seconds:.0f} CPU s{mark}, here {own}'
 
 
 def report():
-    table, folds = pd.read_csv(RESULTS/'recipes.csv'), pd.read_csv(RESULTS/'recipes.folds.csv')
+    table, folds, earlier = (pd.read_csv(RESULTS/f'recipes{o}.csv') for o in ('', '.folds', '.earlier'))
     names = [o for o in contenders() if o in table]
     label, group, ceiling = table.label_id, table.group, class_of_angle(table.angle_deg)
     reached = score(label, ceiling, group, 1).loc['macro_f1'].value
     counts = ', '.join(f'{n} {c}' for c, n in COUNTS.items())
     lines = [f'{len(table)} synthetic pictures (phantoms; {counts}) of {group.nunique()} people, each tested once in {table.fold.nunique()} grouped folds;',
-             '95 % intervals over people; processor minutes of a fold, all threads added up (lowest-highest; - where they were not kept);',
+             '95 % intervals over people; processor minutes of a fold, all threads added up (lowest-highest);',
+             '* measured when the answers of that recipe were made, in an earlier run (2026-11-23);',
              f'{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}', '',
              f'{"":36}{"accuracy":>22}{"macro-F1":>22}{"F1 sup.":>9}{"CPU minutes":>18}{"reached":>9}',
              line('exact angle (ceiling)', table, ceiling, reached), line('always neutral', table, np.ones(len(table), int), reached)]
-    lines += [line(name, table, table[name], reached, folds[folds.recipe == name]) for name in names]
+    lines += [line(name, table, table[name], reached, folds[folds.recipe == name], earlier[earlier.recipe == name]) for name in names]
     of_person = pooled(table[PROBABILITIES], group).argmax(1)
     each = difference(label, of_person, table[OURS], group).loc['macro_f1']
     lines += ['', f'the same answers of {OURS}, but all pictures of a person ({len(table)/group.nunique():.1f} on average) answered together:',
@@ -161,7 +170,7 @@ def report():
     for name in names:
         if name == OURS: continue
         d = difference(label, table[OURS], table[name], group).loc['macro_f1']
-        lines.append(f'  {name:34} macro-F1 {d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f}){sooner(folds, name)}')
+        lines.append(f'  {name:34} macro-F1 {d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f}){sooner(folds, earlier, name)}')
     (RESULTS/'recipes.txt').write_text('\n'.join(lines) + '\n')
     print('\n'.join(lines))
 

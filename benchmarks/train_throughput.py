@@ -4,6 +4,7 @@ python benchmarks/train_throughput.py [--epochs 5] [--rounds 3] [--models resnet
 
 (a) the obvious way: a dataset that opens its JPEG anew in every epoch, torchvision transforms, DataLoader with 2 workers, float32
 (b) stock fastai: ImageDataLoaders with its default augmentation, Learner
+    both with the networks as they were before this project: torchvision's ResNet-18, ReLU before pooling
 (c) ours: pixel store, augmentation of whole batches, the number format and layout that fit the processor
 (d) ceiling: the same model, format, layout and memory settings; forward, backward and optimiser step on a constant tensor
 
@@ -52,12 +53,29 @@ def network(name):
     return models[name](Recipe('speed', name, size=SIZE))
 
 
+def plain(name):
+    "The network as the replaced systems and fastai's users have it: torchvision's own ResNet-18."
+    from torch import nn
+    from torchvision.models import resnet18
+
+    from anklealign.baseline import TinyCNN
+    from anklealign.gapcnn import GAPCNN
+    if name == 'resnet18': return resnet18(num_classes=3)
+    model = network(name)
+    if not isinstance(model, (TinyCNN, GAPCNN)): return model
+    layers = list(model) # theirs come with ReLU before pooling
+    for i in range(len(layers) - 1):
+        if isinstance(layers[i], nn.MaxPool2d) and isinstance(layers[i + 1], nn.ReLU): layers[i:i + 2] = layers[i + 1], layers[i]
+    return nn.Sequential(*layers)
+
+
 def transforms(name):
     "torchvision's words for what the recipes do."
     from torchvision import transforms as T
     ways = {'resnet18': [T.Resize(256), T.RandomCrop(SIZE), T.RandomHorizontalFlip(), T.RandomRotation(15), T.ColorJitter(.2, .2, .2)],
             'gapcnn': [T.RandomResizedCrop(SIZE, (.85, 1), (.9, 1.1)), T.RandomAffine(0, (.06, .06)), T.ColorJitter(.15, .15)], 'baseline': [T.Resize(SIZE)]}
-    return T.Compose([*ways[RECIPES[name]], T.ToTensor()])
+    scaled = [T.Normalize([.485, .456, .406], [.229, .224, .225])] if name == 'resnet18' else []
+    return T.Compose([*ways[RECIPES[name]], T.ToTensor(), *scaled])
 
 
 def obvious(name, study, rows, epochs):
@@ -70,7 +88,7 @@ def obvious(name, study, rows, epochs):
         def __len__(self): return len(self.rows)
         def __getitem__(self, i): return self.change(Image.open(study/'images'/self.rows[i][0]).convert('RGB')), self.rows[i][1]
 
-    model, loader = network(name).train(), DataLoader(Pictures(), BATCH, shuffle=True, num_workers=2)
+    model, loader = plain(name).train(), DataLoader(Pictures(), BATCH, shuffle=True, num_workers=2)
     optimiser, times = torch.optim.Adam(model.parameters(), 1e-4), []
     for _ in range(epochs + 1):
         start = time.perf_counter()
@@ -98,7 +116,7 @@ def stock(name, study, rows, epochs):
     table = rows.assign(is_valid=rows.split == 'valid')[['image', 'label', 'is_valid']]
     loaders = ImageDataLoaders.from_df(table, study/'images', valid_col='is_valid', item_tfms=Resize(SIZE), batch_tfms=aug_transforms(), bs=BATCH, num_workers=2, device='cpu')
     timer = clock()
-    learn = Learner(loaders, network(name), loss_func=CrossEntropyLossFlat(), metrics=accuracy)
+    learn = Learner(loaders, plain(name), loss_func=CrossEntropyLossFlat(), metrics=accuracy)
     with learn.no_bar(), learn.no_logging(): learn.fit(epochs + 1, cbs=timer)
     return timer.times[1:]
 
