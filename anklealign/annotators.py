@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
-from sklearn.metrics import f1_score
 
-from .core import AnklealignError
+from .core import CLASSES, AnklealignError
 from .votes import fleiss_kappa
 
 # %% ../nbs/00l_annotators.ipynb #190a4fdc
@@ -124,17 +123,18 @@ def best_reachable(
     "The scores of one who knows every angle exactly, and of one who always says the most frequent class."
     label = np.asarray(label, int)
     answers = dict(oracle=class_of_angle(angle), majority=np.full(len(label), np.bincount(label).argmax()))
-    members = list(pd.Series(np.arange(len(label))).groupby(np.asarray(participant)).indices.values())
+    names, member = np.unique(np.asarray(participant), return_inverse=True)
     rng = np.random.default_rng(seed)
-    draws = [np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]) for _ in range(rounds)]
-    figures = {f'{who}_{name}': _with_interval(score, label, said, draws) for who, said in answers.items() for name, score in _scores.items()}
-    return dict(n=len(label), participants=len(members), **figures)
+    draws = np.stack([np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names)) for _ in range(rounds)])
+    figures = {f'{who}_{name}': o for who, said in answers.items() for name, o in _with_intervals(label, said, member, draws).items()}
+    return dict(n=len(label), participants=len(names), **figures)
 
 # %% ../nbs/00l_annotators.ipynb #94cfc9d0
-def _macro_f1(label, said): return f1_score(label, said, labels=range(3), average='macro', zero_division=0)
-
-_scores = dict(accuracy=lambda label, said: np.mean(label == said), macro_f1=_macro_f1)
-
-def _with_interval(score, label, said, draws):
-    low, high = np.quantile([score(label[d], said[d]) for d in draws], [.025, .975])
-    return dict(value=round(float(score(label, said)), 4), low=round(float(low), 4), high=round(float(high), 4))
+def _with_intervals(label, said, member, draws):
+    cells = np.zeros((draws.shape[1], len(CLASSES), len(CLASSES)), int)
+    np.add.at(cells, (member, label, said), 1)
+    confusion = np.tensordot(np.vstack([np.ones_like(draws[:1]), draws]), cells, 1) # first that of the study itself
+    hits, either = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(1) + confusion.sum(2)
+    scores = dict(accuracy=hits.sum(1)/confusion.sum((1, 2)), macro_f1=(2*hits/either.clip(min=1)).mean(1)) # F1 of a class nobody says is 0
+    def interval(drawn): return zip(('low', 'high'), np.quantile(drawn, [.025, .975]), strict=True)
+    return {k: {name: round(float(x), 4) for name, x in (('value', v[0]), *interval(v[1:]))} for k, v in scores.items()}

@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import grid_sample
 
 from .batches import TensorImage
-from fastai.vision.augment import RandTransform
+from fastai.torch_basics import DisplayedTransform
 
 # %% ../nbs/01c_augment.ipynb #0e5d8130
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def lean(
     return right*outward[:, 1, :, None] - (1 - right)*outward[:, 0, :, None], degrees - side*apart
 
 # %% ../nbs/01c_augment.ipynb #71a6c994
-class Augment(RandTransform):
+class Augment(DisplayedTransform):
     "Training pictures of any size to pictures of `size`, changed at random."
     split_idx, order = 0, 30
     def __init__(self,

@@ -13,8 +13,9 @@ import json
 import logging
 import os
 import random
+import re
+import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -137,22 +138,25 @@ def write_checkpoint(
              'average': getattr(learn, 'average_weights', None) and learn.average_weights.average}
     for i, state in learn.opt.opt.state_dict()['state'].items(): parts[f'optimiser/{i}'] = state
     tensors = {f'{part}/{k}': v.detach().cpu().contiguous() for part, values in parts.items() for k, v in (values or {}).items()}
-    words = {'about': json.dumps(about), 'history': json.dumps(learn.history.rows)}
-    _replace(Path(path), safetensors.torch.save(tensors, words))
+    _replace(Path(path), tensors, {'about': json.dumps(about), 'history': json.dumps(learn.history.rows)})
 
 # %% ../nbs/01e_epochs.ipynb #539904c2
-def _replace(path, data):
-    part = path.with_name(f'{path.name}.part')
+def _replace(path, tensors, words):
+    part = path.with_name(f'{path.name}.part') # a folder, for safetensors may write under a name of its own first
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open('wb') as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        part.replace(path)
-    except OSError as e:
-        with suppress(OSError): part.unlink()
-        raise file_error(e, path) from e
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        _save(tensors, part/'whole', words)
+        with (part/'whole').open('rb') as f: os.fsync(f.fileno())
+        (part/'whole').replace(path)
+    except OSError as e: raise file_error(e, path) from e
+    finally: shutil.rmtree(part, ignore_errors=True)
+
+def _save(tensors, path, words):
+    try: safetensors.torch.save_file(tensors, path, words)
+    except SafetensorError as e:
+        if not (said := re.search(r'os error (\d+)', str(e))): raise
+        raise OSError(int(said[1]), os.strerror(int(said[1]))) from e
 
 # %% ../nbs/01e_epochs.ipynb #490f8a97
 def read_checkpoint(

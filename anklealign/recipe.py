@@ -35,8 +35,9 @@ class Registry(dict):
         self.kind = kind
 
     def __missing__(self, name):
-        for chapter in _CHAPTERS: import_module(f'anklealign.{chapter}')
-        if name in self: return self[name]
+        for chapter in _CHAPTERS:
+            import_module(f'anklealign.{chapter}')
+            if name in self: return self[name]
         nearest = difflib.get_close_matches(name, self, 1, 0)[0]
         raise AnklealignError(f"There is no {self.kind} '{name}': the nearest is '{nearest}', and these are known: {', '.join(self)}.")
 

@@ -11,6 +11,7 @@ __all__ = ['dataloaders', 'learner', 'recipe_callbacks', 'fit', 'checkpoint_of',
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -215,7 +216,8 @@ def _finish(run, learn, config, history, answers):
         write_atomic(folder/'history.csv', pd.DataFrame(history.rows).to_csv(index=False, float_format='%.6f', lineterminator='\n'))
         write_atomic(folder/'model.safetensors', safetensors.torch.save({k: v.cpu().contiguous() for k, v in learn.model.state_dict().items()}))
         write_atomic(folder/'valid_predictions.csv', answers.to_csv(index=False, float_format='%.6f', lineterminator='\n'))
-    for o in (checkpoint_of(run), checkpoint_of(run).with_name(f'{checkpoint_of(run).name}.part')): o.unlink(missing_ok=True)
+    checkpoint_of(run).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint_of(run).with_name(f'{checkpoint_of(run).name}.part'), ignore_errors=True)
     log.info('kept the weights of epoch %d in %s', kept, run)
 
 # %% ../nbs/01h_training.ipynb #df08a0f4
