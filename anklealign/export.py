@@ -179,6 +179,8 @@ def to_onnx(
 ) -> bytes: # an ONNX model; the number of pictures is free
     "The graph of `served`."
     served = served.eval().requires_grad_(False)
+    for o in served.modules(): # what is done in place is taken apart while tracing, which takes long
+        if hasattr(o, 'inplace'): o.inplace = False
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with _quiet():
         made = torch.onnx.export(served, (example,), dynamo=True, input_names=[INPUT], output_names=list(OUTPUTS),
