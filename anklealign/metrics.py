@@ -272,11 +272,13 @@ def difference(
     seed: int=1, # of the bootstrap
     probabilities: tuple[np.ndarray, np.ndarray]|None=None, # of `first` and of `second`, each pictures × classes
 ) -> pd.DataFrame: # metric -> value, low, high of first minus second
-    "By how much `first` exceeds `second` in each overall figure, with paired intervals over groups; none on fewer than ten groups."
+    "By how much `first` exceeds `second` in each overall figure, with paired intervals over groups within what is possible; none on fewer than ten groups."
     weights, rows = _weights(_codes(groups).max() + 1, rounds, seed), {}
     both = (_estimates(labels, o, groups, p, weights) for o, p in zip((first, second), probabilities or (None, None), strict=True))
     for (name, a, pulls_a), (_, b, pulls_b) in zip(*both, strict=True):
-        if name in OVERALL: rows[name] = a[0] - b[0], *_gap(a - b, pulls_a - pulls_b, weights, confidence)
+        if name not in OVERALL: continue
+        low, high = _BOUNDS.get(name, (0, 1))
+        rows[name] = a[0] - b[0], *np.clip(_gap(a - b, pulls_a - pulls_b, weights, confidence), low - high, high - low)
     rows = {name: rows[name] for name in OVERALL if name in rows}
     return pd.DataFrame.from_dict(rows, orient='index', columns=['value', 'low', 'high']).rename_axis('metric')
 

@@ -129,7 +129,7 @@ def check_fit(
     wrong = [k for k in {**want, **have} if have.get(k) != want.get(k)]
     if wrong:
         shown = ', '.join(f"{k} is {have.get(k, 'missing')} and should be {want.get(k, 'absent')}" for k in wrong[:3])
-        raise AnklealignError(f'The weights of {what} ({len(wrong)} tensors; {shown}): {advice}.')
+        raise AnklealignError(f'The weights of {what} ({len(wrong)} tensor{"s"*(len(wrong) > 1)}; {shown}): {advice}.')
 
 # %% ../nbs/01f_runs.ipynb #9f2031a1
 def probabilities(
