@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import grid_sample
 
 from .batches import TensorImage
-from fastai.torch_basics import DisplayedTransform
+from fastai.torch_basics import DisplayedTransform, TensorCategory
 
 # %% ../nbs/01c_augment.ipynb #0e5d8130
 @dataclass(frozen=True)
@@ -112,7 +112,9 @@ class Augment(DisplayedTransform):
         super().__init__()
         self.size, self.changes = size, changes
 
-    def encodes(self, x: TensorImage):
+    def encodes(self, x: TensorCategory): return x # without it, every batch stays in memory for a while: see `ToFloat`
+
+    def encodes(self, x: TensorImage): # noqa: F811  dispatched by type
         if self.changes == Changes() and x.shape[-1] == self.size: return x
         brought, x, (matrix, side) = vars(x), torch.Tensor(x), window(len(x), self.changes)
         shift, degrees = lean(len(x), self.size, self.changes.lean_deg, side) if self.changes.lean_deg else (0., None)

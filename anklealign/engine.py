@@ -79,7 +79,7 @@ def keep_memory() -> bool: # whether anything was changed
     "Let this process keep the memory it has freed, where the C library is glibc; once is enough."
     if platform.libc_ver()[0] != 'glibc': return False
     tell = ctypes.CDLL(None).mallopt
-    return bool(tell(_M_MMAP_MAX, 0) and tell(_M_TRIM_THRESHOLD, 2**31 - 1))
+    return bool(tell(_M_MMAP_MAX, 0) and tell(_M_TRIM_THRESHOLD, -1)) # -1: never
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4 # from malloc.h
 
