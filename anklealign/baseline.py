@@ -10,7 +10,7 @@ __all__ = ['TinyCNN']
 # %% ../nbs/01_baseline.ipynb #29a91a85
 from torch import nn
 
-from .recipe import Recipe, models, recipes
+from .training.recipes import Recipe, models, recipes
 
 # %% ../nbs/01_baseline.ipynb #1a8d196b
 class TinyCNN(nn.Sequential):

@@ -23,12 +23,12 @@ from PIL import Image
 from . import __version__
 from .core import CLASSES, AnklealignError, Settings, class_names, write_atomic
 from .images import unpadded
-from .manifest import Reading, Tally, match_annotations, is_synthetic, processed_names, read_manifest, read_raw, tally
-from .process import JOURNAL, Stage, check_picture, check_pictures, swap_in, take_processed
-from .report import account, reasons, report_markdown
-from .scan import RawFile, unzip
-from .split import audit, describe_splits, group_ids, split_groups
-from .votes import agreement_report
+from .study.manifest import Reading, Tally, match_annotations, is_synthetic, processed_names, read_manifest, read_raw, tally
+from .study.preprocess import JOURNAL, Stage, check_picture, check_pictures, swap_in, take_processed
+from .study.account import account, reasons, report_markdown
+from .study.files import RawFile, unzip
+from .study.splits import audit, describe_splits, group_ids, split_groups
+from .study.votes import agreement_report
 
 # %% ../nbs/00_data.ipynb #6b57d5e0
 def check_places(

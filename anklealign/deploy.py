@@ -23,12 +23,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from .abstention import Trust, pooled, prediction_sets
-from .answer import WORDS, Answer
-from .bundle import GRAPH, Bundle, Preprocessing, read_bundle
+from .evaluation.abstention import Trust, pooled, prediction_sets
+from .inference.answer import WORDS, Answer
+from .inference.bundle import GRAPH, Bundle, Preprocessing, read_bundle
 from .core import CLASSES, AnklealignError, class_names
 from .images import MAX_MEGAPIXELS, Picture, PictureError, _check_size, _why, model_pixels, open_picture, study_picture, to_rgb
-from .quality import Finding, check_quality
+from .inference.quality import Finding, check_quality
 
 # %% ../nbs/05_deploy.ipynb #55396f26
 def picture_of(

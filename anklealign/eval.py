@@ -16,21 +16,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .batches import Pixels
-from .card import model_card
-from .compare import compare_runs, comparison_page, comparison_table, show_differences
+from .training.dataloaders import Pixels
+from .evaluation.model_card import model_card
+from .evaluation.compare import compare_runs, comparison_page, comparison_table, show_differences
 from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, write_atomic
-from .doubts import PROBABILITIES, label_doubts, write_label_studio
-from .engine import free_memory, keep_memory
-from .explain import heat_maps, overlay
-from .findings import findings, page_sections, trust_of
-from .label_check import label_findings, label_sections, unseen_answers
-from .manifest import is_synthetic, read_manifest, study_fingerprint
-from .judgement import add_answers, judge, png, report_page, row_shares, show_confusion
-from .page import Gallery, Section, html_page
-from .probing import draw_groups, probe, probe_sections
-from .recipe import Recipe
-from .runs import load_run, new_folder, probabilities
+from .evaluation.label_issues import PROBABILITIES, label_doubts, write_label_studio
+from .training.engine import free_memory, keep_memory
+from .evaluation.saliency import heat_maps, overlay
+from .evaluation.report import findings, page_sections, trust_of
+from .evaluation.label_check import label_findings, label_sections, unseen_answers
+from .study.manifest import is_synthetic, read_manifest, study_fingerprint
+from .evaluation.judgement import add_answers, judge, png, report_page, row_shares, show_confusion
+from .evaluation.html import Gallery, Section, html_page
+from .evaluation.probing import draw_groups, probe, probe_sections
+from .training.recipes import Recipe
+from .training.runs import load_run, new_folder, probabilities
 
 # %% ../nbs/04_eval.ipynb #b5f1088f
 log = logging.getLogger('anklealign')

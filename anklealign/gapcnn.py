@@ -10,8 +10,8 @@ __all__ = ['GAPCNN']
 # %% ../nbs/02_gapcnn.ipynb #d42151af
 from torch import nn
 
-from .augment import Changes
-from .recipe import Recipe, augmentations, models, recipes
+from .training.augment import Changes
+from .training.recipes import Recipe, augmentations, models, recipes
 
 # %% ../nbs/02_gapcnn.ipynb #3bee4777
 class GAPCNN(nn.Sequential):

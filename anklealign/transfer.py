@@ -22,10 +22,10 @@ from torch import nn
 from torch.nn.functional import logsigmoid
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from .augment import Changes
+from .training.augment import Changes
 from .core import AnklealignError
-from .recipe import Recipe, augmentations, models, pretrained, recipes
-from .runs import check_fit
+from .training.recipes import Recipe, augmentations, models, pretrained, recipes
+from .training.runs import check_fit
 from timm import create_model
 
 # %% ../nbs/03_transfer.ipynb #9e301b33

@@ -20,16 +20,16 @@ from fastai.callback.core import Callback
 from recipes import RESULTS, made
 from torch.nn.functional import interpolate
 
-from anklealign import training
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
-from anklealign.manifest import read_manifest
-from anklealign.metrics import difference, score
-from anklealign.phantom import make_phantoms
-from anklealign.rawstudy import write_study
-from anklealign.recipe import augmentations, recipes
-from anklealign.runs import load_run, probabilities
-from anklealign.split import cross_splits
+from anklealign.evaluation.metrics import difference, score
+from anklealign.phantom.picture import make_phantoms
+from anklealign.phantom.study import write_study
+from anklealign.study.manifest import read_manifest
+from anklealign.study.splits import cross_splits
+from anklealign.training import train as training
+from anklealign.training.recipes import augmentations, recipes
+from anklealign.training.runs import load_run, probabilities
 
 TESTED, TEST_SEED = 1060, 12 # phantoms of other people
 

@@ -14,10 +14,10 @@ from itertools import combinations
 import pandas as pd
 from PIL import Image, ImageEnhance, ImageOps
 
-from anklealign.copies import fingerprint, near_copies
 from anklealign.images import PictureError, open_picture, square, unpadded
-from anklealign.rawstudy import demo_study
-from anklealign.split import audit
+from anklealign.phantom.study import demo_study
+from anklealign.study.duplicates import fingerprint, near_copies
+from anklealign.study.splits import audit
 
 
 def saved(im, quality):

@@ -17,17 +17,17 @@ import numpy as np
 from ablation import other_study
 from recipes import RESULTS
 
-from anklealign.annotators import class_of_angle
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
 from anklealign.deploy import Predictor
 from anklealign.eval import evaluate
-from anklealign.export import make_demonstration
-from anklealign.manifest import read_manifest
-from anklealign.metrics import score
-from anklealign.rawstudy import demo_study
-from anklealign.recipe import recipes
-from anklealign.training import train
+from anklealign.evaluation.metrics import score
+from anklealign.phantom.annotators import class_of_angle
+from anklealign.phantom.study import demo_study
+from anklealign.study.manifest import read_manifest
+from anklealign.training.onnx import make_demonstration
+from anklealign.training.recipes import recipes
+from anklealign.training.train import train
 
 SHIPPED = Path(__file__).parents[1]/'anklealign'/'demo_bundle.zip'
 

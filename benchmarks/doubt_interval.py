@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from anklealign.core import CLASSES
-from anklealign.doubts import PROBABILITIES, label_doubts, suspected_labels
+from anklealign.evaluation.label_issues import PROBABILITIES, label_doubts, suspected_labels
 
 
 def study(seed, people, pictures=4, wrong=.1):

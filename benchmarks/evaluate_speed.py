@@ -17,7 +17,7 @@ from scipy.special import softmax
 from sklearn import metrics as sk
 
 from anklealign.core import CLASSES
-from anklealign.metrics import difference, score
+from anklealign.evaluation.metrics import difference, score
 
 
 def split(pictures, groups, rng):

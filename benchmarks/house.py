@@ -54,7 +54,7 @@ def percentile(values, share): return sorted(values)[min(len(values) - 1, int(sh
 
 def cells():
     "(notebook, kind, source, output bytes) of every cell; kinds are prose, exported, hidden and shown."
-    for path in sorted(ROOT.glob('nbs/[!_.]*.ipynb')):
+    for path in sorted(ROOT.glob('nbs/**/[!_.]*.ipynb')):
         for c in json.loads(path.read_text(encoding='utf-8'))['cells']:
             source = ''.join(c['source'])
             directive = re.match(r'#\|\s*(\w+)', source)
@@ -71,7 +71,7 @@ def is_shown(name, later):
 
 def modules():
     "(name, text, tree, lines with a comment) of every module."
-    for path in sorted(ROOT.glob('anklealign/[!_]*.py')):
+    for path in sorted(ROOT.glob('anklealign/**/[!_]*.py')):
         text = path.read_text(encoding='utf-8')
         marks = tokenize.generate_tokens(io.StringIO(text).readline)
         yield path.stem, text, ast.parse(text), {o.start[0] for o in marks if o.type == tokenize.COMMENT}

@@ -26,7 +26,7 @@ import psutil
 from prepare_speed import photo
 
 from anklealign.images import PictureError, open_picture
-from anklealign.rawstudy import demo_study
+from anklealign.phantom.study import demo_study
 
 EAGER_THREADS = 1 # of PyTorch, for each of FastAPI's threads; with 2 the threads of forty requests fight for two cores
 SERVE = [str(Path(sys.executable).with_name('anklealign')), 'serve', '--port', '0']
@@ -41,8 +41,8 @@ def eager_app():
     from PIL import Image, ImageOps
 
     from anklealign.core import CLASSES
-    from anklealign.recipe import recipes
-    from anklealign.runs import Mirrored
+    from anklealign.training.recipes import recipes
+    from anklealign.training.runs import Mirrored
     from anklealign.transfer import models
     torch.set_num_threads(EAGER_THREADS)
     app, model, size = FastAPI(), Mirrored(models['lite0_degrees'](recipes['heels'])).eval(), recipes['heels'].size

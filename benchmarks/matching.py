@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from anklealign.match import Files, fold, match_all, without_prefix
+from anklealign.study.matching import Files, fold, match_all, without_prefix
 
 OWNERS = [f'A{i:04}B' for i in range(100)]
 

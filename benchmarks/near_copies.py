@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from anklealign.copies import NEAR_BITS, Fingerprint, near_copies, near_pairs
+from anklealign.study.duplicates import NEAR_BITS, Fingerprint, near_copies, near_pairs
 
 
 def each_with_each(hashes, bits):

@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from anklealign.app.page import mount_page
 from anklealign.deploy import Predictor
-from anklealign.gui import mount_page
 
 PICTURE, PORT = Path(__file__).parent.parent/'nbs'/'images'/'page.jpg', 8791
 

@@ -6,7 +6,7 @@ import platform
 import sys
 import time
 
-from anklealign.phantom import make_phantoms
+from anklealign.phantom.picture import make_phantoms
 
 
 def measure(n: int, size: int, workers: int) -> tuple[float, list[bytes]]:

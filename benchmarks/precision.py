@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from recipes import RESULTS, made
 
-from anklealign.metrics import difference, score
-from anklealign.recipe import recipes
-from anklealign.tune import cross_validate
+from anklealign.evaluation.metrics import difference, score
+from anklealign.training.recipes import recipes
+from anklealign.training.tune import cross_validate
 
 FORMATS = ('float32', 'bfloat16')
 

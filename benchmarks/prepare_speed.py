@@ -20,8 +20,8 @@ from PIL import Image, ImageOps
 
 from anklealign.core import ImageSettings
 from anklealign.images import PAD_COLOUR, psnr
-from anklealign.process import check_new, staged_name
-from anklealign.scan import walk
+from anklealign.study.files import walk
+from anklealign.study.preprocess import check_new, staged_name
 
 SIZE = 256
 

@@ -25,18 +25,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from anklealign.abstention import pooled
-from anklealign.annotators import class_of_angle
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
-from anklealign.manifest import read_manifest
-from anklealign.metrics import difference, score
-from anklealign.phantom import make_phantoms
-from anklealign.rawstudy import write_study
-from anklealign.recipe import augmentations, recipes
-from anklealign.runs import load_run, probabilities
-from anklealign.split import cross_splits
-from anklealign.training import train
+from anklealign.evaluation.abstention import pooled
+from anklealign.evaluation.metrics import difference, score
+from anklealign.phantom.annotators import class_of_angle
+from anklealign.phantom.picture import make_phantoms
+from anklealign.phantom.study import write_study
+from anklealign.study.manifest import read_manifest
+from anklealign.study.splits import cross_splits
+from anklealign.training.recipes import augmentations, recipes
+from anklealign.training.runs import load_run, probabilities
+from anklealign.training.train import train
 
 COUNTS = {'pronation': 230, 'neutral': 640, 'supination': 95}
 OURS, FOLDS = 'heels', 5

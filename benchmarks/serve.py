@@ -29,11 +29,11 @@ from prepare_speed import photo
 from anklealign.core import load_settings
 from anklealign.data import prepare
 from anklealign.deploy import Predictor, picture_of, seen_pixels
-from anklealign.export import Served, Typical, export_run, looks_of, parts_of, to_onnx
-from anklealign.quality import measure
-from anklealign.rawstudy import demo_study
-from anklealign.recipe import models, recipes
-from anklealign.training import train
+from anklealign.inference.quality import measure
+from anklealign.phantom.study import demo_study
+from anklealign.training.onnx import Served, Typical, export_run, looks_of, parts_of, to_onnx
+from anklealign.training.recipes import models, recipes
+from anklealign.training.train import train
 
 MODELS = ('tinycnn', 'gapcnn', 'resnet18', 'lite0', 'lite0_degrees')
 

@@ -20,13 +20,13 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.functional import huber_loss, interpolate
 
-from anklealign.annotators import CUTOFFS, MEAN_DEG
-from anklealign.augment import Augment, Changes
-from anklealign.batches import TensorImage
-from anklealign.engine import best_precision, keep_memory
 from anklealign.images import square
-from anklealign.recipe import Recipe, models, pretrained
-from anklealign.sketch import sketches
+from anklealign.phantom.annotators import CUTOFFS, MEAN_DEG
+from anklealign.phantom.sketch import sketches
+from anklealign.training.augment import Augment, Changes
+from anklealign.training.dataloaders import TensorImage
+from anklealign.training.engine import best_precision, keep_memory
+from anklealign.training.recipes import Recipe, models, pretrained
 
 SEED, LOAD, HELD_BACK = 1, 256, 500
 RESULTS = Path(__file__).parents[1]/'anklealign'/'results'

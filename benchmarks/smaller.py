@@ -18,8 +18,8 @@ import numpy as np
 from serve import in_turns
 
 from anklealign.core import load_settings
-from anklealign.export import GRAPH, INPUT, OUTPUTS, _bytes_of, export_run, halved
-from anklealign.manifest import read_manifest
+from anklealign.study.manifest import read_manifest
+from anklealign.training.onnx import GRAPH, INPUT, OUTPUTS, _bytes_of, export_run, halved
 
 
 def eight_bits(graph, examples, folder):

@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from anklealign.deploy import Predictor
-from anklealign.manifest import read_manifest
+from anklealign.study.manifest import read_manifest
 
 
 def noise(rng, n):
@@ -37,7 +37,7 @@ def crops(rng, n):
 
 def wrong_sides(n):
     "Phantoms from the side, from the front and obliquely: the camera goes round them."
-    import anklealign.phantom as phantom
+    import anklealign.phantom.picture as phantom
     usual, made = phantom.draw_camera, {}
     for name, degrees in (('from the front', 180), ('from the side', 90), ('oblique', 45)):
         def around(points, length, size, rng, degrees=degrees):

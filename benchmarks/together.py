@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from recipes import PROBABILITIES, RESULTS, collected
 
-from anklealign.abstention import abstain, pooled, prediction_sets
 from anklealign.core import Settings
-from anklealign.findings import trust_of
-from anklealign.metrics import difference, score
+from anklealign.evaluation.abstention import abstain, pooled, prediction_sets
+from anklealign.evaluation.metrics import difference, score
+from anklealign.evaluation.report import trust_of
 
 MOST = 4 # photos of a person
 

@@ -44,10 +44,10 @@ def one(images):
 
     from anklealign.core import Settings
     from anklealign.data import prepare
-    from anklealign.manifest import read_manifest
-    from anklealign.rawstudy import demo_study
-    from anklealign.recipe import recipes
-    from anklealign.training import train
+    from anklealign.phantom.study import demo_study
+    from anklealign.study.manifest import read_manifest
+    from anklealign.training.recipes import recipes
+    from anklealign.training.train import train
     with tempfile.TemporaryDirectory() as where:
         study = prepare(demo_study(), where, Settings(output=where))
         known = read_manifest(study)

@@ -35,21 +35,21 @@ RECIPES = {'resnet18': 'resnet18', 'lite0': 'resnet18', 'gapcnn': 'gapcnn', 'tin
 def prepared(where):
     from anklealign.core import Settings
     from anklealign.data import prepare
-    from anklealign.rawstudy import demo_study
+    from anklealign.phantom.study import demo_study
     study = prepare(demo_study(), where, Settings(output=str(where)))
     return study, chosen(study)
 
 
 def chosen(study):
     "So many pictures that all training batches are whole, and the pictures to validate on."
-    from anklealign.manifest import read_manifest
+    from anklealign.study.manifest import read_manifest
     rows = read_manifest(study)
     n = (len(rows) - VALID)//BATCH*BATCH
     return rows.iloc[:n + VALID].assign(split=['train']*n + ['valid']*VALID)
 
 
 def network(name):
-    from anklealign.recipe import Recipe, models
+    from anklealign.training.recipes import Recipe, models
     return models[name](Recipe('speed', name, size=SIZE))
 
 
@@ -122,8 +122,8 @@ def stock(name, study, rows, epochs):
 
 
 def ours(name, study, rows, epochs):
-    from anklealign.recipe import Recipe, recipes
-    from anklealign.training import dataloaders, fit, learner
+    from anklealign.training.recipes import Recipe, recipes
+    from anklealign.training.train import dataloaders, fit, learner
     wanted = recipes[RECIPES[name]]
     recipe = Recipe('speed', name, size=SIZE, load=wanted.load, augmentation=wanted.augmentation, epochs=epochs + 1, batch_size=BATCH, lr=1e-4)
     timer, learn = clock(), learner(dataloaders(study, recipe, rows), recipe, 'auto')
@@ -134,7 +134,7 @@ def ours(name, study, rows, epochs):
 def ceiling(name, study, rows, epochs):
     import torch
 
-    from anklealign.engine import best_precision, keep_memory
+    from anklealign.training.engine import best_precision, keep_memory
     keep_memory()
     dtype = getattr(torch, best_precision())
     model = network(name).train().to(memory_format=torch.channels_last)

@@ -71,7 +71,7 @@ def forked(command, home, env):
     "The same in a fork of this process, where PyTorch and fastai are imported already: that saves seconds a command."
     import fastai.vision.all  # noqa: F401
 
-    from anklealign.cli import app
+    from anklealign.app.cli import app
     with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
         sys.stdout.flush(), sys.stderr.flush()
         child = os.fork()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 COPIED = shutil.ignore_patterns('.venv', '.git', 'output', '__pycache__', '*.egg-info', '_docs', '_proc', 'build', 'dist')
-GENERATED = ('nbs/*.ipynb', 'anklealign/*.py', 'README.md')
+GENERATED = ('nbs/**/*.ipynb', 'anklealign/**/*.py', 'README.md')
 
 
 def regenerated(folder):
@@ -20,7 +20,7 @@ def regenerated(folder):
 
 def differing(copy):
     "The generated files and notebooks that are not the same in both trees."
-    names = {str(p.relative_to(root)) for root in (ROOT, copy) for pattern in GENERATED for p in root.glob(pattern)}
+    names = {str(p.relative_to(root)) for root in (ROOT, copy) for pattern in GENERATED for p in root.glob(pattern) if '.ipynb_checkpoints' not in p.parts}
     same = {n for n in names if (ROOT/n).exists() and (copy/n).exists() and (ROOT/n).read_bytes() == (copy/n).read_bytes()}
     return sorted(names - same)
 

@@ -3,8 +3,8 @@ import sys
 
 from torch import nn
 
-from anklealign.recipe import Recipe, models
-from anklealign.training import train
+from anklealign.training.recipes import Recipe, models
+from anklealign.training.train import train
 
 study, run = sys.argv[1:]
 models['plain'] = lambda recipe: nn.Sequential(nn.Conv2d(3, 8, 5, stride=3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(200, 3))

@@ -18,7 +18,7 @@ def readme(root):
         if o.cell_type == 'code':
             for out in o.outputs: out.get('data', {}).pop('text/html', None)
     text, _ = MarkdownExporter().from_notebook_node(nb)
-    text = re.sub(r'(\]\()((?:images/|\w+\.(?:ipynb|qmd)))', r'\1nbs/\2', text)
+    text = re.sub(r'(\]\()((?:images/|[\w/]+\.(?:ipynb|qmd)))', r'\1nbs/\2', text)
     return NOTICE + re.sub(r'\n{3,}', '\n\n', text).strip() + '\n'
 
 

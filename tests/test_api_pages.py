@@ -6,7 +6,7 @@ import pytest
 from fastcore.nbio import read_nb
 from nbdev.processors import FilterDefaults
 
-NOTEBOOKS = sorted(Path(__file__).parents[1].glob('nbs/[!_.]*.ipynb'))
+NOTEBOOKS = sorted(Path(__file__).parents[1].glob('nbs/**/[!_.]*.ipynb'))
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda o: o.name)

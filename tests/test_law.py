@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anklealign.core import CLASSES, ImageSettings, Settings
-from anklealign.manifest import match_annotations, read_raw, tally
-from anklealign.process import check_new
-from anklealign.report import account
+from anklealign.study.account import account
+from anklealign.study.manifest import match_annotations, read_raw, tally
+from anklealign.study.preprocess import check_new
 
 SETTINGS = Settings(images=ImageSettings(size=32, workers=1))
 

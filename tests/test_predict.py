@@ -98,7 +98,7 @@ def test_the_same_picture_in_hungarian(trained, tmp_path):
 
 def test_nothing_heavy_is_imported(trained, tmp_path):
     (tmp_path/'a.jpg').write_bytes(picture(1))
-    code = (f"import sys; from anklealign.cli import app\ntry: app(['predict', r'{tmp_path/'a.jpg'}', '--model', '{MODEL}'])\nexcept SystemExit: pass\n"
+    code = (f"import sys; from anklealign.app.cli import app\ntry: app(['predict', r'{tmp_path/'a.jpg'}', '--model', '{MODEL}'])\nexcept SystemExit: pass\n"
             "print([m for m in ('torch', 'fastai', 'matplotlib', 'pandas', 'scipy') if m in sys.modules])")
     done = subprocess.run([sys.executable, '-c', code], cwd=trained.home, capture_output=True, text=True, env=os.environ)
     assert done.stdout.splitlines()[-1] == '[]', done.stdout + done.stderr

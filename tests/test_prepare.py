@@ -161,7 +161,7 @@ def test_somebodys_folder_is_not_overwritten(raw, ankle):
 def test_disk_full_leaves_the_old_study(raw, ankle):
     ankle('prepare', raw)
     before = content(ankle.home/STUDY)
-    limit = f'import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, {resource.RLIM_INFINITY})); from anklealign.cli import app; app()'
+    limit = f'import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, {resource.RLIM_INFINITY})); from anklealign.app.cli import app; app()'
     done = subprocess.run([sys.executable, '-c', limit, 'prepare', str(raw)], cwd=ankle.home, capture_output=True, text=True, env=os.environ | {'ANKLEALIGN_IMAGES_SIZE': '400'})
     assert done.returncode == 1 and 'Cannot write' in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     assert content(ankle.home/STUDY) == before and not (ankle.home/'output/.staging').exists()
@@ -180,7 +180,7 @@ def test_interrupted_leaves_nothing(ankle, tmp_path):
 
 
 def test_help_is_quick_to_load(ankle):
-    heavy = "import sys, anklealign.cli; sys.exit(bool({'torch', 'fastai', 'matplotlib', 'pandas', 'scipy', 'pydantic'} & set(sys.modules)))"
+    heavy = "import sys, anklealign.app.cli; sys.exit(bool({'torch', 'fastai', 'matplotlib', 'pandas', 'scipy', 'pydantic'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, '-c', heavy]).returncode == 0
     for command in ([], ['prepare'], ['train'], ['evaluate'], ['run'], ['demo'], ['phantom']): assert 'Example' in ankle(*command, '--help').stdout or not command
 
@@ -195,7 +195,7 @@ def test_a_picture_that_crashes_its_decoder_is_reported_and_the_rest_is_used(raw
     (raw/'D6AE9F/sajat_resztvevo01_01.jpg').write_bytes(picture(3) + b'CRASH')
     (tmp_path/'site').mkdir()
     (tmp_path/'site/sitecustomize.py').write_text(
-        'import os, anklealign.process as p\nreal = p.open_picture\n'
+        'import os, anklealign.study.preprocess as p\nreal = p.open_picture\n'
         'def crash(data, **kw):\n    if data.endswith(b"CRASH"): os._exit(11)\n    return real(data, **kw)\np.open_picture = crash\n')
     ankle('prepare', raw, shell=True, PYTHONPATH=str(tmp_path/'site'), **SEVERAL)
     report = json.loads((ankle.home/STUDY/'report.json').read_text())

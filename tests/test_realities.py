@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from anklealign.rawstudy import check_planted, drawn_phantoms, plan_study, planned_labels, write_study
+from anklealign.phantom.study import check_planted, drawn_phantoms, plan_study, planned_labels, write_study
 
 
 @pytest.mark.parametrize('layout', ['owners', 'consensus', 'both'])

@@ -175,6 +175,6 @@ def test_a_taken_port_and_a_missing_extra_are_one_sentence(tmp_path):
     with socket.create_server(('127.0.0.1', 0)) as taken:
         done = subprocess.run([COMMAND, 'serve', '--port', str(taken.getsockname()[1])], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1 and 'is taken by another program' in done.stderr and done.stderr.count('\n') == 1
-    lacking = "import sys; sys.modules['fastapi'] = None\nfrom anklealign.cli import app\napp(['serve'])"
+    lacking = "import sys; sys.modules['fastapi'] = None\nfrom anklealign.app.cli import app\napp(['serve'])"
     done = subprocess.run([sys.executable, '-c', lacking], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1 and "pip install 'anklealign[serve]'" in done.stderr

@@ -17,14 +17,14 @@ from markdown_it import MarkdownIt
 from nbdev.processors import FilterDefaults
 
 from anklealign._modidx import d as INDEX
-from anklealign.bundle import read_bundle
-from anklealign.cli import app
+from anklealign.app.cli import app
 from anklealign.deploy import demo_bundle
+from anklealign.inference.bundle import read_bundle
 
 ROOT = Path(__file__).parents[1]
 NBS = ROOT/'nbs'
 SITE = yaml.safe_load((NBS/'_quarto.yml').read_text(encoding='utf-8'))['website']
-PAGES = sorted(o for suffix in ('ipynb', 'qmd', 'md') for o in NBS.glob(f'*.{suffix}') if o.name[0] not in '_.')
+PAGES = sorted(o for suffix in ('ipynb', 'qmd', 'md') for o in NBS.rglob(f'*.{suffix}') if o.name[0] not in '_.' and '.ipynb_checkpoints' not in o.parts)
 TEXTS = [*PAGES, *(o for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md') if (o := ROOT/name).exists())]
 NAMES = [str(o.relative_to(ROOT)) for o in TEXTS]
 
@@ -76,8 +76,8 @@ def anchors(path):
 
 def output_file(path):
     "The name of a page on the site."
-    if path.suffix != '.ipynb': return path.with_suffix('.html').name
-    return next(iter(re.findall(r'^output-file: (\S+)', processed(path).cells[0].source, re.M)), path.with_suffix('.html').name)
+    folder, name = path.relative_to(NBS).parent, path.with_suffix('.html').name
+    return (folder/(name if path.suffix != '.ipynb' else next(iter(re.findall(r'^output-file: (\S+)', processed(path).cells[0].source, re.M)), name))).as_posix()
 
 
 def entries(contents):
@@ -88,7 +88,7 @@ def entries(contents):
 
 
 def test_every_page_stands_once_in_the_sidebar_and_has_a_title_and_a_name_of_its_own():
-    assert sorted(entries(SITE['sidebar']['contents'])) == sorted(o.name for o in PAGES)
+    assert sorted(entries(SITE['sidebar']['contents'])) == sorted(o.relative_to(NBS).as_posix() for o in PAGES)
     assert [o for o, n in Counter(map(output_file, PAGES)).items() if n > 1] == []
     for o in PAGES:
         start = processed(o).cells[0].source if o.suffix == '.ipynb' else o.read_text(encoding='utf-8')
@@ -164,13 +164,13 @@ def test_commands_exist_and_know_their_options(path):
 def test_files_of_the_project_that_are_named_exist(path):
     named = {o.content for o in tokens(path) if o.type == 'code_inline'}
     files = {o for o in named if re.fullmatch(r'(tests|benchmarks|nbs|\.github|\.ci)/[\w./-]+', o)}
-    notebooks = {o for o in named if re.fullmatch(r'\d\d[a-z]?_\w+', o)}
+    notebooks = {o for o in named if re.fullmatch(r'\d\d_\w+', o)}
     assert sorted(o for o in files if not (ROOT/o).exists()) + sorted(o for o in notebooks if not (NBS/f'{o}.ipynb').exists()) == []
 
 
 def test_citations_and_references_belong_together():
     entries = re.findall(r'^@\w+\{(\w+),\n(.*?)^\}', (NBS/'references.bib').read_text(encoding='utf-8'), re.M | re.S)
-    cited = {k for o in NBS.glob('*.qmd') for k in re.findall(r'(?<![\w`])@([a-z]+\d{4}\w*)', o.read_text(encoding='utf-8'))}
+    cited = {k for o in NBS.rglob('*.qmd') for k in re.findall(r'(?<![\w`])@([a-z]+\d{4}\w*)', o.read_text(encoding='utf-8'))}
     assert sorted(k for k, _ in entries) == sorted(cited)
     assert [k for k, text in entries if not re.search(r'doi\s*=\s*\{10\.\d{4,}/\S+\}', text)] == []
 
@@ -183,15 +183,15 @@ def outputs(name):
 
 def test_the_model_card_is_that_of_the_model_that_ships():
     card = read_bundle(demo_bundle()).about.model_card
-    assert outputs('model_card.ipynb').strip() == card.split('\n# ', 1)[1].split('\n', 1)[1].strip(), 'run nbdev-test nbs/model_card.ipynb --save'
+    assert outputs('guides/model_card.ipynb').strip() == card.split('\n# ', 1)[1].split('\n', 1)[1].strip(), 'run nbdev-test nbs/guides/model_card.ipynb --save'
 
 
 def test_every_stored_result_is_shown_as_it_is():
-    page = outputs('benchmarks.ipynb')
+    page = outputs('guides/benchmarks.ipynb')
     for o in sorted((ROOT/'anklealign'/'results').iterdir()):
         name = f"{o.name.split('.')[0]}.py" # recipes.folds.csv is written by recipes.py
         script = next(p for p in (ROOT/'benchmarks'/name, ROOT/'tests'/name) if p.exists())
         doc = ast.get_docstring(ast.parse(script.read_text(encoding='utf-8')))
         rows = f"{len(o.read_text(encoding='utf-8').splitlines()) - 1:,} rows"
         shown = o.read_text(encoding='utf-8').rstrip() in page if o.suffix == '.txt' else f'`{o.name}` has {rows}' in page
-        assert shown and ' '.join(doc.split('\n\n')[0].split()) in page, f'{o.name}: run nbdev-test nbs/benchmarks.ipynb --save'
+        assert shown and ' '.join(doc.split('\n\n')[0].split()) in page, f'{o.name}: run nbdev-test nbs/guides/benchmarks.ipynb --save'
