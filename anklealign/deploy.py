@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from .evaluation.abstention import Trust, pooled, prediction_sets
+from .evaluation.calibration import Trust, pooled, prediction_sets
 from .inference.answer import WORDS, Answer
 from .inference.bundle import GRAPH, Bundle, Preprocessing, read_bundle
 from .core import CLASSES, AnklealignError, class_names

@@ -21,14 +21,14 @@ from .evaluation.model_card import model_card
 from .evaluation.compare import compare_runs, comparison_page, comparison_table, show_differences
 from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, write_atomic
 from .evaluation.label_issues import PROBABILITIES, label_doubts, write_label_studio
-from .training.engine import free_memory, keep_memory
+from .training.callbacks import free_memory, keep_memory
 from .evaluation.saliency import heat_maps, overlay
 from .evaluation.report import findings, page_sections, trust_of
-from .evaluation.label_check import label_findings, label_sections, unseen_answers
+from .evaluation.label_issues import label_findings, label_sections, unseen_answers
 from .study.manifest import is_synthetic, read_manifest, study_fingerprint
 from .evaluation.judgement import add_answers, judge, png, report_page, row_shares, show_confusion
 from .evaluation.html import Gallery, Section, html_page
-from .evaluation.probing import draw_groups, probe, probe_sections
+from .evaluation.saliency import draw_groups, probe, probe_sections
 from .training.recipes import Recipe
 from .training.runs import load_run, new_folder, probabilities
 

@@ -18,7 +18,7 @@ from recipes import RESULTS, made
 
 from anklealign.evaluation.metrics import difference, score
 from anklealign.training.recipes import recipes
-from anklealign.training.tune import cross_validate
+from anklealign.training.train import cross_validate
 
 FORMATS = ('float32', 'bfloat16')
 

@@ -24,8 +24,8 @@ from anklealign.images import square
 from anklealign.phantom.annotators import CUTOFFS, MEAN_DEG
 from anklealign.phantom.sketch import sketches
 from anklealign.training.augment import Augment, Changes
+from anklealign.training.callbacks import best_precision, keep_memory
 from anklealign.training.dataloaders import TensorImage
-from anklealign.training.engine import best_precision, keep_memory
 from anklealign.training.recipes import Recipe, models, pretrained
 
 SEED, LOAD, HELD_BACK = 1, 256, 500

@@ -17,7 +17,7 @@ import numpy as np
 from recipes import PROBABILITIES, RESULTS, collected
 
 from anklealign.core import Settings
-from anklealign.evaluation.abstention import abstain, pooled, prediction_sets
+from anklealign.evaluation.calibration import abstain, pooled, prediction_sets
 from anklealign.evaluation.metrics import difference, score
 from anklealign.evaluation.report import trust_of
 

@@ -134,7 +134,7 @@ def ours(name, study, rows, epochs):
 def ceiling(name, study, rows, epochs):
     import torch
 
-    from anklealign.training.engine import best_precision, keep_memory
+    from anklealign.training.callbacks import best_precision, keep_memory
     keep_memory()
     dtype = getattr(torch, best_precision())
     model = network(name).train().to(memory_format=torch.channels_last)

@@ -36,10 +36,10 @@ from ..core import AnklealignError, ServeSettings
 from ..deploy import Predictor, answer_together
 from .schemas import Asked, AskedOfSeveral, Batch, Model, Said, State, describe, form_of, preferred, refusals
 from ..images import PictureError
-from .limits import Desk, Locked, Patience
-from .problems import Problems, Refused
-from .uploads import check_photo, read_photos
-from .access_log import Figures, Watch, log
+from .middleware import Desk, Locked, Patience
+from .schemas import Problems, Refused
+from .middleware import check_photo, read_photos
+from .middleware import Figures, Watch, log
 
 # %% ../../nbs/app/http.ipynb #77d523f1
 def _look(predictor, photo, name, explain, most, counted):

@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from ..deploy import Predictor
 from ..phantom.study import demo_study
-from .replies import MOST, reply, reply_together
+from .translations import MOST, reply, reply_together
 from .translations import LABELS, REFUSALS, TEXTS
 
 if TYPE_CHECKING: from fastapi import FastAPI

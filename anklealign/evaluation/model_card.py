@@ -11,7 +11,7 @@ __all__ = ['model_card']
 import json
 from collections.abc import Mapping
 
-from .evidence import UNKNOWN, evidence, rests_on
+from .report import UNKNOWN, evidence, rests_on
 from .judgement import DISCLAIMER, names_of
 from ..study.account import markdown_cell, markdown_table
 

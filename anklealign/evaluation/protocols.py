@@ -25,7 +25,7 @@ from ..study.manifest import read_manifest
 from .metrics import MIN_GROUPS, OVERALL, difference, drawn_interval, figures, resample, score
 from ..training.recipes import Recipe
 from ..study.splits import cross_splits, kfold
-from ..training.tune import answer_fold, cross_validate
+from ..training.train import answer_fold, cross_validate
 
 # %% ../../nbs/evaluation/protocols.ipynb #0e18d82d
 def repeated_folds(

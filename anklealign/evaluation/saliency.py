@@ -6,10 +6,10 @@ Docs: https://anklealign.github.io/anklealign/evaluation/saliency.html.md"""
 
 # %% auto #0
 __all__ = ['ALIKE', 'last_feature_map', 'heat_maps', 'overlay', 'show_maps', 'randomised', 'rank_correlation', 'mean_over_groups',
-           'randomised_similarity', 'similarity_verdict', 'evidence_inside']
+           'randomised_similarity', 'similarity_verdict', 'evidence_inside', 'draw_groups', 'probe', 'probe_sections']
 
 # %% ../../nbs/evaluation/saliency.ipynb #a5f69362
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -20,8 +20,10 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from ..core import CLASSES, AnklealignError, class_names, kind_of
+from .html import Plot, Section, Table
+from .judgement import plain, span
 from .metrics import MIN_GROUPS, resample
-from .robustness import as_floats
+from .robustness import as_floats, robustness, rotation_verdict, show_robustness
 from ..training.runs import Mirrored
 
 # %% ../../nbs/evaluation/saliency.ipynb #ecfe9f2c
@@ -214,3 +216,64 @@ def evidence_inside(
 ) -> np.ndarray: # n, from 0 to 1; NaN where a map is empty
     "The share of each map's evidence that lies in its region."
     with np.errstate(invalid='ignore'): return (maps*regions).sum((1, 2))/maps.sum((1, 2))
+
+# %% ../../nbs/evaluation/saliency.ipynb #067f511e
+def draw_groups(
+    rows: pd.DataFrame, # with the group of each picture
+    most: int, # pictures
+    seed: int=1, # of the draw
+) -> np.ndarray: # positions of the pictures, in their order
+    "The pictures of groups drawn at random, at most `most` of them but at least one group."
+    names = np.random.default_rng(seed).permutation(rows.group.unique())
+    sizes = rows.group.value_counts()[names].cumsum()
+    return np.flatnonzero(rows.group.isin(names[:max(1, int((sizes <= most).sum()))]))
+
+# %% ../../nbs/evaluation/saliency.ipynb #ec78b4ad
+def probe(
+    model: nn.Module, # pictures in 0–1 to logits or log probabilities, ready to answer
+    pictures: torch.Tensor, # n × 3 × side × side, bytes or numbers in 0–1
+    answers: pd.DataFrame, # n rows, from `add_answers`
+    majority: str, # class that always-majority answers
+    synthetic: bool, # whether the pictures are phantoms
+    rounds: int=2000, # bootstrap rounds
+    confidence: float=.95, # of the intervals
+    seed: int=1, # of bootstrap and random weights
+) -> dict: # robustness and explanation, each with its verdict and its table; plain values
+    "What the pictures, changed, and the model, randomised, say about the answers. Raises `AnklealignError` if the model answers no picture."
+    how = dict(rounds=rounds, confidence=confidence, seed=seed)
+    changed = robustness(model, pictures, answers.label.map(CLASSES.index), answers.group, CLASSES.index(majority), **how)
+    one_each = np.flatnonzero((answers.predicted != '') & ~answers.group.where(answers.predicted != '').duplicated())[:_MAPS]
+    known = answers.iloc[one_each]
+    alike = randomised_similarity(model, pictures[one_each], known.predicted.map(CLASSES.index).tolist(), known.group, **how)
+    return {'robustness': {'verdict': rotation_verdict(changed, synthetic, confidence), 'levels': _records(changed)},
+            'explanation': {'verdict': similarity_verdict(alike, synthetic, confidence), 'stages': _records(alike.reset_index())}}
+
+# %% ../../nbs/evaluation/saliency.ipynb #5220b533
+_MAPS = 24 # pictures whose heat maps are compared
+
+def _records(table): return list(plain(table).values())
+
+# %% ../../nbs/evaluation/saliency.ipynb #d60889b0
+def probe_sections(
+    report: Mapping, # with synthetic, and what `probe` gives
+) -> list[Section]: # for `html_page`
+    "Two sections: changed pictures, and whether the heat maps may be believed."
+    levels, kind = pd.DataFrame(report['robustness']['levels']), kind_of(report['synthetic'])
+    numbers = levels.astype({c: float for c in levels if c not in ('perturbation', 'unit', 'n', 'groups')})
+    plot = Plot(show_robustness(numbers, report['synthetic']), f"Accuracy and flip rate of each kind of change: {report['robustness']['verdict']}",
+                'Accuracy (blue, with its interval), answers that change (orange), always-majority (dotted).')
+    return [Section('Whether changed pictures change its answers', report['robustness']['verdict'], [plot, _worst_levels(numbers, report['robustness']['levels'], kind)]),
+            Section('Whether its heat maps may be believed', report['explanation']['verdict'], [_stages(report['explanation']['stages'], kind)])]
+
+# %% ../../nbs/evaluation/saliency.ipynb #73c08230
+def _worst_levels(numbers, levels, kind):
+    worst = numbers[numbers.flip_low.notna()].sort_values('flip_rate', ascending=False, kind='stable').drop_duplicates('perturbation').index.sort_values()
+    rows = [[f"{o['perturbation'].replace('_', ' ')} {o['level']:g} ({o['unit']})", o['flip_rate'], span({'low': o['flip_low'], 'high': o['flip_high']}),
+             o['n'], o['groups']] for o in map(levels.__getitem__, worst)]
+    return Table(['worst level', 'answers that change', 'interval', 'pictures', 'groups'], rows, f'The level of each kind of change that changes most answers, on {kind}; intervals over groups.')
+
+# %% ../../nbs/evaluation/saliency.ipynb #1705b1a7
+def _stages(stages, kind):
+    rows = [[f"{o['layers']} of {o['of']:.0f} layers random", o['similarity'], span(o), o['n'], o['groups'], o['copies']] for o in stages]
+    return Table(['copies of the model', 'rank correlation', 'interval', 'pictures', 'groups', 'copies'], rows,
+                 f'How like the heat maps of the trained model those of randomised copies are, on {kind}: 1 is the same, 0 nothing in common.')

@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw
 from .. import __version__
 from ..core import CLASSES, AnklealignError, file_error, write_atomic
 from ..study.labelstudio import label_of
-from .rare_defects import RARE
+from .export_defects import RARE
 from .export_defects import REALITIES
 from .defects import Plan, annotation, picture_bytes, task
 from ..study.votes import consensus
