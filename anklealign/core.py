@@ -6,8 +6,7 @@ Docs: https://anklealign.github.io/anklealign/core/core.html.md"""
 
 # %% auto #0
 __all__ = ['CLASSES', 'class_names', 'kind_of', 'AnklealignError', 'write_atomic', 'file_error', 'measured', 'StudySettings',
-           'ImageSettings', 'SplitSettings', 'TrainSettings', 'EvaluateSettings', 'DisplaySettings', 'LabelSettings',
-           'ServeSettings', 'Settings', 'load_settings']
+           'ImageSettings', 'TrainSettings', 'LabelSettings', 'ServeSettings', 'Settings', 'load_settings']
 
 # %% ../nbs/core/core.ipynb #e6ee7223
 import configparser

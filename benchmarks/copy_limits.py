@@ -16,7 +16,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from anklealign.images import PictureError, open_picture, square, unpadded
 from anklealign.phantom.study import demo_study
-from anklealign.study.duplicates import fingerprint, near_copies
+from anklealign.study.duplicates import fingerprint, near_duplicates
 from anklealign.study.splits import audit
 
 
@@ -58,13 +58,13 @@ def audited(a, b):
 def main():
     originals, people = zip(*pictures(), strict=True)
     n, marks = len(originals), [fingerprint(o) for o in originals]
-    joined = [(i, j) for i, j in near_copies(marks) if people[i] != people[j]]
+    joined = [(i, j) for i, j in near_duplicates(marks) if people[i] != people[j]]
     different = sum(a != b for a, b in combinations(people, 2))
     print(f'{n} synthetic pictures of {len(set(people))} people; {different:,} pairs of different people, {len(joined)} joined by near_copies')
     print(f'{"change":20}{"near_copies":>14}{"audit":>14}{"others hit":>12}')
     for name, change in CHANGES.items():
         changed = [change(o) for o in originals]
-        found = {(i, j - n) for i, j in near_copies(marks + [fingerprint(o) for o in changed]) if i < n <= j}
+        found = {(i, j - n) for i, j in near_duplicates(marks + [fingerprint(o) for o in changed]) if i < n <= j}
         hits = audited(originals, changed)
         others = sum(people[i] != people[j] for i, j in hits)
         print(f'{name:20}{sum((i, i) in found for i in range(n)):>8}/{n}{sum((i, i) in hits for i in range(n)):>10}/{n}{others:>12}', flush=True)

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from anklealign.study.duplicates import NEAR_BITS, Fingerprint, near_copies, near_pairs
+from anklealign.study.duplicates import NEAR_BITS, Fingerprint, near_duplicates, near_pairs
 
 
 def each_with_each(hashes, bits):
@@ -63,7 +63,7 @@ def main():
     print(f'\n{"near_copies":>10} {"n":>8} {"pairs":>9} {"s":>9}')
     for n in options.n:
         prints = descriptors(n, np.random.default_rng(n))
-        took, pairs = seconds(near_copies, prints)
+        took, pairs = seconds(near_duplicates, prints)
         print(f'{"mirrored, checked":>10} {n:8} {len(pairs):9} {took:9.2f}', flush=True)
 
 

@@ -27,7 +27,7 @@ import pandas as pd
 
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
-from anklealign.evaluation.calibration import pooled
+from anklealign.evaluation.calibration import aggregate
 from anklealign.evaluation.metrics import difference, score
 from anklealign.phantom.annotators import class_of_angle
 from anklealign.phantom.picture import make_phantoms
@@ -162,7 +162,7 @@ def report():
              f'{"":36}{"accuracy":>22}{"macro-F1":>22}{"F1 sup.":>9}{"CPU minutes":>18}{"reached":>9}',
              line('exact angle (ceiling)', table, ceiling, reached), line('always neutral', table, np.ones(len(table), int), reached)]
     lines += [line(name, table, table[name], reached, folds[folds.recipe == name], earlier[earlier.recipe == name]) for name in names]
-    of_person = pooled(table[PROBABILITIES], group).argmax(1)
+    of_person = aggregate(table[PROBABILITIES], group).argmax(1)
     each = difference(label, of_person, table[OURS], group).loc['macro_f1']
     lines += ['', f'the same answers of {OURS}, but all pictures of a person ({len(table)/group.nunique():.1f} on average) answered together:',
               line(f'{OURS}, together', table, of_person, reached, folds[folds.recipe == OURS]), f'  instead of one by one: macro-F1 {each.value:+.3f} ({each.low:+.3f} to {each.high:+.3f})',

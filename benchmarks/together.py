@@ -17,9 +17,9 @@ import numpy as np
 from recipes import PROBABILITIES, RESULTS, collected
 
 from anklealign.core import Settings
-from anklealign.evaluation.calibration import abstain, pooled, prediction_sets
+from anklealign.evaluation.calibration import abstain, aggregate, prediction_sets
 from anklealign.evaluation.metrics import difference, score
-from anklealign.evaluation.report import trust_of
+from anklealign.evaluation.report import decision_rule_of
 
 MOST = 4 # photos of a person
 
@@ -33,7 +33,7 @@ def drawn(answers, k):
 def asked(work, recipe):
     "The answers of all folds, calibrated, of people with enough pictures; what each fold's validation pictures promise."
     answers = collected(work)[recipe]
-    trusts = {fold: trust_of(work/'folds'/recipe/str(fold)/'run', Settings()) for fold in answers.fold.unique()}
+    trusts = {fold: decision_rule_of(work/'folds'/recipe/str(fold)/'run', Settings()) for fold in answers.fold.unique()}
     several = answers[answers.groupby('group').image.transform('size') >= MOST].sort_values(['group', 'image']).groupby('group').head(MOST).reset_index(drop=True)
     for fold, rows in several.groupby('fold').groups.items():
         several.loc[rows, PROBABILITIES] = trusts[fold].answer(several.loc[rows, PROBABILITIES].to_numpy())[0]
@@ -46,7 +46,7 @@ def together(answers, trusts, k, sharpened):
     p, sets, silent = table[PROBABILITIES].to_numpy(), np.zeros((len(table), 3), bool), np.zeros(len(table), bool)
     for fold, places in table.groupby('fold').indices.items():
         trust = trusts[fold]
-        p[places] = pooled(p[places], choice[places], trust.sharpening if sharpened else 0)
+        p[places] = aggregate(p[places], choice[places], trust.sharpening if sharpened else 0)
         sets[places], silent[places] = prediction_sets(p[places], trust.sets), abstain(p[places], trust.abstain_below)
     table[PROBABILITIES] = p
     return table, p.argmax(1), sets, silent

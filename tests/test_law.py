@@ -13,7 +13,7 @@ from PIL import Image
 
 from anklealign.core import CLASSES, ImageSettings, Settings
 from anklealign.study.account import account
-from anklealign.study.manifest import match_annotations, read_raw, tally
+from anklealign.study.manifest import match_annotations, read_raw, reconcile
 from anklealign.study.preprocess import check_new
 
 SETTINGS = Settings(images=ImageSettings(size=32, workers=1))
@@ -67,7 +67,7 @@ def test_everything_found_is_used_or_reported(pictures, exports):
         reading = read_raw(root, SETTINGS)
         matches = match_annotations(reading, SETTINGS)
         checked = {o.path: o for o in check_new(root, reading.images, Path(d)/'work', SETTINGS.images)}
-        counted = tally(reading, matches, checked, SETTINGS)
+        counted = reconcile(reading, matches, checked, SETTINGS)
         on_disk = Counter(str(p.relative_to(root)) for p in root.rglob('*') if p.is_file())
     items = reading.items + counted.items
     sums = account(items)

@@ -1,4 +1,4 @@
-"""Everything public says what it is: a docstring, and a type and a comment for each argument. Read from the source, so nothing heavy is imported."""
+"""Everything without an underscore says what it is: a docstring, and a type and a comment for each argument. Read from the source, so nothing heavy is imported."""
 import ast
 import io
 import re
@@ -27,10 +27,10 @@ def listed(tree):
 
 
 def public(path):
-    "Every public function and class, and the public methods of public classes, by their names."
+    "Every function and class without an underscore, and the methods of these classes, by their names."
     tree, _ = parsed(path)
     for o in tree.body:
-        if isinstance(o, (*FUNCTIONS, ast.ClassDef)) and o.name in listed(tree):
+        if isinstance(o, (*FUNCTIONS, ast.ClassDef)) and o.name[0] != '_':
             yield o.name, o
             methods = [m for m in o.body if isinstance(m, FUNCTIONS)] if isinstance(o, ast.ClassDef) else []
             yield from ((f'{o.name}.{m.name}', m) for m in methods if (m.name == '__init__' or m.name[0] != '_') and not FIXED.fullmatch(m.name))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from anklealign.phantom.study import check_planted, drawn_phantoms, plan_study, planned_labels, write_study
+from anklealign.phantom.study import check_injected, drawn_phantoms, plan_study, planned_labels, write_study
 
 
 @pytest.mark.parametrize('layout', ['owners', 'consensus', 'both'])
@@ -14,7 +14,7 @@ def test_report_accounts_for_everything_planted(ankle, tmp_path, layout):
     ankle('prepare', raw)
     study = ankle.home/'output/processed'
     report = json.loads((study/'report.json').read_text())
-    assert check_planted(raw, report['items']) == []
+    assert check_injected(raw, report['items']) == []
     images, notes = report['images'], report['annotations']
     assert images['found'] == images['used'] + images['merged'] + images['dropped'] and notes['found'] == notes['votes'] + notes['dropped']
     on_disk = {p.relative_to(raw).as_posix() for p in raw.rglob('*') if p.is_file()}

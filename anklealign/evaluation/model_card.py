@@ -11,7 +11,7 @@ __all__ = ['model_card']
 import json
 from collections.abc import Mapping
 
-from .report import UNKNOWN, evidence, rests_on
+from .report import UNKNOWN, markdown_sections, rests_on
 from .judgement import DISCLAIMER, names_of
 from ..study.account import markdown_cell, markdown_table
 
@@ -173,5 +173,5 @@ def model_card(
              'How to use': [_how_to(report)],
              'Citation and contact': [f'{UNKNOWN.capitalize()}: left to the owner. The card follows Mitchell et al. 2019, *Model Cards for Model Reporting*, '
                                       '[doi 10.1145/3287560.3287596](https://doi.org/10.1145/3287560.3287596).']}
-    blocks = [block for title, body in (before | evidence(report, _synthetic(config)) | after).items() for block in (f'## {title}', *body)]
+    blocks = [block for title, body in (before | markdown_sections(report, _synthetic(config)) | after).items() for block in (f'## {title}', *body)]
     return '\n\n'.join(head + blocks) + '\n'
