@@ -38,7 +38,7 @@ AIMS = { # figure -> what we aim for, and the five others
 
 def registered(definition):
     "Whether it is an entry of a table of functions, which are shown, tested and documented together."
-    return any(ast.unparse(o).split('(')[0] in ('reality', 'rare') for o in definition.decorator_list)
+    return any(ast.unparse(o).split('(')[0] in ('defect', 'rare_defect') for o in definition.decorator_list)
 
 
 def lines(text): return sum(bool(o.strip()) for o in text.splitlines() if not o.startswith('#|'))
