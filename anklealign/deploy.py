@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .evaluation.calibration import DecisionRule, aggregate, prediction_sets
-from .inference.answer import WORDS, Answer
+from .inference.answer import Answer
 from .inference.bundle import GRAPH, Bundle, Preprocessing, read_bundle
-from .core import CLASSES, AnklealignError, class_names
+from .core import CLASSES, AnklealignError, class_names, translations
 from .images import MAX_MEGAPIXELS, Picture, PictureError, _check_size, _why, model_pixels, open_picture, study_picture, to_rgb
 from .inference.quality import Finding, check_quality
 
@@ -123,7 +123,7 @@ def abstention_reasons(
     language: str='en', # of the sentences
 ) -> list[str]: # a sentence each; empty if there is an answer
     "Why a photo has no answer."
-    words, top = WORDS[language], float(np.nan_to_num(probabilities, nan=-1).max())
+    words, top = translations(language)['answer'], float(np.nan_to_num(probabilities, nan=-1).max())
     reasons = [o.advice for o in quality if o.silent]
     if not np.isfinite(probabilities).all(): return [*reasons, words['no_number']]
     if not strangeness <= 1: reasons.append(words['strange'])
@@ -147,8 +147,7 @@ class Predictor:
         self.session = _session(self.bundle, threads)
 
     def _speak(self, language):
-        class_names(language)
-        self.language, self.words = language, WORDS[language]
+        self.language, self.words = language, translations(language)['answer']
         self.label = f"{self.about.name} ({self.words['demonstration']})" if self.about.demonstration else self.about.name
 
     def speaking(self,
