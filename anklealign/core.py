@@ -6,8 +6,8 @@ Docs: https://anklealign.github.io/anklealign/core/core.html.md"""
 
 # %% auto #0
 __all__ = ['CLASSES', 'LANGUAGES', 'translations', 'class_names', 'kind_of', 'AnklealignError', 'write_atomic', 'file_error',
-           'measured', 'StudySettings', 'ImageSettings', 'TrainSettings', 'LabelSettings', 'ServeSettings', 'Settings',
-           'load_settings']
+           'check_place', 'recover', 'new_folder', 'StudySettings', 'ImageSettings', 'TrainSettings', 'LabelSettings',
+           'ServeSettings', 'Settings', 'load_settings']
 
 # %% ../nbs/core/core.ipynb #e6ee7223
 import configparser
@@ -15,8 +15,10 @@ import difflib
 import json
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -72,18 +74,13 @@ def write_atomic(
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
-        tmp.chmod(0o666 & ~_umask())
+        os.umask(umask := os.umask(0))
+        tmp.chmod(0o666 & ~umask)
         tmp.replace(path)
     except OSError as e: raise file_error(e, path) from e
     finally:
         if tmp: tmp.unlink(missing_ok=True)
     return path
-
-# %% ../nbs/core/core.ipynb #f307a7e3
-def _umask():
-    old = os.umask(0)
-    os.umask(old)
-    return old
 
 # %% ../nbs/core/core.ipynb #d5e927b6
 def file_error(
@@ -97,15 +94,65 @@ def file_error(
     why = error.strerror or str(error)
     return AnklealignError(f"Cannot write {path}: {why.lower()}; {advice.get(why, 'choose another place with --output')}.")
 
-# %% ../nbs/core/core.ipynb #98adf2d6
-def measured(
-    name: str, # of a file in `anklealign/results`, named after the script in `benchmarks/` that wrote it
-) -> str: # as it was printed, with its date and machine
-    "A stored measurement. Raises `AnklealignError` if there is none of this name."
-    folder = files('anklealign')/'results'
-    try: return (folder/name).read_text(encoding='utf-8')
-    except OSError as e:
-        raise AnklealignError(f"There is no measurement {name!r}; there are {', '.join(sorted(o.name for o in folder.iterdir()))}.") from e
+# %% ../nbs/core/core.ipynb #badde686
+@contextmanager
+def _hidden_beside(path):
+    missing = [o for o in path.parents if not o.exists()]
+    hidden = None
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            hidden = tempfile.mkdtemp(dir=path.parent, prefix='.tmp-')
+        except OSError as e: raise file_error(e, path) from e
+        yield Path(hidden)
+    finally:
+        if hidden: shutil.rmtree(hidden, ignore_errors=True)
+        for o in missing:
+            with suppress(OSError): o.rmdir()
+
+# %% ../nbs/core/core.ipynb #509d9968
+def check_place(
+    path: str|os.PathLike, # the folder to make or replace
+    marker: str, # file that a folder of this kind always holds
+) -> None:
+    "Raise `AnklealignError` if a folder cannot be made at `path`, or what is there is of another kind."
+    path = Path(path)
+    if path.exists() and not (path/marker).exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise AnklealignError(f'{path} exists and holds no {marker}, so it is not replaced: choose another folder.')
+    with _hidden_beside(path): pass
+
+# %% ../nbs/core/core.ipynb #24a3e3ec
+def recover(
+    path: str|os.PathLike, # a folder that `new_folder` makes
+) -> Path: # the same
+    "Undo half a replacement of `path`, if a process was killed in the middle of one."
+    path = Path(path)
+    old = path.with_name(f'.{path.name}.old')
+    try:
+        if old.exists() and not path.exists(): old.rename(path)
+    except OSError as e: raise file_error(e, path) from e
+    shutil.rmtree(old, ignore_errors=True)
+    return path
+
+# %% ../nbs/core/core.ipynb #7791f2ce
+@contextmanager
+def new_folder(
+    path: str|os.PathLike, # the folder to make or replace
+    marker: str, # file that a folder of this kind always holds
+) -> Iterator[Path]: # an empty folder to fill
+    "A folder that takes the place of `path` when the block ends without an error. Raises `AnklealignError` if `path` cannot be written or replaced."
+    path = recover(path)
+    check_place(path, marker)
+    with _hidden_beside(path) as hidden:
+        fresh = hidden/'new'
+        fresh.mkdir()
+        try: yield fresh
+        except AnklealignError as e: raise AnklealignError(str(e).replace(str(fresh), str(path))) from e
+        try:
+            if path.exists(): path.rename(path.with_name(f'.{path.name}.old'))
+            fresh.rename(path)
+        except OSError as e: raise file_error(e, path) from e
+        finally: recover(path)
 
 # %% ../nbs/core/core.ipynb #5e6ecb1a
 class _Section(BaseModel):

@@ -25,7 +25,7 @@ from ..images import PictureError, jpeg_bytes
 from ..inference.answer import Answer, overlay
 from ..inference.bundle import Thresholds
 from ..inference.quality import Finding
-from ..phantom.study import demo_study
+from ..assets import demo_study
 
 if TYPE_CHECKING: from fastapi import FastAPI
 
