@@ -25,7 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..core import CLASSES, AnklealignError
 from ..inference.answer import WORDS
-from ..inference.bundle import Preprocessing, OodScore, Thresholds
+from ..decision import DecisionRule
+from ..inference.bundle import Preprocessing, OodScore
 
 # %% ../../nbs/app/schemas.ipynb #12b8248f
 PROBLEMS = {
@@ -215,7 +216,7 @@ class Model(BaseModel):
     classes: list[str] = Field(examples=[list(CLASSES)])
     demonstration: bool = Field(description='Whether it only shows how things work.')
     preprocessing: Preprocessing
-    thresholds: Thresholds
+    thresholds: DecisionRule
     strangeness: OodScore
     study: dict[str, Any] = Field(description='What it has learned from.')
     figures: dict[str, Any]|None = Field(description='Of its evaluation.')

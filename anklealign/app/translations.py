@@ -16,7 +16,7 @@ from ..core import CLASSES, AnklealignError, class_names
 from ..deploy import Predictor, answer_subject
 from ..images import PictureError, jpeg_bytes
 from ..inference.answer import Answer, overlay
-from ..inference.bundle import Thresholds
+from ..decision import DecisionRule
 from ..inference.quality import Finding
 
 # %% ../../nbs/app/translations.ipynb #f06a8496
@@ -120,7 +120,7 @@ _TEMPLATE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=
 # %% ../../nbs/app/translations.ipynb #fb8b647f
 def answer_html(
     answer: Answer, # of a photo that could be looked at, or of several together
-    thresholds: Thresholds, # of the bundle that gave it
+    thresholds: DecisionRule, # of the bundle that gave it
     language: str='en', # of the labels: 'en' or 'hu'
 ) -> str: # HTML without any script, everything in it escaped
     "An answer for the page. Raises `AnklealignError` for another language."
