@@ -27,7 +27,8 @@ BELOW = { # part of the house -> what it may import beside itself; nothing impor
 }
 BELOW |= {'app': set(BELOW), 'phantom': {*BELOW, 'app'}}
 WORDS = {'00_data': ('DataBlock(', '.show_batch('), '01_baseline': (' Learner(', '.fit('),
-         '02_gapcnn': ('.lr_find(', 'EarlyStoppingCallback('), '03_transfer': ('.fine_tune(',), '04_eval': ('ClassificationInterpretation',), '05_deploy': ('Predictor(',)}
+         '02_gapcnn': ('.lr_find(', 'EarlyStoppingCallback('), '03_transfer': ('.fine_tune(',),
+         '04_eval': ('ClassificationInterpretation',), '05_deploy': ('Predictor(',)}
 INTERFACE = {'app', 'prepare', 'dataloaders', 'learner', 'train', 'tune', 'evaluate', 'compare', 'Predictor', 'Answer', 'make_study'}
 HEAVY = {'torch', 'torchvision', 'fastai', 'pandas', 'scipy', 'sklearn', 'matplotlib'}
 LIGHT = {'numpy', 'PIL', 'onnxruntime', 'pydantic', 'typer'} # what answers need
