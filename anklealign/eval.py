@@ -19,7 +19,7 @@ import pandas as pd
 from .training.dataloaders import Pixels
 from .evaluation.model_card import model_card
 from .evaluation.compare import compare_runs, comparison_page, comparison_table, show_differences
-from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, write_atomic
+from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_folder, write_atomic
 from .evaluation.label_issues import PROBABILITIES, find_label_issues, write_label_issues
 from .training.callbacks import free_memory, keep_memory
 from .evaluation.saliency import heat_maps, overlay
@@ -30,7 +30,7 @@ from .evaluation.judgement import add_answers, judge, png, report_page, row_shar
 from .evaluation.html import Gallery, Section, html_page
 from .evaluation.saliency import draw_groups, sanity_checks, sanity_sections
 from .training.recipes import Recipe
-from .training.runs import load_run, new_folder, probabilities
+from .training.runs import load_run, probabilities
 
 # %% ../nbs/04_eval.ipynb #b5f1088f
 log = logging.getLogger('anklealign')

@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from starlette.responses import Response
 
 from ..deploy import Predictor
-from ..phantom.study import demo_study
+from ..assets import demo_study
 from .translations import MOST, reply, reply_for_subject
 from .translations import LABELS, REFUSALS, TEXTS
 
