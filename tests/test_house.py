@@ -6,10 +6,15 @@ import configparser
 import json
 import subprocess
 import sys
+import textwrap
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+import anklealign
+from anklealign import assets
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT/'benchmarks'))
@@ -29,7 +34,7 @@ BELOW |= {'app': set(BELOW), 'phantom': {*BELOW, 'app'}}
 WORDS = {'00_data': ('DataBlock(', '.show_batch('), '01_baseline': (' Learner(', '.fit('),
          '02_gapcnn': ('.lr_find(', 'EarlyStoppingCallback('), '03_transfer': ('.fine_tune(',),
          '04_eval': ('ClassificationInterpretation',), '05_deploy': ('Predictor(',)}
-INTERFACE = {'app', 'prepare', 'dataloaders', 'learner', 'train', 'tune', 'evaluate', 'compare', 'Predictor', 'Answer', 'make_study'}
+INTERFACE = {*anklealign.__all__, 'app', 'tune', 'make_study'} # for users, and entry points
 HEAVY = {'torch', 'torchvision', 'fastai', 'pandas', 'scipy', 'sklearn', 'matplotlib'}
 LIGHT = {'numpy', 'PIL', 'onnxruntime', 'pydantic', 'typer'} # what answers need
 NOT_YET = {'imports', 'depth', 'circles', 'used', 'once', 'keys', 'words'} # what does not hold yet
@@ -66,6 +71,15 @@ def test_imports_are_short_chains_without_circles():
 def test_importing_loads_nothing_heavy(module, heavy):
     done = subprocess.run([sys.executable, '-c', f'import sys, {module}; print(*sys.modules)'], capture_output=True, text=True, check=True)
     assert heavy & set(done.stdout.split()) == set()
+
+
+def test_the_docstring_of_the_package_runs(raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(assets, 'demo_study', lambda: raw) # a smaller one, and less training
+    monkeypatch.setitem(anklealign.recipes, 'baseline', replace(anklealign.recipes['baseline'], size=64, epochs=1))
+    exec(textwrap.dedent(anklealign.__doc__.partition('\n\n')[2]), names := {})
+    assert (names['run']/'model.safetensors').exists() and isinstance(names['answer'], anklealign.Answer)
+    assert set(anklealign.__all__) <= set(dir(anklealign)) and all(hasattr(anklealign, o) for o in anklealign.__all__)
 
 
 @pytest.mark.parametrize('chapter', WORDS)
