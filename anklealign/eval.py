@@ -40,7 +40,7 @@ def evaluate(
     run: str|Path, # run folder
     study: str|Path, # study folder; only its test pictures are looked at
     out: str|Path, # evaluation folder to make or replace
-    settings: Settings, # bootstrap, seed and display language
+    settings: Settings=Settings(), # bootstrap, seed and display language
 ) -> dict: # what `evaluation_report.json` says
     "Evaluate `run` on the test pictures of `study`. Raises `AnklealignError` if there is nothing to evaluate; then `out` is as it was."
     model, config = load_run(run)
@@ -126,7 +126,7 @@ def _write(folder, report, answers, doubts, sections, address):
 def compare(
     evaluations: Mapping[str, str|Path], # run name → its evaluation folder, at least one
     out: str|Path, # comparison folder to make or replace
-    settings: Settings, # bootstrap and seed
+    settings: Settings=Settings(), # bootstrap and seed
 ) -> dict: # what `comparison.json` says
     "Compare runs, and always-majority, on the same test pictures. Raises `AnklealignError` if they were not evaluated on the same ones."
     reports, tables = (dict(zip(evaluations, o, strict=True)) for o in zip(*(_read(name, Path(folder)) for name, folder in evaluations.items()), strict=True))
