@@ -19,7 +19,7 @@ import pandas as pd
 from .training.dataloaders import Pixels
 from .evaluation.model_card import model_card
 from .evaluation.compare import compare_runs, comparison_page, comparison_table, show_differences
-from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, write_atomic
+from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_folder, write_atomic
 from .evaluation.label_issues import PROBABILITIES, find_label_issues, write_label_issues
 from .training.callbacks import free_memory, keep_memory
 from .evaluation.saliency import heat_maps, overlay
@@ -32,7 +32,7 @@ from .evaluation.judgement import add_answers, judge, png, report_page, row_shar
 from .evaluation.html import Gallery, Section, html_page
 from .evaluation.saliency import draw_groups, sanity_checks, sanity_sections
 from .training.recipes import Recipe
-from .training.runs import load_run, new_folder, probabilities
+from .training.runs import load_run, probabilities
 
 # %% ../nbs/04_eval.ipynb #b5f1088f
 log = logging.getLogger('anklealign')
@@ -42,7 +42,7 @@ def evaluate(
     run: str|Path, # run folder
     study: str|Path, # study folder; only its test pictures are looked at
     out: str|Path, # evaluation folder to make or replace
-    settings: Settings, # bootstrap, seed and display language
+    settings: Settings=Settings(), # bootstrap, seed and display language
 ) -> dict: # what `evaluation_report.json` says
     "Evaluate `run` on the test pictures of `study`. Raises `AnklealignError` if there is nothing to evaluate; then `out` is as it was."
     model, config = load_run(run)
@@ -138,7 +138,7 @@ def _write(folder, report, answers, doubts, sections, address):
 def compare(
     evaluations: Mapping[str, str|Path], # run name → its evaluation folder, at least one
     out: str|Path, # comparison folder to make or replace
-    settings: Settings, # bootstrap and seed
+    settings: Settings=Settings(), # bootstrap and seed
 ) -> dict: # what `comparison.json` says
     "Compare runs, and always-majority, on the same test pictures. Raises `AnklealignError` if they were not evaluated on the same ones."
     reports, tables = (dict(zip(evaluations, o, strict=True)) for o in zip(*(_read(name, Path(folder)) for name, folder in evaluations.items()), strict=True))

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..core import CLASSES, AnklealignError, write_atomic
+from ..core import CLASSES, AnklealignError, new_folder, write_atomic
 from ..decision import DecisionRule
 
 # %% ../../nbs/inference/bundle.ipynb #908dbb87
@@ -196,7 +196,6 @@ def pack(
     weights: bool=True, # whether `model.safetensors` goes along
 ) -> Path: # `out`
     "A bundle folder, and the same as a `.zip` beside it. Raises `AnklealignError` if the run's bundle is damaged or missing."
-    from anklealign.training.runs import new_folder
     bundle = read_bundle(run)
     files = {k: v for k, v in bundle.files.items() if weights or k != WEIGHTS}
     about = _completed(bundle.about, run, evaluation).model_copy(update={'files': {k: bundle.about.files[k] for k in files}})

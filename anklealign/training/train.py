@@ -39,7 +39,7 @@ from rich.progress import Progress
 from sklearn.metrics import f1_score
 
 from .. import __version__
-from ..core import CLASSES, AnklealignError, file_error, kind_of, write_atomic
+from ..core import CLASSES, AnklealignError, check_place, file_error, kind_of, new_folder, write_atomic
 from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
 from ..study.splits import cross_splits
 from .augment import Augment
@@ -48,7 +48,7 @@ from .callbacks import (AverageWeights, BatchExtras, Checkpoint, EpochSeed, Resu
                                            read_checkpoint)
 from .dataloaders import picture_block, with_shares
 from .recipes import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained
-from .runs import Together, answering, check_place, load_run, new_folder, probabilities, processes, share_of_batch
+from .runs import Together, answering, load_run, probabilities, processes, share_of_batch
 
 # %% ../../nbs/training/train.ipynb #aaaadfac
 def dataloaders(
