@@ -23,7 +23,7 @@ from ..core import CLASSES, LANGUAGES, AnklealignError, translations
 from ..deploy import Predictor, answer_subject
 from ..images import PictureError, jpeg_bytes
 from ..inference.answer import Answer, overlay
-from ..inference.bundle import Thresholds
+from ..decision import DecisionRule
 from ..inference.quality import Finding
 from ..assets import demo_study
 
@@ -35,7 +35,7 @@ _TEMPLATES = Environment(loader=PackageLoader('anklealign.app', 'static'), autoe
 # %% ../../nbs/app/page.ipynb #fb8b647f
 def answer_html(
     answer: Answer, # of a photo that could be looked at, or of several together
-    thresholds: Thresholds, # of the bundle that gave it
+    thresholds: DecisionRule, # of the bundle that gave it
     language: str='en', # of the labels: 'en' or 'hu'
 ) -> str: # HTML without any script, everything in it escaped
     "An answer for the page. Raises `AnklealignError` for another language."

@@ -18,7 +18,8 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from ..core import CLASSES, LANGUAGES, AnklealignError, translations
-from ..inference.bundle import OodScore, Preprocessing, Thresholds
+from ..decision import DecisionRule
+from ..inference.bundle import OodScore, Preprocessing
 
 # %% ../../nbs/app/schemas.ipynb #7f621bda
 class Remark(BaseModel):
@@ -62,7 +63,7 @@ class Model(BaseModel):
     classes: list[str] = Field(examples=[list(CLASSES)])
     demonstration: bool = Field(description='Whether it only shows how things work.')
     preprocessing: Preprocessing
-    thresholds: Thresholds
+    thresholds: DecisionRule
     strangeness: OodScore
     study: dict[str, Any] = Field(description='What it has learned from.')
     figures: dict[str, Any]|None = Field(description='Of its evaluation.')
