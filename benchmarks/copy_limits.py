@@ -14,8 +14,8 @@ from itertools import combinations
 import pandas as pd
 from PIL import Image, ImageEnhance, ImageOps
 
+from anklealign.assets import demo_study
 from anklealign.images import PictureError, open_picture, square, unpadded
-from anklealign.phantom.study import demo_study
 from anklealign.study.duplicates import fingerprint, near_duplicates
 from anklealign.study.splits import audit
 

@@ -17,13 +17,13 @@ import numpy as np
 from ablation import other_study
 from recipes import RESULTS
 
+from anklealign.assets import demo_study
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
 from anklealign.deploy import Predictor
 from anklealign.eval import evaluate
 from anklealign.evaluation.metrics import score
 from anklealign.phantom.annotators import class_of_angle
-from anklealign.phantom.study import demo_study
 from anklealign.study.manifest import read_manifest
 from anklealign.training.onnx import make_demonstration
 from anklealign.training.recipes import recipes

@@ -16,7 +16,7 @@ from conftest import picture
 from PIL import Image
 from test_report_page import CONTRASTS
 
-from anklealign.phantom.study import demo_study
+from anklealign.assets import demo_study
 
 PHONE, DESKTOP = {'width': 360, 'height': 740}, {'width': 1280, 'height': 900}
 SERVE = [Path(sys.executable).with_name('anklealign'), 'serve', '--port']

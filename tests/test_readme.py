@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 from conftest import SEVERAL, content, make_ankle, write_study
 
-from anklealign.phantom.study import demo_study
+from anklealign.assets import demo_study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT/'README.md').read_text(encoding='utf-8')

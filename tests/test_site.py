@@ -18,7 +18,7 @@ from nbdev.processors import FilterDefaults
 
 from anklealign._modidx import d as INDEX
 from anklealign.app.cli import app
-from anklealign.deploy import demo_bundle
+from anklealign.assets import demo_bundle
 from anklealign.inference.bundle import read_bundle
 
 ROOT = Path(__file__).parents[1]

@@ -25,13 +25,12 @@ if TYPE_CHECKING: from anklealign.core import Settings
 # %% ../../nbs/app/cli.ipynb #68b185a1
 def _bundle(settings, run):
     from anklealign.inference.bundle import pack, read_bundle
-    from anklealign.core import AnklealignError
-    from anklealign.study.preprocess import recover
+    from anklealign.core import AnklealignError, recover
     home, folder = Path(settings.output), Path(settings.output)/'models'/run
     try: read_bundle(folder)
     except AnklealignError:
         from anklealign.training.onnx import export_run
-        export_run(folder, recover(settings.output), settings)
+        export_run(folder, recover(Path(settings.output)/'processed'), settings)
     made = pack(folder, home/'bundles'/run, home/'evaluation'/run)
     log.info('bundle: %s and %s.zip', made, made)
 
@@ -155,12 +154,12 @@ def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Se
 
 # %% ../../nbs/app/cli.ipynb #efda836d
 def _train(settings, run, resume=False):
+    from anklealign.core import recover
     from anklealign.training.onnx import export_run
-    from anklealign.study.preprocess import recover
     from anklealign.training.recipes import chosen_recipe
     from anklealign.training.train import train
     recipe = chosen_recipe(settings.train)
-    study, folder = recover(settings.output), Path(settings.output)/'models'/(run or recipe.name)
+    study, folder = recover(Path(settings.output)/'processed'), Path(settings.output)/'models'/(run or recipe.name)
     train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
     if os.environ.get('RANK', '0') == '0': export_run(folder, study, settings)
 
@@ -187,20 +186,20 @@ def tune(recipe: Recipe=None, epochs: Epochs=None,
 
     Example: anklealign tune --recipe gapcnn --trials 20
     """
-    from anklealign.study.preprocess import recover
+    from anklealign.core import recover
     from anklealign.training.recipes import chosen_recipe
     from anklealign.training.train import tune
     chosen = settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs))
-    with log_to(): tune(recover(chosen.output), chosen.output, chosen_recipe(chosen.train), trials, folds, chosen.seed, chosen.train.precision)
+    with log_to(): tune(recover(Path(chosen.output)/'processed'), chosen.output, chosen_recipe(chosen.train), trials, folds, chosen.seed, chosen.train.precision)
 
 # %% ../../nbs/app/cli.ipynb #a9497c88
 def _evaluate(settings, run):
+    from anklealign.core import recover
     from anklealign.inference.bundle import MARK, add_figures
     from anklealign.eval import evaluate
-    from anklealign.study.preprocess import recover
     name = run or settings.train.recipe
     folder, out = Path(settings.output)/'models'/name, Path(settings.output)/'evaluation'/name
-    evaluate(folder, recover(settings.output), out, settings)
+    evaluate(folder, recover(Path(settings.output)/'processed'), out, settings)
     if (folder/MARK).exists(): add_figures(folder, out)
 
 # %% ../../nbs/app/cli.ipynb #1331c383
@@ -258,14 +257,14 @@ def protocols(
 
     Example: anklealign protocols --recipe gapcnn --only folds --only owners --open
     """
-    from anklealign.study.preprocess import recover
+    from anklealign.core import recover
     from anklealign.evaluation.protocol_report import PROTOCOLS, quick_recipe, run_protocols
     from anklealign.training.recipes import chosen_recipe
     chosen = settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs))
     tested = (chosen_recipe if full else quick_recipe)(chosen.train)
     place = Path(chosen.output)/'protocols'/tested.name
     with log_to(), progress('trainings') as step:
-        run_protocols(recover(chosen.output), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), step)
+        run_protocols(recover(Path(chosen.output)/'processed'), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), step)
         log.info('The report is %s.', place/'report.html')
     _open(show, place/'report.html')
 
@@ -296,7 +295,7 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
 
     Example: anklealign demo
     """
-    from anklealign.phantom.study import demo_study
+    from anklealign.assets import demo_study
     chosen = settings_of(settings, output, seed, train=dict(epochs=epochs))
     if output is None: chosen = chosen.model_copy(update=dict(output=str(Path(chosen.output)/'demo')))
     _all_steps(demo_study(), chosen)

@@ -31,8 +31,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from .. import __version__
-from ..inference.answer import WORDS, as_record, overlay_png
-from ..core import AnklealignError, ServeSettings
+from ..inference.answer import as_record, overlay_png
+from ..core import AnklealignError, ServeSettings, translations
 from ..deploy import Predictor, answer_subject
 from .schemas import Asked, AskedOfSeveral, Batch, Model, Said, State, describe, form_of, preferred, refusals
 from ..images import PictureError
@@ -147,7 +147,7 @@ def make_app(
         yield
         desk.close()
 
-    summary = f'Pronation, neutral or supination. {WORDS["en"]["disclaimer"]}'
+    summary = f'Pronation, neutral or supination. {translations()["answer"]["disclaimer"]}'
     app = fastapi.FastAPI(title='anklealign', version=__version__, summary=summary, lifespan=alive, docs_url=None, redoc_url=None)
     app.state.ready, app.state.stopping = False, asyncio.Event()
     _add_answers(app, predictor, settings, desk, figures)

@@ -187,7 +187,7 @@ class AccessLog:
     "Middleware: numbers, counts and logs every request."
     def __init__(self,
         app: ASGIApp, # what it stands before
-        figures: RequestMetrics,
+        figures: RequestMetrics, # counted here
         routes: frozenset[str], # paths that are named; all others are 'other'
     ): self.app, self.figures, self.routes = app, figures, routes
 

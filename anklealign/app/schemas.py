@@ -23,9 +23,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..core import CLASSES, AnklealignError
-from ..inference.answer import WORDS
-from ..inference.bundle import Preprocessing, OodScore, Thresholds
+from ..core import CLASSES, LANGUAGES, AnklealignError, translations
+from ..decision import DecisionRule
+from ..inference.bundle import Preprocessing, OodScore
 
 # %% ../../nbs/app/schemas.ipynb #12b8248f
 PROBLEMS = {
@@ -195,7 +195,7 @@ class Said(BaseModel):
     height: int = Field(examples=[4032], description='Upright, pixels.')
     milliseconds: float = Field(examples=[48.1], description='From the file to the answer.')
     model: str = Field(examples=['heels (demonstration model, trained on synthetic pictures)'], description='Which model speaks.')
-    disclaimer: str = Field(examples=[WORDS['en']['disclaimer']], description='Show it wherever the answer is shown.')
+    disclaimer: str = Field(examples=[translations()['answer']['disclaimer']], description='Show it wherever the answer is shown.')
     error: str = Field(examples=[''], description='In a batch: why this photo could not be looked at.')
     overlay: str|None = Field(examples=[None], description='If asked for: where the evidence lies, a PNG in base64.')
 
@@ -215,7 +215,7 @@ class Model(BaseModel):
     classes: list[str] = Field(examples=[list(CLASSES)])
     demonstration: bool = Field(description='Whether it only shows how things work.')
     preprocessing: Preprocessing
-    thresholds: Thresholds
+    thresholds: DecisionRule
     strangeness: OodScore
     study: dict[str, Any] = Field(description='What it has learned from.')
     figures: dict[str, Any]|None = Field(description='Of its evaluation.')
@@ -235,7 +235,7 @@ def preferred(
     otherwise: str, # if it names none of ours
 ) -> str: # 'en' or 'hu'
     "The language that a client prefers, https://www.rfc-editor.org/rfc/rfc9110#field.accept-language."
-    found = [(float(m[2] or 1), m[1].lower()) for o in accepted.split(',') if (m := _RANGE.fullmatch(o)) and m[1].lower() in WORDS]
+    found = [(float(m[2] or 1), m[1].lower()) for o in accepted.split(',') if (m := _RANGE.fullmatch(o)) and m[1].lower() in LANGUAGES]
     best = max(found, key=lambda o: o[0], default=(0, otherwise))
     return best[1] if best[0] else otherwise
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from ..core import CLASSES, AnklealignError, Settings, TrainSettings, kind_of, write_atomic
+from ..core import CLASSES, AnklealignError, Settings, TrainSettings, check_place, kind_of, new_folder, write_atomic
 from .html import Plot, Section, Table, html_page, shown
 from .judgement import DISCLAIMER, conclude, metric_title, number, plain, span
 from .metrics import OVERALL, difference, figures, group_confusions, score
@@ -28,7 +28,6 @@ from .slices import by_source, conclude_sources
 from ..study.account import markdown_table
 from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
 from ..training.recipes import Recipe, Registry, chosen_recipe
-from ..training.runs import check_place, new_folder
 from ..training.train import answer_fold
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #e5cb8788
