@@ -89,7 +89,7 @@ def shear(
     size: int, # side of the window, pixels
     spread_deg: float, # standard deviation of the degrees
     side: torch.Tensor|int=0, # n: which foot is seen, from `window`
-) -> tuple[torch.Tensor, torch.Tensor]: # n × size × size: how far each point moves to the right, half the window being 1; n: degrees, outward positive
+) -> tuple[torch.Tensor, torch.Tensor]: # n × size × size: shift to the right, half the window being 1; n: degrees, outward positive
     "Random sideways shifts that make the heels lean, and by how much they do."
     place = torch.linspace(1/size - 1, 1 - 1/size, size)
     degrees, apart, legs = spread_deg*torch.randn(n), spread_deg*_APART*torch.randn(n), spread_deg*_LEGS*torch.randn(n, 2)

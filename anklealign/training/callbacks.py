@@ -71,7 +71,8 @@ def precision_callbacks(
     if precision not in PRECISIONS: raise AnklealignError(f"precision = '{precision}' is not known: use one of {', '.join(PRECISIONS)}.")
     kind = torch.device(device).type
     chosen = best_precision(device) if precision == 'auto' else precision
-    if chosen == 'float16' and kind != 'cuda': raise AnklealignError(f"precision = 'float16' needs a GPU, and this is '{kind}': use bfloat16 or float32.")
+    if chosen == 'float16' and kind != 'cuda':
+        raise AnklealignError(f"precision = 'float16' needs a GPU, and this is '{kind}': use bfloat16 or float32.")
     formats = {'float32': [], 'bfloat16': [Autocast(kind, torch.bfloat16)], 'float16': [MixedPrecision()]}
     return chosen, [ChannelsLast(), *formats[chosen]]
 
@@ -163,7 +164,8 @@ class KeepBest(Callback):
     order = 60
     def __init__(self): self.weights = None
     def after_epoch(self):
-        if self.learn.history.best() == len(self.learn.history.rows): self.weights = {k: v.clone() for k, v in final_weights(self.learn).items()}
+        if self.learn.history.best() < len(self.learn.history.rows): return
+        self.weights = {k: v.clone() for k, v in final_weights(self.learn).items()}
     def after_fit(self):
         if self.weights: bare(self.model).load_state_dict(self.weights)
 

@@ -53,7 +53,8 @@ class Registry(UserDict):
     def __missing__(self, name):
         self._load(name)
         if name in self.data: return self.data[name]
-        if not self.data: raise AnklealignError(f"There is no {self.kind} '{name}', and none is registered: install anklealign, as in `pip install -e .`.")
+        if not self.data:
+            raise AnklealignError(f"There is no {self.kind} '{name}', and none is registered: install anklealign with `pip install -e .`.")
         nearest = difflib.get_close_matches(name, self.data, 1, 0)[0]
         raise AnklealignError(f"There is no {self.kind} '{name}': the nearest is '{nearest}', and these are known: {', '.join(self.data)}.")
 
@@ -83,7 +84,8 @@ class ClassLoss(torch.nn.CrossEntropyLoss):
 
 # %% ../../nbs/training/recipes.ipynb #a3980f4a
 models = Registry('model', extended=True)
-pretrained = {'imagenet': Registry('model with ImageNet weights', extended=True), 'sketches': Registry('model with weights from sketches', extended=True)}
+pretrained = {'imagenet': Registry('model with ImageNet weights', extended=True),
+              'sketches': Registry('model with weights from sketches', extended=True)}
 
 # %% ../../nbs/training/recipes.ipynb #d01438ee
 optimisers = Registry('optimiser', adam=partial(OptimWrapper, opt=partial(torch.optim.Adam, fused=True)),
@@ -127,7 +129,8 @@ class Recipe:
         for key, known in _CHOICES.items():
             if getattr(self, key) in known: continue
             raise AnklealignError(f"Recipe '{self.name}' has {key} = '{getattr(self, key)}': use {' or '.join(map(repr, known))}.")
-        if 0 < self.load < self.size: raise AnklealignError(f"Recipe '{self.name}' has load = {self.load}: it must be 0, or at least size = {self.size}.")
+        if 0 < self.load < self.size:
+            raise AnklealignError(f"Recipe '{self.name}' has load = {self.load}: it must be 0, or at least size = {self.size}.")
 
     def in_words(self) -> dict[str, str]: # what → value
         "What a reader wants to know of it."
@@ -137,9 +140,11 @@ class Recipe:
         stop = f', ends after {self.patience} without gain'*bool(self.patience)
         least = f', at least {self.steps} batches'*bool(self.steps)
         kept = 'best epoch' if self.keep == 'best' else 'moving average' if self.average else 'last epoch'
-        return {'model': f'{self.model}, from {start}', 'pictures': f'{self.size} px, {self.batch_size} at a time, augmentation {self.augmentation}',
+        return {'model': f'{self.model}, from {start}',
+                'pictures': f'{self.size} px, {self.batch_size} at a time, augmentation {self.augmentation}',
                 'epochs': f'{self.epochs}{least}{stop}', 'learning rate': f'{self.lr:g}, {when} ({self.optimiser})',
-                'learned from': f"{learned}, by {self.loss.replace('_', ' ')}", 'kept': kept + ', asked about picture and mirror image'*self.mirror}
+                'learned from': f"{learned}, by {self.loss.replace('_', ' ')}",
+                'kept': kept + ', asked about picture and mirror image'*self.mirror}
 
     def _repr_markdown_(self): return _table([[f'**{self.name}**', ''], *map(list, self.in_words().items())])
 

@@ -21,7 +21,7 @@ from fastai.torch_core import num_distrib, rank_distrib
 from safetensors import SafetensorError
 from torch import distributed, nn
 
-from ..core import CLASSES, AnklealignError, kind_of
+from ..core import AnklealignError, kind_of
 from .dataloaders import Pixels, picture_loader
 from .recipes import Recipe, models, without_gone
 
@@ -93,15 +93,6 @@ def probabilities(
     loader = picture_loader(study, rows, recipe.size, pixels=pixels)
     with torch.inference_mode(): return torch.cat([model(pictures).softmax(1) for pictures, _ in loader]).numpy()
 
-# %% ../../nbs/training/runs.ipynb #7662ce25
-def valid_answers(
-    run: str|Path, # run folder
-) -> pd.DataFrame: # image, group, label and prob_… of the validation pictures, in the order of the manifest
-    "What the model of `run` said about the validation pictures. Raises `AnklealignError` if that is missing or damaged."
-    file = Path(run)/'valid_predictions.csv'
-    try: return pd.read_csv(file, dtype={'group': str}).astype({f'prob_{c}': float for c in CLASSES})
-    except (OSError, ValueError, KeyError) as e: raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
-
 # %% ../../nbs/training/runs.ipynb #b2ee74ae
 def show_history(
     run: str|Path, # run folder
@@ -129,7 +120,8 @@ def share_of_batch(
     count: int, # processes
 ) -> int: # pictures
     "The part of a batch that each process computes. Raises `AnklealignError` if the batch cannot be dealt evenly."
-    if batch_size % count: raise AnklealignError(f'batch_size = {batch_size} cannot be dealt to {count} processes: use a multiple of {count}.')
+    if batch_size % count:
+        raise AnklealignError(f'batch_size = {batch_size} cannot be dealt to {count} processes: use a multiple of {count}.')
     return batch_size//count
 
 # %% ../../nbs/training/runs.ipynb #517d994e

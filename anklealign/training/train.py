@@ -58,7 +58,8 @@ def dataloaders(
     "fastai's `DataLoaders` of `study`, as `recipe` wants them. Raises `AnklealignError` if there is nothing to learn from."
     rows = read_manifest(study) if rows is None else rows
     rows = with_shares(rows[rows.split != 'test'].reset_index(drop=True), recipe.target)
-    if not (rows.split == 'valid').any(): raise AnklealignError(f"{study} has no picture in the split 'valid': prepare it again with more groups.")
+    if not (rows.split == 'valid').any():
+        raise AnklealignError(f"{study} has no picture in the split 'valid': prepare it again with more groups.")
     for c in CLASSES:
         if not ((rows.split == 'train') & (rows.label == c)).any():
             raise AnklealignError(f"{study} has no '{c}' picture in the split 'train': add some, then prepare it again.")
@@ -77,10 +78,11 @@ def learner(
     "fastai's `Learner` for `recipe`, ready to `fit`."
     model = models[recipe.model](recipe)
     if recipe.weights != 'none': pretrained[recipe.weights][recipe.model](model, weights_file)
-    split = getattr(type(model), 'parameter_groups', trainable_params) if recipe.body_lr != 1 else trainable_params # one group is a little faster
+    split = trainable_params # one group, which is a little faster
+    if recipe.body_lr != 1: split = getattr(type(model), 'parameter_groups', split)
     counts = torch.from_numpy(np.bincount(dls.train_ds.items.label_id, minlength=len(CLASSES)))
-    return ResumableLearner(dls, model, losses[recipe.loss](counts), optimisers[recipe.optimiser], lr=recipe.lr, wd=recipe.weight_decay, splitter=split,
-                            metrics=[accuracy, _MACRO_F1], cbs=precision_callbacks(precision, dls.device)[1])
+    return ResumableLearner(dls, model, losses[recipe.loss](counts), optimisers[recipe.optimiser], lr=recipe.lr, wd=recipe.weight_decay,
+                            splitter=split, metrics=[accuracy, _MACRO_F1], cbs=precision_callbacks(precision, dls.device)[1])
 
 # %% ../../nbs/training/train.ipynb #516b823d
 def recipe_callbacks(
@@ -111,7 +113,8 @@ class _Bar(Callback):
     run_valid = False
     def __init__(self, bar): self.bar = bar
     def before_fit(self): self.task = self.bar.add_task('training', total=self.n_epoch)
-    def after_batch(self): self.bar.update(self.task, completed=self.epoch + (self.iter + 1)/self.n_iter, description=f'epoch {self.epoch + 1}/{self.n_epoch}')
+    def after_batch(self):
+        self.bar.update(self.task, completed=self.epoch + (self.iter + 1)/self.n_iter, description=f'epoch {self.epoch + 1}/{self.n_epoch}')
 
 @contextmanager
 def _progress(learn) -> Iterator[None]:
@@ -129,7 +132,7 @@ def _config(learn, recipe, study, seed, precision):
             'parameters': sum(p.numel() for p in learn.model.parameters()),
             'study': {'fingerprint': study_fingerprint(study), 'synthetic': is_synthetic(rows), 'images': counts, 'groups': groups},
             'machine': f'{platform.machine()}, {os.cpu_count()} cores',
-            'versions': {'anklealign': __version__, 'python': platform.python_version(), 'torch': version('torch'), 'fastai': version('fastai')}}
+            'versions': {'anklealign': __version__, 'python': platform.python_version()} | {o: version(o) for o in ('torch', 'fastai')}}
 
 # %% ../../nbs/training/train.ipynb #87286404
 def _log_start(config, study, image):
@@ -153,11 +156,11 @@ def checkpoint_of(
 # %% ../../nbs/training/train.ipynb #4e919976
 def _check_same(before, now, what):
     def flat(config):
-        rest = {f'{k} {j}'.strip(): w for k, v in config.items() if k not in ('recipe', 'versions') for j, w in (v if isinstance(v, dict) else {'': v}).items()}
-        return without_gone(config['recipe']) | rest
+        nested = {k: v if isinstance(v, dict) else {'': v} for k, v in config.items() if k not in ('recipe', 'versions', 'epoch_kept')}
+        return without_gone(config['recipe']) | {f'{k} {j}'.strip(): w for k, v in nested.items() for j, w in v.items()}
     before, now = flat(before), flat(now)
-    changed = [f'{k} was {before.get(k)} and is {now.get(k)}' for k in before | now if k != 'epoch_kept' and before.get(k) != now.get(k)]
-    if changed: raise AnklealignError(f"{what} was trained with other settings ({'; '.join(changed[:3])}): use those again, or train without --resume.")
+    changed = '; '.join([f'{k} was {before.get(k)} and is {now.get(k)}' for k in before | now if before.get(k) != now.get(k)][:3])
+    if changed: raise AnklealignError(f'{what} was trained with other settings ({changed}): use those again, or train without --resume.')
 
 # %% ../../nbs/training/train.ipynb #0cdeb81a
 def _to_go_on_from(run, config):
@@ -221,7 +224,8 @@ def _finish(run, learn, config, history, answers):
     with new_folder(run, 'config.json') as folder:
         write_atomic(folder/'config.json', json.dumps(config | {'epoch_kept': kept}, indent=1))
         write_atomic(folder/'history.csv', pd.DataFrame(history.rows).to_csv(**table))
-        write_atomic(folder/'model.safetensors', safetensors.torch.save({k: v.cpu().contiguous() for k, v in learn.model.state_dict().items()}))
+        weights = {k: v.cpu().contiguous() for k, v in learn.model.state_dict().items()}
+        write_atomic(folder/'model.safetensors', safetensors.torch.save(weights))
         write_atomic(folder/'valid_predictions.csv', answers.to_csv(**table))
     shutil.rmtree(checkpoint_of(run).parent, ignore_errors=True)
     log.info('kept the weights of epoch %d in %s', kept, run)
@@ -271,7 +275,7 @@ def cross_validate(
     seed: int=1, # of folds and trainings
     precision: str='auto', # number format, see `precision_callbacks`
 ) -> pd.DataFrame: # one row a picture, with columns fold, prob_…, predicted and seconds
-    "What models trained on the other folds say about the pictures of each fold. Raises `AnklealignError` if a class cannot be in all folds."
+    "What models trained on the other folds say about each picture. Raises `AnklealignError` if a class cannot be in all folds."
     rows = read_manifest(study) if rows is None else rows
     parts = enumerate(cross_splits(rows, k, seed=seed))
     return pd.concat([answer_fold(study, recipe, part, seed, precision).assign(fold=fold) for fold, part in parts])
@@ -281,13 +285,7 @@ def macro_f1(
     answers: pd.DataFrame, # columns label_id and predicted; every class has pictures
 ) -> float:
     "The mean of the three classes' F1."
-    return float(f1_score(answers.label_id, answers.predicted, labels=range(len(CLASSES)), average='macro'))
-
-# %% ../../nbs/training/train.ipynb #71559aa6
-def _proposal(trial, recipe):
-    lr = trial.suggest_float('lr', recipe.lr/10, recipe.lr*10, log=True)
-    decay = trial.suggest_float('weight_decay', 1e-6, .3, log=True)
-    return replace(recipe, lr=lr, weight_decay=decay, batch_size=trial.suggest_categorical('batch_size', sorted({8, 16, 32, recipe.batch_size})))
+    return float(f1_score(answers.label_id, answers.predicted, average='macro'))
 
 # %% ../../nbs/training/train.ipynb #025f120c
 def _open_search(place, name, seed):
@@ -296,7 +294,8 @@ def _open_search(place, name, seed):
         place.parent.mkdir(parents=True, exist_ok=True)
         storage = optuna.storages.RDBStorage(f'sqlite:///{place}', engine_kwargs={'connect_args': {'timeout': 60}})
     except OSError as e: raise file_error(e, place) from e
-    return optuna.create_study(storage=storage, study_name=name, sampler=optuna.samplers.TPESampler(seed=seed), direction='maximize', load_if_exists=True)
+    sampler = optuna.samplers.TPESampler(seed=seed)
+    return optuna.create_study(storage=storage, study_name=name, sampler=sampler, direction='maximize', load_if_exists=True)
 
 _TRIED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
 
@@ -310,16 +309,20 @@ def tune(
     seed: int=1, # of folds, trainings and proposals
     precision: str='auto', # number format, see `precision_callbacks`
 ) -> Path: # a settings file with the best proposal
-    "Search for the learning rate, weight decay and batch size of `recipe` that cross-validate best. Raises `AnklealignError` if none could be trained."
+    "Search the learning rate, weight decay and batch size that cross-validate best. Raises `AnklealignError` if none could be trained."
     rows = read_manifest(study)
     rows = rows[rows.split != 'test'].reset_index(drop=True)
     place = Path(output)/'tune'/f'{recipe.name}.db'
-    search = _open_search(place, f'{recipe.name}, {recipe.epochs} epochs at {recipe.size} px, {k} folds, study {study_fingerprint(study)[:12]}', seed)
+    name = f'{recipe.name}, {recipe.epochs} epochs at {recipe.size} px, {k} folds, study {study_fingerprint(study)[:12]}'
+    search = _open_search(place, name, seed)
     as_it_is = {'lr': recipe.lr, 'weight_decay': max(recipe.weight_decay, 1e-6), 'batch_size': recipe.batch_size}
     if not search.trials: search.enqueue_trial(as_it_is)
 
     def objective(trial):
-        answers = cross_validate(study, _proposal(trial, recipe), rows, k, seed, precision)
+        lr = trial.suggest_float('lr', recipe.lr/10, recipe.lr*10, log=True)
+        decay = trial.suggest_float('weight_decay', 1e-6, .3, log=True)
+        size = trial.suggest_categorical('batch_size', sorted({8, 16, 32, recipe.batch_size}))
+        answers = cross_validate(study, replace(recipe, lr=lr, weight_decay=decay, batch_size=size), rows, k, seed, precision)
         trial.set_user_attr('accuracy', float((answers.predicted == answers.label_id).mean()))
         return macro_f1(answers)
 
@@ -339,8 +342,8 @@ def _write_best(search, recipe, path, n):
     if not search.get_trials(states=_TRIED[:1]):
         raise AnklealignError(f"No proposal for recipe '{recipe.name}' could be trained: start from a smaller learning rate.")
     best, tried = search.best_trial, len(search.get_trials(states=_TRIED))
-    first = f'# Best of {tried} proposals: macro-F1 {best.value:.3f} on {n} pictures, each tested once. Chosen as the best, so a little too good.'
-    lines = [first, '[train]', f'recipe = {recipe.name}', f'epochs = {recipe.epochs}', f'size = {recipe.size}', *(f'{k} = {v:.4g}' for k, v in best.params.items())]
-    write_atomic(path, '\n'.join(lines) + '\n')
+    lines = [f'# Best of {tried} proposals: macro-F1 {best.value:.3f} on {n} pictures, each tested once. '
+             'Chosen as the best, so a little too good.', '[train]', f'recipe = {recipe.name}', f'epochs = {recipe.epochs}', f'size = {recipe.size}']
+    write_atomic(path, '\n'.join([*lines, *(f'{k} = {v:.4g}' for k, v in best.params.items())]) + '\n')
     log.info('the best of %d proposals lies in %s: train it with --settings', len(search.trials), path)
     return path
