@@ -10,24 +10,20 @@ __all__ = ['summary', 'prepare', 'show_grid', 'show_overview']
 # %% ../nbs/00_data.ipynb #c9332248
 import json
 import os
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
-from . import __version__
-from .core import CLASSES, AnklealignError, Settings, class_names, write_atomic
-from .images import unpadded
-from .study.manifest import Reading, Reconciliation, match_annotations, is_synthetic, processed_names, read_manifest, read_raw, reconcile
-from .study.preprocess import JOURNAL, Stage, check_picture, check_pictures, swap_in, take_processed
-from .study.account import account, reasons, report_markdown
-from .study.files import RawFile, unzip
-from .study.splits import audit, describe_splits, group_ids, split_groups
-from .study.votes import agreement_report
+from .core import CLASSES, AnklealignError, Settings, class_names
+from .study.account import write
+from .study.manifest import read_manifest
+from .study.matching import match
+from .study.preprocess import Stage, check
+from .study.read import read
+from .study.splits import group, split
+from .study.votes import label
 
 # %% ../nbs/00_data.ipynb #6b57d5e0
 def check_places(
@@ -42,120 +38,6 @@ def check_places(
         raise AnklealignError(f'The output folder {output} and the raw folder {raw} lie inside each other; choose another output with --output.')
     if study.exists() and any(study.iterdir()) and not (study/'metadata.csv').exists():
         raise AnklealignError(f'{study} exists and is no study of ours; move it away or choose another output with --output.')
-
-# %% ../nbs/00_data.ipynb #378b222f
-def opened(
-    raw: str|os.PathLike, # folder or .zip with the raw study
-    stage: Stage, # where an archive is unpacked
-) -> tuple[Path, list[RawFile]]: # a folder, and the members of the archive that were refused
-    "The raw study as a folder."
-    raw = Path(raw)
-    if raw.is_dir(): return raw, []
-    target = stage.folder/'raw'
-    target.mkdir(exist_ok=True)
-    return target, unzip(raw, target)
-
-# %% ../nbs/00_data.ipynb #fae6d0ed
-def require_study(
-    reading: Reading, # a raw folder
-    raw: str|os.PathLike, # its name, for the message
-) -> None:
-    "Raise `AnklealignError` if the folder holds no pictures or no annotations."
-    name, broken = Path(raw).name, next((o for o in reading.items if o.reason.startswith('not a Label Studio export')), None)
-    if not reading.files: raise AnklealignError(f'{name} is empty; give the folder that holds the pictures and their Label Studio exports.')
-    if not reading.images: raise AnklealignError(f'{name} holds {len(reading.files):,} files but no picture that could be opened; give the folder that holds the pictures too.')
-    if not reading.annotations:
-        hint = f' ({broken.item}: {broken.reason})' if broken else ''
-        raise AnklealignError(f'{name} holds {len(reading.images):,} pictures but no annotations{hint}; export them from Label Studio as JSON and put the file beside the pictures.')
-
-# %% ../nbs/00_data.ipynb #6efed1e2
-def assign_splits(
-    counted: Reconciliation, # rows of the used pictures
-    settings: Settings, # its `split` and `study` sections and the seed are used
-) -> pd.DataFrame: # the manifest
-    "The manifest: rows with the names of the processed pictures, their groups and splits. Raises `AnklealignError` if a class has too few groups."
-    if not len(counted.rows): raise AnklealignError(f'No picture has a label: {_most(counted.items)}.')
-    rows, n = counted.rows.sort_values('source', ignore_index=True), Counter(counted.rows.label)
-    if missing := [c for c in CLASSES if c not in n]:
-        raise AnklealignError(f"No picture is labelled {' or '.join(missing)} (there are {', '.join(f'{n[c]} {c}' for c in n)}); a study needs pictures of all three classes.")
-    rows.insert(0, 'image', processed_names(rows))
-    place = {p: i for i, p in enumerate(rows.source)}
-    linked = np.array([(place[p], place[q]) for p, q in counted.linked], dtype=int).reshape(-1, 2)
-    rows['group'] = group_ids(rows, linked, settings.study.unknown_participant)
-    rows['split'] = split_groups(rows, (settings.split.train, settings.split.valid, settings.split.test), settings.seed)
-    angle = ['angle_deg'] if 'angle_deg' in rows else []
-    return rows[[c for c in rows if c not in angle] + angle]
-
-def _most(items):
-    why = reasons(items, 'annotation') or reasons(items, 'image')
-    return ', '.join(f'{n} × {reason}' for reason, n in list(why.items())[:3])
-
-# %% ../nbs/00_data.ipynb #0dfe2e83
-def make_report(
-    raw: str|os.PathLike, # the raw study, for its name
-    reading: Reading, # what it holds
-    counted: Reconciliation, # what became of it
-    manifest: pd.DataFrame, # the rows that are used
-    leaks: dict, # result of the leakage audit
-    settings: Settings, # under which all this was done
-) -> dict: # content of report.json
-    "Everything the report says, in the order in which it is read."
-    items = [*reading.items, *counted.items]
-    rules = Counter(o.rule or 'none' for o in counted.items if o.kind == 'annotation')
-    unknown = Counter(o.raw_label for o in reading.annotations if o.reason.startswith('unknown value'))
-    return {'schema': 1, 'made_by': f'anklealign {__version__}', 'raw': Path(raw).name, 'synthetic': is_synthetic(manifest), 'language': settings.display.language,
-            'settings': settings.model_dump(mode='json', include={'seed', 'study', 'images', 'split', 'labels'}, exclude={'images': {'workers'}}),
-            **account(items), 'reasons': {k: reasons(items, kind) for k, kind in (('images', 'image'), ('annotations', 'annotation'), ('files', 'file'))},
-            'unknown_labels': dict(sorted(unknown.items())), 'rules': dict(sorted(rules.items(), key=lambda o: (-o[1], o[0]))),
-            'exports': _exports(reading, counted), 'classes': {'before': counted.before, 'after': {c: int((manifest.label == c).sum()) for c in CLASSES}},
-            'splits': _splits(manifest), 'agreement': agreement_report(counted.ratings.assign(group=_groups(counted, manifest)), seed=settings.seed),
-            'audit': leaks, 'notes': _notes(reading, counted, manifest), 'items': [asdict(o) for o in items]}
-
-# %% ../nbs/00_data.ipynb #74e684d3
-def _splits(manifest):
-    table = describe_splits(manifest)
-    return [{'split': s, **{c: int(o[f'{c} images']) for c in CLASSES}, 'images': int(o['all images']), 'groups': int(o['all groups'])} for s, o in table.iterrows()]
-
-def _groups(counted, manifest):
-    known = dict(zip(manifest.source, manifest.group, strict=True))
-    return [known.get(o, o) for o in counted.ratings.image]
-
-def _exports(reading, counted):
-    fate = {o.item: o.outcome for o in counted.items if o.kind == 'annotation'}
-    return [{'export': e.name, 'format': e.format, 'control': e.control, 'tasks': e.tasks, 'annotations': len(e.annotations),
-             'votes': sum(fate[a.item] == 'vote' for a in e.annotations), 'drafts': e.drafts, 'predictions': e.predictions, 'problems': list(e.problems)}
-            for e in reading.exports]
-
-def _notes(reading, counted, manifest):
-    drafts, predictions = sum(e.drafts for e in reading.exports), sum(e.predictions for e in reading.exports)
-    unknown, near = int((manifest.participant == '').sum()), len(counted.linked)
-    notes = [f'{drafts} drafts and {predictions} predictions stand in the exports; neither is an annotation.'] if drafts or predictions else []
-    notes += [f'{e.name}: {p}' for e in reading.exports for p in e.problems]
-    if unknown: notes.append(f'{unknown} of {len(manifest)} pictures do not say which participant they show; study.unknown_participant decides how they are grouped.')
-    return notes + [f'{near} pairs of pictures share a group because one is a near copy of the other, or of the same participant.']
-
-# %% ../nbs/00_data.ipynb #e7b06bb9
-def write_study(
-    stage: Stage, # where the study grows
-    manifest: pd.DataFrame, # one row a picture
-    report: dict, # content of report.json
-    journal: Sequence, # what was found on every picture
-) -> None:
-    "Write the manifest, the classes, the report and the journal beside the processed pictures."
-    used = [o['item'] for o in report['items'] if o['kind'] == 'annotation' and o['outcome'] == 'vote']
-    info = {'classes': list(CLASSES), 'ids': {c: i for i, c in enumerate(CLASSES)}, 'display': {k: list(class_names(k)) for k in ('en', 'hu')},
-            'spellings': report.pop('spellings'), 'votes': len(used)}
-    write_atomic(stage.next/'metadata.csv', manifest.to_csv(index=False, lineterminator='\n'))
-    write_atomic(stage.next/'class_info.json', as_json(info))
-    write_atomic(stage.next/'report.json', as_json(report))
-    write_atomic(stage.next/'report.md', report_markdown(report))
-    write_atomic(stage.next/JOURNAL, ''.join(json.dumps(asdict(o), ensure_ascii=False) + '\n' for o in journal))
-
-def as_json(
-    value: dict, # plain values
-) -> str: # text of a JSON file
-    "JSON as people can read it, with accents as they are. Raises `ValueError` for a number that JSON does not know, as NaN."
-    return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + '\n'
 
 # %% ../nbs/00_data.ipynb #a8b825b6
 def summary(
@@ -180,34 +62,12 @@ def prepare(
     "Make a study of a raw folder. Raises `AnklealignError` in one sentence, with the old study intact."
     check_places(raw, output)
     with Stage(output) as stage:
-        root, refused = opened(raw, stage)
-        reading = read_raw(root, settings, refused)
-        require_study(reading, raw)
-        matches = match_annotations(reading, settings)
-        checked = check_pictures(root, reading.images, stage, settings.images, progress)
-        counted = reconcile(reading, matches, checked, settings)
-        manifest = assign_splits(counted, settings)
-        files = {o.path: o for o in reading.images}
-        take_processed(dict(zip(manifest.source, manifest.image, strict=True)), stage, lambda path: check_picture(str(root), files[path], str(stage.work), settings.images))
-        leaks = _audited(manifest, stage.next/'images', settings.images.fit)
-        report = make_report(raw, reading, counted, manifest, leaks, settings) | {'spellings': _spellings(reading, counted)}
-        write_study(stage, manifest, report, list(checked.values()))
-        return swap_in(stage)
-
-# %% ../nbs/00_data.ipynb #a520dc27
-def _audited(manifest, images, fit):
-    size = dict(zip(manifest.image, zip(manifest.width, manifest.height, strict=True), strict=True))
-    def shown(name):
-        im = Image.open(images/name).convert('RGB')
-        return unpadded(im, *size[name]) if fit == 'pad' else im
-    leaks = audit(manifest, shown)
-    leaks.check()
-    return {'pictures': leaks.pictures, 'pairs': leaks.pairs, 'looked_at': leaks.looked_at, 'hits': len(leaks.hits)}
-
-def _spellings(reading, counted):
-    votes = {o.item for o in counted.items if o.outcome == 'vote'}
-    n = Counter((a.label, a.raw_label) for a in reading.annotations if a.item in votes)
-    return {c: {raw: n[c, raw] for _, raw in sorted(k for k in n if k[0] == c)} for c in CLASSES}
+        found = read(raw, stage.folder, settings)
+        matched = match(found, settings.study)
+        checked = check(matched, stage, settings.images, progress)
+        labelled = label(checked, settings.study)
+        grouped = group(labelled, settings.study)
+        return write(split(grouped, settings), stage, settings)
 
 # %% ../nbs/00_data.ipynb #93519108
 def show_grid(
@@ -221,8 +81,8 @@ def show_grid(
     rows, names = read_manifest(study), class_names(language)
     fig, axes = plt.subplots(len(CLASSES), per_class, figsize=(2*per_class, 2.35*len(CLASSES)), layout='constrained', squeeze=False)
     for ax in axes.flat: ax.axis('off')
-    for line, label, name in zip(axes, CLASSES, names, strict=True):
-        of_class = rows[rows.label == label]
+    for line, c, name in zip(axes, CLASSES, names, strict=True):
+        of_class = rows[rows.label == c]
         for ax, o in zip(line, of_class.sample(min(per_class, len(of_class)), random_state=seed).itertuples(), strict=False):
             ax.imshow(Image.open(Path(study)/'images'/o.image))
             ax.set_title(f'{name}\n{o.agreement:.0%} of {o.n_votes} · {o.owner}', fontsize=8)
