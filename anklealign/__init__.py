@@ -1,5 +1,40 @@
+"""Pronation, neutral or supination: rear-foot alignment from a photograph of the heels.
+
+    from anklealign import Predictor, assets, evaluate, prepare, recipes, train
+    study = prepare(assets.demo_study(), 'output') # or a raw folder or .zip of yours, as it is
+    run = train(study, 'output/models/baseline', recipes['baseline'])
+    report = evaluate(run, study, 'output/evaluation/baseline')
+    answer = Predictor()(next((study/'images').iterdir())) # from the demonstration model
+"""
+
 __version__ = "0.1.0"
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .data import prepare
+    from .deploy import Predictor
+    from .eval import compare, evaluate
+    from .inference.answer import Answer
+    from .study.manifest import read_manifest
+    from .training.recipes import recipes
+    from .training.train import dataloaders, learner, train
+
+__all__ = ['Answer', 'Predictor', 'compare', 'dataloaders', 'evaluate', 'learner', 'prepare', 'read_manifest', 'recipes', 'train']
+
+_HOME = {'prepare': 'data', 'Predictor': 'deploy', 'compare': 'eval', 'evaluate': 'eval', 'Answer': 'inference.answer', 'read_manifest': 'study.manifest',
+         'recipes': 'training.recipes', 'dataloaders': 'training.train', 'learner': 'training.train', 'train': 'training.train'} # name → module
 
 os.environ['ORT_DISABLE_TELEMETRY'] = '1' # from version 1.29 on, onnxruntime reports to its maker as soon as it is imported, unless told before
+
+
+def __getattr__(name):
+    "The names above, each imported when it is first asked for."
+    if name not in _HOME: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    globals()[name] = value = getattr(import_module(f'.{_HOME[name]}', __name__), name)
+    return value
+
+
+def __dir__(): return sorted({*globals(), *__all__})

@@ -21,11 +21,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from .evaluation.calibration import DecisionRule, aggregate, prediction_sets
-from .inference.answer import WORDS, Answer
+from .decision import aggregate, prediction_sets
+from .inference.answer import Answer
 from .inference.bundle import GRAPH, Bundle, Preprocessing, read_bundle
 from .assets import demo_bundle
-from .core import CLASSES, AnklealignError, class_names
+from .core import CLASSES, AnklealignError, class_names, translations
 from .images import MAX_MEGAPIXELS, Picture, PictureError, _check_size, _why, model_pixels, open_picture, study_picture, to_rgb
 from .inference.quality import Finding, check_quality
 
@@ -116,7 +116,7 @@ def abstention_reasons(
     language: str='en', # of the sentences
 ) -> list[str]: # a sentence each; empty if there is an answer
     "Why a photo has no answer."
-    words, top = WORDS[language], float(np.nan_to_num(probabilities, nan=-1).max())
+    words, top = translations(language)['answer'], float(np.nan_to_num(probabilities, nan=-1).max())
     reasons = [o.advice for o in quality if o.silent]
     if not np.isfinite(probabilities).all(): return [*reasons, words['no_number']]
     if not strangeness <= 1: reasons.append(words['strange'])
@@ -136,12 +136,11 @@ class Predictor:
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(demo_bundle() if bundle is None else bundle)
         self.about = self.bundle.about
         self._speak(language)
-        self.trust = DecisionRule(**self.about.thresholds.model_dump())
+        self.rule = self.about.thresholds
         self.session = _session(self.bundle, threads)
 
     def _speak(self, language):
-        class_names(language)
-        self.language, self.words = language, WORDS[language]
+        self.language, self.words = language, translations(language)['answer']
         self.label = f"{self.about.name} ({self.words['demonstration']})" if self.about.demonstration else self.about.name
 
     def speaking(self,
@@ -185,14 +184,14 @@ class Predictor:
 
     def _answers(self, looked, names, explain, start):
         said, evidence, strangeness = self.session.run(_OUTPUTS, {_INPUT: np.stack([o.pixels for o in looked])})
-        probabilities, sets, _ = self.trust.answer(np.exp(said))
+        probabilities, sets, _ = self.rule.answer(np.exp(said))
         strangeness = strangeness/self.about.strangeness.threshold
         took = 1000*(time.perf_counter() - start)/len(looked)
         return [self._answer(*o, explain, took) for o in zip(looked, names, probabilities, sets, strangeness, evidence, strict=True)]
 
     def _answer(self, looked, name, probabilities, possible, strangeness, evidence, explain, took):
         picture, top = looked.picture, int(np.nan_to_num(probabilities, nan=-1).argmax())
-        reasons = abstention_reasons(probabilities, looked.quality, strangeness, self.trust.abstain_below, self.language)
+        reasons = abstention_reasons(probabilities, looked.quality, strangeness, self.rule.abstain_below, self.language)
         shown = dict(heat=heat_on(evidence[top], picture.image.size, self.about.preprocessing.fit), picture=picture.image) if explain else {}
         strange = float(strangeness) if np.isfinite(strangeness) else None
         return Answer(name, '' if reasons else CLASSES[top], _plain(probabilities), tuple(compress(CLASSES, possible)), tuple(reasons), tuple(looked.quality),
@@ -214,7 +213,7 @@ def answer_subject(
     words, took = predictor.words, sum(o.milliseconds for o in answers)
     said = dict(name=words['together'].format(used=len(judged), all=len(answers)), milliseconds=took, model=predictor.label, disclaimer=words['disclaimer'])
     if not judged: return Answer(reasons=(words['no_photo'],), **said)
-    mean = aggregate([[o.probabilities[c] for c in CLASSES] for o in judged], [0]*len(judged), predictor.trust.sharpening)[:1]
-    reasons = abstention_reasons(mean[0], (), 0., predictor.trust.abstain_below, predictor.language)
-    possible = prediction_sets(mean, predictor.trust.sets)[0]
+    mean = aggregate([[o.probabilities[c] for c in CLASSES] for o in judged], [0]*len(judged), predictor.rule.sharpening)[:1]
+    reasons = abstention_reasons(mean[0], (), 0., predictor.rule.abstain_below, predictor.language)
+    possible = prediction_sets(mean, predictor.rule.sets)[0]
     return Answer(answer='' if reasons else CLASSES[mean.argmax()], probabilities=_plain(mean[0]), possible=tuple(compress(CLASSES, possible)), reasons=tuple(reasons), **said)

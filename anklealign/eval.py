@@ -23,8 +23,10 @@ from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_
 from .evaluation.label_issues import PROBABILITIES, find_label_issues, write_label_issues
 from .training.callbacks import free_memory, keep_memory
 from .evaluation.saliency import heat_maps, overlay
-from .evaluation.report import findings, page_sections, decision_rule_of
+from .decision import fit_on_validation
+from .evaluation.report import findings, page_sections
 from .evaluation.label_issues import label_issue_findings, label_issue_sections, unseen_answers
+from .inference.bundle import MARK, read_bundle
 from .study.manifest import is_synthetic, read_manifest, study_fingerprint
 from .evaluation.judgement import add_answers, judge, png, report_page, row_shares, show_confusion
 from .evaluation.html import Gallery, Section, html_page
@@ -40,22 +42,23 @@ def evaluate(
     run: str|Path, # run folder
     study: str|Path, # study folder; only its test pictures are looked at
     out: str|Path, # evaluation folder to make or replace
-    settings: Settings, # bootstrap, seed and display language
+    settings: Settings=Settings(), # bootstrap, seed and display language
 ) -> dict: # what `evaluation_report.json` says
     "Evaluate `run` on the test pictures of `study`. Raises `AnklealignError` if there is nothing to evaluate; then `out` is as it was."
     model, config = load_run(run)
     recipe, manifest = Recipe(**config['recipe']), read_manifest(study)
     rows = manifest[manifest.split == 'test'].reset_index(drop=True)
     if rows.empty: raise AnklealignError(f"{study} has no picture in the split 'test': prepare it again with more groups.")
-    trust, raw = decision_rule_of(run, settings), probabilities(model, study, rows, recipe)
-    corrected, sets, silent = trust.answer(raw)
-    answers = add_answers(rows, corrected).assign(answer_set=[' '.join(np.compress(o, CLASSES)) for o in sets], unanswered=silent)
+    (rule, notes), raw = _shipped_rule(run, settings.evaluate), probabilities(model, study, rows, recipe)
+    corrected, sets, unanswered = rule.answer(raw)
+    answers = add_answers(rows, corrected).assign(answer_set=[' '.join(np.compress(o, CLASSES)) for o in sets], unanswered=unanswered)
     counts = config['study']['images']['train']
     prior = {c: counts[c] / sum(counts.values()) for c in CLASSES}
     report = {'run': Path(run).name, 'recipe': recipe.name, 'study': study_fingerprint(study)} | judge(answers, prior, is_synthetic(rows), settings)
-    if report['study'] != config['study']['fingerprint']: report['notes'].append(_FOREIGN)
-    doubts = find_label_issues(unseen_answers(run, manifest, answers, trust))
-    report |= findings(answers, raw, trust, report['majority_class'], settings) | _labels(answers, doubts, report)
+    if report['study'] != config['study']['fingerprint']: notes = [_FOREIGN, *notes]
+    report['notes'] += notes
+    doubts = find_label_issues(unseen_answers(run, manifest, answers, rule))
+    report |= findings(answers, raw, rule, report['majority_class'], settings) | _labels(answers, doubts, report)
     report |= _probed(model, study, answers, report, recipe.size, settings.evaluate.robustness)
     galleries = _galleries(model, study, report, answers, doubts, recipe.size)
     sections = [*page_sections(report, answers, raw), *label_issue_sections(report), *sanity_sections(report), *galleries]
@@ -69,6 +72,15 @@ def _labels(answers, doubts, report):
     return label_issue_findings(answers, doubts, report['prior'], telling, report['synthetic'], **report['intervals'])
 
 _FOREIGN = 'The run was trained on another study (its fingerprint differs): if the two share people, the figures are too good.'
+
+# %% ../nbs/04_eval.ipynb #ea3d1124
+def _shipped_rule(run, asked):
+    if not (Path(run)/MARK).exists(): return fit_on_validation(run, asked), []
+    rule = read_bundle(run).about.thresholds
+    if rule.made_for(asked): return rule, []
+    def aims(o): return f'a coverage of {o.coverage:g} and a risk of {o.target_risk:g} with {o.confidence:g} confidence'
+    return rule, [f'The decision rule that ships with this run was fitted for {aims(rule)}, and the settings ask for {aims(asked)}. '
+                  'What is judged is the rule that ships; train the run again to have it fitted anew.']
 
 # %% ../nbs/04_eval.ipynb #594f17ed
 def _probed(model, study, answers, report, size, most):
@@ -126,7 +138,7 @@ def _write(folder, report, answers, doubts, sections, address):
 def compare(
     evaluations: Mapping[str, str|Path], # run name → its evaluation folder, at least one
     out: str|Path, # comparison folder to make or replace
-    settings: Settings, # bootstrap and seed
+    settings: Settings=Settings(), # bootstrap and seed
 ) -> dict: # what `comparison.json` says
     "Compare runs, and always-majority, on the same test pictures. Raises `AnklealignError` if they were not evaluated on the same ones."
     reports, tables = (dict(zip(evaluations, o, strict=True)) for o in zip(*(_read(name, Path(folder)) for name, folder in evaluations.items()), strict=True))

@@ -27,7 +27,7 @@ import pandas as pd
 
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
-from anklealign.evaluation.calibration import aggregate
+from anklealign.decision import aggregate
 from anklealign.evaluation.metrics import difference, score
 from anklealign.phantom.annotators import class_of_angle
 from anklealign.phantom.picture import make_phantoms

@@ -17,9 +17,8 @@ import numpy as np
 from recipes import PROBABILITIES, RESULTS, collected
 
 from anklealign.core import Settings
-from anklealign.evaluation.calibration import abstain, aggregate, prediction_sets
+from anklealign.decision import abstain, aggregate, fit_on_validation, prediction_sets
 from anklealign.evaluation.metrics import difference, score
-from anklealign.evaluation.report import decision_rule_of
 
 MOST = 4 # photos of a person
 
@@ -33,7 +32,7 @@ def drawn(answers, k):
 def asked(work, recipe):
     "The answers of all folds, calibrated, of people with enough pictures; what each fold's validation pictures promise."
     answers = collected(work)[recipe]
-    trusts = {fold: decision_rule_of(work/'folds'/recipe/str(fold)/'run', Settings()) for fold in answers.fold.unique()}
+    trusts = {fold: fit_on_validation(work/'folds'/recipe/str(fold)/'run', Settings().evaluate) for fold in answers.fold.unique()}
     several = answers[answers.groupby('group').image.transform('size') >= MOST].sort_values(['group', 'image']).groupby('group').head(MOST).reset_index(drop=True)
     for fold, rows in several.groupby('fold').groups.items():
         several.loc[rows, PROBABILITIES] = trusts[fold].answer(several.loc[rows, PROBABILITIES].to_numpy())[0]

@@ -48,7 +48,7 @@ def says_enough(o):
 
 def registered(f):
     "Whether a function is an entry of a table, all of whose entries take the same."
-    return any(ast.unparse(o).split('(')[0] in ('reality', 'rare') for o in f.decorator_list)
+    return any(ast.unparse(o).split('(')[0] in ('defect', 'rare_defect') for o in f.decorator_list)
 
 
 @pytest.mark.parametrize('path', MODULES, ids=lambda o: o.stem)

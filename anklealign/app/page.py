@@ -10,20 +10,109 @@ __all__ = []
 # %% ../../nbs/app/page.ipynb #0219b190
 import os
 import zipfile
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import gradio
 from anyio import CapacityLimiter
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import Response
 
-from ..deploy import Predictor
+from ..core import CLASSES, LANGUAGES, AnklealignError, translations
+from ..deploy import Predictor, answer_subject
+from ..images import PictureError, jpeg_bytes
+from ..inference.answer import Answer, overlay
+from ..decision import DecisionRule
+from ..inference.quality import Finding
 from ..assets import demo_study
-from .translations import MOST, reply, reply_for_subject
-from .translations import LABELS, REFUSALS, TEXTS
 
 if TYPE_CHECKING: from fastapi import FastAPI
+
+# %% ../../nbs/app/page.ipynb #12cd484a
+_TEMPLATES = Environment(loader=PackageLoader('anklealign.app', 'static'), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+# %% ../../nbs/app/page.ipynb #fb8b647f
+def answer_html(
+    answer: Answer, # of a photo that could be looked at, or of several together
+    thresholds: DecisionRule, # of the bundle that gave it
+    language: str='en', # of the labels: 'en' or 'hu'
+) -> str: # HTML without any script, everything in it escaped
+    "An answer for the page. Raises `AnklealignError` for another language."
+    labels, names = (translations(language)[o] for o in ('labels', 'classes'))
+    explained = answer.heat is not None and bool(answer.probabilities)
+    return _TEMPLATES.get_template('answer.html').render(
+        answer=answer, photo=answer.width > 0, possible=', '.join(names[o] for o in answer.possible), labels=labels, names=names,
+        top=answer.probabilities.get(answer.most_probable), coverage=labels['coverage'].format(share=100*thresholds.coverage, images=thresholds.images),
+        advice=[o.advice for o in answer.quality if o.advice not in answer.reasons], figures=labels['figures'].format_map(vars(answer)),
+        heat='data:image/jpeg;base64,' + b64encode(jpeg_bytes(overlay(answer), 85)).decode() if explained else '',
+        where=labels['where'].format(name=names.get(answer.most_probable)))
+
+# %% ../../nbs/app/page.ipynb #96a920d9
+def announced(
+    answer: Answer, # of a photo that could be looked at, or of several together
+    language: str='en', # 'en' or 'hu'
+) -> str: # one sentence or several
+    "The gist of an answer, to be spoken."
+    labels, together = translations(language)['labels'], '' if answer.width else f'{answer.name}: '
+    if not answer.answer: return together + ' '.join([f"{labels['none']}.", *answer.reasons])
+    return f"{together}{translations(language)['classes'][answer.answer]}, {labels['probability']} {answer.probabilities[answer.answer]:.2f}."
+
+# %% ../../nbs/app/page.ipynb #682404b3
+def refusal(
+    reason: str, # of a `PictureError`
+    language: str='en', # 'en' or 'hu'
+) -> str: # one sentence
+    "Why a file cannot be used, and what to do."
+    sentences = translations(language)['refusals']
+    return next((o for start, o in sentences.items() if reason.startswith(start)), sentences['other'])
+
+# %% ../../nbs/app/page.ipynb #c472581b
+def reply(
+    asked: object, # what a browser sent: `photo`, a file as base64, and `language`
+    predictors: dict[str, Predictor], # language → who answers in it
+    megabytes: float, # most of a file
+) -> dict: # `said`: to be spoken; `html`: the answer to be shown, empty if there is none; `numbers`: for `reply_for_subject`
+    "The answer to what a browser sent, or one sentence why there is none."
+    sent, predictor = _read(asked, predictors)
+    try: answer = predictor(_bytes_of(sent.get('photo'), megabytes), explain=True)
+    except PictureError as e: return {'said': refusal(str(e), predictor.language).format(megabytes=megabytes), 'html': ''}
+    numbers = {'probabilities': answer.probabilities, 'strangeness': answer.strangeness, 'silent': any(o.silent for o in answer.quality)}
+    return _reply_with(answer, predictor) | {'numbers': numbers}
+
+def _read(asked, predictors):
+    sent = asked if isinstance(asked, dict) else {}
+    return sent, predictors.get(str(sent.get('language'))) or predictors['en']
+
+def _reply_with(answer, predictor):
+    return {'said': announced(answer, predictor.language), 'html': answer_html(answer, predictor.about.thresholds, predictor.language)}
+
+# %% ../../nbs/app/page.ipynb #7b562e9a
+def _bytes_of(photo, megabytes):
+    if not isinstance(photo, str): raise PictureError('nothing was sent')
+    if len(photo) > 4/3*megabytes*1e6 + 4: raise PictureError('heavy')
+    try: return b64decode(photo, validate=True)
+    except ValueError as e: raise PictureError('it is no base64') from e
+
+# %% ../../nbs/app/page.ipynb #559a2114
+MOST = 8 # photos that are answered together
+
+def reply_for_subject(
+    asked: object, # what a browser sent: `numbers`, one a photo from `reply`, null where there was no answer; and `language`
+    predictors: dict[str, Predictor], # language → who answers in it
+) -> dict[str, str]: # `said`: to be spoken; `html`: the answer to be shown, empty if there is none
+    "One answer from all photos of a person, or one sentence why there is none."
+    sent, predictor = _read(asked, predictors)
+    sentences, numbers = translations(predictor.language)['refusals'], sent.get('numbers')
+    if isinstance(numbers, list) and len(numbers) > MOST: return {'said': sentences['many'].format(photos=MOST), 'html': ''}
+    try: answer = answer_subject([Answer('') if o is None else _from_numbers(o) for o in numbers], predictor)
+    except (AnklealignError, KeyError, TypeError, ValueError): return {'said': sentences['other'], 'html': ''}
+    return _reply_with(answer, predictor)
+
+def _from_numbers(sent):
+    chances, strange = {c: float(sent['probabilities'][c]) for c in CLASSES if sent['probabilities']}, sent['strangeness']
+    if chances and not (min(chances.values()) >= 0 and abs(sum(chances.values()) - 1) < .001): raise ValueError('these are no probabilities')
+    return Answer('', probabilities=chances, strangeness=None if strange is None else float(strange), quality=(Finding('', '', True),)*bool(sent['silent']))
 
 # %% ../../nbs/app/page.ipynb #623523d7
 _EXAMPLES = 'B8V41Y/Resztvevo_08_03.jpg', 'D6AE9F/sajat_resztvevo07_01.jpg', 'D6AE9F/sajat_resztvevo10_02.jpg', 'H51B9J/not annotated 6099.jpg'
@@ -32,264 +121,10 @@ def examples() -> list[str]: # `data:` addresses of JPEG files
     "A few synthetic pictures of the study that ships with the package."
     with zipfile.ZipFile(demo_study()) as study: return ['data:image/jpeg;base64,' + b64encode(study.read(o)).decode() for o in _EXAMPLES]
 
-# %% ../../nbs/app/page.ipynb #ee1bc915
-_HTML = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string('''
-<header>
-  <div><h1 data-word="title"></h1><p data-word="lead"></p></div>
-  <div class="languages" role="group" data-label="languages">
-    <button type="button" lang="en" data-language="en">English</button><button type="button" lang="hu" data-language="hu">Magyar</button>
-  </div>
-</header>
-<div class="columns">
-  <section class="card" aria-labelledby="photo-title">
-    <h2 id="photo-title" data-word="photo"></h2>
-    <div class="zone">
-      <img class="preview" data-alt="preview" alt="" hidden><p class="no-preview" data-word="no_preview" hidden></p>
-      <p class="drop" data-word="drop"></p>
-      <div class="buttons">
-        <button type="button" class="choose" data-word="choose"></button><button type="button" class="camera" data-word="camera" hidden></button>
-      </div>
-      <input type="file" class="file" accept="image/*,.heic,.heif,.avif" multiple hidden><input type="file" class="snap" accept="image/*" capture="environment" hidden>
-    </div>
-    <p class="small"><span data-word="how"></span> <span data-word="several"></span></p>
-    <h3 data-word="examples"></h3>
-    <ul class="examples" role="list">
-      {% for o in examples %}
-      <li><button type="button"><img src="{{ o }}" alt=""><span class="hidden"><span data-word="example"></span> {{ loop.index }}</span></button></li>
-      {% endfor %}
-    </ul>
-    <p class="small" data-word="synthetic"></p>
-  </section>
-  <section class="card" aria-labelledby="answer-title">
-    <h2 id="answer-title" data-word="answer"></h2>
-    <p class="said" role="status" data-word="empty"></p>
-    <div class="result"></div>
-    <div class="buttons"><button type="button" class="more" data-word="more" hidden></button></div>
-  </section>
-</div>
-<p class="small private" data-word="private"></p>
-<footer><strong data-word="disclaimer"></strong> <span data-word="model"></span></footer>
-<dialog data-label="camera">
-  <video autoplay playsinline muted></video>
-  <div class="buttons"><button type="button" class="take" data-word="take"></button><button type="button" class="cancel" data-word="cancel"></button></div>
-</dialog>''')
+# %% ../../nbs/app/page.ipynb #ea90b588
+_STATIC = files('anklealign.app')/'static'
 
-# %% ../../nbs/app/page.ipynb #6dd1705e
-_COLOURS = '''
---paper: #f4f6f8; --card: #fff; --ink: #1b2530; --quiet: #55606d; --line: #d5dbe2; --accent: #0a6873; --on-accent: #fff; --track: #e4e9ee; --soft: #e3f0f1;
-@media (prefers-color-scheme: dark) {
-  & { color-scheme: dark; --paper: #12171d; --card: #1a2129; --ink: #e7ecf1; --quiet: #a4afbb; --line: #34404c; --accent: #74c6d0; --on-accent: #10181d;
-    --track: #2b3540; --soft: #1d3439; }
-}
-'''
-
-# %% ../../nbs/app/page.ipynb #7de92b91
-_LAYOUT = '''
-* { box-sizing: border-box; }
-min-height: 100vh; padding: 0 max(1rem, calc(50vw - 34rem)); display: flex; flex-direction: column; background: var(--paper); color: var(--ink);
-font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: break-word;
-h1 { margin: 0; font-size: 1.6rem; line-height: 1.25; font-weight: 650; }
-h2 { margin: 0 0 .75rem; font-size: 1.125rem; font-weight: 650; }
-h3 { margin: 1.25rem 0 .4rem; font-size: .9375rem; font-weight: 650; }
-p { margin: 0 0 .5rem; }
-.small, small { font-size: .875rem; color: var(--quiet); }
-.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-[hidden] { display: none !important; }
-header { display: flex; flex-wrap: wrap; gap: 1rem 2rem; justify-content: space-between; align-items: start; padding: 2rem 0 1.25rem; }
-header > :first-child { flex: 1 1 20rem; max-width: 44rem; }
-header p { margin: .35rem 0 0; color: var(--quiet); }
-.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1.25rem; align-items: start; }
-.card { padding: 1.25rem; background: var(--card); border: 1px solid var(--line); border-radius: .75rem; min-width: 0; }
-.private { margin: 1.25rem 0; }
-footer { position: sticky; bottom: 0; margin: auto calc(-1*max(1rem, calc(50vw - 34rem))) 0; padding: .6rem max(1rem, calc(50vw - 34rem));
-  font-size: .875rem; background: var(--card); border-top: 1px solid var(--line); }
-'''
-
-# %% ../../nbs/app/page.ipynb #f0e697dc
-_CONTROLS = '''
-button { min-height: 2.75rem; padding: .5rem 1.1rem; font: inherit; font-weight: 600; color: var(--accent); background: var(--card);
-  border: 1px solid var(--accent); border-radius: .5rem; cursor: pointer; }
-button:hover { background: var(--soft); }
-.choose, .take { color: var(--on-accent); background: var(--accent); }
-.choose:hover, .take:hover { color: var(--on-accent); background: color-mix(in srgb, var(--accent) 85%, var(--ink)); }
-:focus-visible { outline: 3px solid var(--accent); outline-offset: 3px; }
-.languages { display: flex; }
-.languages button { min-height: 2.5rem; padding: .3rem .9rem; border-color: var(--line); color: var(--quiet); font-size: .9375rem; }
-.languages button:first-child { border-radius: .5rem 0 0 .5rem; }
-.languages button:last-child { border-radius: 0 .5rem .5rem 0; margin-left: -1px; }
-.languages [aria-pressed=true] { color: var(--accent); border-color: var(--accent); background: var(--soft); z-index: 1; }
-.zone { padding: 1.5rem 1rem; text-align: center; border: 2px dashed var(--line); border-radius: .6rem; margin-bottom: .75rem; }
-.zone.over { border-color: var(--accent); background: var(--soft); }
-.preview { display: block; max-width: 100%; max-height: 20rem; margin: 0 auto 1rem; border-radius: .4rem; }
-.buttons { display: flex; flex-wrap: wrap; gap: .6rem; justify-content: center; }
-.examples { display: grid; grid-template-columns: repeat(4, 1fr); gap: .6rem; margin: 0 0 .5rem; padding: 0; list-style: none; }
-.examples button { width: 100%; padding: 0; aspect-ratio: 1; overflow: hidden; border-color: var(--line); }
-.examples button:hover { border-color: var(--accent); }
-.examples img { display: block; width: 100%; height: 100%; object-fit: cover; }
-dialog { max-width: min(40rem, 94vw); padding: 1rem; color: var(--ink); background: var(--card); border: 1px solid var(--line); border-radius: .75rem; }
-dialog::backdrop { background: rgb(0 0 0 / .6); }
-video { display: block; width: 100%; max-height: 70vh; margin-bottom: 1rem; background: #000; border-radius: .4rem; }
-@media (pointer: coarse) { .drop { display: none; } }
-'''
-
-# %% ../../nbs/app/page.ipynb #a36b6055
-_ANSWER = '''
-.said { color: var(--quiet); }
-.said.failed { color: var(--ink); font-weight: 600; }
-.verdict { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem .75rem; margin: 0; padding: .9rem 1.1rem; background: var(--soft); border-radius: .6rem; }
-.verdict strong { font-size: 1.75rem; line-height: 1.2; font-weight: 650; }
-.verdict.none { background: var(--track); }
-.result ul { margin: 0; padding-left: 1.2rem; list-style: disc; }
-.result li + li { margin-top: .3rem; }
-.result .bars { padding: 0; list-style: none; }
-.bars li { display: grid; grid-template-columns: 1fr auto; gap: .15rem .75rem; }
-.bars li + li { margin-top: .6rem; }
-.bars .top .name, .bars .top .number { font-weight: 650; }
-.bars small { font-weight: 400; white-space: nowrap; }
-.number { font-variant-numeric: tabular-nums; }
-.bar { grid-column: 1 / -1; height: .6rem; overflow: hidden; background: var(--track); border-radius: .3rem; }
-.bar span { display: block; height: 100%; background: var(--accent); border-radius: .3rem; }
-.none .bar span { background: var(--quiet); }
-figure { margin: 1.25rem 0 1rem; }
-figure img { display: block; max-width: 100%; max-height: 26rem; border-radius: .4rem; }
-figcaption { margin-top: .4rem; font-size: .875rem; color: var(--quiet); }
-details, .unanswered { border-top: 1px solid var(--line); }
-.unanswered { margin: 0; padding: .75rem .25rem; }
-summary { display: flex; gap: .75rem; align-items: center; min-height: 3.5rem; padding: .25rem; cursor: pointer; }
-summary::after { content: "+"; margin-left: auto; font-weight: 650; color: var(--accent); }
-[open] > summary::after { content: "–"; }
-summary img { width: 3rem; height: 3rem; object-fit: cover; border-radius: .4rem; }
-.result + .buttons { margin-top: 1rem; }
-'''
-
-# %% ../../nbs/app/page.ipynb #06b7fed1
-_TEXT_SCRIPT = '''
-const find = selector => element.querySelector(selector), all = selector => [...element.querySelectorAll(selector)];
-const said = find('.said'), result = find('.result'), preview = find('.preview'), zone = find('.zone'), KEPT = 'anklealign-language';
-const more = find('.more');
-let language = 'en', given = [], adding = false, turn = 0; // given: the photos of one person, each with its reply
-
-const word = key => props.words[language][key];
-const speak = chosen => {
-  language = document.documentElement.lang = chosen;
-  for (const o of all('[data-word]')) o.textContent = word(o.dataset.word);
-  for (const o of all('[data-label]')) o.ariaLabel = word(o.dataset.label);
-  for (const o of all('[data-alt]')) o.alt = word(o.dataset.alt);
-  for (const o of all('[data-language]')) o.ariaPressed = o.dataset.language === chosen;
-  document.title = word('title');
-};
-const tell = (text, kind = '') => { said.textContent = text; said.className = 'said ' + kind; };
-'''
-
-# %% ../../nbs/app/page.ipynb #7f5ff5f3
-_ASK_SCRIPT = '''
-const base64 = blob => new Promise((done, failed) => {
-  const reader = new FileReader();
-  reader.onload = () => done(reader.result.split(',')[1] ?? '');
-  reader.onerror = failed;
-  reader.readAsDataURL(blob);
-});
-const show = blob => {
-  URL.revokeObjectURL(preview.src);
-  preview.hidden = false;
-  find('.no-preview').hidden = true;
-  preview.src = URL.createObjectURL(blob);
-};
-preview.onerror = () => { preview.hidden = true; find('.no-preview').hidden = false; };
-
-const look = async blob => {
-  if (blob.size > props.bytes) return {said: word('heavy')};
-  return await base64(blob).then(data => server.look({photo: data, language})).catch(() => null) ?? {said: word('failed')};
-};
-const together = async () => {
-  const numbers = given.map(o => o.reply.numbers ?? null);
-  return await server.together({numbers, language}).catch(() => null) ?? {said: word('failed')};
-};
-const ask = async (blobs, before = []) => {
-  if (before.length + blobs.length > props.most) return tell(word('many'), 'failed');
-  const mine = ++turn;
-  given = [...before, ...blobs.map(blob => ({blob}))];
-  delete said.dataset.word;
-  result.replaceChildren();
-  more.hidden = true;
-  show(given.at(-1).blob);
-  tell(word('waiting'));
-  for (const o of given) {
-    o.reply ??= await look(o.blob);
-    if (mine !== turn) return;
-  }
-  const answer = given.length > 1 ? await together() : given[0].reply;
-  if (mine !== turn) return;
-  if (!answer.html) {
-    find('.no-preview').hidden = true;
-    return tell(answer.said, 'failed');
-  }
-  tell(answer.said, 'hidden');
-  result.innerHTML = answer.html;
-  if (given.length > 1) {
-    result.append(...given.map(each));
-    show((given.findLast(o => o.reply.html) ?? given.at(-1)).blob);
-  }
-  more.hidden = false;
-  const top = said.parentElement.getBoundingClientRect().top;
-  if (top > .7 * innerHeight || top < 0) said.parentElement.scrollIntoView({behavior: matchMedia('(prefers-reduced-motion)').matches ? 'auto' : 'smooth'});
-};
-const each = ({blob, reply}, i) => {
-  const box = document.createElement(reply.html ? 'details' : 'p'), told = `${i + 1}. ${reply.said}`;
-  if (!reply.html) return Object.assign(box, {className: 'unanswered', textContent: told});
-  box.innerHTML = `<summary><img alt=""><span></span></summary>${reply.html}`;
-  const picture = box.querySelector('img');
-  picture.onload = () => URL.revokeObjectURL(picture.src);
-  picture.onerror = () => picture.remove();
-  picture.src = URL.createObjectURL(blob);
-  box.querySelector('span').textContent = told;
-  return box;
-};
-'''
-
-# %% ../../nbs/app/page.ipynb #d2379aea
-_INPUT_SCRIPT = '''
-for (const o of all('[data-language]')) o.onclick = () => {
-  speak(o.dataset.language);
-  try { localStorage.setItem(KEPT, language); } catch { /* storage may be forbidden; then the choice lasts as long as the page */ }
-  if (given.length) ask(given.map(o => o.blob));
-};
-const take = (files, before = []) => { if (files?.length) ask([...files], before); };
-for (const o of all('.file, .snap')) o.onchange = () => { take(o.files, adding ? given : []); o.value = ''; };
-const choose = keep => { adding = keep; find('.file').click(); };
-find('.choose').onclick = () => choose(false);
-more.onclick = () => choose(true);
-for (const o of all('.examples button')) o.onclick = async () => ask([await (await fetch(o.firstElementChild.src)).blob()]);
-addEventListener('paste', event => take(event.clipboardData?.files));
-addEventListener('dragover', event => { event.preventDefault(); zone.classList.add('over'); });
-addEventListener('dragleave', () => zone.classList.remove('over'));
-addEventListener('drop', event => { event.preventDefault(); zone.classList.remove('over'); take(event.dataTransfer?.files); });
-'''
-
-# %% ../../nbs/app/page.ipynb #94107bd2
-_CAMERA_SCRIPT = '''
-const camera = find('.camera'), box = find('dialog'), video = find('video'), touch = matchMedia('(pointer: coarse)').matches;
-camera.hidden = !touch && !navigator.mediaDevices;
-camera.onclick = async () => {
-  adding = false;
-  if (touch) return find('.snap').click();
-  try { video.srcObject = await navigator.mediaDevices.getUserMedia({video: {width: {ideal: 1920}, height: {ideal: 1440}}}); }
-  catch { return tell(word('no_camera'), 'failed'); }
-  box.showModal();
-};
-box.onclose = () => { video.srcObject?.getTracks().forEach(o => o.stop()); video.srcObject = null; };
-find('.cancel').onclick = () => box.close();
-find('.take').onclick = () => {
-  const canvas = Object.assign(document.createElement('canvas'), {width: video.videoWidth, height: video.videoHeight});
-  canvas.getContext('2d').drawImage(video, 0, 0);
-  canvas.toBlob(blob => { box.close(); ask([blob]); }, 'image/jpeg', .95);
-};
-'''
-_START_SCRIPT = '''
-let kept = null;
-try { kept = localStorage.getItem(KEPT); } catch { /* as above */ }
-speak([kept, ...navigator.languages.map(o => o.slice(0, 2))].find(o => o in props.words) ?? 'en');
-'''
+def _static(name): return (_STATIC/name).read_text(encoding='utf-8')
 
 # %% ../../nbs/app/page.ipynb #21a01771
 _SESSIONS = 100
@@ -299,15 +134,17 @@ def make_page(
     megabytes: float=20., # most of a file
 ) -> gradio.Blocks: # to be served by `mount_page`
     "The page, for a predictor."
-    predictors = {o: predictor.speaking(o) for o in TEXTS}
-    words = {o: TEXTS[o] | {'heavy': REFUSALS[o]['heavy'].format(megabytes=megabytes), 'many': REFUSALS[o]['many'].format(photos=MOST), 'disclaimer': p.words['disclaimer'],
-                            'model': f"{LABELS[o]['model']}: {p.label}"} for o, p in predictors.items()}
+    predictors = {o: predictor.speaking(o) for o in LANGUAGES}
+    def texts(language):
+        page, refusals, labels = (translations(language)[o] for o in ('page', 'refusals', 'labels'))
+        return page | {'heavy': refusals['heavy'].format(megabytes=megabytes), 'many': refusals['many'].format(photos=MOST),
+                       'disclaimer': predictors[language].words['disclaimer'], 'model': f"{labels['model']}: {predictors[language].label}"}
     def look(asked): return reply(asked, predictors, megabytes)
     def together(asked): return reply_for_subject(asked, predictors)
-    with gradio.Blocks(analytics_enabled=False, title=TEXTS['en']['title'], fill_width=True) as page:
-        gradio.HTML(html_template=_HTML.render(examples=examples()), css_template=_COLOURS + _LAYOUT + _CONTROLS + _ANSWER,
-                    js_on_load=_TEXT_SCRIPT + _ASK_SCRIPT + _INPUT_SCRIPT + _CAMERA_SCRIPT + _START_SCRIPT, apply_default_css=False,
-                    server_functions=[look, together], words=words, bytes=int(megabytes*1e6), most=MOST)
+    with gradio.Blocks(analytics_enabled=False, title=translations()['page']['title'], fill_width=True) as page:
+        gradio.HTML(html_template=_TEMPLATES.get_template('page.html').render(examples=examples()), css_template=_static('page.css'),
+                    js_on_load=_static('page.js'), apply_default_css=False, server_functions=[look, together],
+                    words={o: texts(o) for o in LANGUAGES}, bytes=int(megabytes*1e6), most=MOST)
     page.state_session_capacity, page.limiter = _SESSIONS, CapacityLimiter(os.cpu_count() or 1)
     return page
 

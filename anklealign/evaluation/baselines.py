@@ -13,7 +13,8 @@ import pandas as pd
 
 from ..phantom.annotators import class_of_angle
 from ..core import CLASSES, AnklealignError
-from .metrics import MIN_GROUPS, resample, score
+from ..decision import MIN_GROUPS
+from .metrics import resample, score
 from ..study.votes import once_each, count_votes
 
 # %% ../../nbs/evaluation/baselines.ipynb #ad1b74d3

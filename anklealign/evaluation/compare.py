@@ -18,8 +18,8 @@ from pydantic import Field
 
 from ..core import CLASSES, AnklealignError, kind_of
 from .judgement import DISCLAIMER, metric_title, number, span
-from .metrics import (MIN_GROUPS, POWER, detectable_difference, difference, discordance, figures, group_confusions,
-                                           images_needed, score)
+from ..decision import MIN_GROUPS
+from .metrics import POWER, detectable_difference, difference, discordance, figures, group_confusions, images_needed, score
 from .schema import OVERALL, Bootstrap, Count, Estimate, Number, Part, Rests, Share, check_json, schema_of
 from ..study.account import markdown_table
 

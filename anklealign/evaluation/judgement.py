@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ..core import CLASSES, AnklealignError, Settings, class_names, kind_of
-from .metrics import MIN_GROUPS, difference, group_confusions, score
+from ..decision import MIN_GROUPS
+from .metrics import difference, group_confusions, score
 from ..study.account import markdown_table
 
 # %% ../../nbs/evaluation/judgement.ipynb #365fad9b

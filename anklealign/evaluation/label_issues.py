@@ -19,10 +19,10 @@ import pandas as pd
 from PIL import Image
 
 from ..core import CLASSES, AnklealignError, class_names, kind_of, write_atomic
-from .calibration import DecisionRule
+from ..decision import DecisionRule
 from .html import Section, Table
 from .judgement import add_answers, names_of, plain, span
-from .metrics import MIN_GROUPS
+from ..decision import MIN_GROUPS
 from .slices import by_source, conclude_sources, prior_interval
 from ..study.manifest import is_synthetic, read_manifest
 

@@ -17,6 +17,7 @@ from scipy.special import expit
 from scipy.stats import norm, t as student
 
 from ..core import CLASSES, AnklealignError
+from ..decision import MIN_GROUPS
 
 # %% ../../nbs/evaluation/metrics.ipynb #6cfa53c0
 def group_confusions(
@@ -183,7 +184,6 @@ def _spread(values, pulls, weights):
     return np.append(values[0], values[drawn]), np.append(own, each)
 
 # %% ../../nbs/evaluation/metrics.ipynb #429da83d
-MIN_GROUPS = 10 # a figure on fewer groups gets no bootstrap interval
 _NOTHING = 1e-9 # a standard error below this is rounding
 _RATES = ('accuracy', 'recall', 'precision', 'opposite_rate')
 

@@ -21,7 +21,8 @@ from sklearn.preprocessing import StandardScaler
 
 from ..core import CLASSES, AnklealignError
 from ..study.manifest import read_manifest
-from .metrics import MIN_GROUPS, OVERALL, difference, drawn_interval, figures, resample, score
+from ..decision import MIN_GROUPS
+from .metrics import OVERALL, difference, drawn_interval, figures, resample, score
 from ..training.recipes import Recipe
 from ..study.splits import cross_splits, kfold
 from ..training.train import answer_fold, cross_validate

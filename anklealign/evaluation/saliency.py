@@ -21,7 +21,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 from ..core import CLASSES, AnklealignError, class_names, kind_of
 from .html import Plot, Section, Table
 from .judgement import plain, span
-from .metrics import MIN_GROUPS, resample
+from ..decision import MIN_GROUPS
+from .metrics import resample
 from .robustness import as_floats, robustness, rotation_verdict, show_robustness
 from ..training.runs import Mirrored
 

@@ -15,10 +15,11 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from ..core import CLASSES, AnklealignError, kind_of
-from .calibration import aggregate
+from ..decision import aggregate
 from .html import Section, Table
 from .judgement import metric_title, number, plain, span
-from .metrics import MIN_GROUPS, difference, resample, score
+from ..decision import MIN_GROUPS
+from .metrics import difference, resample, score
 
 # %% ../../nbs/evaluation/slices.ipynb #4a6afb4d
 def terciles(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from ..core import AnklealignError
+from ..core import translations
 
 # %% ../../nbs/inference/quality.ipynb #b23ac7c6
 SIDE = 256 # pixels of the longer side of the copy that is measured
@@ -76,28 +76,13 @@ def faults(
     numbers: dict[str, float], # from `measure`
     longer_side: int, # of the photo at full size, pixels
     size: int, # side of the pictures that the model looks at, pixels
-) -> list[str]: # codes, as in `ADVICE`
+) -> list[str]: # codes, as in the catalogue
     "What is wrong with a photo. Of one that shows nothing, only that is said."
     if numbers['contrast'] < LIMITS['blank']: return ['blank']
     found = {'dark': numbers['brightness'] < LIMITS['dark'],
              'bright': numbers['overexposed'] > LIMITS['overexposed'] and numbers['rest'] > LIMITS['rest'],
              'blurred': numbers['blur'] > LIMITS['blurred'], 'small': longer_side < size, 'tilted': abs(numbers['tilt']) > LIMITS['tilted']}
     return [code for code, wrong in found.items() if wrong]
-
-# %% ../../nbs/inference/quality.ipynb #ff2700c6
-ADVICE = {
-    'en': {'blank': 'Nothing can be seen in the picture: photograph both heels from behind, in good light.',
-           'dark': 'The picture is too dark: switch on more light, or let the light fall on the heels from behind the camera.',
-           'bright': 'The picture is too bright: leave the flash off, avoid direct sun, or lower the exposure.',
-           'blurred': 'The picture is blurred: hold the camera still, tap on the heels to focus, and take it again.',
-           'small': 'The picture is too small ({width} × {height} pixels): use the original photo, not a preview or a copy from a chat.',
-           'tilted': 'The picture is tilted: hold the camera level, because tilt looks like a leaning heel.'},
-    'hu': {'blank': 'A képen nem látszik semmi: fényképezze le mindkét sarkat hátulról, jó fényben.',
-           'dark': 'A kép túl sötét: kapcsoljon több fényt, vagy világítsa meg a sarkakat a fényképezőgép felől.',
-           'bright': 'A kép túl világos: kapcsolja ki a vakut, kerülje a közvetlen napfényt, vagy csökkentse az expozíciót.',
-           'blurred': 'A kép életlen: tartsa mozdulatlanul a fényképezőgépet, koppintson a sarkakra az élességhez, és fényképezzen újra.',
-           'small': 'A kép túl kicsi ({width} × {height} képpont): az eredeti fényképet használja, ne előnézetet vagy csevegésből mentett másolatot.',
-           'tilted': 'A kép ferde: tartsa vízszintesen a fényképezőgépet, mert a dőlés dőlő saroknak látszik.'}}
 
 # %% ../../nbs/inference/quality.ipynb #82f32230
 SILENT = frozenset({'blank'}) # findings with which no answer is given
@@ -106,7 +91,7 @@ SILENT = frozenset({'blank'}) # findings with which no answer is given
 @dataclass(frozen=True)
 class Finding:
     "Something that is wrong with a photo."
-    code: str # as in `ADVICE`
+    code: str # a key of `advice` in the catalogue
     advice: str # what is wrong and what to do, one sentence
     silent: bool # whether no answer is given because of it
 
@@ -119,6 +104,5 @@ def check_quality(
     language: str='en', # of the advice: 'en' or 'hu'
 ) -> list[Finding]: # the gravest first; empty for a good photo
     "What is wrong with a photo, as advice. Raises `AnklealignError` for another language."
-    if language not in ADVICE: raise AnklealignError(f"language '{language}' is not known: use one of {', '.join(ADVICE)}.")
-    found = faults(measure(im), max(width, height), size)
-    return [Finding(o, ADVICE[language][o].format(width=width, height=height), o in SILENT) for o in found]
+    advice = translations(language)['advice']
+    return [Finding(o, advice[o].format(width=width, height=height), o in SILENT) for o in faults(measure(im), max(width, height), size)]

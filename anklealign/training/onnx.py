@@ -14,7 +14,6 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from .. import __version__
 from .dataloaders import picture_loader
 from ..inference.bundle import GRAPH, MARK, SCHEMA, WEIGHTS, About, file_entry, pack
 from ..core import CLASSES, AnklealignError, Settings, write_atomic
-from ..evaluation.report import decision_rule_of
+from ..decision import fit_on_validation
 from ..study.manifest import read_manifest, study_fingerprint
 from .recipes import Recipe
 from .runs import load_run, probabilities
@@ -247,7 +246,7 @@ def _about(run, config, settings, study_images, mirror, stored, verified, strang
     threshold = float(np.quantile(strangeness, SHARE))
     return About(schema_version=SCHEMA, made_by=f'anklealign {__version__}', name=Path(run).name, recipe=config['recipe'], classes=CLASSES,
                  preprocessing=study_images | {'model_size': config['recipe']['size']}, mirror=mirror, stored=stored, verified=verified,
-                 thresholds=asdict(decision_rule_of(run, settings)), study=config['study'], demonstration=demonstration, figures=None, model_card=None,
+                 thresholds=fit_on_validation(run, settings.evaluate), study=config['study'], demonstration=demonstration, figures=None, model_card=None,
                  strangeness=dict(threshold=threshold, share=SHARE, images=len(strangeness), learned_from=learned_from),
                  disclaimer='A screening aid, never a diagnosis.', files={k: file_entry(v) for k, v in files.items()})
 

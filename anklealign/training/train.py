@@ -40,7 +40,6 @@ from sklearn.metrics import f1_score
 
 from .. import __version__
 from ..core import CLASSES, AnklealignError, check_place, file_error, kind_of, new_folder, write_atomic
-from ..evaluation.metrics import figures, group_confusions
 from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
 from ..study.splits import cross_splits
 from .augment import Augment
@@ -268,7 +267,7 @@ def macro_f1(
     answers: pd.DataFrame, # columns label_id, predicted, group; every class has pictures
 ) -> float:
     "The mean of the three classes' F1."
-    return float(figures(group_confusions(answers.label_id, answers.predicted, answers.group).sum(0))['macro_f1'])
+    return float(f1_score(answers.label_id, answers.predicted, average='macro'))
 
 # %% ../../nbs/training/train.ipynb #71559aa6
 def _proposal(trial, recipe):

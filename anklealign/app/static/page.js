@@ -1,0 +1,115 @@
+const find = selector => element.querySelector(selector), all = selector => [...element.querySelectorAll(selector)];
+const said = find('.said'), result = find('.result'), preview = find('.preview'), zone = find('.zone'), KEPT = 'anklealign-language';
+const more = find('.more');
+let language = 'en', given = [], adding = false, turn = 0; // given: the photos of one person, each with its reply
+
+const word = key => props.words[language][key];
+const speak = chosen => {
+  language = document.documentElement.lang = chosen;
+  for (const o of all('[data-word]')) o.textContent = word(o.dataset.word);
+  for (const o of all('[data-label]')) o.ariaLabel = word(o.dataset.label);
+  for (const o of all('[data-alt]')) o.alt = word(o.dataset.alt);
+  for (const o of all('[data-language]')) o.ariaPressed = o.dataset.language === chosen;
+  document.title = word('title');
+};
+const tell = (text, kind = '') => { said.textContent = text; said.className = 'said ' + kind; };
+
+const base64 = blob => new Promise((done, failed) => {
+  const reader = new FileReader();
+  reader.onload = () => done(reader.result.split(',')[1] ?? '');
+  reader.onerror = failed;
+  reader.readAsDataURL(blob);
+});
+const show = blob => {
+  URL.revokeObjectURL(preview.src);
+  preview.hidden = false;
+  find('.no-preview').hidden = true;
+  preview.src = URL.createObjectURL(blob);
+};
+preview.onerror = () => { preview.hidden = true; find('.no-preview').hidden = false; };
+
+const look = async blob => {
+  if (blob.size > props.bytes) return {said: word('heavy')};
+  return await base64(blob).then(data => server.look({photo: data, language})).catch(() => null) ?? {said: word('failed')};
+};
+const together = async () => {
+  const numbers = given.map(o => o.reply.numbers ?? null);
+  return await server.together({numbers, language}).catch(() => null) ?? {said: word('failed')};
+};
+const ask = async (blobs, before = []) => {
+  if (before.length + blobs.length > props.most) return tell(word('many'), 'failed');
+  const mine = ++turn;
+  given = [...before, ...blobs.map(blob => ({blob}))];
+  delete said.dataset.word;
+  result.replaceChildren();
+  more.hidden = true;
+  show(given.at(-1).blob);
+  tell(word('waiting'));
+  for (const o of given) {
+    o.reply ??= await look(o.blob);
+    if (mine !== turn) return;
+  }
+  const answer = given.length > 1 ? await together() : given[0].reply;
+  if (mine !== turn) return;
+  if (!answer.html) {
+    find('.no-preview').hidden = true;
+    return tell(answer.said, 'failed');
+  }
+  tell(answer.said, 'hidden');
+  result.innerHTML = answer.html;
+  if (given.length > 1) {
+    result.append(...given.map(each));
+    show((given.findLast(o => o.reply.html) ?? given.at(-1)).blob);
+  }
+  more.hidden = false;
+  const top = said.parentElement.getBoundingClientRect().top;
+  if (top > .7 * innerHeight || top < 0) said.parentElement.scrollIntoView({behavior: matchMedia('(prefers-reduced-motion)').matches ? 'auto' : 'smooth'});
+};
+const each = ({blob, reply}, i) => {
+  const box = document.createElement(reply.html ? 'details' : 'p'), told = `${i + 1}. ${reply.said}`;
+  if (!reply.html) return Object.assign(box, {className: 'unanswered', textContent: told});
+  box.innerHTML = `<summary><img alt=""><span></span></summary>${reply.html}`;
+  const picture = box.querySelector('img');
+  picture.onload = () => URL.revokeObjectURL(picture.src);
+  picture.onerror = () => picture.remove();
+  picture.src = URL.createObjectURL(blob);
+  box.querySelector('span').textContent = told;
+  return box;
+};
+
+for (const o of all('[data-language]')) o.onclick = () => {
+  speak(o.dataset.language);
+  try { localStorage.setItem(KEPT, language); } catch { /* storage may be forbidden; then the choice lasts as long as the page */ }
+  if (given.length) ask(given.map(o => o.blob));
+};
+const take = (files, before = []) => { if (files?.length) ask([...files], before); };
+for (const o of all('.file, .snap')) o.onchange = () => { take(o.files, adding ? given : []); o.value = ''; };
+const choose = keep => { adding = keep; find('.file').click(); };
+find('.choose').onclick = () => choose(false);
+more.onclick = () => choose(true);
+for (const o of all('.examples button')) o.onclick = async () => ask([await (await fetch(o.firstElementChild.src)).blob()]);
+addEventListener('paste', event => take(event.clipboardData?.files));
+addEventListener('dragover', event => { event.preventDefault(); zone.classList.add('over'); });
+addEventListener('dragleave', () => zone.classList.remove('over'));
+addEventListener('drop', event => { event.preventDefault(); zone.classList.remove('over'); take(event.dataTransfer?.files); });
+
+const camera = find('.camera'), box = find('dialog'), video = find('video'), touch = matchMedia('(pointer: coarse)').matches;
+camera.hidden = !touch && !navigator.mediaDevices;
+camera.onclick = async () => {
+  adding = false;
+  if (touch) return find('.snap').click();
+  try { video.srcObject = await navigator.mediaDevices.getUserMedia({video: {width: {ideal: 1920}, height: {ideal: 1440}}}); }
+  catch { return tell(word('no_camera'), 'failed'); }
+  box.showModal();
+};
+box.onclose = () => { video.srcObject?.getTracks().forEach(o => o.stop()); video.srcObject = null; };
+find('.cancel').onclick = () => box.close();
+find('.take').onclick = () => {
+  const canvas = Object.assign(document.createElement('canvas'), {width: video.videoWidth, height: video.videoHeight});
+  canvas.getContext('2d').drawImage(video, 0, 0);
+  canvas.toBlob(blob => { box.close(); ask([blob]); }, 'image/jpeg', .95);
+};
+
+let kept = null;
+try { kept = localStorage.getItem(KEPT); } catch { /* as above */ }
+speak([kept, ...navigator.languages.map(o => o.slice(0, 2))].find(o => o in props.words) ?? 'en');

@@ -1,0 +1,126 @@
+"""The house keeps its order: who may import whom, what is public, what a chapter shows, which settings exist.
+
+`benchmarks/house.py` reads the source, and says what is worst."""
+import ast
+import configparser
+import json
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import anklealign
+from anklealign import assets
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT/'benchmarks'))
+import house  # noqa: E402
+
+GROUND = {'core', 'images', 'decision', 'assets'}
+TRAINING = GROUND | {'study', 'heels', 'inference'}
+BELOW = { # part of the house -> what it may import beside itself; nothing imports `phantom`
+    'core': set(), 'images': {'core'}, 'decision': {'core'}, 'assets': {'core'}, 'study': GROUND, 'heels': GROUND,
+    'inference': GROUND | {'heels'}, 'training': TRAINING, 'evaluation': TRAINING | {'training'}, 'data': GROUND | {'study'},
+    'baseline': TRAINING | {'training', 'data'},
+    'gapcnn': TRAINING | {'training', 'data', 'baseline'},
+    'transfer': TRAINING | {'training', 'data', 'baseline', 'gapcnn'},
+    'eval': TRAINING | {'training', 'evaluation', 'data'}, 'deploy': GROUND | {'heels', 'inference'},
+}
+BELOW |= {'app': set(BELOW), 'phantom': {*BELOW, 'app'}}
+WORDS = {'00_data': ('DataBlock(', '.show_batch('), '01_baseline': (' Learner(', '.fit('),
+         '02_gapcnn': ('.lr_find(', 'EarlyStoppingCallback('), '03_transfer': ('.fine_tune(',),
+         '04_eval': ('ClassificationInterpretation',), '05_deploy': ('Predictor(',)}
+INTERFACE = {*anklealign.__all__, 'app', 'tune', 'make_study'} # for users, and entry points
+HEAVY = {'torch', 'torchvision', 'fastai', 'pandas', 'scipy', 'sklearn', 'matplotlib'}
+LIGHT = {'numpy', 'PIL', 'onnxruntime', 'pydantic', 'typer'} # what answers need
+NOT_YET = {'imports', 'depth', 'circles', 'used', 'once', 'keys', 'words'} # what does not hold yet
+
+MODULES = list(house.modules())
+GRAPH = house.import_graph(MODULES)
+PUBLIC = [(name, o) for name, _, tree, _ in MODULES for o in house.listed(tree)]
+
+
+def part(module): return module.split('.')[0]
+
+
+def held(what, offenders):
+    if offenders and what in NOT_YET: pytest.skip(f'{what}: {offenders}')
+    assert offenders == []
+
+
+def code(notebook):
+    "The code of a notebook, without its magics."
+    cells = json.loads(notebook.read_text(encoding='utf-8'))['cells']
+    return '\n'.join(''.join(o['source']) for o in cells if o['cell_type'] == 'code' and o['source'] and o['source'][0][0] not in '%!')
+
+
+def test_a_part_imports_only_what_stands_below_it():
+    held('imports', [f'{a} → {b}' for a in GRAPH for b in sorted(GRAPH[a]) if part(b) not in BELOW[part(a)] | {part(a)}])
+
+
+def test_imports_are_short_chains_without_circles():
+    held('circles', house.circles(GRAPH))
+    held('depth', [' → '.join(o) for o in house.chains(GRAPH) if len(o) > 8])
+
+
+@pytest.mark.parametrize('module, heavy', [('anklealign', HEAVY | LIGHT), ('anklealign.deploy', HEAVY), ('anklealign.app.cli', HEAVY)])
+def test_importing_loads_nothing_heavy(module, heavy):
+    done = subprocess.run([sys.executable, '-c', f'import sys, {module}; print(*sys.modules)'], capture_output=True, text=True, check=True)
+    assert heavy & set(done.stdout.split()) == set()
+
+
+def test_the_docstring_of_the_package_runs(raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(assets, 'demo_study', lambda: raw) # a smaller one, and less training
+    monkeypatch.setitem(anklealign.recipes, 'baseline', replace(anklealign.recipes['baseline'], size=64, epochs=1))
+    exec(textwrap.dedent(anklealign.__doc__.partition('\n\n')[2]), names := {})
+    assert (names['run']/'model.safetensors').exists() and isinstance(names['answer'], anklealign.Answer)
+    assert set(anklealign.__all__) <= set(dir(anklealign)) and all(hasattr(anklealign, o) for o in anklealign.__all__)
+
+
+@pytest.mark.parametrize('chapter', WORDS)
+def test_a_chapter_speaks_fastai(chapter):
+    held('words', [o for o in WORDS[chapter] if o not in code(ROOT/f'nbs/{chapter}.ipynb')])
+
+
+def test_public_names_are_used_elsewhere():
+    notebooks = {path: code(path) for path in ROOT.glob('nbs/**/[!.]*.ipynb')}
+    texts = [(text.partition('default_exp ')[2].split('\n')[0].strip() or path.stem, ast.parse(text)) for path, text in notebooks.items()]
+    sources = texts + [(name, tree) for name, _, tree, _ in MODULES]
+    used = {o for name, tree in sources for o in house.imported(name, tree, set(GRAPH)) if o[0] != name}
+    held('used', [f'{m}.{o}' for m, o in PUBLIC if (m, o) not in used and o not in INTERFACE])
+
+
+def test_no_name_is_public_twice():
+    held('once', [f"{o}: {', '.join(m for m, p in PUBLIC if p == o)}" for o, n in Counter(o for _, o in PUBLIC).items() if n > 1])
+
+
+def sections():
+    "Every section of `Settings` with its model; `run` holds what stands in none."
+    from anklealign.core import Settings
+    return {'run': Settings} | {k: o.annotation for k, o in Settings.model_fields.items() if hasattr(o.annotation, 'model_fields')}
+
+
+def attributes():
+    "(section, key) of every attribute read of something that is named or typed as a section; `settings` where an argument has no type."
+    typed = {o.__name__: s for s, o in sections().items()}
+    for f in (f for name, _, tree, _ in MODULES if name != 'core' for f in ast.walk(tree) if isinstance(f, house.FUNCTIONS)):
+        section = {a.arg: typed.get(ast.unparse(a.annotation).strip("'").split('|')[0], a.arg) for a in f.args.args if a.annotation}
+        for o in (o for o in ast.walk(f) if isinstance(o, (ast.Attribute, ast.Call))):
+            listed = isinstance(o, ast.Call) and ast.unparse(o.func) == 'getattr'
+            if isinstance(o, ast.Call) and not listed: continue
+            owner, key = (o.args[0], 'model_dump') if listed else (o.value, o.attr)
+            yield section.get(owner.id, owner.id) if isinstance(owner, ast.Name) else getattr(owner, 'attr', ''), key
+
+
+def test_settings_have_keys_and_readers():
+    ini, read = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=('#', ';')), set(attributes())
+    ini.read(ROOT/'settings.ini', encoding='utf-8')
+    fields = {(s, k) for s, o in sections().items() for k in o.model_fields if s != 'run' or k not in sections()}
+    held('keys', sorted(fields ^ {(s, k) for s in ini.sections() for k in ini[s]}))
+    readers = {(s, k): {(s, k), (s, 'model_dump'), ('settings', k), *[('chosen', k)] * (s == 'run')} for s, k in fields}
+    held('readers', sorted(o for o, any_of in readers.items() if not any_of & read))
