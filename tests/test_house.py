@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import tomllib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -34,10 +35,12 @@ BELOW |= {'app': set(BELOW), 'phantom': {*BELOW, 'app'}}
 WORDS = {'00_data': ('DataBlock(', '.show_batch('), '01_baseline': (' Learner(', '.fit('),
          '02_gapcnn': ('.lr_find(', 'EarlyStoppingCallback('), '03_transfer': ('.fine_tune(',),
          '04_eval': ('ClassificationInterpretation',), '05_deploy': ('Predictor(',)}
-INTERFACE = {*anklealign.__all__, 'app', 'tune', 'make_study'} # for users, and entry points
+PROJECT = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']
+ENTRIES = [o.partition(':')[2] for group in (PROJECT['scripts'], *PROJECT['entry-points'].values()) for o in group.values()]
+INTERFACE = {*anklealign.__all__, *ENTRIES, 'tune', 'make_study'} # for users
 HEAVY = {'torch', 'torchvision', 'fastai', 'pandas', 'scipy', 'sklearn', 'matplotlib'}
 LIGHT = {'numpy', 'PIL', 'onnxruntime', 'pydantic', 'typer'} # what answers need
-NOT_YET = {'imports', 'depth', 'circles', 'used', 'once', 'keys', 'words'} # what does not hold yet
+NOT_YET = {'depth', 'used', 'once', 'keys', 'words'} # what does not hold yet
 
 MODULES = list(house.modules())
 GRAPH = house.import_graph(MODULES)

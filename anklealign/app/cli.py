@@ -6,11 +6,12 @@ Docs: https://anklealign.github.io/anklealign/app/cli.html.md"""
 
 # %% auto #0
 __all__ = ['app', 'bundle', 'predict', 'serve', 'main', 'prepare', 'train', 'tune', 'evaluate', 'compare', 'protocols', 'run',
-           'demo', 'phantom']
+           'demo']
 
 # %% ../../nbs/app/cli.ipynb #46ee2991
 import os
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -301,25 +302,8 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
     _all_steps(demo_study(), chosen)
     typer.echo(f'To go on with this study, add --output {chosen.output}: anklealign train --recipe gapcnn --output {chosen.output}')
 
-# %% ../../nbs/app/cli.ipynb #fdea07cd
-@app.command()
-@handle_errors
-def phantom(
-    out: Annotated[Path, typer.Argument(help='A folder that does not exist yet.')],
-    n: Annotated[int, typer.Option('--n', min=1, help='Number of pictures.')]=965,
-    layout: Annotated[str, typer.Option(help='owners, consensus or both.')]='both',
-    seed: Seed=1, debug: Debug=False,
-):
-    """Make a raw study of synthetic pictures whose rear-foot angle is known.
-
-    Example: anklealign phantom --n 965 --seed 1 phantoms/
-    """
-    import time
-    from anklealign.phantom.study import make_study
-    start = time.perf_counter()
-    with log_to(), progress('phantoms') as step:
-        make_study(out, n=n, seed=seed, layout=layout, progress=step)
-        log.info('%d synthetic pictures in %s, %.1f a second.', n, out, n / (time.perf_counter() - start))
-
 # %% ../../nbs/app/cli.ipynb #47ba6027
 for command in (bundle, predict, serve): app.command()(command)
+
+# %% ../../nbs/app/cli.ipynb #c0000002
+for entry in sorted(entry_points(group='anklealign.commands')): app.command(entry.name)(entry.load())
