@@ -12,7 +12,6 @@ import io
 import json
 import logging
 import math
-from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
@@ -21,13 +20,13 @@ import torch
 from torch import nn
 
 from .. import __version__
-from .dataloaders import picture_loader
+from .dataloaders import Pixels, picture_loader
 from ..inference.bundle import GRAPH, MARK, SCHEMA, WEIGHTS, About, file_entry, pack
 from ..core import CLASSES, AnklealignError, Settings, write_atomic
 from ..decision import fit_on_validation
 from ..study.manifest import read_manifest, study_fingerprint
 from .recipes import Recipe
-from .runs import load_run, probabilities
+from .runs import load_run, valid_answers
 
 # %% ../../nbs/training/onnx.ipynb #225279b0
 def parts_of(
@@ -212,14 +211,15 @@ TOLERANCE = 1e-3 # largest difference of a probability between the graph and PyT
 
 def check_graph(
     graph: bytes, # an ONNX model
-    batches: Sequence[np.ndarray], # real pictures as bytes, n × side × side × 3
+    pictures: np.ndarray, # real ones as bytes, n × side × side × 3
     expected: np.ndarray, # pictures × classes, probabilities
     tolerance: float=TOLERANCE, # largest difference
 ) -> tuple[dict[str, float], np.ndarray]: # how far they are apart, on how many pictures; strangeness of each
     "Compare what the graph says with what PyTorch says. Raises `AnklealignError` if they differ."
     import onnxruntime
     session = onnxruntime.InferenceSession(graph)
-    said, strangeness = (np.concatenate(o) for o in zip(*(session.run([OUTPUTS[0], OUTPUTS[2]], {INPUT: o}) for o in batches), strict=True))
+    batches = (session.run([OUTPUTS[0], OUTPUTS[2]], {INPUT: pictures[i:i + 32]}) for i in range(0, len(pictures), 32))
+    said, strangeness = (np.concatenate(o) for o in zip(*batches, strict=True))
     apart = float(np.abs(np.exp(said) - expected).max())
     if not apart <= tolerance:
         raise AnklealignError(f'The exported graph differs from the model by {apart:.2g} in a probability, more than {tolerance:g}: report it with the recipe.')
@@ -229,16 +229,12 @@ def check_graph(
 SHARE = .99 # of the validation pictures that are not strange
 _MOST = 2000 # training pictures that what is typical is learned from
 
-def _bytes_of(study, rows, size):
-    for pictures, _ in picture_loader(study, rows, size, batch_size=32):
-        yield (torch.Tensor(pictures)*255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-
 def _learn_typical(model, study, rows, size):
     rows = rows[rows.split == 'train']
     rows = rows.sample(min(len(rows), _MOST), random_state=1).reset_index(drop=True)
     early = parts_of(model)[0]
     with torch.inference_mode():
-        looks = [looks_of(early(torch.Tensor(o).contiguous(memory_format=torch.channels_last))) for o, _ in picture_loader(study, rows, size, batch_size=32)]
+        looks = [looks_of(early(o.contiguous(memory_format=torch.channels_last))) for o, _ in picture_loader(study, rows, size, batch_size=32)]
     return Typical(torch.cat(looks).numpy()), len(rows)
 
 # %% ../../nbs/training/onnx.ipynb #ae4fa01e
@@ -269,10 +265,10 @@ def export_run(
         raise AnklealignError(f'The run {run} was trained on another study than {study} (its fingerprint differs): prepare that again, or train again.')
     valid = rows[rows.split == 'valid'].reset_index(drop=True)
     typical, learned_from = _learn_typical(model, study, rows, recipe.size)
-    batches, expected = list(_bytes_of(study, valid, recipe.size)), probabilities(answering, study, valid, recipe)
     graph = to_onnx(Served(model, typical, recipe.mirror), recipe.size)
-    verified, strangeness = check_graph(graph, batches, expected)
-    if half: verified, strangeness = check_graph(graph := halved(graph), batches, expected, _HALF_TOLERANCE)
+    if half: graph = halved(graph)
+    said = valid_answers(run).set_index('image').reindex(valid.image)[[f'prob_{c}' for c in CLASSES]].to_numpy()
+    verified, strangeness = check_graph(graph, Pixels(study, valid.image, recipe.size).store, said, _HALF_TOLERANCE if half else TOLERANCE)
     study_images = json.loads((Path(study)/'report.json').read_text(encoding='utf-8'))['settings']['images']
     files = {GRAPH: graph, WEIGHTS: (Path(run)/WEIGHTS).read_bytes()}
     about = _about(run, config, settings, study_images, recipe.mirror, 'float16' if half else 'float32', verified, strangeness, learned_from, files, demonstration)
@@ -292,6 +288,7 @@ def make_demonstration(
     evaluation: str|Path|None=None, # its evaluation folder
 ) -> Path: # the archive
     "The demonstration bundle. Raises `AnklealignError` if the run was trained on photos of people."
-    if not load_run(run)[1]['study']['synthetic']: raise AnklealignError(f'The run {run} was trained on photos of people: the demonstration model must not be.')
+    if not load_run(run)[1]['study']['synthetic']:
+        raise AnklealignError(f'The run {run} was trained on photos of people: the demonstration model must not be.')
     export_run(run, study, settings, half=True, demonstration=True)
     return Path(f'{pack(run, out, evaluation, weights=False)}.zip')
