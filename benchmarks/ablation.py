@@ -89,7 +89,7 @@ MORE: dict[str, list[Callable]] = {'classes drawn alike': [Balanced], 'pictures 
 
 def other_study(work):
     if not (work/'other/output/processed').exists():
-        raw = write_study(work/'other/raw', make_phantoms(TESTED, TEST_SEED), TEST_SEED, 'owners', realities=())
+        raw = write_study(work/'other/raw', make_phantoms(TESTED, TEST_SEED), TEST_SEED, 'owners', defects=())
         prepare(raw, work/'other/output', Settings(output=str(work/'other/output')))
     return work/'other/output/processed'
 

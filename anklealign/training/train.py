@@ -285,7 +285,7 @@ def macro_f1(
     answers: pd.DataFrame, # columns label_id and predicted; every class has pictures
 ) -> float:
     "The mean of the three classes' F1."
-    return float(f1_score(answers.label_id, answers.predicted, average='macro'))
+    return float(f1_score(answers.label_id, answers.predicted, labels=range(len(CLASSES)), average='macro'))
 
 # %% ../../nbs/training/train.ipynb #025f120c
 def _open_search(place, name, seed):
