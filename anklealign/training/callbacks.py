@@ -150,14 +150,6 @@ class History(Callback):
         "The epoch with the best validation accuracy, the first of equals."
         return 1 + max(range(len(self.rows)), key=lambda i: self.rows[i]['accuracy']) if self.rows else 0
 
-# %% ../../nbs/training/callbacks.ipynb #1c354b26
-def final_weights(
-    learn: Learner, # in training
-) -> dict[str, torch.Tensor]: # the state of the model that validation saw
-    "The weights that count: those of the model, or their moving average if one is taken."
-    average = learn.average_weights.average if hasattr(learn, 'average_weights') else None
-    return average or bare(learn.model).state_dict()
-
 # %% ../../nbs/training/callbacks.ipynb #144ea0db
 class KeepBest(Callback):
     "Ends the training with the weights of the epoch whose validation accuracy was best, the first of equals."
@@ -165,7 +157,8 @@ class KeepBest(Callback):
     def __init__(self): self.weights = None
     def after_epoch(self):
         if self.learn.history.best() < len(self.learn.history.rows): return
-        self.weights = {k: v.clone() for k, v in final_weights(self.learn).items()}
+        seen = self.learn.average_weights.average if hasattr(self.learn, 'average_weights') else bare(self.model).state_dict()
+        self.weights = {k: v.clone() for k, v in seen.items()}
     def after_fit(self):
         if self.weights: bare(self.model).load_state_dict(self.weights)
 

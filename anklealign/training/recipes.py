@@ -45,27 +45,22 @@ class Registry(UserDict):
         super().__init__(things)
         self.kind, self.extended = kind, extended
 
-    def _load(self, wanted=None):
-        for o in _modules() if self.extended else ():
-            if wanted in self.data: break
-            o.load()
-
     def __missing__(self, name):
-        self._load(name)
-        if name in self.data: return self.data[name]
+        for o in self._more():
+            o.load()
+            if name in self.data: return self.data[name]
         if not self.data:
             raise AnklealignError(f"There is no {self.kind} '{name}', and none is registered: install anklealign with `pip install -e .`.")
         nearest = difflib.get_close_matches(name, self.data, 1, 0)[0]
         raise AnklealignError(f"There is no {self.kind} '{name}': the nearest is '{nearest}', and these are known: {', '.join(self.data)}.")
 
-    def __contains__(self, name) -> bool: return name in self.data or name in iter(self)
-    def __iter__(self) -> Iterator[str]:
-        self._load()
-        return iter(self.data)
-    def __len__(self) -> int:
-        self._load()
-        return len(self.data)
+    def _more(self): return _modules() if self.extended else ()
+    def __contains__(self, name) -> bool: return name in iter(self)
+    def __len__(self) -> int: return sum(1 for _ in self)
     def __repr__(self) -> str: return f"{self.kind}s: {', '.join(self)}"
+    def __iter__(self) -> Iterator[str]:
+        for o in self._more(): o.load()
+        return iter(self.data)
 
 # %% ../../nbs/training/recipes.ipynb #404a3873
 def class_weights(

@@ -198,7 +198,7 @@ def train(
             return run
         _log_start(config, study, learn.dls.train_ds.items.image.iloc[0])
         history = _trained(learn, recipe, config, run, *before)
-    if first: _finish(run, learn, config, history, _valid_answers(learn, study, recipe))
+    if first: _finish(run, learn, recipe, config, history)
     del dls, learn
     free_memory()
     return run
@@ -218,8 +218,11 @@ def _trained(learn, recipe, config, run, parts, rows):
     return history
 
 # %% ../../nbs/training/train.ipynb #34e8815b
-def _finish(run, learn, config, history, answers):
-    kept = history.best() if config['recipe']['keep'] == 'best' else len(history.rows)
+def _finish(run, learn, recipe, config, history):
+    rows, pixels = learn.dls.valid_ds.items, learn.dls.valid_ds.pixels
+    said = probabilities(answering(bare(learn.model).cpu(), recipe), learn.dls.path, rows, recipe, pixels)
+    answers = rows[['image', 'group', 'label']].assign(**{f'prob_{c}': said[:, i] for i, c in enumerate(CLASSES)})
+    kept = history.best() if recipe.keep == 'best' else len(history.rows)
     table = dict(index=False, float_format='%.6f', lineterminator='\n')
     with new_folder(run, 'config.json') as folder:
         write_atomic(folder/'config.json', json.dumps(config | {'epoch_kept': kept}, indent=1))
@@ -229,12 +232,6 @@ def _finish(run, learn, config, history, answers):
         write_atomic(folder/'valid_predictions.csv', answers.to_csv(**table))
     shutil.rmtree(checkpoint_of(run).parent, ignore_errors=True)
     log.info('kept the weights of epoch %d in %s', kept, run)
-
-# %% ../../nbs/training/train.ipynb #df08a0f4
-def _valid_answers(learn, study, recipe):
-    rows = learn.dls.valid_ds.items
-    said = probabilities(answering(bare(learn.model).cpu(), recipe), study, rows, recipe, learn.dls.valid_ds.pixels)
-    return rows[['image', 'group', 'label']].assign(**{f'prob_{c}': said[:, i] for i, c in enumerate(CLASSES)})
 
 # %% ../../nbs/training/train.ipynb #4cd0512e
 def run_learner(
@@ -280,13 +277,6 @@ def cross_validate(
     parts = enumerate(cross_splits(rows, k, seed=seed))
     return pd.concat([answer_fold(study, recipe, part, seed, precision).assign(fold=fold) for fold, part in parts])
 
-# %% ../../nbs/training/train.ipynb #75165a93
-def macro_f1(
-    answers: pd.DataFrame, # columns label_id and predicted; every class has pictures
-) -> float:
-    "The mean of the three classes' F1."
-    return float(f1_score(answers.label_id, answers.predicted, labels=range(len(CLASSES)), average='macro'))
-
 # %% ../../nbs/training/train.ipynb #025f120c
 def _open_search(place, name, seed):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -324,7 +314,7 @@ def tune(
         size = trial.suggest_categorical('batch_size', sorted({8, 16, 32, recipe.batch_size}))
         answers = cross_validate(study, replace(recipe, lr=lr, weight_decay=decay, batch_size=size), rows, k, seed, precision)
         trial.set_user_attr('accuracy', float((answers.predicted == answers.label_id).mean()))
-        return macro_f1(answers)
+        return float(f1_score(answers.label_id, answers.predicted, average='macro'))
 
     enough = optuna.study.MaxTrialsCallback(trials, states=_TRIED)
     if len(search.get_trials(states=_TRIED)) < trials: search.optimize(objective, callbacks=[enough, _tell], catch=(AnklealignError,))
