@@ -211,6 +211,10 @@ class TrainSettings(_Section):
     precision: Literal['auto', 'float32', 'bfloat16', 'float16'] = 'auto' # number format; auto: the fastest this machine has
     weights_file: str = '' # that the recipe starts from, if not those that it brings or downloads
 
+    @field_validator('epochs', 'batch_size', 'lr', 'weight_decay', 'size', mode='before')
+    @classmethod
+    def _empty_is_none(cls, v): return None if v == '' else v
+
 # %% ../nbs/core/core.ipynb #cf070176
 class EvaluateSettings(_Section):
     "How sure the figures are said to be."
