@@ -213,7 +213,7 @@ class TrainSettings(_Section):
 
     @field_validator('epochs', 'batch_size', 'lr', 'weight_decay', 'size', mode='before')
     @classmethod
-    def _empty_is_none(cls, v): return None if v == '' else v
+    def _not_given(cls, v): return None if v == '' else v
 
 # %% ../nbs/core/core.ipynb #cf070176
 class EvaluateSettings(_Section):
