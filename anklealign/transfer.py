@@ -1,4 +1,4 @@
-"""Models that have seen a million photographs before the first heel, and a loss that knows what an angle is
+"""Models that have seen a million photographs before the first heel, and a head that knows what an angle is
 
 Docs: https://anklealign.github.io/anklealign/transfer.html.md"""
 
