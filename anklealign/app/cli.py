@@ -10,6 +10,7 @@ __all__ = ['app']
 # %% ../../nbs/app/cli.ipynb #46ee2991
 import os
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
@@ -214,26 +215,6 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
     _all_steps(demo_study(), chosen)
     typer.echo(f'To go on with this study, add --output {chosen.output}: anklealign train --recipe gapcnn --output {chosen.output}')
 
-# %% ../../nbs/app/cli.ipynb #fdea07cd
-@app.command()
-@handle_errors
-def phantom(
-    out: Annotated[Path, typer.Argument(help='A folder that does not exist yet.')],
-    n: Annotated[int, typer.Option('--n', min=1, help='Number of pictures.')]=965,
-    layout: Annotated[str, typer.Option(help='owners, consensus or both.')]='both',
-    seed: Seed=1, debug: Debug=False,
-):
-    """Make a raw study of synthetic pictures whose rear-foot angle is known.
-
-    Example: anklealign phantom --n 965 --seed 1 phantoms/
-    """
-    import time
-    from anklealign.phantom.study import make_study
-    start = time.perf_counter()
-    with log_to(), progress('phantoms') as step:
-        make_study(out, n=n, seed=seed, layout=layout, progress=step)
-        log.info('%d synthetic pictures in %s, %.1f a second.', n, out, n / (time.perf_counter() - start))
-
 # %% ../../nbs/app/cli.ipynb #7ee1d67b
 @app.command()
 @handle_errors
@@ -310,3 +291,6 @@ def serve(
     log_lines()
     app = make_app(Predictor(model, chosen.display.language), chosen.serve)
     run_app(app, listening, chosen.serve.timeout, lambda: typer.echo(f'{address_of(listening)} answers (Ctrl-C ends it).', err=True))
+
+# %% ../../nbs/app/cli.ipynb #c0e10002
+for entry in sorted(entry_points(group='anklealign.commands')): app.command(entry.name)(entry.load())

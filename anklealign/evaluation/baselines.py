@@ -11,9 +11,8 @@ __all__ = []
 import numpy as np
 import pandas as pd
 
-from ..phantom.annotators import class_of_angle
 from ..core import CLASSES, AnklealignError
-from ..decision import MIN_GROUPS
+from ..decision import MIN_GROUPS, class_of_angle
 from .metrics import resample, score
 from ..study.votes import once_each, count_votes
 
