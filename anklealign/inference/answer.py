@@ -1,4 +1,4 @@
-"""What is said about one photo, and how it is written: a table, JSON, CSV, a marked picture
+"""The answer for one photo, and how it is written: a table, JSON, CSV, a marked picture
 
 Docs: https://anklealign.github.io/anklealign/inference/answer.html.md"""
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING: from rich.table import Table
 # %% ../../nbs/inference/answer.ipynb #5ed8e977
 @dataclass(frozen=True)
 class Answer:
-    "What is said about one photo."
+    "The answer for one photo."
     name: str # of the photo
     answer: str='' # the class; empty if no answer is given
     probabilities: dict[str, float]=field(default_factory=dict) # class → calibrated probability; empty if the photo could not be looked at
@@ -108,7 +108,7 @@ def to_table(
     table = Table(caption=plain('\n'.join(dict.fromkeys(o for a in answers for o in (a.model, a.disclaimer) if o))), show_lines=True)
     for title, most in ((words['photo'], 40), (words['answer'], None), (words['probabilities'], None), (words['note'], None)):
         table.add_column(title, overflow='fold', max_width=most)
-    alone = len({PurePath(o.name).parent for o in answers if o.width or o.error}) <= 1 # what is said of several photos together has no place
+    alone = len({PurePath(o.name).parent for o in answers if o.width or o.error}) <= 1 # the answer for several photos together has no folder
     for o in answers:
         chances = '\n'.join(f'{names[c]} {p:.2f}' for c, p in o.probabilities.items())
         table.add_row(plain(PurePath(o.name).name if alone else o.name), names[o.answer] if o.answer else words['none'], chances, plain(_remarks(o, words, names)),

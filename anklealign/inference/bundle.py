@@ -41,7 +41,7 @@ class Preprocessing(_Part):
 
 # %% ../../nbs/inference/bundle.ipynb #c4e4aa93
 class OodScore(_Part):
-    "From which `strangeness` of the graph on a picture is no longer taken for one of a foot from behind."
+    "From which out-of-distribution score of the graph on a picture is no longer taken for one of a foot from behind."
     threshold: float = Field(gt=0)
     share: float # of the validation pictures that lie below it
     images: int # validation pictures

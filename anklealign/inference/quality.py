@@ -77,7 +77,7 @@ def faults(
     longer_side: int, # of the photo at full size, pixels
     size: int, # side of the pictures that the model looks at, pixels
 ) -> list[str]: # codes, as in the catalogue
-    "What is wrong with a photo. Of one that shows nothing, only that is said."
+    "What is wrong with a photo; of one that shows nothing, only that."
     if numbers['contrast'] < LIMITS['blank']: return ['blank']
     found = {'dark': numbers['brightness'] < LIMITS['dark'],
              'bright': numbers['overexposed'] > LIMITS['overexposed'] and numbers['rest'] > LIMITS['rest'],
