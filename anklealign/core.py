@@ -221,7 +221,7 @@ class EvaluateSettings(_Section):
     rounds: int = Field(2000, ge=100, le=100_000) # bootstrap rounds
     confidence: float = Field(.95, ge=.5, lt=1) # of the intervals
     coverage: float = Field(.9, ge=.5, lt=1) # share of the prediction sets that should contain the right class
-    target_risk: float = Field(.15, gt=0, lt=1) # share of the answers given that may be wrong, before the model rather stays silent
+    target_risk: float = Field(.15, gt=0, lt=1) # share of the answers given that may be wrong; the model abstains from the others
     robustness: int = Field(200, ge=1) # most test pictures that are looked at again tilted, darker, blurred …
     picture_address: str = '/data/local-files/?d=' # stands before a picture's path in doubtful_labels.csv; Label Studio finds it there
 
