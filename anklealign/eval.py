@@ -33,6 +33,7 @@ from .evaluation.html import Gallery, Section, html_page
 from .evaluation.saliency import draw_groups, sanity_checks, sanity_sections
 from .training.recipes import Recipe
 from .training.runs import load_run, probabilities
+from .evaluation.metrics import Bootstrap
 
 # %% ../nbs/04_eval.ipynb #b5f1088f
 log = logging.getLogger('anklealign')
@@ -69,7 +70,7 @@ def evaluate(
 
 def _labels(answers, doubts, report):
     telling = (report['metrics']['macro_auc']['low'] or 0) > .5
-    return label_issue_findings(answers, doubts, report['prior'], telling, report['synthetic'], **report['intervals'])
+    return label_issue_findings(answers, doubts, report['prior'], telling, report['synthetic'], how=Bootstrap(**report['intervals']))
 
 _FOREIGN = 'The run was trained on another study (its fingerprint differs): if the two share people, the figures are too good.'
 
@@ -87,7 +88,7 @@ def _probed(model, study, answers, report, size, most):
     chosen = answers.iloc[draw_groups(answers, most, report['intervals']['seed'])].reset_index(drop=True)
     log.info('changing %d test pictures in every way', len(chosen))
     keep_memory()
-    try: return sanity_checks(model, Pixels(study, chosen.image, size).batch(chosen.image), chosen, report['majority_class'], report['synthetic'], **report['intervals'])
+    try: return sanity_checks(model, Pixels(study, chosen.image, size).batch(chosen.image), chosen, report['majority_class'], report['synthetic'], how=Bootstrap(**report['intervals']))
     finally: free_memory()
 
 # %% ../nbs/04_eval.ipynb #92317abf
@@ -146,8 +147,8 @@ def compare(
     always = f"always {first['majority_class']}"
     shares = {f'prob_{c}': share for c, share in first['prior'].items()}
     tables[always] = next(iter(tables.values()))[['image', 'group', 'label']].assign(predicted=first['majority_class'], **shares)
-    how = dict(rounds=settings.evaluate.rounds, confidence=settings.evaluate.confidence, seed=settings.seed)
-    report = compare_runs(tables, first['synthetic'], always, **how)
+    how = Bootstrap.of(settings)
+    report = compare_runs(tables, first['synthetic'], always, how=how)
     with new_folder(out, 'comparison.json') as folder: _write_comparison(folder, report)
     for line in filter(None, comparison_page(report).splitlines()): log.info(line)
     return report

@@ -14,7 +14,7 @@ import pandas as pd
 from ..phantom.annotators import class_of_angle
 from ..core import CLASSES, AnklealignError
 from ..decision import MIN_GROUPS
-from .metrics import resample, score
+from .metrics import Bootstrap, resample, score
 from ..study.votes import once_each, count_votes
 
 # %% ../../nbs/evaluation/baselines.ipynb #ad1b74d3
@@ -43,7 +43,7 @@ _FIGURES = ['accuracy', 'low', 'high', 'macro_f1', 'macro_f1_low', 'macro_f1_hig
 def _line(true, said, groups, images, how, note=''):
     if not len(true): return dict.fromkeys(_FIGURES, np.nan) | dict(images=0, groups=0, note=note)
     ids = [[CLASSES.index(o) for o in side] for side in (true, said)]
-    table = score(*ids, groups, majority=0, **how)
+    table = score(*ids, groups, majority=0, how=how)
     missing = [c for c in CLASSES if c not in set(true)]
     notes = [note] * bool(note) + [f"no {' or '.join(missing)} to find, so no macro-F1"] * bool(missing)
     values = [*table.loc['accuracy', ['value', 'low', 'high']], *table.loc['macro_f1', ['value', 'low', 'high']], len(set(images)), table.groups['accuracy']]
@@ -53,16 +53,13 @@ def _line(true, said, groups, images, how, note=''):
 def annotator_figures(
     ratings: pd.DataFrame, # one row a vote: image, annotator, label, group
     min_votes: int=10, # fewest votes, against a clear majority of others, that give a figure
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # annotator -> figures with intervals over groups, images, groups, note; the lowest accuracy first
     "How often each annotator agrees with the majority of the others on the same pictures."
     judged, lines = against_others(once_each(ratings)), {}
     for who, votes in judged.groupby('annotator'):
         clear, tied = votes[votes.others != ''], int((votes.others.eq('') & ~votes.alone).sum())
         if len(clear) < max(min_votes, 1): continue
-        how = dict(rounds=rounds, confidence=confidence, seed=seed)
         lines[who] = _line(clear.others, clear.label, clear.group, clear.image, how, f'{tied} with the others tied')
     return pd.DataFrame.from_dict(lines, orient='index', columns=[*_FIGURES, 'note']).rename_axis('annotator').sort_values('accuracy', kind='stable')
 
@@ -80,9 +77,9 @@ _ALONE = 'no picture has votes of two annotators with a majority'
 
 # %% ../../nbs/evaluation/baselines.ipynb #ba06b4f3
 def _mean_line(value, sums, how, images, note): # sums: groups × terms × (sum, n); the figure is the mean over terms of sum/n
-    drawn = resample(sums, how['rounds'], how['seed'])
+    drawn = resample(sums, how)
     with np.errstate(invalid='ignore'): means = np.nanmean(drawn[..., 0] / np.where(drawn[..., 1], drawn[..., 1], np.nan), axis=1)
-    tail = (1 - how['confidence']) / 2
+    tail = (1 - how.confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail]) if len(sums) >= MIN_GROUPS else (np.nan, np.nan)
     values = [value, low, high, np.nan, np.nan, np.nan, images, len(sums)]
     return dict(zip(_FIGURES, values, strict=True)) | dict(note=note)
@@ -90,7 +87,7 @@ def _mean_line(value, sums, how, images, note): # sums: groups × terms × (sum,
 # %% ../../nbs/evaluation/baselines.ipynb #7004439b
 def _annotators(ratings, how):
     names = [f'annotators, {o}' for o in ('mean', 'lowest', 'highest')]
-    people = annotator_figures(ratings, **how)
+    people = annotator_figures(ratings, how=how)
     if people.empty: return {o: _line([], [], [], [], how, 'no annotator has ten votes on pictures of which the others have a majority') for o in names}
     judged = against_others(once_each(ratings)).query("others != '' and annotator in @people.index")
     parts = judged.assign(hit=(judged.label == judged.others) * 1., n=1.).groupby(['group', 'annotator'])[['hit', 'n']].sum().unstack(fill_value=0)
@@ -118,14 +115,11 @@ def baselines(
     rows: pd.DataFrame, # manifest rows of the pictures that are judged: image, source, label, group, votes_…, and angle_deg if known
     majority: str, # class that always-majority answers: the commonest in training
     ratings: pd.DataFrame|None=None, # one row a vote: image (path in the raw folder), annotator, label; None: who voted is not known
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # yardstick -> accuracy, macro-F1, both with low and high over groups; images, groups, note
     "What the figures of a model on `rows` are to be held against. Raises `AnklealignError` without pictures, or for an unknown class."
     if rows.empty: raise AnklealignError('There is no picture to judge: give at least one row of the manifest.')
     if majority not in CLASSES: raise AnklealignError(f"majority = '{majority}' is no class: use one of {', '.join(CLASSES)}.")
-    how = dict(rounds=rounds, confidence=confidence, seed=seed)
     lines = {f"always '{majority}'": _line(rows.label, [majority] * len(rows), rows.group, rows.image, how), 'one annotator, on average': _average(rows, how)}
     if ratings is None: lines |= {f'annotators, {o}': _line([], [], [], [], how, _UNKNOWN) for o in ('lowest', 'highest')}
     else: lines |= _annotators(ratings.drop(columns='group', errors='ignore').merge(rows[['source', 'group']], left_on='image', right_on='source'), how)

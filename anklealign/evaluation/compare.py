@@ -19,8 +19,8 @@ from pydantic import Field
 from ..core import CLASSES, AnklealignError, kind_of
 from .judgement import DISCLAIMER, metric_title, number, span
 from ..decision import MIN_GROUPS
-from .metrics import POWER, detectable_difference, difference, discordance, figures, group_confusions, images_needed, score
-from .schema import OVERALL, Bootstrap, Count, Estimate, Number, Part, Rests, Share, check_json, schema_of
+from .metrics import POWER, Bootstrap, detectable_difference, difference, discordance, figures, group_confusions, images_needed, score
+from .schema import OVERALL, Count, Estimate, Number, Part, Rests, Share, check_json, schema_of
 from ..study.account import markdown_table
 
 # %% ../../nbs/evaluation/compare.ipynb #6a620095
@@ -76,7 +76,7 @@ def _pair(joined, a, b, how):
     first, second = joined[a], joined[b]
     labels, one, two = (o.map(CLASSES.index).to_numpy() for o in (first.label, first.predicted, second.predicted))
     said = _probabilities(first), _probabilities(second)
-    differences = difference(labels, one, two, first.group, probabilities=said, **how).loc[list(METRICS)].to_dict('index')
+    differences = difference(labels, one, two, first.group, probabilities=said, how=how).loc[list(METRICS)].to_dict('index')
     accuracies = [float(figures(group_confusions(labels, o, first.group).sum(0))['accuracy']) for o in (one, two)]
     who = dict(first=a, second=b, images=len(first), groups=int(first.group.nunique()))
     return who | dict(accuracies=accuracies, differences=differences) | discordance(labels == one, labels == two, first.group)
@@ -93,17 +93,14 @@ def compare_runs(
     tables: Mapping[str, pd.DataFrame], # run name -> answers, as `paired` takes them
     synthetic: bool, # whether the pictures are phantoms
     yardstick: str='', # name of the table that is no run, such as always-majority
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of intervals and tests
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict: # plain values, ready for JSON
     "Every pair of runs compared, with a sentence each. Raises `AnklealignError` if they are not on the same pictures or share no answer."
-    how = dict(rounds=rounds, confidence=confidence, seed=seed)
     joined, silent = _answered(paired(tables))
     pairs = [_pair(joined, a, b, how) for a, b in combinations(tables, 2)]
     families = [[o for o in pairs if (yardstick in (o['first'], o['second'])) == beside] for beside in (False, True)]
-    pairs = [o for family in families if family for o in _corrected(family, confidence)]
-    report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'], 'intervals': how, 'power': POWER}
+    pairs = [o for family in families if family for o in _corrected(family, how.confidence)]
+    report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'], 'intervals': how.model_dump(), 'power': POWER}
     report |= {'runs': {name: _alone(joined[name], how) for name in tables}, 'pairs': pairs, 'notes': _notes(joined[next(iter(tables))], silent)}
     report = _plain(report)
     for o in report['pairs']: o['sentence'] = conclude_pair(o, report)
@@ -127,7 +124,7 @@ def _answered(joined):
 # %% ../../nbs/evaluation/compare.ipynb #c946a698
 def _alone(answers, how):
     labels, predicted = (answers[c].map(CLASSES.index) for c in ('label', 'predicted'))
-    table = score(labels, predicted, answers.group, majority=0, **how) # always-majority is not read
+    table = score(labels, predicted, answers.group, majority=0, how=how) # always-majority is not read
     return table.loc[list(METRICS[:3]), ['value', 'low', 'high']].to_dict('index')
 
 # %% ../../nbs/evaluation/compare.ipynb #359b9f66

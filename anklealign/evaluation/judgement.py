@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..core import CLASSES, AnklealignError, Settings, class_names, kind_of
 from ..decision import MIN_GROUPS
-from .metrics import difference, group_confusions, score
+from .metrics import Bootstrap, difference, group_confusions, score
 from ..study.account import markdown_table
 
 # %% ../../nbs/evaluation/judgement.ipynb #365fad9b
@@ -41,12 +41,12 @@ def judge(
     given = answers[answers.predicted != '']
     if given.empty: raise AnklealignError('The model gives no picture a probability, only NaN: train it again, perhaps with a smaller learning rate.')
     labels, predicted = given.label.map(CLASSES.index), given.predicted.map(CLASSES.index)
-    how = dict(rounds=settings.evaluate.rounds, confidence=settings.evaluate.confidence, seed=settings.seed)
+    how = Bootstrap.of(settings)
     always = np.full(len(given), CLASSES.index(majority))
     report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'language': settings.display.language, 'images': len(given), 'groups': given.group.nunique(),
               'images_per_class': {c: int((given.label == c).sum()) for c in CLASSES}, 'without_answer': answers.image[answers.predicted == ''].tolist(),
-              'majority_class': majority, 'prior': dict(prior), 'intervals': how, 'metrics': plain(_scored(given, labels, predicted, prior, how)),
-              'gain_over_majority': plain(difference(labels, predicted, always, given.group, **how)),
+              'majority_class': majority, 'prior': dict(prior), 'intervals': how.model_dump(), 'metrics': plain(_scored(given, labels, predicted, prior, how)),
+              'gain_over_majority': plain(difference(labels, predicted, always, given.group, how=how)),
               'confusion_matrix': group_confusions(labels, predicted, given.group).sum(0).tolist()}
     return {'summary': conclude(report)} | report | {'notes': _notes(report)}
 
@@ -56,7 +56,7 @@ DISCLAIMER = 'A screening aid, never a diagnosis.'
 # %% ../../nbs/evaluation/judgement.ipynb #03ecec61
 def _scored(given, labels, predicted, prior, how):
     probabilities, shares = given[[f'prob_{c}' for c in CLASSES]].to_numpy(), [prior[c] for c in CLASSES]
-    return score(labels, predicted, given.group, int(np.argmax(shares)), probabilities=probabilities, prior=shares, **how)
+    return score(labels, predicted, given.group, int(np.argmax(shares)), probabilities=probabilities, prior=shares, how=how)
 
 # %% ../../nbs/evaluation/judgement.ipynb #a21fb88d
 def plain(

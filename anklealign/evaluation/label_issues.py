@@ -25,6 +25,7 @@ from .judgement import add_answers, names_of, plain, span
 from ..decision import MIN_GROUPS
 from .slices import by_source, conclude_sources, prior_interval
 from ..study.manifest import is_synthetic, read_manifest
+from .metrics import Bootstrap
 
 # %% ../../nbs/evaluation/label_issues.ipynb #e6c8b74c
 PROBABILITIES = [f'prob_{c}' for c in CLASSES]
@@ -62,9 +63,7 @@ def find_label_issues(
 # %% ../../nbs/evaluation/label_issues.ipynb #2d64b8ce
 def suspected_labels(
     doubts: pd.DataFrame, # from `find_label_issues`, with the groups
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the interval
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict: # value, low, high, images, groups, and a note; None where it cannot be computed
     "How many labels are suspect, with an interval over groups."
     known = doubts[doubts.margin.notna()]
@@ -73,14 +72,14 @@ def suspected_labels(
     if known.label.nunique() < 2: return result | dict(note=f"all labels are '{known.label.iloc[0]}': the model is not seen to be confident of another class")
     result['value'] = int(known.suspected.sum())
     if result['groups'] < MIN_GROUPS: return result | dict(note=f"{result['groups']} groups are too few for an interval")
-    drawn = _draw_counts(known.label.map(CLASSES.index).to_numpy(), known[PROBABILITIES].to_numpy(float), known.group, rounds, seed)
-    return result | dict(zip(('low', 'high'), np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist(), strict=True))
+    drawn = _draw_counts(known.label.map(CLASSES.index).to_numpy(), known[PROBABILITIES].to_numpy(float), known.group, how)
+    return result | dict(zip(('low', 'high'), np.quantile(drawn, [(1 - how.confidence) / 2, (1 + how.confidence) / 2]).tolist(), strict=True))
 
 # %% ../../nbs/evaluation/label_issues.ipynb #5057a0d7
-def _draw_counts(labels, probabilities, groups, rounds, seed):
-    rng, counts = np.random.default_rng(seed), []
+def _draw_counts(labels, probabilities, groups, how):
+    rng, counts = np.random.default_rng(how.seed), []
     members = list(pd.Series(np.arange(len(labels))).groupby(np.asarray(groups)).indices.values())
-    for _ in range(rounds):
+    for _ in range(how.rounds):
         drawn = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
         if len(set(labels[drawn])) > 1: counts.append(_suspected(labels[drawn], probabilities[drawn]).mean() * len(labels))
     return counts
@@ -163,7 +162,7 @@ _LISTED_IN = 'doubtful_labels.csv, beside this page, lists the contradicted labe
 
 # %% ../../nbs/evaluation/label_issues.ipynb #9f886bb4
 def _shares(given, prior, telling, how):
-    shares = prior_interval(given[PROBABILITIES].to_numpy(float), [prior[c] for c in CLASSES], given.group, **how)
+    shares = prior_interval(given[PROBABILITIES].to_numpy(float), [prior[c] for c in CLASSES], given.group, how=how)
     shares = shares.assign(labelled=[(given.label == c).mean() for c in CLASSES])
     if not telling: shares[['new_prior', 'low', 'high']] = np.nan
     return shares
@@ -175,17 +174,14 @@ def label_issue_findings(
     prior: Mapping[str, float], # share of each class among the training pictures
     telling: bool, # whether the probabilities have been shown to tell the classes apart
     synthetic: bool, # whether the pictures are phantoms
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict: # plain values, ready for JSON
     "Sources of the labels, estimated class shares and doubtful labels."
-    how = dict(rounds=rounds, confidence=confidence, seed=seed)
     given = answers[answers.predicted != '']
-    sources, suspected = by_source(given, **how), suspected_labels(doubts, **how | {'rounds': min(rounds, _ROUNDS)})
+    sources, suspected = by_source(given, how=how), suspected_labels(doubts, how.model_copy(update={'rounds': min(how.rounds, _ROUNDS)}))
     most = doubts[doubts.margin < 0].head(_LISTED)[['image', 'label', 'suggested', 'margin', 'suspected']]
     suspected |= {'contradicted': int((doubts.margin < 0).sum())}
-    return {'sources': {'verdict': conclude_sources(sources, synthetic, confidence), 'table': plain(sources.loc[:, ~sources.columns.str.startswith('share_')])},
+    return {'sources': {'verdict': conclude_sources(sources, synthetic, how.confidence), 'table': plain(sources.loc[:, ~sources.columns.str.startswith('share_')])},
             'class_shares': plain(_shares(given, prior, telling, how)), 'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic)), 'most_doubted': list(plain(most).values())}}
 
 _ROUNDS = 200 # of the bootstrap of suspects, each of which is a run of cleanlab

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from ..core import CLASSES, AnklealignError, Settings, TrainSettings, check_place, kind_of, new_folder, write_atomic
 from .html import Plot, Section, Table, html_page, shown
 from .judgement import DISCLAIMER, conclude, metric_title, number, plain, span
-from .metrics import OVERALL, difference, figures, group_confusions, score
+from .metrics import OVERALL, Bootstrap, difference, figures, group_confusions, score
 from .protocols import leave_one_owner_out, leaky_claims, owner_figures, pixel_model, repeat_figures, repeated_folds
 from .slices import by_source, conclude_sources
 from ..study.account import markdown_table
@@ -172,7 +172,7 @@ class _Plan:
     folds: int
 
     @property
-    def how(self): return dict(rounds=self.settings.evaluate.rounds, confidence=self.settings.evaluate.confidence, seed=self.settings.seed)
+    def how(self): return Bootstrap.of(self.settings)
 
     @property
     def like(self): return self.settings.seed, self.settings.train.precision
@@ -202,7 +202,7 @@ def _ask_owners(plan, _):
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #14a8bcd9
 def _ask_naive(plan, counted):
-    claims = leaky_claims(plan.study, counted(pixel_model(plan.study, plan.rows.image)), plan.rows, plan.folds, **plan.how)
+    claims = leaky_claims(plan.study, counted(pixel_model(plan.study, plan.rows.image)), plan.rows, plan.folds, how=plan.how)
     votes = plan.rows[[f'votes_{c}' for c in CLASSES]].sum()
     of = {'pictures': (plan.rows.label_id == _commonest(plan.rows)).mean(), 'annotations': votes.max() / votes.sum()}
     return claims.assign(majority=[of[o.partition(',')[0]] for o in claims.index])
@@ -264,8 +264,8 @@ def _given(answers): return answers[np.isfinite(answers[[f'prob_{c}' for c in CL
 def _table(protocol, answers, how):
     given = _given(answers)
     if given.empty: raise AnklealignError('The recipe gives no picture a probability, only NaN: use a smaller learning rate.')
-    if protocol == 'folds': return repeat_figures(given, CLASSES[given.majority.iloc[0]], **how)
-    return score(given.label_id, given.predicted, given.group, int(given.majority.iloc[0]), **how)
+    if protocol == 'folds': return repeat_figures(given, CLASSES[given.majority.iloc[0]], how=how)
+    return score(given.label_id, given.predicted, given.group, int(given.majority.iloc[0]), how=how)
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #591bba7a
 def _line(table, answers):
@@ -281,7 +281,7 @@ def _lines(plan, found):
     lines = {}
     for protocol, answers in found.items():
         if protocol == 'naive': lines[protocol] = plain(answers)
-        elif protocol == 'owners': lines[protocol] = plain(owner_figures(answers, **plan.how))
+        elif protocol == 'owners': lines[protocol] = plain(owner_figures(answers, how=plan.how))
         else: lines[protocol] = plain(pd.DataFrame([_line(_table(protocol, answers, plan.how), answers)], [PROTOCOLS[protocol]]))
     return lines
 
@@ -293,9 +293,9 @@ def _verdict(plan, answers, line):
     always = figures(group_confusions(given.label_id, given.majority, given.group).sum(0))
     metrics = {m: {'value': line[m], 'low': line[f'{prefix}low'], 'high': line[f'{prefix}high'], 'majority': float(always[m])}
                for m, prefix in (('accuracy', ''), ('macro_f1', 'macro_f1_'))}
-    gain = plain(difference(given.label_id, given.predicted, given.majority, given.group, **plan.how))
+    gain = plain(difference(given.label_id, given.predicted, given.majority, given.group, how=plan.how))
     return conclude({'metrics': metrics, 'gain_over_majority': gain, 'images': line['images'], 'groups': line['groups'], 'synthetic': is_synthetic(plan.rows),
-                     'majority_class': CLASSES[_commonest(plan.rows)], 'language': plan.settings.display.language, 'intervals': plan.how})
+                     'majority_class': CLASSES[_commonest(plan.rows)], 'language': plan.settings.display.language, 'intervals': plan.how.model_dump()})
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #6d2d7adc
 def _figure(line, kind, confidence):
@@ -317,8 +317,8 @@ def _conclusions(plan, found, lines):
     main = next((o for o in _MOST_FIRST if o in found), None)
     if main: said.append(_verdict(plan, found[main], list(lines[main].values())[-1]))
     if main == 'folds' and 'owners' in found:
-        said.append(f"On owners it has not met, its accuracy is {_figure(lines['owners']['all owners'], kind, plan.how['confidence'])}.")
-    if 'naive' in found: said.append(_claimed(lines['naive'], kind, plan.how['confidence']))
+        said.append(f"On owners it has not met, its accuracy is {_figure(lines['owners']['all owners'], kind, plan.how.confidence)}.")
+    if 'naive' in found: said.append(_claimed(lines['naive'], kind, plan.how.confidence))
     return said
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #2cf74285
@@ -327,13 +327,13 @@ def _report(plan, found, reasons):
     summary, *more = _conclusions(plan, found, lines)
     report = {'summary': summary, 'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'language': plan.settings.display.language,
               'recipe': asdict(plan.recipe), 'study': study_fingerprint(plan.study), 'images': len(plan.rows), 'groups': plan.rows.group.nunique(),
-              'owners': plan.rows.owner.nunique(), 'majority_class': CLASSES[_commonest(plan.rows)], 'intervals': plan.how,
+              'owners': plan.rows.owner.nunique(), 'majority_class': CLASSES[_commonest(plan.rows)], 'intervals': plan.how.model_dump(),
               'repeats': plan.repeats, 'folds': plan.folds, 'protocols': lines, 'not_done': reasons, 'notes': more + _notes(plan, found, reasons)}
     if 'folds' not in found: return report
     first = found['folds'].query('repeat == 0')
-    sources = by_source(first.assign(predicted=np.where(first.index.isin(_given(first).index), np.take(CLASSES, first.predicted), '')), **plan.how)
+    sources = by_source(first.assign(predicted=np.where(first.index.isin(_given(first).index), np.take(CLASSES, first.predicted), '')), how=plan.how)
     return report | {'repeat_figures': plain(_table('folds', found['folds'], plan.how)), 'sources': plain(sources),
-                     'sources_sentence': conclude_sources(sources, synthetic, plan.how['confidence'])}
+                     'sources_sentence': conclude_sources(sources, synthetic, plan.how.confidence)}
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #ac47f7fd
 def _notes(plan, found, reasons):

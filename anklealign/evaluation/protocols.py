@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from ..core import CLASSES, AnklealignError
 from ..study.manifest import read_manifest
 from ..decision import MIN_GROUPS
-from .metrics import OVERALL, difference, drawn_interval, figures, resample, score
+from .metrics import OVERALL, Bootstrap, difference, drawn_interval, figures, resample, score
 from ..training.recipes import Recipe
 from ..study.splits import cross_splits, kfold
 from ..training.train import answer_fold, cross_validate
@@ -58,17 +58,15 @@ def _confusions(answers, said):
 def repeat_figures(
     answers: pd.DataFrame, # from `repeated_folds`
     majority: str, # class that always-majority answers
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # metric -> value (mean), sd, lowest and highest of the repeats, low and high over groups, majority, repeats, images, groups
     "The overall figures of repeated folds, with the spread between repeats and an interval over groups. Raises `AnklealignError` without answers."
     given = _answered(answers)
     counts, always = _confusions(given, given.predicted), _confusions(given, CLASSES.index(majority))
-    each, drawn, yardstick = figures(counts.sum(0)), figures(resample(counts, rounds, seed)), figures(always.sum(0))
+    each, drawn, yardstick = figures(counts.sum(0)), figures(resample(counts, how)), figures(always.sum(0))
     rows = {}
     for metric in (o for o in OVERALL if o in each):
-        low, high = drawn_interval(each[metric].mean(), drawn[metric].mean(1), len(counts), confidence, rate=False)
+        low, high = drawn_interval(each[metric].mean(), drawn[metric].mean(1), len(counts), how.confidence, rate=False)
         sd = each[metric].std(ddof=1) if len(each[metric]) > 1 else np.nan
         rows[metric] = dict(value=each[metric].mean(), sd=sd, lowest=each[metric].min(), highest=each[metric].max(), low=low, high=high,
                             majority=yardstick[metric].mean(), repeats=len(each[metric]), images=given.image.nunique(), groups=len(counts))
@@ -119,12 +117,9 @@ def _answer_owner(study, recipe, rows, owner, seed, precision):
 # %% ../../nbs/evaluation/protocols.ipynb #26174af1
 def owner_figures(
     answers: pd.DataFrame, # from `leave_one_owner_out`
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # owner, and all owners together -> accuracy, macro-F1, always-majority, images, groups, note
     "How good the recipe is on owners it has not seen."
-    how = dict(rounds=rounds, confidence=confidence, seed=seed)
     lines = {owner: _owner_line(own, how) for owner, own in answers.groupby('owner')} | {'all owners': _owner_line(answers.assign(reason=''), how)}
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('owner').astype({'images': int, 'groups': int})
 
@@ -142,7 +137,7 @@ _CLAIM = ['accuracy', 'low', 'high', 'macro_f1', 'macro_f1_low', 'macro_f1_high'
 
 def _claim(answers, how):
     if answers.empty: return dict.fromkeys(_CLAIM, np.nan) | dict(images=0, groups=0, note='')
-    table = score(answers.label_id, answers.predicted, answers.group, majority=0, **how)
+    table = score(answers.label_id, answers.predicted, answers.group, majority=0, how=how)
     missing = [c for c in CLASSES if c not in set(answers.label)]
     values = [*table.loc['accuracy', ['value', 'low', 'high']], *table.loc['macro_f1', ['value', 'low', 'high']]]
     return dict(zip(_CLAIM, values, strict=True)) | dict(images=answers.image.nunique(), groups=answers.group.nunique(),
@@ -184,19 +179,17 @@ def leaky_claims(
     model: Recipe|Callable[[pd.DataFrame], pd.DataFrame], # a recipe, or what `pixel_model` returns
     rows: pd.DataFrame|None=None, # manifest rows to deal; None: all of the study
     k: int=5, # folds
-    seed: int=1, # of folds, trainings and bootstrap
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # way of dealing -> accuracy, macro-F1, known, excess with low and high, rows, images, groups, note
     "What `model` would have been said to reach, had pictures or annotations been dealt one by one, beside the same data dealt by group."
     rows = read_manifest(study) if rows is None else rows
-    answer = partial(answer_fold, study, model, seed=seed) if isinstance(model, Recipe) else model
-    how, lines = dict(rounds=rounds, confidence=confidence, seed=seed), {}
+    answer = partial(answer_fold, study, model, seed=how.seed) if isinstance(model, Recipe) else model
+    lines = {}
     for unit, table in (('pictures', rows.reset_index(drop=True)), ('annotations', annotation_rows(rows))):
         honest = None
         for dealt in ('by group', 'one by one'):
             if unit == 'annotations' and len(table) == len(rows): answers, reason = None, 'every picture has one vote: the rows are the pictures'
-            else: answers, reason = _dealt(table, dealt, answer, k, seed)
+            else: answers, reason = _dealt(table, dealt, answer, k, how.seed)
             lines[f'{unit}, {dealt}'] = _naive_line(answers, honest, reason, how)
             honest = answers if dealt == 'by group' else None
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('dealt').astype({'rows': int, 'images': int, 'groups': int})
@@ -220,7 +213,7 @@ def _naive_line(answers, honest, reason, how):
     gap = dict.fromkeys(['excess', 'excess_low', 'excess_high'], np.nan)
     if answers is None: return dict.fromkeys(_CLAIM, np.nan) | dict(known=np.nan) | gap | dict(rows=0, images=0, groups=0, note=reason)
     if honest is not None:
-        paired = difference(answers.label_id, answers.predicted, honest.predicted, answers.group, **how)
+        paired = difference(answers.label_id, answers.predicted, honest.predicted, answers.group, how=how)
         gap = dict(zip(gap, paired.loc['accuracy', ['value', 'low', 'high']], strict=True))
     claim = _claim(answers, how)
     return {o: claim.pop(o) for o in _CLAIM} | dict(known=answers.known.mean()) | gap | dict(rows=len(answers)) | claim

@@ -25,6 +25,7 @@ from .schema import OVERALL
 from .slices import conclude_aggregation, conclude_slices, aggregation_gain, aggregation_section, slices
 from ..study.account import markdown_cell, markdown_table
 from ..study.manifest import is_synthetic
+from .metrics import Bootstrap
 
 # %% ../../nbs/evaluation/report.ipynb #ee18afae
 def findings(
@@ -35,23 +36,23 @@ def findings(
     settings: Settings, # bootstrap rounds, confidence, seed
 ) -> dict: # plain values, ready for JSON
     "What the answers show beyond the score: yardsticks, calibration, sets, silence, slices, several pictures together."
-    how = dict(rounds=settings.evaluate.rounds, confidence=settings.evaluate.confidence, seed=settings.seed)
+    how = Bootstrap.of(settings)
     given = (answers.predicted != '').to_numpy()
     answers, raw = answers[given].reset_index(drop=True), raw[given]
     corrected, sets, _ = trust.answer(raw)
     known = answers.label.map(CLASSES.index), answers.group
-    sliced, together = slices(answers, **how), aggregation_gain(answers, trust.sharpening, **how)
-    return {'trust': trust.model_dump(), 'yardsticks': plain(baselines(answers, majority, **how)),
-            'calibration': {'before': plain(calibration_error(raw, *known, **how)), 'after': plain(calibration_error(corrected, *known, **how))},
-            'sets': plain(set_coverage(sets, *known, **how)), 'silence': _silence_of_report(corrected, known, trust, how),
-            'slices': list(plain(sliced).values()), 'together': together | {'verdict': conclude_aggregation(together, is_synthetic(answers), how['confidence'])}}
+    sliced, together = slices(answers, how=how), aggregation_gain(answers, trust.sharpening, how=how)
+    return {'trust': trust.model_dump(), 'yardsticks': plain(baselines(answers, majority, how=how)),
+            'calibration': {'before': plain(calibration_error(raw, *known, how=how)), 'after': plain(calibration_error(corrected, *known, how=how))},
+            'sets': plain(set_coverage(sets, *known, how=how)), 'silence': _silence_of_report(corrected, known, trust, how),
+            'slices': list(plain(sliced).values()), 'together': together | {'verdict': conclude_aggregation(together, is_synthetic(answers), how.confidence)}}
 
 # %% ../../nbs/evaluation/report.ipynb #8adae5ad
 def _silence_of_report(corrected, known, trust, how):
-    curve = risk_coverage(corrected, *known, **how)
+    curve = risk_coverage(corrected, *known, how=how)
     kept = curve[curve.threshold >= (trust.abstain_below or 0)]
     at = kept.iloc[-1][['coverage', 'risk', 'low', 'high', 'images', 'groups']] if len(kept) else dict(coverage=0., risk=np.nan, images=0, groups=0)
-    return plain(pd.DataFrame({'answered': pd.Series(at, dtype=float), 'area': pd.Series(risk_area(corrected, *known, **how))}).T)
+    return plain(pd.DataFrame({'answered': pd.Series(at, dtype=float), 'area': pd.Series(risk_area(corrected, *known, how=how))}).T)
 
 # %% ../../nbs/evaluation/report.ipynb #9776d441
 def _score_section(report):
@@ -73,8 +74,8 @@ def _confusion_words(report):
 
 # %% ../../nbs/evaluation/report.ipynb #e84631ad
 def _sureness_section(report, raw, corrected, known):
-    error, how = report['calibration'], report['intervals']
-    tables = {'as the model says': reliability(raw, *known, **how), 'corrected': reliability(corrected, *known, **how)}
+    error, how = report['calibration'], Bootstrap(**report['intervals'])
+    tables = {'as the model says': reliability(raw, *known, how=how), 'corrected': reliability(corrected, *known, how=how)}
     words = {'top_class': 'of the most probable class', 'classwise': 'of all three classes'}
     rows = [[f'{words[k]}, {when} the correction', o['value'], span(o), f"{shown(o['calibrated'])}, at most {shown(o['calibrated_high'])}", o['images'], o['groups']]
             for when, errors in error.items() for k, o in errors.items() if k in words]
@@ -92,7 +93,7 @@ def _silence_section(report, corrected, known):
     threshold = trust['abstain_below']
     first = ('There is no threshold for silence, so every picture is answered.' if threshold is None else
              f"Below a probability of {threshold:.2f} the model stays silent: it answers {answered['coverage']:.0%} of the pictures, and {answered['risk'] or 0:.0%} of these answers are wrong.")
-    curve = risk_coverage(corrected, *known, **report['intervals'])
+    curve = risk_coverage(corrected, *known, how=Bootstrap(**report['intervals']))
     rows = [[k, o['coverage'], span(o), o['classes'], o['images'], o['groups']] for k, o in report['sets'].items()]
     return Section('When it had better be silent', [first, *trust['reasons']],
                    [Plot(show_risk_coverage(curve, threshold, kind_of(report['synthetic'])), 'Risk–coverage curve: the share of wrong answers against the share of pictures answered.', 'The surest answers come first.'),

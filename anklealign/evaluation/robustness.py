@@ -24,7 +24,7 @@ from torchvision.transforms.v2 import functional as tv
 from ..training.augment import points
 from ..core import AnklealignError, kind_of
 from ..images import PAD_COLOUR
-from .metrics import score
+from .metrics import Bootstrap, score
 
 # %% ../../nbs/evaluation/robustness.ipynb #409b79ea
 def as_floats(
@@ -194,27 +194,25 @@ def robustness(
     groups: Sequence, # n names: each picture's group
     majority: int, # class id of always-majority
     perturbations: Mapping[str, Perturbation]=PERTURBATIONS, # what is tried
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # perturbation, unit, level, n, groups, accuracy and flip_rate with their intervals, majority
     "Accuracy and flip rate of `model` at every level. Raises `AnklealignError` if it answers no picture."
     labels, groups, before = np.asarray(labels), np.asarray(groups), answers_of(model, pictures)
     if (before < 0).all(): raise AnklealignError('The model answers no picture, it gives only NaN: train it again, perhaps with a smaller learning rate.')
-    how, rows = dict(majority=majority, rounds=rounds, confidence=confidence, seed=seed), []
+    rows = []
     for name, o in perturbations.items():
         for level in sorted((*o.levels, o.unchanged)):
             after = before if level == o.unchanged else answers_of(model, pictures, partial(perturb, perturbation=o, level=level))
-            row = _measure(before, after, labels, groups, how)
+            row = _measure(before, after, labels, groups, majority, how)
             if level == o.unchanged: row |= dict(flip_low=np.nan, flip_high=np.nan)
             rows.append(dict(perturbation=name, unit=o.unit, level=float(level)) | row)
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evaluation/robustness.ipynb #869b9cd5
-def _measure(before, after, labels, groups, how):
+def _measure(before, after, labels, groups, majority, how):
     known = (before >= 0) & (after >= 0)
     if not known.any(): return dict(n=0, groups=0)
-    right, same = (score(o[known], after[known], groups[known], **how).loc['accuracy'] for o in (labels, before))
+    right, same = (score(o[known], after[known], groups[known], majority, how).loc['accuracy'] for o in (labels, before))
     return dict(n=int(right.images), groups=int(right.groups), accuracy=right.value, accuracy_low=right.low, accuracy_high=right.high,
                 flip_rate=1 - same.value, flip_low=1 - same.high, flip_high=1 - same.low, majority=right.majority)
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 from pydantic.json_schema import GenerateJsonSchema
 
 from ..core import CLASSES, AnklealignError
+from .metrics import Bootstrap
 
 # %% ../../nbs/evaluation/schema.ipynb #dcc6c671
 class Part(BaseModel):
@@ -212,13 +213,6 @@ class LabelIssues(Estimate, Rests):
     verdict: str = Field(description='in a sentence')
     contradicted: Count = Field(description='pictures that the model answers otherwise than they are labelled')
     most_doubted: list[LabelIssue] = Field(description='the most doubtful labels')
-
-# %% ../../nbs/evaluation/schema.ipynb #7b9e0d67
-class Bootstrap(Part):
-    "How the intervals are made."
-    rounds: Count = Field(description='bootstrap rounds; whole groups are drawn')
-    confidence: Share = Field(description='of all intervals')
-    seed: Count = Field(description='of the bootstrap')
 
 # %% ../../nbs/evaluation/schema.ipynb #45378cd7
 _Row = Annotated[list[Count], Field(min_length=3, max_length=3)]

@@ -19,7 +19,7 @@ from ..decision import aggregate
 from .html import Section, Table
 from .judgement import metric_title, number, plain, span
 from ..decision import MIN_GROUPS
-from .metrics import difference, resample, score
+from .metrics import Bootstrap, difference, resample, score
 
 # %% ../../nbs/evaluation/slices.ipynb #4a6afb4d
 def terciles(
@@ -76,33 +76,30 @@ def difference_from_rest(
     correct: Sequence[bool], # whether each answer is right
     inside: Sequence[bool], # whether each picture is in the slice
     groups: Sequence, # each picture's group
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the interval
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> tuple[float, float, float]: # value, low, high
     "Accuracy inside minus accuracy outside, with an interval over groups; none if either side is always right, or always wrong."
     correct, inside = np.asarray(correct, bool), np.asarray(inside, bool)
     sums = pd.DataFrame({0: correct & inside, 1: inside, 2: correct & ~inside, 3: ~inside}).groupby(np.asarray(groups)).sum().to_numpy()
     def gap(s): return s[..., 0] / s[..., 1] - s[..., 2] / s[..., 3]
-    with np.errstate(invalid='ignore', divide='ignore'): drawn, value = gap(resample(sums, rounds, seed)), gap(sums.sum(0))
+    with np.errstate(invalid='ignore', divide='ignore'): drawn, value = gap(resample(sums, how)), gap(sums.sum(0))
     sides = [correct[inside], correct[~inside]]
     if any(o.all() or not o.any() for o in sides): return float(value), np.nan, np.nan
-    return float(value), *map(float, np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]))
+    return float(value), *map(float, np.nanquantile(drawn, [(1 - how.confidence) / 2, (1 + how.confidence) / 2]))
 
 # %% ../../nbs/evaluation/slices.ipynb #4b1a5f6e
 def shuffle_groups(
     correct: Sequence[bool], # whether each answer is right, sorted by group
     groups: Sequence, # each picture's group, sorted
-    rounds: int=2000, # shuffles
-    seed: int=1, # the same seed gives the same shuffles
+    how: Bootstrap=Bootstrap(), # rounds and seed
 ) -> np.ndarray: # rounds × pictures
     "The answers after groups of about the same size have changed places."
     codes, size = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)[1:]
-    rng, n = np.random.default_rng(seed), len(size)
-    by_size = (size + rng.random((rounds, n))).argsort(1)
+    rng, n = np.random.default_rng(how.seed), len(size)
+    by_size = (size + rng.random((how.rounds, n))).argsort(1)
     tens = np.arange(n) * max(1, n // MIN_GROUPS) // n
     partner = np.empty_like(by_size)
-    np.put_along_axis(partner, by_size, np.take_along_axis(by_size, (tens + rng.random((rounds, n))).argsort(1), 1), 1)
+    np.put_along_axis(partner, by_size, np.take_along_axis(by_size, (tens + rng.random((how.rounds, n))).argsort(1), 1), 1)
     giver, first = partner[:, codes], np.cumsum(size) - size
     return np.asarray(correct)[first[giver] + (np.arange(len(codes)) - first[codes]) % size[giver]]
 
@@ -124,14 +121,12 @@ MIN_IMAGES = 20 # a slice of fewer pictures is not judged
 def slices(
     answers: pd.DataFrame, # with group, label, predicted and the columns to slice by
     columns: Sequence[str]|None=None, # None: those of `COLUMNS` that there are
-    rounds: int=2000, # of bootstrap and shuffling
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of bootstrap and shuffling
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # one row a slice: images, groups, accuracy, macro_f1, difference, each with interval; p, p_holm, note
     "What the model is worth on each slice, and whether it differs from all other pictures. Raises `AnklealignError` if no picture has an answer."
     answers = _answered(answers)
     if columns is None: columns = [c for c in COLUMNS if c in answers or c == 'resolution' and {'width', 'height'} <= set(answers)]
-    shuffled, how = shuffle_groups(answers.label == answers.predicted, answers.group, rounds, seed), dict(rounds=rounds, confidence=confidence, seed=seed)
+    shuffled = shuffle_groups(answers.label == answers.predicted, answers.group, how)
     rows = [dict(column=c, slice=name) | _judged(answers, (names == name), shuffled, how)
             for c in columns for names in [slice_of(answers, c)] for name in names.categories]
     return _corrected(pd.DataFrame(rows, columns=_TABLE))
@@ -153,13 +148,13 @@ def _judged(answers, inside, shuffled, how):
     part, rest = answers[inside], answers[~inside]
     row = dict(images=len(part), groups=part.group.nunique())
     if _small(part): return row | dict(note='too small to judge')
-    table = score(part.label.map(CLASSES.index), part.predicted.map(CLASSES.index), part.group, majority=0, **how) # always-majority is not read
+    table = score(part.label.map(CLASSES.index), part.predicted.map(CLASSES.index), part.group, majority=0, how=how) # always-majority is not read
     for metric, prefix in (('accuracy', ''), ('macro_f1', 'macro_f1_')):
         row |= {metric: table.value[metric], f'{prefix}low': table.low[metric], f'{prefix}high': table.high[metric]}
     notes = [f'no macro-F1: no picture is {c}' for c in CLASSES if not table.images[f'recall_{c}']]
     if _small(rest): return row | dict(note='; '.join([*notes, 'too little else to compare with']))
     correct = answers.label == answers.predicted
-    value, low, high = difference_from_rest(correct, inside, answers.group, **how)
+    value, low, high = difference_from_rest(correct, inside, answers.group, how=how)
     if np.isnan(low): notes.append('no interval of the difference: one side is always right, or always wrong')
     return row | dict(difference=value, difference_low=low, difference_high=high, p=shuffled_p(correct, inside, shuffled), note='; '.join(notes))
 
@@ -258,9 +253,7 @@ def prior_interval(
     probabilities: np.ndarray, # pictures × classes; NaN rows have no say
     prior: Sequence[float], # share of each class that the model was trained to expect
     groups: Sequence, # each picture's group
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # class -> prior, new_prior, low, high, images, groups
     "The class shares estimated by `saerens`, with intervals over groups."
     rows = _checked(probabilities)
@@ -269,30 +262,28 @@ def prior_interval(
     table = pd.DataFrame({'prior': prior, 'new_prior': new_prior, 'low': np.nan, 'high': np.nan}, pd.Index(CLASSES, name='class'))
     table = table.assign(images=known.sum(), groups=len(names))
     if len(names) < MIN_GROUPS: return table
-    drawn = _new_prior(rows[known], _seen(prior), resample(np.eye(len(names)), rounds, seed)[:, codes])
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    drawn = _new_prior(rows[known], _seen(prior), resample(np.eye(len(names)), how)[:, codes])
+    low, high = np.quantile(drawn, [(1 - how.confidence) / 2, (1 + how.confidence) / 2], axis=0)
     return table.assign(low=low, high=high)
 
 # %% ../../nbs/evaluation/slices.ipynb #09c770c0
 def by_source(
     answers: pd.DataFrame, # with group, label, predicted and n_votes
-    rounds: int=2000, # of bootstrap and shuffling
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of bootstrap and shuffling
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # consensus and owner -> the columns of `slices` (one comparison, so no p_holm), and share_<class> with interval
     "The figures on consensus-labelled and on owner-labelled pictures. Raises `AnklealignError` if the votes are not known."
     if 'n_votes' not in answers: raise AnklealignError("The answers have no column 'n_votes': join them with the manifest (metadata.csv) on image.")
     if n := answers.n_votes.isna().sum(): raise AnklealignError(f'n_votes is not known for {n} picture(s): join with the manifest of the evaluated study.')
     source = np.where(answers.n_votes >= 2, 'consensus', 'owner')
-    table = slices(answers.assign(source_of_label=source), ['source_of_label'], rounds, confidence, seed).set_index('slice').drop(columns=['column', 'p_holm'])
+    table = slices(answers.assign(source_of_label=source), ['source_of_label'], how).set_index('slice').drop(columns=['column', 'p_holm'])
     given = answers.predicted.isin(CLASSES)
-    return table.join(pd.DataFrame({o: _class_shares(answers[given & (source == o)], rounds, confidence, seed) for o in table.index}).T)
+    return table.join(pd.DataFrame({o: _class_shares(answers[given & (source == o)], how) for o in table.index}).T)
 
 # %% ../../nbs/evaluation/slices.ipynb #3f54d99f
-def _class_shares(answers, rounds, confidence, seed):
+def _class_shares(answers, how):
     counts = pd.crosstab(answers.group, answers.label).reindex(columns=CLASSES, fill_value=0).to_numpy()
-    shares, tail = counts.sum(0) / counts.sum(), (1 - confidence) / 2
-    drawn = resample(counts, rounds, seed)
+    shares, tail = counts.sum(0) / counts.sum(), (1 - how.confidence) / 2
+    drawn = resample(counts, how)
     low, high = np.quantile(drawn / drawn.sum(1, keepdims=True), [tail, 1 - tail], axis=0) if len(counts) >= MIN_GROUPS else np.full((2, len(CLASSES)), np.nan)
     return {f'share_{c}{end}': v[i] for i, c in enumerate(CLASSES) for end, v in (('', shares), ('_low', low), ('_high', high))}
 
@@ -325,20 +316,18 @@ _COMPARED = ['accuracy', 'macro_f1', 'log_loss']
 def aggregation_gain(
     answers: pd.DataFrame, # one row a picture: label, group, predicted, and its calibrated probabilities as prob_…
     sharpening: float=0., # of the model's `Trust`
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict: # plain values: images, groups, pictures_each; alone, together and gain, each accuracy, macro_f1 and log_loss -> value, low, high
     "What is gained by answering all pictures of a group together; without groups of several, the figures are None."
     of = answers[answers.predicted != '']
     of = of[of.groupby('group').group.transform('size') > 1]
     found = dict(images=len(of), groups=of.group.nunique(), pictures_each=len(of)/of.group.nunique() if len(of) else None)
     if of.empty: return found | {k: {m: dict.fromkeys(('value', 'low', 'high')) for m in _COMPARED} for k in ('alone', 'together', 'gain')}
-    labels, how = of.label.map(CLASSES.index), dict(rounds=rounds, confidence=confidence, seed=seed)
+    labels = of.label.map(CLASSES.index)
     p = of[[f'prob_{c}' for c in CLASSES]].to_numpy()
     both = aggregate(p, of.group, sharpening), p
-    together, alone = (score(labels, o.argmax(1), of.group, 0, probabilities=o, **how) for o in both)
-    tables = dict(alone=alone, together=together, gain=difference(labels, *(o.argmax(1) for o in both), of.group, probabilities=both, **how))
+    together, alone = (score(labels, o.argmax(1), of.group, 0, probabilities=o, how=how) for o in both)
+    tables = dict(alone=alone, together=together, gain=difference(labels, *(o.argmax(1) for o in both), of.group, probabilities=both, how=how))
     return found | {k: plain(o.loc[_COMPARED, ['value', 'low', 'high']]) for k, o in tables.items()}
 
 # %% ../../nbs/evaluation/slices.ipynb #e1272692
