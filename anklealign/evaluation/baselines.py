@@ -112,18 +112,18 @@ def _exact(rows, how):
 
 # %% ../../nbs/evaluation/baselines.ipynb #4e72b606
 def baselines(
-    rows: pd.DataFrame, # manifest rows of the pictures that are judged: image, source, label, group, votes_…, and angle_deg if known
+    rows: pd.DataFrame, # manifest rows of the pictures that are judged: image, label, group, votes_…, and angle_deg if known
     majority: str, # class that always-majority answers: the commonest in training
-    ratings: pd.DataFrame|None=None, # one row a vote: image (path in the raw folder), annotator, label; None: who voted is not known
+    ratings: pd.DataFrame|None=None, # one row a vote: image, annotator, label; None: who voted is not known
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # yardstick -> accuracy, macro-F1, both with low and high over groups; images, groups, note
     "What the figures of a model on `rows` are to be held against. Raises `AnklealignError` without pictures, or for an unknown class."
     if rows.empty: raise AnklealignError('There is no picture to judge: give at least one row of the manifest.')
     if majority not in CLASSES: raise AnklealignError(f"majority = '{majority}' is no class: use one of {', '.join(CLASSES)}.")
     lines = {f"always '{majority}'": _line(rows.label, [majority] * len(rows), rows.group, rows.image, how), 'one annotator, on average': _average(rows, how)}
-    if ratings is None: lines |= {f'annotators, {o}': _line([], [], [], [], how, _UNKNOWN) for o in ('lowest', 'highest')}
-    else: lines |= _annotators(ratings.drop(columns='group', errors='ignore').merge(rows[['source', 'group']], left_on='image', right_on='source'), how)
+    if ratings is None or ratings.empty: lines |= {f'annotators, {o}': _line([], [], [], [], how, _UNKNOWN) for o in ('lowest', 'highest')}
+    else: lines |= _annotators(ratings.drop(columns='group', errors='ignore').merge(rows[['image', 'group']], on='image'), how)
     lines |= {'two annotators': _pairwise(rows, how), 'exact angle': _exact(rows, how)}
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('yardstick').astype({'images': int, 'groups': int})
 
-_UNKNOWN = 'the study folder keeps the counts of the votes, not who gave them'
+_UNKNOWN = 'the study folder does not say who voted'

@@ -17,10 +17,10 @@ import pandas as pd
 from pydantic import Field
 
 from ..core import CLASSES, AnklealignError, kind_of
-from .judgement import DISCLAIMER, metric_title, number, span
+from .document import DISCLAIMER, metric_title, number, span
 from ..decision import MIN_GROUPS
 from .metrics import POWER, Bootstrap, detectable_difference, difference, discordance, figures, group_confusions, images_needed, score
-from .schema import OVERALL, Count, Estimate, Number, Part, Rests, Share, check_json, schema_of
+from .schema import OVERALL, Count, Estimate, Number, Part, Rests, Share
 from ..study.account import markdown_table
 
 # %% ../../nbs/evaluation/compare.ipynb #6a620095
@@ -88,6 +88,38 @@ def _power(pair, alpha):
     return dict(needed_images=needed, needed_groups=needed * pair['groups'] / pair['images'],
                 detectable=detectable_difference(pair['images'], rate, pair['design_effect'], alpha))
 
+# %% ../../nbs/evaluation/compare.ipynb #a4b4e01b
+class Pair(Rests):
+    "Two runs on the same pictures."
+    first: str = Field(description='name of a run')
+    second: str = Field(description='name of the other run; it may be always-majority')
+    accuracies: list[Share] = Field(min_length=2, max_length=2, description='accuracy of the first and of the second')
+    differences: dict[Literal[*OVERALL], Estimate] = Field(description='name → figure of the first minus that of the second, paired')
+    only_first: Count = Field(description='pictures that only the first answers rightly')
+    only_second: Count = Field(description='pictures that only the second answers rightly')
+    mcnemar_p: Share = Field(description="McNemar's exact test, which ignores groups")
+    group_p: Share = Field(description='exact sign-flip test over groups')
+    holm_p: Share = Field(description='the test over groups, corrected for the pairs that ask the same question')
+    corrected_for: Count = Field(description='how many such pairs there are')
+    design_effect: float = Field(ge=1, description='how many times more pictures are needed because they come in groups')
+    needed_images: Number = Field(description='pictures that show a difference of the size seen with `power`; null if it is 0')
+    needed_groups: Number = Field(description='groups that so many pictures would come from')
+    detectable: Number = Field(description='least difference in accuracy that these pictures show with `power`; null if none')
+    sentence: str = Field(description='what can be concluded')
+
+# %% ../../nbs/evaluation/compare.ipynb #5d98bf60
+class Comparison(Part):
+    "What a comparison of runs on the same test pictures found: `comparison.json`."
+    disclaimer: str = Field(description='what the system is not')
+    synthetic: bool = Field(description='whether the pictures are phantoms; if so, every figure is one on synthetic pictures')
+    images: Count = Field(description='test pictures that every run answers')
+    groups: Count = Field(description='groups that these pictures come from')
+    intervals: Bootstrap = Field(description='how the intervals are made')
+    power: Share = Field(description='with which `needed_images` show a difference')
+    runs: dict[str, dict[Literal[*OVERALL], Estimate]] = Field(description='name of the run → name → figure')
+    pairs: list[Pair] = Field(description='every two runs')
+    notes: list[str] = Field(description='what is left out or cannot be computed, a sentence each')
+
 # %% ../../nbs/evaluation/compare.ipynb #068c42db
 def compare_runs(
     tables: Mapping[str, pd.DataFrame], # run name -> answers, as `paired` takes them
@@ -104,7 +136,7 @@ def compare_runs(
     report |= {'runs': {name: _alone(joined[name], how) for name in tables}, 'pairs': pairs, 'notes': _notes(joined[next(iter(tables))], silent)}
     report = _plain(report)
     for o in report['pairs']: o['sentence'] = conclude_pair(o, report)
-    return report
+    return Comparison(**report).model_dump()
 
 # %% ../../nbs/evaluation/compare.ipynb #e5078ddb
 def _corrected(family, confidence):
@@ -279,46 +311,3 @@ def _draw(ax, y, row):
     known = row['low'] is not None
     if known: ax.plot([row['low'], row['high']], [y, y], color='tab:blue')
     ax.plot(row['value'], y, 'o', color='tab:blue', markerfacecolor='tab:blue' if known else 'white')
-
-# %% ../../nbs/evaluation/compare.ipynb #a4b4e01b
-class Pair(Rests):
-    "Two runs on the same pictures."
-    first: str = Field(description='name of a run')
-    second: str = Field(description='name of the other run; it may be always-majority')
-    accuracies: list[Share] = Field(min_length=2, max_length=2, description='accuracy of the first and of the second')
-    differences: dict[Literal[*OVERALL], Estimate] = Field(description='name → figure of the first minus that of the second, paired')
-    only_first: Count = Field(description='pictures that only the first answers rightly')
-    only_second: Count = Field(description='pictures that only the second answers rightly')
-    mcnemar_p: Share = Field(description="McNemar's exact test, which ignores groups")
-    group_p: Share = Field(description='exact sign-flip test over groups')
-    holm_p: Share = Field(description='the test over groups, corrected for the pairs that ask the same question')
-    corrected_for: Count = Field(description='how many such pairs there are')
-    design_effect: float = Field(ge=1, description='how many times more pictures are needed because they come in groups')
-    needed_images: Number = Field(description='pictures that show a difference of the size seen with `power`; null if it is 0')
-    needed_groups: Number = Field(description='groups that so many pictures would come from')
-    detectable: Number = Field(description='least difference in accuracy that these pictures show with `power`; null if none')
-    sentence: str = Field(description='what can be concluded')
-
-# %% ../../nbs/evaluation/compare.ipynb #5d98bf60
-class ComparisonReport(Part):
-    "What a comparison of runs on the same test pictures found: `comparison.json`."
-    disclaimer: str = Field(description='what the system is not')
-    synthetic: bool = Field(description='whether the pictures are phantoms; if so, every figure is one on synthetic pictures')
-    images: Count = Field(description='test pictures that every run answers')
-    groups: Count = Field(description='groups that these pictures come from')
-    intervals: Bootstrap = Field(description='how the intervals are made')
-    power: Share = Field(description='with which `needed_images` show a difference')
-    runs: dict[str, dict[Literal[*OVERALL], Estimate]] = Field(description='name of the run → name → figure')
-    pairs: list[Pair] = Field(description='every two runs')
-    notes: list[str] = Field(description='what is left out or cannot be computed, a sentence each')
-
-# %% ../../nbs/evaluation/compare.ipynb #c2ec2a1f
-def comparison_schema() -> dict: # JSON Schema, draft 2020-12
-    "The schema of `comparison.json`; every property has a description."
-    return schema_of(ComparisonReport)
-
-def check_comparison(
-    comparison: Mapping, # what `comparison.json` says
-) -> None:
-    "Raise `AnklealignError` naming the offending path if `comparison` does not fit `comparison_schema`."
-    check_json(ComparisonReport, comparison, 'comparison.json')

@@ -20,12 +20,11 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from ..core import CLASSES, AnklealignError, Settings, TrainSettings, check_place, kind_of, new_folder, write_atomic
-from .html import Plot, Section, Table, html_page, shown
-from .judgement import DISCLAIMER, conclude, metric_title, number, plain, span
-from .metrics import OVERALL, Bootstrap, difference, figures, group_confusions, score
+from .document import DISCLAIMER, Plot, Section, Table, html_page, markdown_page, metric_title, number, span
+from .report import conclude
+from .metrics import OVERALL, Bootstrap, difference, figures, group_confusions, plain, score
 from .protocols import leave_one_owner_out, leaky_claims, owner_figures, pixel_model, repeat_figures, repeated_folds
 from .slices import by_source, conclude_sources
-from ..study.account import markdown_table
 from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
 from ..training.recipes import Recipe, Registry, chosen_recipe
 from ..training.train import answer_fold
@@ -133,17 +132,7 @@ def protocol_sections(
     return [o(report) for o in wanted]
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #bd9fa3f2
-def protocol_markdown(
-    report: Mapping, # with summary, notes and disclaimer
-    sections: Sequence[Section], # from `protocol_sections`, or some of them
-) -> str: # Markdown
-    "The words and tables of the page, without its plots."
-    parts = [report['summary'], *(f'- {o}' for o in report['notes']), f"*{report['disclaimer']}*"]
-    for section in sections:
-        text = [section.text] if isinstance(section.text, str) else section.text
-        tables = (f"{markdown_table(o.header, [list(map(shown, row)) for row in o.rows])}\n\n{o.caption}" for o in section.parts if isinstance(o, Table))
-        parts += [f'## {section.title}', *text, *tables]
-    return '\n\n'.join(parts) + '\n'
+def _markdown(report, sections): return markdown_page(report['summary'], report['notes'], report['disclaimer'], sections)
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #7ab5568b
 QUICK_SIZE, QUICK_EPOCHS = 48, 6 # side of the pictures in pixels, and epochs, at most
@@ -361,7 +350,7 @@ def run_protocols(
     report = _report(plan, found, reasons)
     sections = protocol_sections(report)
     with new_folder(out, _MARK) as folder: _write(folder, plan, report, found, sections)
-    for line in filter(None, protocol_markdown(report, sections[:1]).splitlines()): log.info(line)
+    for line in filter(None, _markdown(report, sections[:1]).splitlines()): log.info(line)
     return report
 
 _MARK = 'protocols.json'
@@ -380,6 +369,6 @@ def _write(folder, plan, report, found, sections):
     tables = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))} | {f'{k}_answers.csv': _words(o) for k, o in found.items() if k != 'naive'}
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
     title = f'Protocols: {plan.recipe.name}'
-    write_atomic(folder/'protocols.md', f'# {title}\n\n{protocol_markdown(report, sections)}')
+    write_atomic(folder/'protocols.md', f'# {title}\n\n{_markdown(report, sections)}')
     write_atomic(folder/'report.html', html_page(title, report['summary'], report['notes'], report['disclaimer'], sections))
     write_atomic(folder/_MARK, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))

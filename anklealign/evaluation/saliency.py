@@ -19,10 +19,10 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from ..core import CLASSES, AnklealignError, class_names, kind_of
-from .html import Plot, Section, Table
-from .judgement import plain, span
+from .document import Plot, Section, Table
+from .document import span
 from ..decision import MIN_GROUPS
-from .metrics import Bootstrap, resample
+from .metrics import Bootstrap, plain, resample
 from .robustness import as_floats, robustness, rotation_verdict, show_robustness
 from ..training.runs import Mirrored
 
@@ -255,8 +255,8 @@ def sanity_sections(
     numbers = levels.astype({c: float for c in levels if c not in ('perturbation', 'unit', 'n', 'groups')})
     plot = Plot(show_robustness(numbers, report['synthetic']), f"Accuracy and flip rate of each kind of change: {report['robustness']['verdict']}",
                 'Accuracy (blue, with its interval), answers that change (orange), always-majority (dotted).')
-    return [Section('Whether changed pictures change its answers', report['robustness']['verdict'], [plot, _worst_levels(numbers, report['robustness']['levels'], kind)]),
-            Section('Whether its heat maps may be believed', report['explanation']['verdict'], [_stages(report['explanation']['stages'], kind)])]
+    return [Section('Changed pictures', report['robustness']['verdict'], [plot, _worst_levels(numbers, report['robustness']['levels'], kind)]),
+            Section('Heat maps', report['explanation']['verdict'], [_stages(report['explanation']['stages'], kind)])]
 
 # %% ../../nbs/evaluation/saliency.ipynb #73c08230
 def _worst_levels(numbers, levels, kind):

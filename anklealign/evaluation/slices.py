@@ -16,10 +16,10 @@ from pandas.api.types import is_numeric_dtype
 
 from ..core import CLASSES, AnklealignError, kind_of
 from ..decision import aggregate
-from .html import Section, Table
-from .judgement import metric_title, number, plain, span
+from .document import Section, Table
+from .document import metric_title, number, span
 from ..decision import MIN_GROUPS
-from .metrics import Bootstrap, difference, resample, score
+from .metrics import Bootstrap, difference, plain, resample, score
 
 # %% ../../nbs/evaluation/slices.ipynb #4a6afb4d
 def terciles(
@@ -349,11 +349,11 @@ def conclude_aggregation(
 def aggregation_section(
     report: Mapping, # with `together` from `aggregation_gain` and its `verdict`, synthetic, language and intervals
 ) -> Section: # for `html_page`
-    "What several pictures of a person are worth, as a section of the page."
+    "Several pictures of one person, as a section of the page."
     found, sure = report['together'], f"{report['intervals']['confidence']:.0%} interval"
     ways = {'alone': 'one by one', 'together': 'together', 'gain': 'the second minus the first'}
     rows = [[f"{metric_title(m, report['language'])}: {way}", number(found[k][m]['value'], k == 'gain'), span(found[k][m], k == 'gain')]
             for m in _COMPARED for k, way in ways.items()]
     table = Table([f"on {found['images']} {kind_of(report['synthetic'])} of {found['groups']} groups", 'value', sure], rows,
                   'The answer to each picture, and the sharpened mean answer to all pictures of its group; intervals over groups.')
-    return Section('What several pictures of a person are worth', found['verdict'], [table] if found['images'] else [])
+    return Section('Several pictures of one person', found['verdict'], [table] if found['images'] else [])
