@@ -27,7 +27,7 @@ from .evaluation.report import findings, judge, row_shares, sections, show_confu
 from .evaluation.saliency import draw_groups, heat_maps, overlay, sanity_checks, sanity_sections
 from .evaluation.schema import Evaluation
 from .inference.bundle import MARK, read_bundle
-from .study.manifest import is_synthetic, read_manifest, study_fingerprint
+from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint
 from .training.callbacks import free_memory, keep_memory
 from .training.dataloaders import Pixels
 from .training.recipes import Recipe
@@ -55,7 +55,7 @@ def evaluate(
     judged = judge(answers, {c: counts[c] / sum(counts.values()) for c in CLASSES}, is_synthetic(rows), settings)
     judged['notes'] += [_FOREIGN] * (not own) + notes
     issues = find_label_issues(unseen_answers(run, manifest, answers, rule))
-    found = judged | findings(answers, raw, rule, issues, judged, _ratings(study)) | _probed(model, study, answers, judged, recipe.size, settings.evaluate.robustness)
+    found = judged | findings(answers, raw, rule, issues, judged, read_ratings(study)) | _probed(model, study, answers, judged, recipe.size, settings.evaluate.robustness)
     report = Evaluation(run=Path(run).name, recipe=recipe.name, study=study_fingerprint(study), **found).model_dump()
     parts = sections(report, answers, raw, sanity_sections(report))
     galleries = _galleries(model, study, report, answers, issues, recipe.size)
@@ -74,11 +74,6 @@ def _shipped_rule(run, asked):
     def aims(o): return f'a coverage of {o.coverage:g} and a risk of {o.target_risk:g} with {o.confidence:g} confidence'
     return rule, [f'The decision rule that ships with this run was fitted for {aims(rule)}, and the settings ask for {aims(asked)}. '
                   'What is judged is the rule that ships; train the run again to have it fitted anew.']
-
-# %% ../nbs/04_eval.ipynb #bef58fbc
-def _ratings(study):
-    file = Path(study)/'ratings.csv'
-    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.exists() else None
 
 # %% ../nbs/04_eval.ipynb #594f17ed
 def _probed(model, study, answers, report, size, most):

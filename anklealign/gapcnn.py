@@ -1,4 +1,4 @@
-"""A small network that looks for the same things everywhere, and a recipe that spares it from learning by heart
+"""A smaller network that looks for the same things everywhere, and fastai's means against overfitting
 
 Docs: https://anklealign.github.io/anklealign/gapcnn.html.md"""
 

@@ -20,10 +20,10 @@ from recipes import RESULTS
 from anklealign.assets import demo_study
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
+from anklealign.decision import class_of_angle
 from anklealign.deploy import Predictor
 from anklealign.eval import evaluate
 from anklealign.evaluation.metrics import score
-from anklealign.phantom.annotators import class_of_angle
 from anklealign.study.manifest import read_manifest
 from anklealign.training.onnx import make_demonstration
 from anklealign.training.recipes import recipes

@@ -27,9 +27,8 @@ import pandas as pd
 
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
-from anklealign.decision import aggregate
+from anklealign.decision import aggregate, class_of_angle
 from anklealign.evaluation.metrics import difference, score
-from anklealign.phantom.annotators import class_of_angle
 from anklealign.phantom.picture import make_phantoms
 from anklealign.phantom.study import write_study
 from anklealign.study.manifest import read_manifest
@@ -56,7 +55,7 @@ def contenders():
 def made(work):
     "The study, and the rows that are used."
     if not (work/'output/processed').exists():
-        raw = write_study(work/'raw', make_phantoms(DRAWN, SEED), SEED, 'owners', realities=())
+        raw = write_study(work/'raw', make_phantoms(DRAWN, SEED), SEED, 'owners', defects=())
         prepare(raw, work/'output', Settings(output=str(work/'output')))
     rows = read_manifest(work/'output/processed')
     chosen = pd.concat([rows[rows.label == c].sample(n, random_state=SEED) for c, n in COUNTS.items()]).sort_index()

@@ -20,8 +20,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.functional import huber_loss, interpolate
 
+from anklealign.decision import CUTOFFS
 from anklealign.images import square
-from anklealign.phantom.annotators import CUTOFFS, MEAN_DEG
+from anklealign.phantom.annotators import MEAN_DEG
 from anklealign.phantom.sketch import sketches
 from anklealign.training.augment import Augment, Changes
 from anklealign.training.callbacks import best_precision, keep_memory

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import tomllib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 import anklealign
 from anklealign import assets
+from anklealign.core import Settings, load_settings
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT/'benchmarks'))
@@ -34,10 +36,12 @@ BELOW |= {'app': set(BELOW), 'phantom': {*BELOW, 'app'}}
 WORDS = {'00_data': ('DataBlock(', '.show_batch('), '01_baseline': (' Learner(', '.fit('),
          '02_gapcnn': ('.lr_find(', 'EarlyStoppingCallback('), '03_transfer': ('.fine_tune(',),
          '04_eval': ('ClassificationInterpretation',), '05_deploy': ('Predictor(',)}
-INTERFACE = {*anklealign.__all__, 'app', 'tune', 'make_study'} # for users, and entry points
+PROJECT = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']
+ENTRIES = [o.partition(':')[2] for group in (PROJECT['scripts'], *PROJECT['entry-points'].values()) for o in group.values()]
+INTERFACE = {*anklealign.__all__, *ENTRIES, 'tune', 'TinyCNN', 'GAPCNN', 'Transfer', 'show_grid', 'show_overview', 'make_study'} # for users
 HEAVY = {'torch', 'torchvision', 'fastai', 'pandas', 'scipy', 'sklearn', 'matplotlib'}
 LIGHT = {'numpy', 'PIL', 'onnxruntime', 'pydantic', 'typer'} # what answers need
-NOT_YET = {'imports', 'depth', 'circles', 'used', 'once', 'keys', 'words'} # what does not hold yet
+NOT_YET = {'depth', 'once', 'words'} # what does not hold yet
 
 MODULES = list(house.modules())
 GRAPH = house.import_graph(MODULES)
@@ -95,13 +99,26 @@ def test_public_names_are_used_elsewhere():
     held('used', [f'{m}.{o}' for m, o in PUBLIC if (m, o) not in used and o not in INTERFACE])
 
 
+def defined(tree):
+    "The names that a module has."
+    for o in tree.body:
+        if isinstance(o, (*house.FUNCTIONS, ast.ClassDef)): yield o.name
+        else: yield from (getattr(n, 'id', '') or n.asname or n.name for n in ast.walk(o) if isinstance(n, (ast.Name, ast.alias)))
+
+
+def test_scripts_import_what_there_is():
+    known = {name: {None, *defined(tree)} for name, _, tree, _ in MODULES} | {'': {*dir(anklealign), *map(part, GRAPH)}, '_modidx': {'d'}}
+    scripts = {o.name: ast.parse(o.read_text(encoding='utf-8')) for folder in ('benchmarks', 'tests') for o in ROOT.glob(f'{folder}/*.py')}
+    wanted = [(script, *o) for script, tree in scripts.items() for o in house.imported(script, tree, set(GRAPH))]
+    assert [f'{script}: {module}.{name}' for script, module, name in wanted if name not in known.get(module, ())] == []
+
+
 def test_no_name_is_public_twice():
     held('once', [f"{o}: {', '.join(m for m, p in PUBLIC if p == o)}" for o, n in Counter(o for _, o in PUBLIC).items() if n > 1])
 
 
 def sections():
     "Every section of `Settings` with its model; `run` holds what stands in none."
-    from anklealign.core import Settings
     return {'run': Settings} | {k: o.annotation for k, o in Settings.model_fields.items() if hasattr(o.annotation, 'model_fields')}
 
 
@@ -120,6 +137,7 @@ def attributes():
 def test_settings_have_keys_and_readers():
     ini, read = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=('#', ';')), set(attributes())
     ini.read(ROOT/'settings.ini', encoding='utf-8')
+    assert load_settings(ROOT/'settings.ini', env={}) == Settings()
     fields = {(s, k) for s, o in sections().items() for k in o.model_fields if s != 'run' or k not in sections()}
     held('keys', sorted(fields ^ {(s, k) for s in ini.sections() for k in ini[s]}))
     readers = {(s, k): {(s, k), (s, 'model_dump'), ('settings', k), *[('chosen', k)] * (s == 'run')} for s, k in fields}

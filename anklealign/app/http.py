@@ -31,18 +31,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from .. import __version__
-from ..inference.answer import as_record, overlay_png
+from .middleware import AccessLog, ApiKey, Patience, Problems, RequestMetrics, WorkerPool, check_photo, log, read_photos
+from .schemas import Asked, AskedOfSeveral, Batch, Model, Refused, Said, State, describe, form_of, preferred, refusals
 from ..core import AnklealignError, ServeSettings, translations
 from ..deploy import Predictor, answer_subject
-from .schemas import Asked, AskedOfSeveral, Batch, Model, Said, State, describe, form_of, preferred, refusals
 from ..images import PictureError
-from .middleware import WorkerPool, ApiKey, Patience
-from .schemas import Problems, Refused
-from .middleware import check_photo, read_photos
-from .middleware import RequestMetrics, AccessLog, log
+from ..inference.answer import as_record, overlay_png
 
 # %% ../../nbs/app/http.ipynb #77d523f1
-def _look(predictor, photo, name, explain, most, counted):
+def _answer(predictor, photo, name, explain, most, counted):
     try:
         check_photo(photo, most)
         answer = predictor(photo, name, explain)
@@ -53,21 +50,21 @@ def _look(predictor, photo, name, explain, most, counted):
     return answer
 
 # %% ../../nbs/app/http.ipynb #df099ac4
-def _written(answer, overlay=None): return as_record(answer) | {'overlay': overlay}
-
-def _said(predictor, photo, overlay, most, counted):
-    answer = _look(predictor, photo.source, photo.name, overlay, most, counted)
+def _row(predictor, photo, overlay, most, counted):
+    answer = _answer(predictor, photo.source, photo.name, overlay, most, counted)
     return replace(answer, heat=None, picture=None), b64encode(overlay_png(answer)).decode() if overlay else None
 
+def _record(answer, overlay=None): return as_record(answer) | {'overlay': overlay}
+
 # %% ../../nbs/app/http.ipynb #41750505
-class _Guarded(Predictor):
-    "A Predictor for the page: photos are checked first, and answered by the threads of the desk."
-    def __init__(self, predictor, desk, most, counted):
-        self.__dict__.update(vars(predictor), desk=desk, limits=(most, counted))
+class _PagePredictor(Predictor):
+    "Checks photos first, and answers them in the threads of the worker pool."
+    def __init__(self, predictor, pool, most, counted):
+        self.__dict__.update(vars(predictor), pool=pool, limits=(most, counted))
 
     def __call__(self, photo, name='', explain=False):
-        waiting = self.desk.pool.submit(_look, partial(Predictor.__call__, self), photo, name, explain, *self.limits)
-        try: return waiting.result(self.desk.timeout)
+        waiting = self.pool.threads.submit(_answer, partial(Predictor.__call__, self), photo, name, explain, *self.limits)
+        try: return waiting.result(self.pool.timeout)
         except TimeoutError: raise PictureError('late') from None
         except Refused as e: raise PictureError('too large' if e.code == 'too-many-pixels' else e.detail) from e
         finally: waiting.cancel()
@@ -75,37 +72,37 @@ class _Guarded(Predictor):
 # %% ../../nbs/app/http.ipynb #f32f8af4
 _UPLOADS = ('malformed', 'slow', 'too-large', 'too-many-pixels', 'too-many-photos', 'no-picture', 'parameters', 'unusable', 'busy', 'error', 'late')
 
-def _add_answers(app, predictor, settings, desk, figures):
+def _add_answers(app, predictor, settings, pool, figures):
     def speaking(request, response, asked):
         chosen = predictor.speaking(asked.language or preferred(request.headers.get('accept-language', ''), predictor.language))
         response.headers.update({'Content-Language': chosen.language, 'Vary': 'Accept-Language'})
         return chosen
 
-    async def said(chosen, photo, asked): return await desk.work(_said, chosen, photo, asked.overlay, settings.max_megapixels, figures.answers)
+    async def answered(chosen, photo, asked): return await pool.work(_row, chosen, photo, asked.overlay, settings.max_megapixels, figures.answers)
 
     @app.post('/predict', max_body_size=_bytes(settings.photo_megabytes), responses=refusals(*_UPLOADS), openapi_extra=form_of('photo', False))
     async def predict(request: fastapi.Request, response: fastapi.Response, asked: Annotated[Asked, fastapi.Query()]) -> Said:
         "The answer for one photo, sent as form field `photo` or as the body."
-        async with desk.place():
+        async with pool.place():
             [photo] = await read_photos(request, 'photo', 1)
-            return _written(*await said(speaking(request, response, asked), photo, asked))
+            return _record(*await answered(speaking(request, response, asked), photo, asked))
 
     @app.post('/predict/batch', max_body_size=_bytes(settings.batch_megabytes), responses=refusals(*_UPLOADS), openapi_extra=form_of('photos', True))
     async def predict_batch(request: fastapi.Request, response: fastapi.Response, asked: Annotated[AskedOfSeveral, fastapi.Query()]) -> Batch:
         "The answers for several photos, sent as form fields `photos`; one that cannot be used has its reason in `error`."
         chosen = speaking(request, response, asked)
         async def row(photo):
-            try: return await said(chosen, photo, asked)
+            try: return await answered(chosen, photo, asked)
             except Refused as e: return chosen.no_answer(photo.name, e.detail), None
-        async with desk.place(): rows = await asyncio.gather(*map(row, await read_photos(request, 'photos', settings.batch_photos)))
-        together = _written(answer_subject([o for o, _ in rows], chosen)) if asked.together else None
-        return {'answers': [_written(*o) for o in rows], 'together': together}
+        async with pool.place(): rows = await asyncio.gather(*map(row, await read_photos(request, 'photos', settings.batch_photos)))
+        together = _record(answer_subject([o for o, _ in rows], chosen)) if asked.together else None
+        return {'answers': [_record(*o) for o in rows], 'together': together}
 
 # %% ../../nbs/app/http.ipynb #8730a3ea
 def _bytes(megabytes): return int(megabytes*1e6) + 4096 # with what a form puts around it
 
 # %% ../../nbs/app/http.ipynb #01c2bc1e
-def _add_state(app, predictor, desk, figures):
+def _add_state(app, predictor, pool, figures):
     @app.get('/model', responses=refusals('parameters', 'error'))
     async def model(language: Literal['en', 'hu']='en') -> Model:
         "The model that answers, what it was made from, and how it was found to be."
@@ -121,41 +118,42 @@ def _add_state(app, predictor, desk, figures):
     async def ready() -> State:
         "Whether requests are taken. If not, send them elsewhere for a moment."
         if not app.state.ready: raise Refused('not-ready', 'The model is being loaded: ask again in a second.')
-        if desk.inside >= desk.waiting: raise Refused('not-ready', f'All {desk.waiting} places are taken: ask again in a few seconds.')
+        if pool.inside >= pool.waiting: raise Refused('not-ready', f'All {pool.waiting} places are taken: ask again in a few seconds.')
         return State(status='ready')
 
     @app.get('/metrics', response_class=fastapi.responses.PlainTextResponse)
     async def metrics() -> str:
         "Figures for Prometheus."
-        figures.inside.set(desk.inside)
+        figures.inside.set(pool.inside)
         return fastapi.Response(generate_latest(figures.registry), media_type=CONTENT_TYPE_LATEST)
 
 # %% ../../nbs/app/http.ipynb #75ef5d34
-_OPEN = ('/health', '/ready') # for whoever restarts it; no key needed
+_OPEN = ('/health', '/ready') # for what restarts it; no key needed
 
 def make_app(
     predictor: Predictor, # answers; its language is that of clients who ask for none
     settings: ServeSettings=ServeSettings(), # limits
 ) -> fastapi.FastAPI: # an ASGI application
     "The service: addresses for programs, and the page for people."
-    desk, figures, key = WorkerPool(settings.answers, settings.uploads, settings.waiting, settings.timeout), RequestMetrics(), settings.api_key.get_secret_value()
+    pool = WorkerPool(settings.answers, settings.uploads, settings.waiting, settings.timeout)
+    figures, key = RequestMetrics(), settings.api_key.get_secret_value()
 
     @asynccontextmanager
     async def alive(app: fastapi.FastAPI) -> AsyncIterator[None]:
-        await desk.work(predictor, np.full((64, 64, 3), 128, np.uint8)) # the first answer takes longest
+        await pool.work(predictor, np.full((64, 64, 3), 128, np.uint8)) # the first answer takes longest
         app.state.ready = True
         yield
-        desk.close()
+        pool.close()
 
     summary = f'Pronation, neutral or supination. {translations()["answer"]["disclaimer"]}'
     app = fastapi.FastAPI(title='anklealign', version=__version__, summary=summary, lifespan=alive, docs_url=None, redoc_url=None)
     app.state.ready, app.state.stopping = False, asyncio.Event()
-    _add_answers(app, predictor, settings, desk, figures)
-    _add_state(app, predictor, desk, figures)
+    _add_answers(app, predictor, settings, pool, figures)
+    _add_state(app, predictor, pool, figures)
     ours = frozenset(o.path for o in app.routes)
     app.openapi = lambda: describe(app, ours.difference(_OPEN) if key else ())
     _wrap(app, settings, key, figures, ours)
-    if settings.page: _add_page(app, _Guarded(predictor, desk, settings.max_megapixels, figures.answers), settings.photo_megabytes)
+    if settings.page: _add_page(app, _PagePredictor(predictor, pool, settings.max_megapixels, figures.answers), settings.photo_megabytes)
     return app
 
 # %% ../../nbs/app/http.ipynb #6dcf3483

@@ -1,4 +1,4 @@
-"""Who gets in, how long an upload may take, and how much a service takes on at a time
+"""What stands before the service: refusals in one form, the API key, time limits, the worker pool, log and metrics, and the door for uploads
 
 Docs: https://anklealign.github.io/anklealign/app/middleware.html.md"""
 
@@ -16,27 +16,90 @@ import logging
 import os
 import re
 import secrets
-import sys
 import time
 import uuid
 import warnings
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Any, TextIO
+from http import HTTPStatus
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .photos import Photo
-from .schemas import Refused, place_of, refuse_later
+from .schemas import PROBLEMS, Refused, problem_response
+from .terminal import place_of
 from ..images import MAX_MEGAPIXELS
+
+# %% ../../nbs/app/middleware.ipynb #e759cda5
+_CODES = {status: code for code, (status, _) in reversed(PROBLEMS.items())} # of refusals by others: the first code of their status
+_SENTENCES = {404: 'This address is not known here: see /openapi.json for those that are.',
+              405: 'This address is not asked with this method: see /openapi.json.',
+              500: 'The error is ours and is in the log under the number of this request; nothing of what was sent has been kept.'}
+
+def _foreign(status, body, headers, sentences):
+    refused = Refused(_CODES.get(status, 'malformed'), sentences.get(status) or _detail_in(body) or HTTPStatus(status).phrase, headers)
+    refused.status, refused.title = status, refused.title if status in _CODES else HTTPStatus(status).phrase
+    return refused
+
+# %% ../../nbs/app/middleware.ipynb #2e0cd6f0
+def _detail_in(body):
+    try: detail = json.loads(body)['detail']
+    except (ValueError, KeyError, TypeError): return body.decode(errors='replace')[:200]
+    if isinstance(detail, list): return '; '.join(f"{'.'.join(map(str, o['loc']))}: {o['msg'][:1].lower()}{o['msg'][1:]}" for o in detail)
+    return str(detail)
+
+# %% ../../nbs/app/middleware.ipynb #33f3fa3e
+class _Reply:
+    "Passes a response on, but holds a refusal that somebody else has worded."
+    def __init__(self, scope, receive, send, sentences):
+        self.scope, self.receive, self.send, self.sentences = scope, receive, send, sentences
+        self.started, self.held, self.body = False, None, b''
+
+    async def __call__(self, message):
+        if self.held is None and message['type'] == 'http.response.start':
+            kind = Headers(raw=message['headers']).get('content-type', '')
+            if message['status'] >= 400 and kind.split(';')[0] in ('text/plain', 'application/json', ''): self.held = message
+        if self.held is None:
+            self.started = True
+            await self.send(message)
+        elif message['type'] == 'http.response.body':
+            self.body = (self.body + message.get('body', b''))[:2**16]
+            if message.get('more_body', False): return
+            kept = {k: v for k, v in Headers(raw=self.held['headers']).items() if not k.startswith('content-')}
+            await self.refuse(self.scope['state'].get('refused') or _foreign(self.held['status'], self.body, kept, self.sentences))
+
+    async def refuse(self, refused):
+        self.started = True
+        await problem_response(refused, self.scope)(self.scope, self.receive, self.send)
+
+# %% ../../nbs/app/middleware.ipynb #2701c35b
+class Problems:
+    "Middleware: whatever goes wrong behind it is told as a problem document."
+    def __init__(self,
+        app: ASGIApp, # what it stands before
+        sentences: Mapping[int, str]|None=None, # status → what to say of it
+    ): self.app, self.sentences = app, _SENTENCES | dict(sentences or {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        "Answer a request, or refuse it."
+        if scope['type'] != 'http': return await self.app(scope, receive, send)
+        state, reply = scope.setdefault('state', {}), _Reply(scope, receive, send, self.sentences)
+        try: await self.app(scope, receive, reply)
+        except ClientDisconnect: state['problem'] = 'gone' # nobody is there to be told
+        except Refused as e:
+            if not reply.started: await reply.refuse(e)
+        except Exception as e:
+            state['failure'] = place_of(e)
+            if reply.started: raise
+            await reply.refuse(Refused('error', self.sentences[500]))
 
 # %% ../../nbs/app/middleware.ipynb #996441ee
 class ApiKey:
@@ -80,7 +143,10 @@ class Patience:
             until = until or asyncio.get_running_loop().time() + self.seconds
             try:
                 async with asyncio.timeout_at(until): message = await receive()
-            except TimeoutError: raise self._slow(scope) from None
+            except TimeoutError:
+                late = f'The request has not arrived within {self.seconds:g} seconds: send a smaller photo, or send it from a faster network.'
+                scope.setdefault('state', {})['refused'] = Refused('slow', late) # for libraries that respond themselves
+                raise scope['state']['refused'] from None
             whole = not message.get('more_body', False)
             return message
         async def sent(message: Message) -> None:
@@ -89,11 +155,6 @@ class Patience:
             await send(message)
         await self.app(scope, received, sent)
         if streaming: await send({'type': 'http.response.body', 'body': b''}) # a stream that was cut short still ends properly
-
-    def _slow(self, scope):
-        refused = Refused('slow', f'The request has not arrived within {self.seconds:g} seconds: send a smaller photo, or send it from a faster network.')
-        refuse_later(scope, refused)
-        return refused
 
 # %% ../../nbs/app/middleware.ipynb #9f7214ba
 async def _unless(stopping, receive):
@@ -113,7 +174,7 @@ class WorkerPool:
         timeout: float, # seconds for a place, and for an answer
     ):
         self.answers, self.waiting, self.timeout, self.inside = answers or os.cpu_count(), waiting, timeout, 0
-        self.pool, self.reading = ThreadPoolExecutor(self.answers, 'answer'), asyncio.Semaphore(uploads)
+        self.threads, self.reading = ThreadPoolExecutor(self.answers, 'answer'), asyncio.Semaphore(uploads)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -131,7 +192,7 @@ class WorkerPool:
         *args: Any, # its arguments
     ) -> Any: # what it gives
         "Have something done by one of the threads. Raises `Refused` if it is not done in time."
-        return await self._in_time(asyncio.wrap_future(self.pool.submit(function, *args)))
+        return await self._in_time(asyncio.wrap_future(self.threads.submit(function, *args)))
 
     async def _in_time(self, awaited):
         try: return await asyncio.wait_for(awaited, self.timeout)
@@ -139,36 +200,7 @@ class WorkerPool:
 
     def close(self) -> None:
         "Take no more work; what has begun is finished."
-        self.pool.shutdown(wait=False, cancel_futures=True)
-
-# %% ../../nbs/app/middleware.ipynb #27ff1b45
-log = logging.getLogger('anklealign.app.http')
-
-class JsonLines(logging.Formatter):
-    "A line of JSON for each record: when, how grave, what, and the fields that came with it."
-    def format(self,
-        record: logging.LogRecord, # its message and, in `fields`, what else may be told
-    ) -> str: # JSON
-        "One line."
-        event = record.getMessage().strip() if record.name.startswith(_OURS) else record.name
-        said = {'time': datetime.fromtimestamp(record.created, UTC).isoformat(timespec='milliseconds'), 'level': record.levelname.lower(), 'event': event}
-        failed = {'failure': place_of(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
-        return json.dumps(said | getattr(record, 'fields', {}) | failed, ensure_ascii=False)
-
-_OURS = 'anklealign', 'uvicorn'
-
-# %% ../../nbs/app/middleware.ipynb #d56cce72
-def log_lines(
-    stream: TextIO|None=None, # where the lines go; None: standard output
-) -> logging.Handler: # what writes them
-    "Write the service's log, and the web server's, as lines of JSON."
-    handler = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(JsonLines())
-    levels = {'anklealign.app.http': logging.INFO, 'uvicorn': logging.WARNING, '': logging.ERROR}
-    for logger, level in ((logging.getLogger(k), v) for k, v in levels.items()):
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
-    return handler
+        self.threads.shutdown(wait=False, cancel_futures=True)
 
 # %% ../../nbs/app/middleware.ipynb #18bb1115
 class RequestMetrics:
@@ -183,6 +215,8 @@ class RequestMetrics:
         ProcessCollector(registry=r)
 
 # %% ../../nbs/app/middleware.ipynb #00d17991
+log = logging.getLogger('anklealign.app.http')
+
 class AccessLog:
     "Middleware: numbers, counts and logs every request."
     def __init__(self,

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from ..inference.answer import Answer, overlay_png, to_csv
+from ..inference.answer import Answer, overlay_png
 from ..core import write_atomic
 from ..deploy import Predictor
 from ..study.files import walk
@@ -81,18 +81,3 @@ def save_overlays(
             used.add(f'{name}.png')
             write_atomic(Path(folder)/f'{name}.png', overlay_png(o))
         yield replace(o, heat=None, picture=None)
-
-# %% ../../nbs/app/photos.ipynb #29e75788
-def inference_folder(
-    raw: str|os.PathLike, # the raw folder, or archive
-) -> Path|None: # None if there is none
-    "The folder `inference` in the raw folder or beside it."
-    return next((o for o in (Path(raw)/'inference', Path(raw).resolve().parent/'inference') if o.is_dir()), None)
-
-# %% ../../nbs/app/photos.ipynb #65d12b88
-def save_answers(
-    answers: Sequence[Answer],
-    folder: str|os.PathLike, # where they go
-) -> Path: # the file
-    "Write the answers as `predictions.csv`. The same photos give the same file."
-    return write_atomic(Path(folder)/'predictions.csv', to_csv(answers))

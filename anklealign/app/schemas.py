@@ -1,4 +1,4 @@
-"""Whatever a service does not answer, it says why, in one form for people and programs
+"""What goes over HTTP, as pydantic models: requests, answers, and refusals as problem documents
 
 Docs: https://anklealign.github.io/anklealign/app/schemas.html.md"""
 
@@ -8,170 +8,18 @@ Docs: https://anklealign.github.io/anklealign/app/schemas.html.md"""
 __all__ = []
 
 # %% ../../nbs/app/schemas.ipynb #01b80b0d
-import json
 import re
-import traceback
 from collections.abc import Collection, Mapping
-from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Literal
 
 import fastapi
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from ..core import CLASSES, LANGUAGES, AnklealignError, translations
 from ..decision import DecisionRule
-from ..inference.bundle import Preprocessing, OodScore
-
-# %% ../../nbs/app/schemas.ipynb #12b8248f
-PROBLEMS = {
-    'malformed': (400, 'The request cannot be read'),
-    'key': (401, 'The key is missing or wrong'),
-    'unknown': (404, 'There is nothing here'),
-    'method': (405, 'The address is asked otherwise'),
-    'slow': (408, 'The upload takes too long'),
-    'too-large': (413, 'The upload is too large'),
-    'too-many-pixels': (413, 'The picture has too many pixels'),
-    'too-many-photos': (413, 'There are too many photos'),
-    'no-picture': (415, 'This is no picture'),
-    'parameters': (422, 'The request is not complete'),
-    'unusable': (422, 'The picture cannot be used'),
-    'busy': (429, 'All places are taken'),
-    'error': (500, 'Something went wrong here'),
-    'late': (503, 'The answer takes too long'),
-    'not-ready': (503, 'The service takes no requests'),
-} # code → status and title
-
-# %% ../../nbs/app/schemas.ipynb #c6ae3cf7
-class Refused(AnklealignError):
-    "A request that is not answered, and why."
-    def __init__(self,
-        code: str, # one of `PROBLEMS`
-        detail: str, # what was wrong, and what would be right
-        headers: Mapping[str, str]|None=None, # of the response
-    ):
-        super().__init__(detail)
-        self.code, self.detail, self.headers = code, detail, dict(headers or {})
-        self.status, self.title = PROBLEMS[code]
-
-# %% ../../nbs/app/schemas.ipynb #5d6e16ba
-PROBLEM_TYPE = 'application/problem+json'
-_TAG = 'tag:anklealign.github.io,2026:'
-
-class Problem(BaseModel):
-    "A problem document, https://www.rfc-editor.org/rfc/rfc9457."
-    type: str = Field(examples=[f'{_TAG}unusable'], description='What kind of problem, for programs.')
-    title: str = Field(examples=[PROBLEMS['unusable'][1]], description='The same for people.')
-    status: int = Field(examples=[422], description='The HTTP status.')
-    detail: str = Field(examples=['truncated: the file ends before the picture does'], description='What was wrong with this request.')
-    instance: str = Field(examples=['urn:uuid:7c9e6679-7425-40de-944b-e07fc1f90ae7'], description='The number of the request, as in the log.')
-
-# %% ../../nbs/app/schemas.ipynb #4361c8fb
-def problem_response(
-    refused: Refused,
-    scope: Scope, # of the request
-) -> Response:
-    "The problem document of a refusal."
-    said = Problem(type=_TAG + refused.code, title=refused.title, status=refused.status, detail=refused.detail, instance=number_of(scope))
-    _state(scope)['problem'] = refused.code
-    return Response(said.model_dump_json(), refused.status, refused.headers, PROBLEM_TYPE)
-
-# %% ../../nbs/app/schemas.ipynb #30137b30
-def number_of(
-    scope: Scope, # of the request
-) -> str: # a URN
-    "The number of a request; 'about:blank' if it has none."
-    number = _state(scope).get('number')
-    return f'urn:uuid:{number}' if number else 'about:blank'
-
-# %% ../../nbs/app/schemas.ipynb #b4db95d1
-def refuse_later(
-    scope: Scope, # of the request
-    refused: Refused,
-) -> None:
-    "Keep a refusal for the case that an application behind makes a response of its own of the exception."
-    _state(scope)['refused'] = refused
-
-def _state(scope): return scope.setdefault('state', {})
-
-# %% ../../nbs/app/schemas.ipynb #e759cda5
-_CODES = {status: code for code, (status, _) in reversed(PROBLEMS.items())} # of refusals by others: the first code of their status
-_SENTENCES = {404: 'This address is not known here: see /openapi.json for those that are.',
-              405: 'This address is not asked with this method: see /openapi.json.',
-              500: 'The error is ours and is in the log under the number of this request; nothing of what was sent has been kept.'}
-
-def _foreign(status, body, headers, sentences):
-    refused = Refused(_CODES.get(status, 'malformed'), sentences.get(status) or _said(body) or HTTPStatus(status).phrase, headers)
-    refused.status, refused.title = status, refused.title if status in _CODES else HTTPStatus(status).phrase
-    return refused
-
-# %% ../../nbs/app/schemas.ipynb #2e0cd6f0
-def _said(body):
-    try: detail = json.loads(body)['detail']
-    except (ValueError, KeyError, TypeError): return body.decode(errors='replace')[:200]
-    if isinstance(detail, list): return '; '.join(f"{'.'.join(map(str, o['loc']))}: {o['msg'][:1].lower()}{o['msg'][1:]}" for o in detail)
-    return str(detail)
-
-# %% ../../nbs/app/schemas.ipynb #33f3fa3e
-class _Reply:
-    "Passes a response on, but holds a refusal that somebody else has worded."
-    def __init__(self, scope, receive, send, sentences):
-        self.scope, self.receive, self.send, self.sentences = scope, receive, send, sentences
-        self.started, self.held, self.body = False, None, b''
-
-    async def __call__(self, message):
-        if self.held is None and message['type'] == 'http.response.start':
-            kind = Headers(raw=message['headers']).get('content-type', '')
-            if message['status'] >= 400 and kind.split(';')[0] in ('text/plain', 'application/json', ''): self.held = message
-        if self.held is None: await self.pass_on(message)
-        elif message['type'] == 'http.response.body': await self.reword(message)
-
-    async def pass_on(self, message):
-        self.started = True
-        await self.send(message)
-
-    async def reword(self, message):
-        self.body = (self.body + message.get('body', b''))[:2**16]
-        if message.get('more_body', False): return
-        kept = {k: v for k, v in Headers(raw=self.held['headers']).items() if not k.startswith('content-')}
-        await self.refuse(_state(self.scope).get('refused') or _foreign(self.held['status'], self.body, kept, self.sentences))
-
-    async def refuse(self, refused):
-        self.started = True
-        await problem_response(refused, self.scope)(self.scope, self.receive, self.send)
-
-# %% ../../nbs/app/schemas.ipynb #2701c35b
-class Problems:
-    "Middleware: whatever goes wrong behind it is told as a problem document."
-    def __init__(self,
-        app: ASGIApp, # what it stands before
-        sentences: Mapping[int, str]|None=None, # status → what to say of it
-    ): self.app, self.sentences = app, _SENTENCES | dict(sentences or {})
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        "Answer a request, or refuse it."
-        if scope['type'] != 'http': return await self.app(scope, receive, send)
-        reply = _Reply(scope, receive, send, self.sentences)
-        try: await self.app(scope, receive, reply)
-        except ClientDisconnect: _state(scope)['problem'] = 'gone' # nobody is there to be told
-        except Refused as e:
-            if not reply.started: await reply.refuse(e)
-        except Exception as e:
-            _state(scope)['failure'] = place_of(e)
-            if reply.started: raise
-            await reply.refuse(Refused('error', self.sentences[500]))
-
-# %% ../../nbs/app/schemas.ipynb #4b5277ae
-def place_of(
-    error: BaseException, # that was caught
-) -> str: # type and place; nothing that the error says
-    "What went wrong where, without what it was about."
-    last = traceback.extract_tb(error.__traceback__)[-3:]
-    return f"{type(error).__name__} in {' > '.join(f'{Path(o.filename).name}:{o.lineno}' for o in last)}"
+from ..inference.bundle import OodScore, Preprocessing
 
 # %% ../../nbs/app/schemas.ipynb #7f621bda
 class Remark(BaseModel):
@@ -227,6 +75,18 @@ class State(BaseModel):
     "That the service is there."
     status: Literal['ok', 'ready']
 
+# %% ../../nbs/app/schemas.ipynb #1696dbb9
+class Asked(BaseModel):
+    "What a request may say beside its photo."
+    model_config = ConfigDict(extra='forbid')
+    overlay: bool = Field(False, description='Send a picture along that shows where the evidence lies.')
+    language: Literal['en', 'hu']|None = Field(None, description='Of sentences; otherwise as Accept-Language says.')
+
+# %% ../../nbs/app/schemas.ipynb #21e0e04c
+class AskedOfSeveral(Asked):
+    "What a request may say beside its photos."
+    together: bool = Field(False, description='The photos show one person: send one answer from all of them along.')
+
 # %% ../../nbs/app/schemas.ipynb #96407cf4
 _RANGE = re.compile(r'\s*([a-z]{2})(?:-[\w-]*)?\s*(?:;\s*q=([01](?:\.\d*)?))?\s*', re.I)
 
@@ -239,17 +99,60 @@ def preferred(
     best = max(found, key=lambda o: o[0], default=(0, otherwise))
     return best[1] if best[0] else otherwise
 
-# %% ../../nbs/app/schemas.ipynb #1696dbb9
-class Asked(BaseModel):
-    "What a request may say beside its photo."
-    model_config = ConfigDict(extra='forbid')
-    overlay: bool = Field(False, description='Send a picture along that shows where the evidence lies.')
-    language: Literal['en', 'hu']|None = Field(None, description='Of sentences; otherwise as Accept-Language says.')
+# %% ../../nbs/app/schemas.ipynb #12b8248f
+PROBLEMS = {
+    'malformed': (400, 'The request cannot be read'),
+    'key': (401, 'The key is missing or wrong'),
+    'unknown': (404, 'There is nothing here'),
+    'method': (405, 'The address is asked otherwise'),
+    'slow': (408, 'The upload takes too long'),
+    'too-large': (413, 'The upload is too large'),
+    'too-many-pixels': (413, 'The picture has too many pixels'),
+    'too-many-photos': (413, 'There are too many photos'),
+    'no-picture': (415, 'This is no picture'),
+    'parameters': (422, 'The request is not complete'),
+    'unusable': (422, 'The picture cannot be used'),
+    'busy': (429, 'All places are taken'),
+    'error': (500, 'Something went wrong here'),
+    'late': (503, 'The answer takes too long'),
+    'not-ready': (503, 'The service takes no requests'),
+} # code → status and title
 
-# %% ../../nbs/app/schemas.ipynb #21e0e04c
-class AskedOfSeveral(Asked):
-    "What a request may say beside its photos."
-    together: bool = Field(False, description='The photos show one person: send one answer from all of them along.')
+# %% ../../nbs/app/schemas.ipynb #c6ae3cf7
+class Refused(AnklealignError):
+    "A request that is not answered, and why."
+    def __init__(self,
+        code: str, # one of `PROBLEMS`
+        detail: str, # what was wrong, and what would be right
+        headers: Mapping[str, str]|None=None, # of the response
+    ):
+        super().__init__(detail)
+        self.code, self.detail, self.headers = code, detail, dict(headers or {})
+        self.status, self.title = PROBLEMS[code]
+
+# %% ../../nbs/app/schemas.ipynb #5d6e16ba
+PROBLEM_TYPE = 'application/problem+json'
+_TAG = 'tag:anklealign.github.io,2026:'
+
+class Problem(BaseModel):
+    "A problem document, https://www.rfc-editor.org/rfc/rfc9457."
+    type: str = Field(examples=[f'{_TAG}unusable'], description='What kind of problem, for programs.')
+    title: str = Field(examples=[PROBLEMS['unusable'][1]], description='The same for people.')
+    status: int = Field(examples=[422], description='The HTTP status.')
+    detail: str = Field(examples=['truncated: the file ends before the picture does'], description='What was wrong with this request.')
+    instance: str = Field(examples=['urn:uuid:7c9e6679-7425-40de-944b-e07fc1f90ae7'], description='The number of the request, as in the log.')
+
+# %% ../../nbs/app/schemas.ipynb #4361c8fb
+def problem_response(
+    refused: Refused,
+    scope: Scope, # of the request; its `state` may hold the `number`
+) -> Response:
+    "The problem document of a refusal."
+    state = scope.setdefault('state', {})
+    state['problem'] = refused.code
+    instance = f"urn:uuid:{state['number']}" if 'number' in state else 'about:blank'
+    said = Problem(type=_TAG + refused.code, title=refused.title, status=refused.status, detail=refused.detail, instance=instance)
+    return Response(said.model_dump_json(), refused.status, refused.headers, PROBLEM_TYPE)
 
 # %% ../../nbs/app/schemas.ipynb #82d5b982
 _BODIES = ('image/jpeg', 'image/png', 'image/webp', 'image/heic', 'image/avif', 'image/tiff', 'image/bmp')

@@ -1,4 +1,4 @@
-"""Errors in one sentence, progress on the way, and the options that come again and again
+"""What all commands share: errors in one sentence, progress on the way, and the options that come again and again
 
 Docs: https://anklealign.github.io/anklealign/app/terminal.html.md"""
 
@@ -9,14 +9,18 @@ __all__ = []
 
 # %% ../../nbs/app/terminal.ipynb #1bb7464d
 import functools
+import json
 import logging
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
+
 import typer
 
 # %% ../../nbs/app/terminal.ipynb #5608e5e5
@@ -43,7 +47,7 @@ def handle_errors(
         if debug: return command(*args, debug=debug, **kwargs)
         try: return command(*args, debug=debug, **kwargs)
         except AnklealignError as e: stop(e)
-        except BrokenPipeError: # whoever read the output, as `head` does, has gone
+        except BrokenPipeError: # the reader of the output, as `head` is one, has gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
         except KeyboardInterrupt: stop('interrupted; nothing half-written is left, and what was there before is intact.')
@@ -61,13 +65,6 @@ class _Screen(logging.Handler):
     "Prints where standard output goes at the moment, so that a progress bar can make room."
     def emit(self, record): print(self.format(record), flush=True)
 
-# %% ../../nbs/app/terminal.ipynb #9575aee2
-def _file_handler(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder/'run.log', mode='w', encoding='utf-8')
-    handler.setFormatter(logging.Formatter('%(asctime)s %(message)s'))
-    return handler
-
 # %% ../../nbs/app/terminal.ipynb #046079ef
 @contextmanager
 def log_to(
@@ -77,8 +74,11 @@ def log_to(
     if os.environ.get('RANK', '0') != '0': # one of several processes speaks for all
         yield
         return
-    fresh = bool(output) and not Path(output).exists()
-    handlers = [_Screen(), *([_file_handler(Path(output)/'log')] if output else [])]
+    fresh, handlers = bool(output) and not Path(output).exists(), [_Screen()]
+    if output:
+        (Path(output)/'log').mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(Path(output)/'log'/'run.log', mode='w', encoding='utf-8'))
+        handlers[1].setFormatter(logging.Formatter('%(asctime)s %(message)s'))
     log.setLevel(logging.INFO)
     for o in handlers: log.addHandler(o)
     try: yield
@@ -95,22 +95,51 @@ def progress(
     what: str, # what is counted, e.g. 'pictures'
 ) -> Iterator[Callable[[int, int], None]]: # call it with the number done and the number of all
     "A progress bar on a terminal, a line for every tenth elsewhere."
-    if not sys.stdout.isatty():
-        yield _tenths(what)
+    if sys.stdout.isatty():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-# %% ../../nbs/app/terminal.ipynb #306d0c1e
-def _tenths(what):
-    said = set()
+    told = set()
     def step(done, total):
         tenth = 10 * done // max(total, 1)
-        if tenth not in said and done: log.info('%s: %d of %d', what, done, total)
-        said.add(tenth)
-    return step
+        if tenth not in told and done: log.info('%s: %d of %d', what, done, total)
+        told.add(tenth)
+    yield step
+
+# %% ../../nbs/app/terminal.ipynb #4b5277ae
+def place_of(
+    error: BaseException, # that was caught
+) -> str: # type and place; nothing that the error says
+    "What went wrong where, without what it was about."
+    last = traceback.extract_tb(error.__traceback__)[-3:]
+    return f"{type(error).__name__} in {' > '.join(f'{Path(o.filename).name}:{o.lineno}' for o in last)}"
+
+# %% ../../nbs/app/terminal.ipynb #27ff1b45
+class JsonLines(logging.Formatter):
+    "A line of JSON for each record: when, at which level, what, and the fields that came with it."
+    def format(self,
+        record: logging.LogRecord, # its message and, in `fields`, what else may be told
+    ) -> str: # JSON
+        "One line."
+        event = record.getMessage().strip() if record.name.startswith(('anklealign', 'uvicorn')) else record.name
+        said = {'time': datetime.fromtimestamp(record.created, UTC).isoformat(timespec='milliseconds'), 'level': record.levelname.lower(), 'event': event}
+        failed = {'failure': place_of(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
+        return json.dumps(said | getattr(record, 'fields', {}) | failed, ensure_ascii=False)
+
+# %% ../../nbs/app/terminal.ipynb #d56cce72
+def log_lines(
+    stream: TextIO|None=None, # where the lines go; None: standard output
+) -> logging.Handler: # what writes them
+    "Write the service's log, and the web server's, as lines of JSON."
+    handler = logging.StreamHandler(stream or sys.stdout)
+    handler.setFormatter(JsonLines())
+    for name, level in {'anklealign.app.http': logging.INFO, 'uvicorn': logging.WARNING, '': logging.ERROR}.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
+    return handler
 
 # %% ../../nbs/app/terminal.ipynb #07853d2b
 Raw = Annotated[Path, typer.Argument(help='Folder, or .zip, with pictures and their Label Studio exports.')]

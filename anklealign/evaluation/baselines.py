@@ -11,9 +11,8 @@ __all__ = []
 import numpy as np
 import pandas as pd
 
-from ..phantom.annotators import class_of_angle
 from ..core import CLASSES, AnklealignError
-from ..decision import MIN_GROUPS
+from ..decision import MIN_GROUPS, class_of_angle
 from .metrics import Bootstrap, resample, score
 from ..study.votes import once_each, count_votes
 
@@ -114,7 +113,7 @@ def _exact(rows, how):
 def baselines(
     rows: pd.DataFrame, # manifest rows of the pictures that are judged: image, label, group, votes_…, and angle_deg if known
     majority: str, # class that always-majority answers: the commonest in training
-    ratings: pd.DataFrame|None=None, # one row a vote: image, annotator, label; None: who voted is not known
+    ratings: pd.DataFrame|None=None, # one row a vote: image, annotator, label; None or empty: who voted is not known
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # yardstick -> accuracy, macro-F1, both with low and high over groups; images, groups, note
     "What the figures of a model on `rows` are to be held against. Raises `AnklealignError` without pictures, or for an unknown class."
@@ -126,4 +125,4 @@ def baselines(
     lines |= {'two annotators': _pairwise(rows, how), 'exact angle': _exact(rows, how)}
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('yardstick').astype({'images': int, 'groups': int})
 
-_UNKNOWN = 'the study folder does not say who voted'
+_UNKNOWN = 'the study does not say who voted'

@@ -1,4 +1,4 @@
-"""Every fault that real folders and exports have, as a small function that plants it and writes down what must become of it
+"""Every defect that real folders and exports have, as a small function that injects it and records what must become of it
 
 Docs: https://anklealign.github.io/anklealign/phantom/defects.html.md"""
 
@@ -9,6 +9,7 @@ __all__ = []
 
 # %% ../../nbs/phantom/defects.ipynb #eb076d2f
 import base64
+import copy
 import io
 import re
 import unicodedata
@@ -17,9 +18,10 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from ..core import AnklealignError
+from ..core import CLASSES, AnklealignError
+from ..study.labelstudio import label_of
 from ..study.matching import mangle
 
 # %% ../../nbs/phantom/defects.ipynb #f62e8ca9
@@ -30,13 +32,13 @@ class Plan:
     files: dict[str, bytes]=field(default_factory=dict) # path → content
     exports: dict[str, list[dict]]=field(default_factory=dict) # path → tasks of a Label Studio export
     truth: dict[str, object]=field(default_factory=dict) # path of a picture → its phantom
-    free: list[str]=field(default_factory=list) # pictures that are not spoiled yet
+    free: list[str]=field(default_factory=list) # pictures without a defect
     styles: dict[str, str]=field(default_factory=dict) # path of an export → how it is written: 'json', 'tasks', 'bom', 'min', 'csv', 'tsv'
-    planted: list[dict]=field(default_factory=list) # what was planted: kind, item, reality, expected, reason
+    injected: list[dict]=field(default_factory=list) # defects so far: kind, item, reality (name of the defect), expected, reason
 
     def take(self) -> str: # path of a picture
-        "A picture that no reality has touched yet. Raises `AnklealignError` if there is none left."
-        if not self.free: raise AnklealignError('There are too few pictures for all realities: make the study larger, or switch some off.')
+        "A picture without a defect. Raises `AnklealignError` if there is none left."
+        if not self.free: raise AnklealignError('There are too few pictures for all defects: make the study larger, or ask for fewer.')
         return self.free.pop(int(self.rng.integers(len(self.free))))
 
     def tasks_of(self,
@@ -51,8 +53,8 @@ class Plan:
         expected: str, # its outcome there
         reason: str='', # what the reason must begin with
     ) -> None:
-        "Write down what must become of something."
-        self.planted.append(dict(kind=kind, item=item, expected=expected, reason=reason))
+        "Record what must become of something."
+        self.injected.append(dict(kind=kind, item=item, expected=expected, reason=reason))
 
 # %% ../../nbs/phantom/defects.ipynb #50094c9a
 def upload_name(
@@ -77,7 +79,8 @@ def annotation(
 ) -> dict: # as in an export
     "One annotation as Label Studio writes it."
     values = [] if choice is None else [choice] if isinstance(choice, str) else choice
-    result = [dict(id=f'r{id}', type='choices', from_name='label', to_name='image', origin='manual', value=dict(choices=values))] if values else []
+    chosen = dict(id=f'r{id}', type='choices', from_name='label', to_name='image', origin='manual', value=dict(choices=values))
+    result = [chosen] if values else []
     return dict(id=id, completed_by=who, result=result, was_cancelled=False, ground_truth=False, created_at=when, updated_at=when,
                 lead_time=4.2, unique_id=f'00000000-0000-4000-8000-{id:012d}', last_action=None) | more
 
@@ -90,8 +93,8 @@ def task(
 ) -> dict: # as in an export
     "A task about an uploaded picture."
     name = upload_name(path.rpartition('/')[2], rng)
-    return dict(id=id, _path=path, data=dict(image=f'/data/upload/1/{quote(name)}'), file_upload=name, annotations=annotations, drafts=[], predictions=[],
-                meta={}, project=1, inner_id=id)
+    return dict(id=id, _path=path, data=dict(image=f'/data/upload/1/{quote(name)}'), file_upload=name, annotations=annotations,
+                drafts=[], predictions=[], meta={}, project=1, inner_id=id)
 
 # %% ../../nbs/phantom/defects.ipynb #688def3d
 def rename(
@@ -125,24 +128,33 @@ def tiny_plan(
     n: int=80, # pictures
     seed: int=1, # of everything drawn
 ) -> Plan: # one owner, one export
-    "A plan of `n` small pictures of noise, to try realities on."
+    "A plan of `n` small pictures of noise, to try defects on."
     plan = Plan(np.random.default_rng(seed))
     for i in range(n):
         path = f'D6AE9F/sajat_resztvevo{i:02}_01.jpg'
         pixels = plan.rng.integers(0, 255, (5, 4, 3), dtype=np.uint8)
         plan.files[path], plan.truth[path] = picture_bytes(Image.fromarray(pixels).resize((48, 60))), None
-        plan.exports.setdefault('D6AE9F/export.json', []).append(task(i + 1, path, [annotation(i + 1, 1, '1_Pronacio', '2025-10-15T10:00:00Z')], plan.rng))
+        said = annotation(i + 1, 1, '1_Pronacio', '2025-10-15T10:00:00Z')
+        plan.exports.setdefault('D6AE9F/export.json', []).append(task(i + 1, path, [said], plan.rng))
     plan.free = list(plan.files)
     return plan
 
 # %% ../../nbs/phantom/defects.ipynb #6b983ad3
 DEFECTS: dict[str, Callable[[Plan], None]] = {}
+RARE_DEFECTS: dict[str, Callable[[Plan], None]] = {}
 
 def defect(
-    function: Callable[[Plan], None], # plants one thing and notes what must become of it
+    function: Callable[[Plan], None], # injects one defect and records what must become of it
 ) -> Callable[[Plan], None]: # the same
-    "Enter `function` in the table of realities."
+    "Enter `function` in the table of common defects."
     DEFECTS[function.__name__] = function
+    return function
+
+def rare_defect(
+    function: Callable[[Plan], None], # injects one defect and records what must become of it
+) -> Callable[[Plan], None]: # the same
+    "Enter `function` in the table of rare defects."
+    RARE_DEFECTS[function.__name__] = function
     return function
 
 # %% ../../nbs/phantom/defects.ipynb #7510d05f
@@ -184,8 +196,9 @@ def nine_digits(plan):
 def _called(plan, pattern):
     path = plan.take()
     folder, _, name = path.rpartition('/')
-    owner, (stem, _, suffix) = re.search(r'[A-Z0-9]{6}', folder)[0], name.rpartition('.')
-    _used(plan, rename(plan, path, name, pattern.format(path=path, name=name, stem=stem, suffix=suffix, owner=owner, hex=f'{plan.rng.integers(2**32):08x}')))
+    parts = dict(zip(('stem', 'dot', 'suffix'), name.rpartition('.'), strict=True)) | dict(path=path, name=name)
+    parts |= dict(owner=re.search(r'[A-Z0-9]{6}', folder)[0], hex=f'{plan.rng.integers(2**32):08x}')
+    _used(plan, rename(plan, path, name, pattern.format(**parts)))
 
 # %% ../../nbs/phantom/defects.ipynb #1df0fc7e
 @defect
@@ -226,6 +239,26 @@ def embedded(plan):
     path = plan.take()
     _used(plan, rename(plan, path, path.rpartition('/')[2], 'data:image/jpeg;base64,' + base64.b64encode(plan.files[path]).decode()))
 
+# %% ../../nbs/phantom/defects.ipynb #c6b85cf0
+def item_of(
+    export: str, # its path
+    t: dict, # one of its tasks
+    i: int, # place of the annotation in the task
+) -> str: # such as 'D6AE9F/export.json#3/7'
+    "The name of an annotation in the account."
+    return f'{export}#{t["id"]}/{t["annotations"][i]["id"]}'
+
+def next_annotation(
+    plan: Plan, # unchanged
+    export: str, # its path
+    choice: str|list|None, # the answer
+    who: int|dict=77, # `completed_by`
+    **more, # further keys, or others' values
+) -> dict: # later than all of the export
+    "An annotation that the export does not have yet."
+    number = 1 + max(a['id'] for t in plan.exports[export] for a in t['annotations'] if isinstance(a, dict))
+    return annotation(number, who, choice, f'2025-11-{number % 27 + 1:02}T12:{number % 60:02}:00.{number:06d}Z', **more)
+
 # %% ../../nbs/phantom/defects.ipynb #c45ab1c9
 @defect
 def path_out(plan):
@@ -237,29 +270,66 @@ def picture_gone(plan):
     "The annotated picture is not in the folder."
     _lost(plan, '/data/upload/1/0a1b2c3d-deleted_by_somebody.jpg', 'no file matches')
 
-def _lost(plan, ref, reason):
-    path = plan.take()
-    export, t = plan.tasks_of(path)[0]
-    extra = dict(t, id=_new_id(plan, export), _path=None, data=dict(image=ref), annotations=[_another(plan, export, 'neutral')])
+def _lost(plan, ref, reason, path=None):
+    export, t = plan.tasks_of(path or plan.take())[0]
+    number = 1 + max(o['id'] for o in plan.exports[export])
+    extra = dict(t, id=number, _path=None, data=dict(image=ref), annotations=[next_annotation(plan, export, 'neutral')])
     extra.pop('file_upload', None)
     plan.exports[export].append(extra)
-    plan.note('annotation', _item(export, extra, -1), 'dropped', reason)
+    plan.note('annotation', item_of(export, extra, -1), 'dropped', reason)
 
-# %% ../../nbs/phantom/defects.ipynb #c6b85cf0
-def _item(export, t, i): return f'{export}#{t["id"]}/{t["annotations"][i]["id"]}'
+# %% ../../nbs/phantom/defects.ipynb #fcd7c7b6
+@rare_defect
+def web_address(plan):
+    "The picture was imported by its address on the web."
+    _called(plan, 'https://pictures.example/feet/{name}')
 
-def _new_id(plan, export): return 1 + max((t['id'] for t in plan.exports[export]), default=0)
+@rare_defect
+def csv_import(plan):
+    "The picture was imported by a table, whose name stands where the upload's would."
+    path = plan.take()
+    rename(plan, path, path.rpartition('/')[2], f's3://some-bucket/{path}')
+    for _, t in plan.tasks_of(path): t['file_upload'] = '0a1b2c3d-import.csv'
+    _used(plan, path)
 
-def _another(plan, export, choice, who=77, **more):
-    number = 1 + max(a['id'] for t in plan.exports[export] for a in t['annotations'] if isinstance(a, dict))
-    return annotation(number, who, choice, f'2025-11-{number % 27 + 1:02}T12:{number % 60:02}:00.{number:06d}Z', **more)
+# %% ../../nbs/phantom/defects.ipynb #0fa855b9
+@rare_defect
+def second_copy(plan):
+    "The export calls the picture a second copy of itself."
+    _called(plan, '/data/upload/1/{hex}-{stem}_2.{suffix}')
+
+@rare_defect
+def no_suffix(plan):
+    "The file lost its ending after it was annotated."
+    path = plan.take()
+    folder, _, name = path.rpartition('/')
+    _used(plan, rename(plan, path, name.removesuffix('.jpg'), f'/data/upload/1/{plan.rng.integers(2**32):08x}-{name}'))
+
+# %% ../../nbs/phantom/defects.ipynb #b1a4f2cc
+@rare_defect
+def absolute_path(plan):
+    "The export names a file by its place on somebody's machine."
+    _lost(plan, '/home/somebody/heels/a.jpg', 'absolute')
+
+# %% ../../nbs/phantom/defects.ipynb #df5ddaeb
+@rare_defect
+def ambiguous(plan):
+    "Two sub-folders hold different pictures of one name, and the export gives just the name."
+    path = plan.take()
+    folder, _, name = path.rpartition('/')
+    im = Image.open(io.BytesIO(plan.files[path])).convert('RGB')
+    for i, turn in enumerate((ImageOps.flip, ImageOps.invert)):
+        twin = f'{folder}/series {i + 1}/which of us {name}'
+        plan.files[twin] = picture_bytes(turn(im), 'JPEG', quality=80)
+        plan.note('image', twin, 'dropped', 'no vote')
+    _lost(plan, f'which of us {name}', 'ambiguous', path)
 
 # %% ../../nbs/phantom/defects.ipynb #d15a01e4
 def _adds(plan, expected, reason, choice, **more):
     path = plan.take()
     export, t = plan.tasks_of(path)[0]
-    t['annotations'].append(_another(plan, export, choice, **more))
-    plan.note('annotation', _item(export, t, -1), expected, reason)
+    t['annotations'].append(next_annotation(plan, export, choice, **more))
+    plan.note('annotation', item_of(export, t, -1), expected, reason)
     return export, t
 
 # %% ../../nbs/phantom/defects.ipynb #3787fa7b
@@ -294,16 +364,17 @@ def unknown_value(plan):
 def no_result_id(plan):
     "A result without an id, by a person given as an object."
     export, t = plan.tasks_of(plan.take())[0]
-    t['annotations'].append(_another(plan, export, t['annotations'][0]['result'][0]['value']['choices'], who=dict(id=78, email='annotator')))
+    first = t['annotations'][0]['result'][0]['value']['choices']
+    t['annotations'].append(next_annotation(plan, export, first, who=dict(id=78, email='annotator')))
     t['annotations'][-1]['result'][0].pop('id')
-    plan.note('annotation', _item(export, t, -1), 'vote')
+    plan.note('annotation', item_of(export, t, -1), 'vote')
 
 @defect
 def on_a_rectangle(plan):
     "A choice that hangs on a rectangle."
     export, t = plan.tasks_of(plan.take())[0]
     for a in t['annotations']: a['result'][0]['value'].update(x=10., y=20., width=50., height=60., rotation=0)
-    plan.note('annotation', _item(export, t, 0), 'vote')
+    plan.note('annotation', item_of(export, t, 0), 'vote')
 
 # %% ../../nbs/phantom/defects.ipynb #835c9b65
 @defect
@@ -311,9 +382,9 @@ def changed_mind(plan):
     "The same person annotates a task twice; the later answer counts."
     export, t = plan.tasks_of(plan.take())[0]
     first = t['annotations'][0]
-    t['annotations'].append(_another(plan, export, first['result'][0]['value']['choices'], who=first['completed_by']))
-    plan.note('annotation', _item(export, t, 0), 'dropped', 'later answer')
-    plan.note('annotation', _item(export, t, -1), 'vote')
+    t['annotations'].append(next_annotation(plan, export, first['result'][0]['value']['choices'], who=first['completed_by']))
+    plan.note('annotation', item_of(export, t, 0), 'dropped', 'later answer')
+    plan.note('annotation', item_of(export, t, -1), 'vote')
 
 @defect
 def drafts_and_predictions(plan):
@@ -321,4 +392,40 @@ def drafts_and_predictions(plan):
     export, t = plan.tasks_of(plan.take())[0]
     t['drafts'] = [dict(id=1, result=t['annotations'][0]['result'])]
     t['predictions'] = [4711]
-    plan.note('annotation', _item(export, t, 0), 'vote')
+    plan.note('annotation', item_of(export, t, 0), 'vote')
+
+# %% ../../nbs/phantom/defects.ipynb #d66fca19
+@rare_defect
+def second_control(plan):
+    "Another choice control stands beside the one that counts."
+    export, t = plan.tasks_of(plan.take())[0]
+    t['annotations'][0]['result'].append(dict(id='q', type='choices', from_name='quality', to_name='image', value=dict(choices=['jó'])))
+    plan.note('annotation', item_of(export, t, 0), 'vote')
+
+@rare_defect
+def decomposed_label(plan):
+    "A label whose accents are separate characters, in capitals, with a blank behind it."
+    export, t = plan.tasks_of(plan.take())[0]
+    value = t['annotations'][0]['result'][0]['value']
+    spelt = ('1_Pronáló', '2_Neutrális', '3_Szupináló')[CLASSES.index(label_of(value['choices'][0]))]
+    value['choices'] = [unicodedata.normalize('NFD', spelt).upper() + ' ']
+    plan.note('annotation', item_of(export, t, 0), 'vote')
+
+# %% ../../nbs/phantom/defects.ipynb #794a967e
+@rare_defect
+def exported_twice(plan):
+    "A second export holds one task of the first again."
+    export, t = plan.tasks_of(plan.take())[0]
+    again = export.removesuffix('.json') + '_again.json'
+    if plan.styles.get(export) in ('min', 'csv', 'tsv'): plan.styles[again] = plan.styles[export]
+    plan.exports[again] = [dict(copy.deepcopy(t), _path=None)]
+    plan.note('annotation', item_of(again, t, 0), 'dropped', 'the same annotation')
+    plan.note('annotation', item_of(export, t, 0), 'vote')
+
+@rare_defect
+def only_predicted(plan):
+    "A picture with a model's answer and nobody else's."
+    path = plan.take()
+    predicted = dict(id=9, result=[dict(type='choices', value=dict(choices=['neutral']))], score=.9)
+    for _, t in plan.tasks_of(path): t.update(annotations=[], predictions=[predicted])
+    plan.note('image', path, 'dropped', 'no vote')

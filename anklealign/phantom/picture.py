@@ -11,18 +11,28 @@ __all__ = []
 import functools
 import os
 from collections.abc import Callable
-from loky import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from loky import ProcessPoolExecutor
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from ..core import AnklealignError
 from .annotators import draw_angles
 from .body import Leg, Shape, Stance, load_body, pose_leg, rest_leg
-from ..core import AnklealignError
-from .study import Phantom
-from .render import (FLOOR_HALF, FLOORS, Surface, cast_shadows, skin_colours, wear_shoe, wear_sock, wear_trousers)
+from .render import FLOOR_HALF, FLOORS, Surface, cast_shadows, skin_colours, wear_shoe, wear_sock, wear_trousers
+
+# %% ../../nbs/phantom/picture.ipynb #1dc53562
+@dataclass(frozen=True)
+class Phantom:
+    "A synthetic picture of known rear-foot angle."
+    image: Image.Image # RGB, upright
+    angle_deg: float # mean rear-foot angle of the visible feet, in degrees, eversion positive
+    angle_left_deg: float|None # None if the left foot is not in the picture
+    angle_right_deg: float|None # None if the right foot is not in the picture
+    participant: int # number of the body, unique in the study
+    params: dict # plain values: skin_tone, footwear, yaw_deg, roll_deg …
 
 # %% ../../nbs/phantom/picture.ipynb #23e25db1
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter, rotate
 
 from .annotators import MEAN_DEG
 from ..core import AnklealignError
-from .study import Phantom
+from .picture import Phantom
 
 # %% ../../nbs/phantom/sketch.ipynb #a9d3d822
 @dataclass(frozen=True)

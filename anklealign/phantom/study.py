@@ -1,4 +1,4 @@
-"""Phantoms become a raw folder as people really have it, with every reality planted and written down
+"""Phantoms become a raw folder as people really have it, with every known defect injected and recorded
 
 Docs: https://anklealign.github.io/anklealign/phantom/study.html.md"""
 
@@ -12,36 +12,24 @@ import csv
 import io
 import itertools
 import json
-import os
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from .. import __version__
-from ..assets import demo_study
-from ..core import CLASSES, AnklealignError, file_error, write_atomic
+from ..core import CLASSES, AnklealignError, file_error
+from ..decision import CUTOFFS
+from .annotators import OWNERS, PANEL, answer, best_reachable, draw_angles
+from .defects import DEFECTS, Plan, annotation, picture_bytes, task
+from .file_defects import ALL_DEFECTS
+from .picture import Phantom, make_phantoms
 from ..study.labelstudio import label_of
-from .export_defects import RARE_DEFECTS
-from .export_defects import DEFECTS
-from .defects import Plan, annotation, picture_bytes, task
 from ..study.votes import consensus
-
-# %% ../../nbs/phantom/study.ipynb #1dc53562
-@dataclass(frozen=True)
-class Phantom:
-    "A synthetic picture of known rear-foot angle."
-    image: Image.Image # RGB, upright
-    angle_deg: float # mean rear-foot angle of the visible feet, in degrees, eversion positive
-    angle_left_deg: float|None # None if the left foot is not in the picture
-    angle_right_deg: float|None # None if the right foot is not in the picture
-    participant: int # number of the body, unique in the study
-    params: dict # plain values: skin_tone, footwear, yaw_deg, roll_deg …
 
 # %% ../../nbs/phantom/study.ipynb #e2c3d7f0
 def drawn_phantoms(
@@ -50,11 +38,11 @@ def drawn_phantoms(
     size: tuple[int, int]=(150, 200), # width and height, in pixels
 ) -> list[Phantom]: # drawings, not renderings
     "Crude drawings of two heels of known angle, for tests that need no realism."
-    from anklealign.phantom.annotators import draw_angles
     rng = np.random.default_rng(seed)
     angles = draw_angles(-(-n // 4), seed).head(n)
     looks = {p: (int(rng.integers(60, 220)), rng.integers(90, 200, 3)) for p in angles.participant.unique()}
-    return [Phantom(_draw(o, looks[o.participant], size, rng), o.angle_deg, o.left_deg, o.right_deg, int(o.participant), {'footwear': 'bare'}) for o in angles.itertuples()]
+    drawn = [(_draw(o, looks[o.participant], size, rng), o) for o in angles.itertuples()]
+    return [Phantom(im, o.angle_deg, o.left_deg, o.right_deg, int(o.participant), {'footwear': 'bare'}) for im, o in drawn]
 
 # %% ../../nbs/phantom/study.ipynb #715dee38
 def _draw(angles, look, size, rng):
@@ -67,13 +55,16 @@ def _draw(angles, look, size, rng):
     for side, angle in ((-1, angles.left_deg), (1, angles.right_deg)):
         top = w*(.5 + .2*side) + shift
         low = top + side*np.tan(np.radians(angle))*.35*h
-        draw.polygon([(top - .1*w, 0), (top + .1*w, 0), (top + .06*w, .55*h), (low + .09*w, .9*h), (low - .09*w, .9*h), (top - .06*w, .55*h)], fill=(skin, skin*3//4, skin*3//5))
+        leg = [(top - .1*w, 0), (top + .1*w, 0), (top + .06*w, .55*h), (low + .09*w, .9*h), (low - .09*w, .9*h), (top - .06*w, .55*h)]
+        draw.polygon(leg, fill=(skin, skin*3//4, skin*3//5))
     return im
 
 # %% ../../nbs/phantom/study.ipynb #dcf87bc1
 LAYOUTS = ('owners', 'consensus', 'both')
-_CODES = ('D6AE9F', 'H51B9J', 'B8V41Y', 'K3PZ7Q', 'X09LMT', 'R7C2WD', 'T4NJ8E', 'Z6YV1A', 'M2QF5S', 'P8GH3U', 'W1KB9C', 'L5RX7N', 'F9DE2V', 'J3TS6Y', 'C7UA4Z')
-_SPELLINGS = (('1_Pronacio', '1_Pronáló', '1_Pronáló ', 'Pronáció', 'pronation'), ('2_Neutralis', '2_Neutrális', '2_Neutral', 'Neutral', 'neutral'),
+_CODES = ('D6AE9F', 'H51B9J', 'B8V41Y', 'K3PZ7Q', 'X09LMT', 'R7C2WD', 'T4NJ8E', 'Z6YV1A',
+          'M2QF5S', 'P8GH3U', 'W1KB9C', 'L5RX7N', 'F9DE2V', 'J3TS6Y', 'C7UA4Z')
+_SPELLINGS = (('1_Pronacio', '1_Pronáló', '1_Pronáló ', 'Pronáció', 'pronation'),
+              ('2_Neutralis', '2_Neutrális', '2_Neutral', 'Neutral', 'neutral'),
               ('3_Szupinacio', '3_Szupináló', 'Szupináció', 'supination', 'SUPINATION'))
 
 # %% ../../nbs/phantom/study.ipynb #3feb88c6
@@ -100,13 +91,13 @@ def _when(i, second): return f'2025-10-{i % 27 + 1:02}T{i // 27 % 24:02}:{i % 60
 
 # %% ../../nbs/phantom/study.ipynb #fd81b7c7
 def _owners_layout(plan, phantoms, quality, seed):
-    from anklealign.phantom.annotators import OWNERS, answer
     for k, (code, own) in enumerate(_by_owner(phantoms).items()):
         paths = _add_pictures(plan, code, own, quality, ('sajat_resztvevo', 'sajat_reszvevo', 'Resztvevo_')[k % 3])
         said = answer([o.angle_deg for _, o in own], 1, OWNERS, seed + k)[:, 0]
         export = f'{code}/{("project-1-at-2025-10-15-23-46", "export", "labels_" + code.lower())[k % 3]}.json'
         spelt = [_SPELLINGS[c][k % 5] for c in range(3)]
-        plan.exports[export] = [task(i + 1, p, [annotation(i + 1, 1, spelt[said[i]], _when(i, k))], plan.rng) for i, p in enumerate(paths)]
+        answers = [annotation(i + 1, 1, spelt[o], _when(i, k)) for i, o in enumerate(said)]
+        plan.exports[export] = [task(i + 1, p, [answers[i]], plan.rng) for i, p in enumerate(paths)]
         plan.styles[export] = ('json', 'tasks', 'bom', 'min', 'csv', 'tsv', 'results', 'data', 'completions')[k % 9]
         if plan.styles[export] not in ('min', 'csv', 'tsv'): plan.free += paths
 
@@ -120,53 +111,50 @@ def _shared_pictures(plan, root, phantoms, quality): # path of each picture, and
 
 # %% ../../nbs/phantom/study.ipynb #0126dfe3
 def _consensus_layout(plan, phantoms, quality, seed, panel=17):
-    from anklealign.phantom.annotators import PANEL, answer
     root, votes = 'anklealign/anklealign', answer([o.angle_deg for o in phantoms], panel, PANEL, seed + 1000)
     shared = _shared_pictures(plan, root, phantoms, quality)
     for a in range(panel):
         export = f'{root}/consensus/{_CODES[a % len(_CODES)]}{a}.json'
         seen = [o for o in shared if plan.rng.random() > .06]
-        plan.exports[export] = [task(i + 1, p, [annotation(i + 1, 1, _SPELLINGS[votes[j, a]][a % 5], _when(i, a + 100))], plan.rng) for i, (p, j) in enumerate(seen)]
+        said = [annotation(i + 1, 1, _SPELLINGS[votes[j, a]][a % 5], _when(i, a + 100)) for i, (_, j) in enumerate(seen)]
+        plan.exports[export] = [task(i + 1, p, [said[i]], plan.rng) for i, (p, _) in enumerate(seen)]
         plan.styles[export] = 'json' if a % 4 else 'tasks'
     listed = [path.replace('/', '\\').removeprefix('anklealign\\') for path, _ in shared]
     plan.files[f'{root}/consensus/kepek.txt'] = '\r\n'.join(listed).encode()
-    plan.planted.append(dict(kind='file', item=f'{root}/consensus/kepek.txt', expected='used', reason='', reality='listing'))
+    plan.injected.append(dict(kind='file', item=f'{root}/consensus/kepek.txt', expected='used', reason='', reality='listing'))
 
 # %% ../../nbs/phantom/study.ipynb #4ccce9b1
 def plan_study(
     phantoms: Sequence[Phantom], # the pictures
-    seed: int=1, # of answers, names and realities
+    seed: int=1, # of answers, names and defects
     layout: str='both', # 'owners', 'consensus', or half and half in one tree
-    realities: Collection[str]|None=None, # names from `DEFECTS` and `RARE_DEFECTS`; None: all, as far as there are pictures for them
-    times: int=1, # how often each reality is planted
+    defects: Collection[str]|None=None, # names from `ALL_DEFECTS`; None: all, as far as there are pictures for them
+    times: int=1, # how often each defect is injected
     quality: int=88, # of the JPEGs
 ) -> Plan: # the raw study in the making
-    "Deal `phantoms` to folders, let annotators answer, plant the realities. Raises `AnklealignError` for an unknown layout or reality."
-    known = _known(layout, realities)
+    "Spread `phantoms` over folders, let annotators answer, inject defects. Raises `AnklealignError` for an unknown layout or defect."
+    _check_known(layout, defects)
     plan, people = Plan(np.random.default_rng(seed)), sorted({o.participant for o in phantoms})
     first = set(people[:{'owners': len(people), 'consensus': 0, 'both': -(-2*len(people) // 3)}[layout]])
     _owners_layout(plan, [o for o in phantoms if o.participant in first], quality, seed)
     if len(first) < len(people): _consensus_layout(plan, [o for o in phantoms if o.participant not in first], quality, seed)
     if not plan.free: plan.free = list(plan.truth)
-    for name in [o for o in (known if realities is None else realities) for _ in range(times)]:
-        if realities is None and not plan.free: break
-        _plant(plan, name)
+    for name in [o for o in (ALL_DEFECTS if defects is None else defects) for _ in range(times)]:
+        if defects is None and not plan.free: break
+        before = len(plan.injected)
+        ALL_DEFECTS[name](plan)
+        for o in plan.injected[before:]: o['reality'] = name # as `planted.csv` calls it
     return plan
 
 # %% ../../nbs/phantom/study.ipynb #5845c18f
-def _known(layout, realities):
-    known = DEFECTS | RARE_DEFECTS
+def _check_known(layout, defects):
     if layout not in LAYOUTS: raise AnklealignError(f"layout = '{layout}' is not known: use one of {', '.join(LAYOUTS)}.")
-    if unknown := sorted(set(realities or ()) - set(known)): raise AnklealignError(f"reality '{unknown[0]}' is not known: use one of {', '.join(known)}.")
-    return known
-
-# %% ../../nbs/phantom/study.ipynb #58ac3535
-def _plant(plan, name):
-    before = len(plan.planted)
-    (DEFECTS | RARE_DEFECTS)[name](plan)
-    for o in plan.planted[before:]: o['reality'] = name
+    unknown = sorted(set(defects or ()) - set(ALL_DEFECTS))
+    if unknown: raise AnklealignError(f"defect '{unknown[0]}' is not known: use one of {', '.join(ALL_DEFECTS)}.")
 
 # %% ../../nbs/phantom/study.ipynb #43b577bf
+_KEPT = ('created_at', 'updated_at', 'lead_time') # of an annotation
+
 def _min_rows(tasks):
     for t in tasks:
         for a in t['annotations']:
@@ -174,12 +162,12 @@ def _min_rows(tasks):
             if a['was_cancelled']: continue
             row = dict(image=t['data']['image'], id=t['id'])
             if values: row['label'] = values[0] if len(values) == 1 else {'choices': values}
-            yield row | dict(annotator=a['completed_by'], annotation_id=a['id'], created_at=a['created_at'], updated_at=a['updated_at'], lead_time=a['lead_time'])
+            yield row | dict(annotator=a['completed_by'], annotation_id=a['id'], **{k: a[k] for k in _KEPT})
 
 # %% ../../nbs/phantom/study.ipynb #f313ffd0
 def _as_table(tasks, delimiter):
     rows, out = list(_min_rows(tasks)), io.StringIO()
-    writer = csv.DictWriter(out, ['image', 'id', 'label', 'annotator', 'annotation_id', 'created_at', 'updated_at', 'lead_time'], delimiter=delimiter, lineterminator='\r\n')
+    writer = csv.DictWriter(out, ['image', 'id', 'label', 'annotator', 'annotation_id', *_KEPT], delimiter=delimiter, lineterminator='\r\n')
     writer.writeheader()
     writer.writerows([r | ({'label': json.dumps(r['label'])} if isinstance(r.get('label'), dict) else {}) for r in rows])
     return out.getvalue()
@@ -203,8 +191,9 @@ def export_file(
 def _truth_rows(plan):
     for path, o in sorted(plan.truth.items()):
         flat = {k: v for k, v in o.params.items() if not isinstance(v, (list, tuple, dict))}
-        yield dict(file=path, angle_deg=round(o.angle_deg, 2), angle_left_deg=_rounded(o.angle_left_deg), angle_right_deg=_rounded(o.angle_right_deg),
-                   participant=o.participant) | {k: round(v, 4) if isinstance(v, float) else v for k, v in flat.items()}
+        sides = dict(angle_left_deg=_rounded(o.angle_left_deg), angle_right_deg=_rounded(o.angle_right_deg))
+        flat = {k: round(v, 4) if isinstance(v, float) else v for k, v in flat.items()}
+        yield dict(file=path, angle_deg=round(o.angle_deg, 2)) | sides | dict(participant=o.participant) | flat
 
 def _rounded(value): return '' if value is None else round(value, 2)
 
@@ -224,9 +213,11 @@ def study_files(
     "Everything that a planned study consists of."
     files = plan.files | dict(export_file(e, t, plan.styles.get(e, 'json')) for e, t in plan.exports.items())
     names = {e: export_file(e, [], plan.styles.get(e, 'json'))[0] for e in plan.exports}
-    planted = [o | {'item': names.get(o['item'].partition('#')[0], o['item'].partition('#')[0]) + ''.join(o['item'].partition('#')[1:])} for o in plan.planted]
-    files |= {'phantom.csv': _as_csv(_truth_rows(plan)), 'phantom.json': (json.dumps(about | {'synthetic': True, 'made_by': f'anklealign {__version__}'}, indent=1) + '\n').encode(),
-              'planted.csv': _as_csv({k: o[k] for k in ('kind', 'item', 'reality', 'expected', 'reason')} for o in planted)}
+    def written(item): return names.get(item.partition('#')[0], item.partition('#')[0]) + ''.join(item.partition('#')[1:])
+    injected = [{k: o[k] for k in ('kind', 'item', 'reality', 'expected', 'reason')} | {'item': written(o['item'])} for o in plan.injected]
+    about = about | {'synthetic': True, 'made_by': f'anklealign {__version__}'}
+    files |= {'phantom.csv': _as_csv(_truth_rows(plan)), 'phantom.json': (json.dumps(about, indent=1) + '\n').encode(),
+              'planted.csv': _as_csv(injected)}
     return dict(sorted(files.items()))
 
 # %% ../../nbs/phantom/study.ipynb #6896360b
@@ -234,10 +225,10 @@ def planned_labels(
     plan: Plan, # a planned raw study
 ) -> dict[str, str]: # path of a picture → class; pictures without a label are missing
     "The labels that a faultless reader gives, by majority."
-    spoiled = {o['item'] for o in plan.planted if o['kind'] == 'image' and o['expected'] in ('dropped', 'merged')}
+    unusable = {o['item'] for o in plan.injected if o['kind'] == 'image' and o['expected'] in ('dropped', 'merged')}
     said = {}
     for t in itertools.chain(*plan.exports.values()): said.setdefault(t['_path'], []).extend(_answers(t))
-    counts = {p: [o.count(c) for c in CLASSES] for p, o in said.items() if p in plan.truth and p not in spoiled}
+    counts = {p: [o.count(c) for c in CLASSES] for p, o in said.items() if p in plan.truth and p not in unusable}
     return {p: c.label for p, n in counts.items() if (c := consensus(n)).label}
 
 # %% ../../nbs/phantom/study.ipynb #6f96a3ab
@@ -247,30 +238,32 @@ def _answers(t):
 
 # %% ../../nbs/phantom/study.ipynb #cbf048b8
 def _reachable(plan):
-    from anklealign.phantom.annotators import best_reachable
     labels = planned_labels(plan)
-    parts = dict(study=list(labels), owners=[o for o in labels if not o.startswith('anklealign/')], panel=[o for o in labels if o.startswith('anklealign/')])
-    return {k: best_reachable([plan.truth[p].angle_deg for p in paths], [CLASSES.index(labels[p]) for p in paths], [plan.truth[p].participant for p in paths])
-            for k, paths in parts.items() if paths}
+    panel = [o for o in labels if o.startswith('anklealign/')]
+    parts = dict(study=list(labels), owners=[o for o in labels if o not in panel], panel=panel)
+    def reached(paths):
+        phantoms = [plan.truth[p] for p in paths]
+        return best_reachable([o.angle_deg for o in phantoms], [CLASSES.index(labels[p]) for p in paths], [o.participant for o in phantoms])
+    return {k: reached(paths) for k, paths in parts.items() if paths}
 
 # %% ../../nbs/phantom/study.ipynb #e4116aff
 def _about(plan, seed, layout):
-    from anklealign.phantom.annotators import CUTOFFS, OWNERS, PANEL
-    return dict(pictures=len(plan.truth), seed=seed, layout=layout, cutoffs_deg=CUTOFFS, classes=CLASSES, owners=vars(OWNERS), panel=vars(PANEL),
-                best_reachable=_reachable(plan), realities=dict(sorted(Counter(o['reality'] for o in plan.planted).items())))
+    return dict(pictures=len(plan.truth), seed=seed, layout=layout, cutoffs_deg=CUTOFFS, classes=CLASSES,
+                owners=vars(OWNERS), panel=vars(PANEL), best_reachable=_reachable(plan),
+                realities=dict(sorted(Counter(o['reality'] for o in plan.injected).items())))
 
 # %% ../../nbs/phantom/study.ipynb #a433c6f2
 def write_study(
     out: str|Path, # a folder that does not exist yet, or is empty
     phantoms: Sequence[Phantom], # the pictures
-    seed: int=1, # of answers, names and realities
+    seed: int=1, # of answers, names and defects
     layout: str='both', # 'owners', 'consensus' or 'both'
-    realities: Collection[str]|None=None, # names from `DEFECTS` and `RARE_DEFECTS`; None: all, as far as there are pictures for them
-    times: int=1, # how often each reality is planted
+    defects: Collection[str]|None=None, # names from `ALL_DEFECTS`; None: all, as far as there are pictures for them
+    times: int=1, # how often each defect is injected
 ) -> Path: # `out`
-    "Write a raw study of `phantoms`; a run that is stopped leaves nothing. Raises `AnklealignError` if `out` is taken or cannot be written."
+    "Write a raw study of `phantoms`, all of it or nothing. Raises `AnklealignError` if `out` is taken or cannot be written."
     out = check_free(out)
-    plan = plan_study(phantoms, seed, layout, realities, times)
+    plan = plan_study(phantoms, seed, layout, defects, times)
     files = study_files(plan, _about(plan, seed, layout))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -289,7 +282,8 @@ def check_free(
 ) -> Path: # the same
     "Raise `AnklealignError` if something is there already."
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise AnklealignError(f'{out} exists and is not empty; name a folder that does not exist yet.')
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise AnklealignError(f'{out} exists and is not empty; name a folder that does not exist yet.')
     return out
 
 # %% ../../nbs/phantom/study.ipynb #27880823
@@ -297,18 +291,19 @@ def check_injected(
     study: str|Path, # a raw study written here
     items: Sequence[dict], # entries of its account, as in `report.json`
 ) -> list[str]: # one sentence for each disagreement
-    "What an account says otherwise than the realities planted in a study."
+    "Where an account disagrees with the defects that were injected into a study."
     said = {(o['kind'], o['item']): o for o in items}
-    with open(Path(study)/'planted.csv', encoding='utf-8', newline='') as f: planted = list(csv.DictReader(f))
+    with open(Path(study)/'planted.csv', encoding='utf-8', newline='') as f: injected = list(csv.DictReader(f))
     wrong = []
-    for o in planted:
+    for o in injected:
         found = said.get((o['kind'], o['item']))
         expected = 'used' if o['expected'] == 'near' else o['expected']
         tied = found and expected in ('used', 'vote') and 'tie: ' in found['reason']
         if tied: continue
-        if found is None: wrong.append(f"{o['reality']}: {o['item']} is not in the account")
-        elif found['outcome'] != expected: wrong.append(f"{o['reality']}: {o['item']} is {found['outcome']} ({found['reason']}), not {expected}")
-        elif o['reason'] and o['expected'] != 'near' and o['reason'] not in found['reason']: wrong.append(f"{o['reality']}: {o['item']} says '{found['reason']}', not '{o['reason']}'")
+        name = f"{o['reality']}: {o['item']}"
+        if found is None: wrong.append(f'{name} is not in the account')
+        elif found['outcome'] != expected: wrong.append(f"{name} is {found['outcome']} ({found['reason']}), not {expected}")
+        elif o['expected'] != 'near' and o['reason'] not in found['reason']: wrong.append(f"{name} says '{found['reason']}', not '{o['reason']}'")
     return wrong
 
 # %% ../../nbs/phantom/study.ipynb #fee50a07
@@ -317,24 +312,23 @@ def make_study(
     n: int=965, # pictures
     seed: int=1, # same seed, same study
     layout: str='both', # 'owners', 'consensus' or 'both'
-    realities: Collection[str]|None=None, # names from `DEFECTS` and `RARE_DEFECTS`; None: all
+    defects: Collection[str]|None=None, # names from `ALL_DEFECTS`; None: all
     workers: int|None=None, # processes that render; None: one a core
     progress: Callable[[int, int], None]|None=None, # called with the number of pictures done, and of all
 ) -> Path: # `out`
     "Render `n` phantoms and write a raw study of them. Raises `AnklealignError` if the `phantom` extra is missing."
-    from anklealign.phantom.picture import make_phantoms
     check_free(out)
-    _known(layout, realities)
-    return write_study(out, make_phantoms(n, seed, workers=workers, progress=progress), seed, layout, realities, max(1, n // 400))
+    _check_known(layout, defects)
+    return write_study(out, make_phantoms(n, seed, workers=workers, progress=progress), seed, layout, defects, max(1, n // 400))
 
 # %% ../../nbs/phantom/study.ipynb #6c09bca3
 def write_demo_zip(
     out: str|Path, # the .zip to write
     phantoms: Sequence[Phantom], # about 240
-    seed: int=1, # of answers, names and realities
+    seed: int=1, # of answers, names and defects
     quality: int=80, # of the JPEGs
 ) -> Path: # `out`
-    "A raw study in both layouts with all common realities as a .zip; the same phantoms give the same bytes."
+    "A raw study in both layouts with all common defects as a .zip; the same phantoms give the same bytes."
     plan = plan_study(phantoms, seed, 'both', DEFECTS, quality=quality)
     with zipfile.ZipFile(out, 'w', zipfile.ZIP_DEFLATED, compresslevel=9) as z:
         for path, data in study_files(plan, _about(plan, seed, 'both')).items():
@@ -342,21 +336,3 @@ def write_demo_zip(
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             z.writestr(entry, data)
     return Path(out)
-
-# %% ../../nbs/phantom/study.ipynb #dfd9d5e5
-_CHOSEN = 'my_study.txt' # beside the notebooks
-
-def book_study(
-    chosen: str|os.PathLike|None=None, # raw folder or `.zip`, from now on for all chapters; '': the shipped one again; None: what was chosen last
-) -> Path:
-    "The raw study that the chapters speak of. Raises `AnklealignError` if it is not there."
-    if chosen: write_atomic(_CHOSEN, str(_there(chosen)))
-    elif chosen == '': Path(_CHOSEN).unlink(missing_ok=True)
-    if 'IN_TEST' in os.environ or not Path(_CHOSEN).exists(): return demo_study()
-    return _there(Path(_CHOSEN).read_text(encoding='utf-8'))
-
-# %% ../../nbs/phantom/study.ipynb #4c83bb3b
-def _there(place):
-    path = Path(place).expanduser().absolute()
-    if path.exists(): return path
-    raise AnklealignError(f"There is no {path}; put the path of your raw folder into the first chapter, or '' for the shipped study.")

@@ -1,4 +1,4 @@
-"""Raw studies with every known fault, in each layout: the report must say of each planted thing what became of it."""
+"""Raw studies with every known defect, in each layout: the report must say what became of each."""
 import csv
 import json
 
@@ -8,7 +8,7 @@ from anklealign.phantom.study import check_injected, drawn_phantoms, plan_study,
 
 
 @pytest.mark.parametrize('layout', ['owners', 'consensus', 'both'])
-def test_report_accounts_for_everything_planted(ankle, tmp_path, layout):
+def test_report_accounts_for_every_defect(ankle, tmp_path, layout):
     drawings = drawn_phantoms(260, seed=3)
     raw = write_study(tmp_path/'raw', drawings, seed=5, layout=layout)
     ankle('prepare', raw)
