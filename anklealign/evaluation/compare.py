@@ -21,7 +21,7 @@ from .document import DISCLAIMER, metric_title, number, span
 from ..decision import MIN_GROUPS
 from .metrics import POWER, Bootstrap, detectable_difference, difference, discordance, figures, group_confusions, images_needed, score
 from .schema import OVERALL, Count, Estimate, Number, Part, Rests, Share
-from ..study.account import markdown_table
+from ..core import markdown_table
 
 # %% ../../nbs/evaluation/compare.ipynb #6a620095
 def paired(

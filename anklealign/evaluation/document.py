@@ -24,7 +24,7 @@ from fastcore import xml
 from PIL import Image
 
 from ..core import CLASSES, AnklealignError, class_names
-from ..study.account import markdown_cell, markdown_table
+from ..core import markdown_cell, markdown_table
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from .document import DISCLAIMER, Section, markdown_sections, names_of
-from ..study.account import markdown_cell, markdown_table
+from ..core import markdown_cell, markdown_table
 
 # %% ../../nbs/evaluation/model_card.ipynb #e0a0bd9f
 UNKNOWN = 'not recorded'
