@@ -55,11 +55,13 @@ def evaluate(
     judged = judge(answers, {c: counts[c] / sum(counts.values()) for c in CLASSES}, is_synthetic(rows), settings)
     judged['notes'] += [_FOREIGN] * (not own) + notes
     issues = find_label_issues(unseen_answers(run, manifest, answers, rule))
-    found = judged | findings(answers, raw, rule, issues, judged, read_ratings(study)) | _probed(model, study, answers, judged, recipe.size, settings.evaluate.robustness)
+    found = judged | findings(answers, raw, rule, issues, judged, read_ratings(study)) | _probed(model, study, answers, judged, recipe.size,
+                                                                                                 settings.evaluate.robustness)
     report = Evaluation(run=Path(run).name, recipe=recipe.name, study=study_fingerprint(study), **found).model_dump()
     parts = sections(report, answers, raw, sanity_sections(report))
     galleries = _galleries(model, study, report, answers, issues, recipe.size)
-    with new_folder(out, 'evaluation_report.json') as folder: _write(folder, report, answers, issues, parts, galleries, settings.evaluate.picture_address)
+    with new_folder(out, 'evaluation_report.json') as folder:
+        _write(folder, report, answers, issues, parts, galleries, settings.evaluate.picture_address)
     if own: write_atomic(Path(run)/'model_card.md', model_card(config, report, parts))
     for line in filter(None, _markdown(report, parts[:1]).splitlines()): log.info(line)
     return report
@@ -80,7 +82,9 @@ def _probed(model, study, answers, report, size, most):
     chosen = answers.iloc[draw_groups(answers, most, report['intervals']['seed'])].reset_index(drop=True)
     log.info('changing %d test pictures in every way', len(chosen))
     keep_memory()
-    try: return sanity_checks(model, Pixels(study, chosen.image, size).batch(chosen.image), chosen, report['majority_class'], report['synthetic'],
+    try:
+        return sanity_checks(model, Pixels(study, chosen.image, size).batch(chosen.image), chosen, report['majority_class'],
+                             report['synthetic'],
                               Bootstrap(**report['intervals']))
     finally: free_memory()
 
@@ -92,10 +96,14 @@ def _galleries(model, study, report, answers, issues, size):
     wrong = ranked[~ranked.correct][::-1]
     doubted = issues[(issues.margin < 0) & ~issues.image.isin(wrong.image[:12])].rename(columns={'suggested': 'predicted'})
     doubted = doubted.assign(sure=doubted[PROBABILITIES].max(axis=1))
-    shown = {'Confident and wrong': (wrong[:12], f'The surest of {len(wrong)} wrong answers to {n}. Some may be mistakes of the annotators. {_BESIDE}'),
+    shown = {'Confident and wrong': (wrong[:12],
+                                     f'The surest of {len(wrong)} wrong answers to {n}. Some may be mistakes of the annotators. {_BESIDE}'),
              'Least sure': (ranked[:6], f'The answers to {n} with the least probability. {_BESIDE}'),
-             'More labels to look at again': (doubted[:8], f'Labels the model contradicts, of {len(issues)} {kind_of(report["synthetic"])} it was not trained on. {_BESIDE}')}
-    return [Section(title, text, [Gallery(_pairs(model, study, chosen, size, report['language']))]) for title, (chosen, text) in shown.items() if len(chosen)]
+             'More labels to look at again': (doubted[:8],
+                                              f'Labels the model contradicts, of {len(issues)} {kind_of(report["synthetic"])} it was not '
+                                              f'trained on. {_BESIDE}')}
+    return [Section(title, text, [Gallery(_pairs(model, study, chosen, size, report['language']))])
+            for title, (chosen, text) in shown.items() if len(chosen)]
 
 _BESIDE = 'Beside each picture, in colour, where the evidence for the answer lies.'
 
@@ -107,11 +115,13 @@ def _pairs(model, study, chosen, size, language):
     for picture, heat, o in zip(pictures, maps, chosen.itertuples(), strict=True):
         said = f'labelled {names[o.label]}, answered {names[o.predicted]} ({o.sure:.2f})'
         items += [(picture.permute(1, 2, 0).numpy(), f'{o.image}: {said}', f'Picture {o.image}, {said}'),
-                  (overlay(picture, heat), f'evidence for {names[o.predicted]}', f'Heat map over {o.image}: evidence for {names[o.predicted]}')]
+                  (overlay(picture, heat), f'evidence for {names[o.predicted]}',
+                   f'Heat map over {o.image}: evidence for {names[o.predicted]}')]
     return items
 
 # %% ../nbs/04_eval.ipynb #7dd446a0
-_COLUMNS = ['image', 'source', 'owner', 'group', 'label', 'predicted', 'correct', *(f'prob_{c}' for c in CLASSES), 'answer_set', 'unanswered']
+_COLUMNS = ['image', 'source', 'owner', 'group', 'label', 'predicted', 'correct', *(f'prob_{c}' for c in CLASSES), 'answer_set',
+            'unanswered']
 _FIGURES = ['value', 'low', 'high', 'majority', 'images', 'groups'] # the columns of metrics.csv
 
 def _matrix(values): return pd.DataFrame(values, CLASSES, CLASSES).rename_axis('true')
@@ -139,7 +149,8 @@ def compare(
     settings: Settings=Settings(), # bootstrap and seed
 ) -> dict: # what `comparison.json` says
     "Compare runs, and always-majority, on the same test pictures. Raises `AnklealignError` if they were not evaluated on the same ones."
-    reports, tables = (dict(zip(evaluations, o, strict=True)) for o in zip(*(_read(name, Path(folder)) for name, folder in evaluations.items()), strict=True))
+    reports, tables = (dict(zip(evaluations, o, strict=True))
+                       for o in zip(*(_read(name, Path(folder)) for name, folder in evaluations.items()), strict=True))
     first = next(iter(reports.values()))
     always = f"always {first['majority_class']}"
     shares = {f'prob_{c}': share for c, share in first['prior'].items()}
@@ -154,7 +165,8 @@ def _read(name, folder):
     try:
         report = json.loads((folder/'evaluation_report.json').read_text(encoding='utf-8'))
         return report, pd.read_csv(folder/'test_predictions.csv', dtype={'group': str}, keep_default_na=False)
-    except FileNotFoundError as e: raise AnklealignError(f"The run '{name}' has not been evaluated ({folder} is missing): do so with `anklealign evaluate --run {name}`.") from e
+    except FileNotFoundError as e: raise AnklealignError(f"The run '{name}' has not been evaluated ({folder} is missing): do so with "
+                                                         f"`anklealign evaluate --run {name}`.") from e
     except ValueError as e: raise AnklealignError(f'The evaluation {folder} is damaged: evaluate the run {name} again.') from e
 
 def _write_comparison(folder, report):

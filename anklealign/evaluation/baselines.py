@@ -45,7 +45,8 @@ def _line(true, said, groups, images, how, note=''):
     table = score(*ids, groups, majority=0, how=how)
     missing = [c for c in CLASSES if c not in set(true)]
     notes = [note] * bool(note) + [f"no {' or '.join(missing)} to find, so no macro-F1"] * bool(missing)
-    values = [*table.loc['accuracy', ['value', 'low', 'high']], *table.loc['macro_f1', ['value', 'low', 'high']], len(set(images)), table.groups['accuracy']]
+    values = [*table.loc['accuracy', ['value', 'low', 'high']], *table.loc['macro_f1', ['value', 'low', 'high']], len(set(images)),
+              table.groups['accuracy']]
     return dict(zip(_FIGURES, values, strict=True)) | dict(note='; '.join(notes))
 
 # %% ../../nbs/evaluation/baselines.ipynb #06a23de7
@@ -60,7 +61,8 @@ def annotator_figures(
         clear, tied = votes[votes.others != ''], int((votes.others.eq('') & ~votes.alone).sum())
         if len(clear) < max(min_votes, 1): continue
         lines[who] = _line(clear.others, clear.label, clear.group, clear.image, how, f'{tied} with the others tied')
-    return pd.DataFrame.from_dict(lines, orient='index', columns=[*_FIGURES, 'note']).rename_axis('annotator').sort_values('accuracy', kind='stable')
+    return pd.DataFrame.from_dict(lines, orient='index', columns=[*_FIGURES, 'note']).rename_axis('annotator').sort_values('accuracy',
+                                                                                                                           kind='stable')
 
 # %% ../../nbs/evaluation/baselines.ipynb #867d32bb
 def _pairwise(rows, how):
@@ -87,11 +89,14 @@ def _mean_line(value, sums, how, images, note): # sums: groups × terms × (sum,
 def _annotators(ratings, how):
     names = [f'annotators, {o}' for o in ('mean', 'lowest', 'highest')]
     people = annotator_figures(ratings, how=how)
-    if people.empty: return {o: _line([], [], [], [], how, 'no annotator has ten votes on pictures of which the others have a majority') for o in names}
+    if people.empty:
+        return {o: _line([], [], [], [], how, 'no annotator has ten votes on pictures of which the others have a majority') for o in names}
     judged = against_others(once_each(ratings)).query("others != '' and annotator in @people.index")
-    parts = judged.assign(hit=(judged.label == judged.others) * 1., n=1.).groupby(['group', 'annotator'])[['hit', 'n']].sum().unstack(fill_value=0)
+    parts = judged.assign(hit=(judged.label == judged.others) * 1.,
+                          n=1.).groupby(['group', 'annotator'])[['hit', 'n']].sum().unstack(fill_value=0)
     sums = parts.to_numpy().reshape(len(parts), 2, -1).swapaxes(1, 2)
-    mean = _mean_line(people.accuracy.mean(), sums, how, judged.image.nunique(), f'{len(people)} annotators with ten votes or more; no macro-F1 of a mean')
+    mean = _mean_line(people.accuracy.mean(), sums, how, judged.image.nunique(),
+                      f'{len(people)} annotators with ten votes or more; no macro-F1 of a mean')
     return dict(zip(names, [mean, people.iloc[0].to_dict(), people.iloc[-1].to_dict()], strict=True))
 
 # %% ../../nbs/evaluation/baselines.ipynb #b7004023
@@ -99,7 +104,8 @@ def _average(rows, how):
     votes = against_others(votes_of(rows))
     clear = votes[votes.others != '']
     tied = int((votes.others.eq('') & ~votes.alone).sum())
-    note = f'{len(clear)} votes; {tied} with the others tied and {int(votes.alone.sum())} without others are left out' if len(clear) else _ALONE
+    note = (f'{len(clear)} votes; {tied} with the others tied and {int(votes.alone.sum())} without others are left out' if len(clear)
+            else _ALONE)
     return _line(clear.others, clear.label, clear.group, clear.image, how, note)
 
 # %% ../../nbs/evaluation/baselines.ipynb #1139b165
@@ -119,7 +125,8 @@ def baselines(
     "What the figures of a model on `rows` are to be held against. Raises `AnklealignError` without pictures, or for an unknown class."
     if rows.empty: raise AnklealignError('There is no picture to judge: give at least one row of the manifest.')
     if majority not in CLASSES: raise AnklealignError(f"majority = '{majority}' is no class: use one of {', '.join(CLASSES)}.")
-    lines = {f"always '{majority}'": _line(rows.label, [majority] * len(rows), rows.group, rows.image, how), 'one annotator, on average': _average(rows, how)}
+    lines = {f"always '{majority}'": _line(rows.label, [majority] * len(rows), rows.group, rows.image, how),
+             'one annotator, on average': _average(rows, how)}
     if ratings is None or ratings.empty: lines |= {f'annotators, {o}': _line([], [], [], [], how, _UNKNOWN) for o in ('lowest', 'highest')}
     else: lines |= _annotators(ratings.drop(columns='group', errors='ignore').merge(rows[['image', 'group']], on='image'), how)
     lines |= {'two annotators': _pairwise(rows, how), 'exact angle': _exact(rows, how)}

@@ -66,7 +66,7 @@ def calibration_error(
     bins: int=5, # of equally many pictures
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # top_class, classwise, each class -> value, low, high, calibrated, calibrated_high, images, groups
-    "Expected calibration errors, and the mean and upper bound they would have were the model calibrated. Raises `AnklealignError` as `finite_answers` does."
+    "Expected calibration errors, and the mean and upper bound they would have were the model calibrated. Raises as `finite_answers` does."
     p, labels, codes = finite_answers(probabilities, labels, groups)
     drawn, top = _drawn_labels(p, codes, how), p.argmax(1)
     def error(q, hit, hits): return _error(q, hit, hits, codes, bins, how)
@@ -138,14 +138,15 @@ def risk_coverage(
     groups: Sequence, # each picture's group
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # one row a threshold: threshold, coverage, risk, low, high, ideal, random, images, groups
-    "Share answered and share wrong at each threshold ([source](https://arxiv.org/abs/1705.08500)). Raises `AnklealignError` as `finite_answers` does."
+    "Share answered and share wrong at each threshold ([source](https://arxiv.org/abs/1705.08500)). Raises as `finite_answers` does."
     sure, wrong, codes, last = ranked(probabilities, labels, groups)
     images, risk = last + 1, np.cumsum(wrong)[last] / (last + 1)
     new = np.zeros(len(codes), int)
     new[np.unique(codes, return_index=True)[1]] = 1
     people, drawn = new.cumsum()[last], _drawn_risks(wrong, codes, last, how)[0]
     ends = [drawn_interval(*o, how.confidence) for o in zip(risk, drawn.T, people, strict=True)]
-    columns = dict(zip(('low', 'high'), np.array(ends).T, strict=True)) | dict(ideal=np.maximum(0, 1 - (~wrong).sum() / images), random=wrong.mean())
+    columns = dict(zip(('low', 'high'), np.array(ends).T, strict=True)) | dict(ideal=np.maximum(0, 1 - (~wrong).sum() / images),
+                                                                               random=wrong.mean())
     return pd.DataFrame(dict(threshold=sure[last], coverage=images / len(sure), risk=risk) | columns | dict(images=images, groups=people))
 
 # %% ../../nbs/evaluation/calibration.ipynb #3f741f12
@@ -155,7 +156,7 @@ def risk_area(
     groups: Sequence, # each picture's group
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict[str, float]: # value, low, high, ideal, random, images, groups
-    "The area under the risk-coverage curve with its interval; NaN ends on fewer than ten groups. Raises `AnklealignError` as `finite_answers` does."
+    "The area under the risk-coverage curve with its interval; NaN ends on fewer than ten groups. Raises as `finite_answers` does."
     _, wrong, codes, last = ranked(probabilities, labels, groups)
     n, people = np.arange(1, len(wrong) + 1), int(codes.max() + 1)
     value = (np.cumsum(wrong)[last] / n[last] * np.diff(n[last], prepend=0)).sum() / n[-1]
@@ -179,7 +180,8 @@ def show_risk_coverage(
     ax.plot(curve.coverage, curve.ideal, ':', color='grey', label='ideal order')
     if abstain_below is not None and (kept := curve[curve.threshold >= abstain_below]).size:
         ax.plot(kept.coverage.iloc[-1], kept.risk.iloc[-1], 'o', color='black', label=f'answered from {abstain_below:.2f} up')
-    ax.set(xlim=(0, 1.01), ylim=(0, max(.5, 1.3 * curve.risk.max())), xlabel='coverage: share of pictures answered', ylabel='risk: share of them wrong')
+    ax.set(xlim=(0, 1.01), ylim=(0, max(.5, 1.3 * curve.risk.max())), xlabel='coverage: share of pictures answered',
+           ylabel='risk: share of them wrong')
     ax.set_title(f'Risk and coverage, n = {curve.images.iloc[-1]} {kind} of {curve.groups.iloc[-1]} groups', fontsize=10)
     ax.legend(fontsize=8, loc='upper left')
     return figure

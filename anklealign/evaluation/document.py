@@ -30,8 +30,10 @@ if TYPE_CHECKING: from matplotlib.figure import Figure
 
 # %% ../../nbs/evaluation/document.ipynb #cb840e4a
 TITLES = {'accuracy': 'accuracy', 'balanced_accuracy': 'balanced accuracy', 'macro_f1': 'macro-F1', 'weighted_f1': 'weighted F1',
-          'quadratic_kappa': 'quadratic weighted kappa', 'ordinal_mae': 'ordinal MAE (less is better)', 'opposite_rate': 'opposite rate (less is better)',
-          'macro_auc': 'macro-AUC', 'brier': 'Brier score (less is better)', 'log_loss': 'log loss (less is better)', 'f1': 'F1', 'auc': 'AUC'}
+          'quadratic_kappa': 'quadratic weighted kappa', 'ordinal_mae': 'ordinal MAE (less is better)',
+          'opposite_rate': 'opposite rate (less is better)',
+          'macro_auc': 'macro-AUC', 'brier': 'Brier score (less is better)', 'log_loss': 'log loss (less is better)', 'f1': 'F1',
+          'auc': 'AUC'}
 
 def metric_title(
     metric: str, # as in `score`: 'macro_f1', 'recall_neutral'
@@ -86,13 +88,16 @@ class Table:
 
     def __post_init__(self):
         odd = next((o for o in self.rows if len(o) != len(self.header)), None)
-        if odd is not None: raise AnklealignError(f"A row of the table '{self.caption}' has {len(odd)} cells: give it {len(self.header)}, one for each column.")
+        if odd is not None:
+            raise AnklealignError(f"A row of the table '{self.caption}' has {len(odd)} cells: give it {len(self.header)}, one for each "
+                                  "column.")
 
     def __ft__(self):
         def column(name, kind): return xml.Th(name, scope='col', cls=kind) if name else xml.Td(cls=kind)
         kinds = [_kind([row[i] for row in self.rows]) if i else None for i in range(len(self.header))]
         head = xml.Tr(*map(column, self.header, kinds))
-        body = (xml.Tr(xml.Th(shown(first), scope='row'), *(xml.Td(shown(o), cls=kind) for o, kind in zip(rest, kinds[1:], strict=True))) for first, *rest in self.rows)
+        body = (xml.Tr(xml.Th(shown(first), scope='row'), *(xml.Td(shown(o), cls=kind) for o, kind in zip(rest, kinds[1:], strict=True)))
+                for first, *rest in self.rows)
         return _scroll(self.caption, xml.Table(xml.Caption(xml.Span(self.caption)), xml.Thead(head), xml.Tbody(*body)))
 
 def _kind(cells): return 'number' if all(re.fullmatch(r'(?:[-\d\s.,%°+−–<>≥≤±()/×]|to|of)*', shown(o)) for o in cells) else None
@@ -138,7 +143,8 @@ class Plot:
 def _jpeg(pixels):
     pixels = np.asarray(pixels)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise AnklealignError(f'A picture of the gallery has shape {pixels.shape} and type {pixels.dtype}: give height × width × 3 of uint8.')
+        raise AnklealignError(f'A picture of the gallery has shape {pixels.shape} and type {pixels.dtype}: give height × width × 3 of '
+                              'uint8.')
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, 'JPEG', quality=80)
     return _data_uri('jpeg', buffer.getvalue())
@@ -168,7 +174,8 @@ class Section:
 
     def __post_init__(self):
         odd = next((o for o in self.parts if not isinstance(o, Table | Plot | Gallery)), None)
-        if odd is not None: raise AnklealignError(f"A part of the section '{self.title}' is of type {type(odd).__name__}: use a Table, Plot or Gallery.")
+        if odd is not None:
+            raise AnklealignError(f"A part of the section '{self.title}' is of type {type(odd).__name__}: use a Table, Plot or Gallery.")
 
     @property
     def paragraphs(self) -> list[str]:
@@ -203,7 +210,8 @@ def html_page(
     if language not in _CONTENTS: raise AnklealignError(f"language '{language}' is not known: use one of {', '.join(_CONTENTS)}.")
     remarks = xml.Ul(*map(xml.Li, notes), cls='notes') if notes else None
     verdict, colon, figures = summary.partition(': ')
-    header = xml.Header(xml.H1(title), xml.P(xml.Strong(verdict + colon), figures, cls='summary'), remarks, xml.P(disclaimer, cls='disclaimer'))
+    header = xml.Header(xml.H1(title), xml.P(xml.Strong(verdict + colon), figures, cls='summary'), remarks,
+                        xml.P(disclaimer, cls='disclaimer'))
     links = (xml.Li(xml.A(section.title, href=f'#section-{i}')) for i, section in enumerate(sections, 1))
     contents = xml.Nav(xml.P(_CONTENTS[language], id='contents'), xml.Ol(*links, role='list'), aria_labelledby='contents')
     main = xml.Main(*(section.__ft__()(id=f'section-{i}') for i, section in enumerate(sections, 1)))
@@ -216,7 +224,8 @@ def markdown_sections(
     "Words and tables of the sections."
     blocks = []
     for o in sections:
-        tables = (f'{markdown_table(p.header, [map(shown, row) for row in p.rows])}\n\n{markdown_cell(p.caption)}' for p in o.parts if isinstance(p, Table))
+        tables = (f'{markdown_table(p.header, [map(shown, row) for row in p.rows])}\n\n{markdown_cell(p.caption)}'
+                  for p in o.parts if isinstance(p, Table))
         blocks += [f'## {markdown_cell(o.title)}', *map(markdown_cell, o.paragraphs), *tables]
     return '\n\n'.join(blocks)
 
@@ -227,7 +236,8 @@ def markdown_page(
     sections: Sequence[Section], # in reading order
 ) -> str: # Markdown, without a title
     "What `html_page` shows, in words and tables."
-    return '\n\n'.join([markdown_cell(summary), *(f'- {markdown_cell(o)}' for o in notes), f'*{disclaimer}*', markdown_sections(sections)]) + '\n'
+    return '\n\n'.join([markdown_cell(summary), *(f'- {markdown_cell(o)}' for o in notes), f'*{disclaimer}*',
+                        markdown_sections(sections)]) + '\n'
 
 # %% ../../nbs/evaluation/document.ipynb #c49f25f5
 def png(

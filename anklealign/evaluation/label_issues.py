@@ -34,7 +34,8 @@ _KEPT = ['image', 'source', 'owner', 'group', 'label', 'n_votes', 'agreement'] #
 def _one_row_each(answers):
     given = answers[PROBABILITIES].where(np.isfinite(answers[PROBABILITIES]).all(axis=1))
     means = given.groupby(answers.image, sort=False).mean()
-    return answers[[c for c in _KEPT if c in answers]].drop_duplicates('image').merge(means, left_on='image', right_index=True).reset_index(drop=True)
+    return answers[[c for c in _KEPT if c in answers]].drop_duplicates('image').merge(means, left_on='image',
+                                                                                      right_index=True).reset_index(drop=True)
 
 def _suspected(labels, probabilities):
     from cleanlab.filter import find_label_issues
@@ -47,10 +48,12 @@ def find_label_issues(
     "How much the model doubts each label, see [confident learning](https://arxiv.org/abs/1911.00068). Raises `AnklealignError` if there is nothing to go by."
     from cleanlab.rank import get_label_quality_scores
     if 'split' in answers and (answers.split == 'train').any():
-        raise AnklealignError('The answers are about training pictures, whose labels the model knows by heart: use cross_validate, or the test pictures.')
+        raise AnklealignError('The answers are about training pictures, whose labels the model knows by heart: use cross_validate, or the '
+                              'test pictures.')
     table = _one_row_each(answers)
     known = table[PROBABILITIES].notna().all(axis=1)
-    if not known.any(): raise AnklealignError(f'None of the {len(table)} pictures has an answer with proper probabilities: nothing can be doubted.')
+    if not known.any():
+        raise AnklealignError(f'None of the {len(table)} pictures has an answer with proper probabilities: nothing can be doubted.')
     labels, probabilities = table.label[known].map(CLASSES.index).to_numpy(), table.loc[known, PROBABILITIES].to_numpy(float)
     table.loc[known, 'suggested'] = np.take(CLASSES, probabilities.argmax(1))
     table.loc[known, 'self_confidence'] = get_label_quality_scores(labels, probabilities, method='self_confidence')
@@ -67,12 +70,15 @@ def suspected_labels(
     "How many labels are suspect, with an interval over groups."
     known = doubts[doubts.margin.notna()]
     few = [f"'{c}' rests on {n} group(s)" for c in CLASSES if 0 < (n := known.group[known.label == c].nunique()) < MIN_GROUPS]
-    result = dict(value=None, low=None, high=None, images=len(known), groups=known.group.nunique(), note='; '.join(['the threshold of ' + o for o in few]))
-    if known.label.nunique() < 2: return result | dict(note=f"all labels are '{known.label.iloc[0]}': the model is not seen to be confident of another class")
+    result = dict(value=None, low=None, high=None, images=len(known), groups=known.group.nunique(),
+                  note='; '.join(['the threshold of ' + o for o in few]))
+    if known.label.nunique() < 2:
+        return result | dict(note=f"all labels are '{known.label.iloc[0]}': the model is not seen to be confident of another class")
     result['value'] = int(known.suspected.sum())
     if result['groups'] < MIN_GROUPS: return result | dict(note=f"{result['groups']} groups are too few for an interval")
     drawn = _draw_counts(known.label.map(CLASSES.index).to_numpy(), known[PROBABILITIES].to_numpy(float), known.group, how)
-    return result | dict(zip(('low', 'high'), np.quantile(drawn, [(1 - how.confidence) / 2, (1 + how.confidence) / 2]).tolist(), strict=True))
+    return result | dict(zip(('low', 'high'), np.quantile(drawn, [(1 - how.confidence) / 2, (1 + how.confidence) / 2]).tolist(),
+                             strict=True))
 
 # %% ../../nbs/evaluation/label_issues.ipynb #5057a0d7
 def _draw_counts(labels, probabilities, groups, how):
@@ -110,7 +116,8 @@ def _picture(study, name):
     path = Path(study)/'images'/name
     try:
         with Image.open(path) as image: return np.asarray(image.convert('RGB'))
-    except OSError as e: raise AnklealignError(f'Cannot read the picture {path}: the answers are of another study, or it has to be prepared again.') from e
+    except OSError as e: raise AnklealignError(f'Cannot read the picture {path}: the answers are of another study, or it has to be '
+                                               'prepared again.') from e
 
 def _votes(row): return f' · votes {round(row.agreement * row.n_votes)} of {row.n_votes}' if 'n_votes' in row else ''
 
@@ -126,11 +133,14 @@ def write_label_issues(
 ) -> Path: # `file`
     "Write tasks for [Label Studio](https://labelstud.io/guide/tasks.html) to annotate again. Raises `AnklealignError` if there is none, or for another ending."
     kind, chosen = Path(file).suffix.lower(), doubts[doubts.margin.notna()].head(top)
-    if kind not in ('.csv', '.json'): raise AnklealignError(f"Label Studio cannot import '{Path(file).name}': give the file the ending .csv or .json.")
+    if kind not in ('.csv', '.json'):
+        raise AnklealignError(f"Label Studio cannot import '{Path(file).name}': give the file the ending .csv or .json.")
     if chosen.empty: raise AnklealignError('There is no doubtful picture to write: no picture has an answer, or top is 0.')
     best = chosen[PROBABILITIES].max(axis=1)
-    said = [f'labelled {o.label} ({o.self_confidence:.2f}), the model says {o.suggested} ({p:.2f})' for o, p in zip(chosen.itertuples(), best, strict=True)]
-    tasks = pd.DataFrame({'image': [address + quote(o) for o in chosen.source], 'source': chosen.source, 'margin': chosen.margin.round(4), 'doubt': said})
+    said = [f'labelled {o.label} ({o.self_confidence:.2f}), the model says {o.suggested} ({p:.2f})'
+            for o, p in zip(chosen.itertuples(), best, strict=True)]
+    tasks = pd.DataFrame({'image': [address + quote(o) for o in chosen.source], 'source': chosen.source, 'margin': chosen.margin.round(4),
+                          'doubt': said})
     if kind == '.csv': return write_atomic(file, tasks.to_csv(index=False, lineterminator='\n'))
     return write_atomic(file, json.dumps([{'data': o} for o in tasks.to_dict('records')], ensure_ascii=False, indent=1))
 
@@ -154,7 +164,8 @@ def _suspects(found, kind):
     if found['value'] is None: return f"Whether labels are suspect cannot be told: {found['note']} ({n})."
     sure = f"interval {found['low']:.0f} to {found['high']:.0f}" if found['low'] is not None else 'no interval'
     care = f" Take it with care: {found['note']}." if found['note'] else ''
-    return (f"{found['value']} labels look like mistakes to confident learning ({sure}; {n}); the model answers {found['contradicted']} pictures otherwise than "
+    return (f"{found['value']} labels look like mistakes to confident learning ({sure}; {n}); the model answers {found['contradicted']} "
+            "pictures otherwise than "
              'they are labelled. A suspect label may be right and the model wrong: it is worth a second look, no more.') + care
 
 _LISTED_IN = 'doubtful_labels.csv, in the folder of the evaluation, lists the contradicted labels for import into Label Studio.'
@@ -180,8 +191,10 @@ def label_issue_findings(
     sources, suspected = by_source(given, how=how), suspected_labels(doubts, how.model_copy(update={'rounds': min(how.rounds, _ROUNDS)}))
     most = doubts[doubts.margin < 0].head(_LISTED)[['image', 'label', 'suggested', 'margin', 'suspected']]
     suspected |= {'contradicted': int((doubts.margin < 0).sum())}
-    return {'sources': {'verdict': conclude_sources(sources, synthetic, how.confidence), 'table': plain(sources.loc[:, ~sources.columns.str.startswith('share_')])},
-            'class_shares': plain(_shares(given, prior, telling, how)), 'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic)), 'most_doubted': list(plain(most).values())}}
+    return {'sources': {'verdict': conclude_sources(sources, synthetic, how.confidence),
+                        'table': plain(sources.loc[:, ~sources.columns.str.startswith('share_')])},
+            'class_shares': plain(_shares(given, prior, telling, how)),
+            'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic)), 'most_doubted': list(plain(most).values())}}
 
 _ROUNDS = 200 # of the bootstrap of suspects, each of which is a run of cleanlab
 _LISTED = 20 # of the most doubtful labels
@@ -192,13 +205,18 @@ def label_section(
 ) -> Section: # of the pages
     "Whose labels these are, how common the classes are, and how many labels are suspect."
     kind, names = kind_of(report['synthetic']), names_of(report)
-    rows = [[{'consensus': 'two votes or more', 'owner': "the owner's only"}[k], o['accuracy'], span(o), o['macro_f1'], o['images'], o['groups']]
+    rows = [[{'consensus': 'two votes or more', 'owner': "the owner's only"}[k], o['accuracy'], span(o), o['macro_f1'], o['images'],
+             o['groups']]
             for k, o in report['sources']['table'].items()]
-    sources = Table(['label', 'accuracy', 'interval', 'macro-F1', 'pictures', 'groups'], rows, f'The same model against labels from different sources, on {kind}.')
-    rows = [[names[k], o['prior'], o['labelled'], o['new_prior'], span(o), o['images'], o['groups']] for k, o in report['class_shares'].items()]
-    shares = Table(['class', 'in training', 'labelled', 'estimated', 'interval', 'pictures', 'groups'], rows, f'Share of each class on {kind}. {_SHARES}')
+    sources = Table(['label', 'accuracy', 'interval', 'macro-F1', 'pictures', 'groups'], rows,
+                    f'The same model against labels from different sources, on {kind}.')
+    rows = [[names[k], o['prior'], o['labelled'], o['new_prior'], span(o), o['images'], o['groups']]
+            for k, o in report['class_shares'].items()]
+    shares = Table(['class', 'in training', 'labelled', 'estimated', 'interval', 'pictures', 'groups'], rows,
+                   f'Share of each class on {kind}. {_SHARES}')
     return Section('Labels', [report['sources']['verdict'], report['doubts']['verdict'], _LISTED_IN], [sources, shares])
 
 # %% ../../nbs/evaluation/label_issues.ipynb #de2e669a
-_SHARES = ('The estimate is what the probabilities suggest (Saerens EM); far from the share in training, the model meets another mixture than it was trained for. '
+_SHARES = ('The estimate is what the probabilities suggest (Saerens EM); far from the share in training, the model meets another mixture '
+           'than it was trained for. '
            'None is given if the probabilities have not been shown to tell the classes apart.')

@@ -40,13 +40,15 @@ def _codes(groups):
 # %% ../../nbs/evaluation/metrics.ipynb #7a9d8fc8
 def _ids(given, n):
     ids = np.asarray(given)
-    if ids.shape != (n,): raise AnklealignError(f'{n} pictures have a group, but class ids come in the shape {ids.shape}: give one id a picture.')
+    if ids.shape != (n,):
+        raise AnklealignError(f'{n} pictures have a group, but class ids come in the shape {ids.shape}: give one id a picture.')
     if (wrong := ids[~np.isin(ids, range(len(CLASSES)))]).size:
         raise AnklealignError(f"{wrong[0]} is no class id: use {', '.join(f'{i} for {c}' for i, c in enumerate(CLASSES))}.")
     return ids.astype(int)
 
 # %% ../../nbs/evaluation/metrics.ipynb #2f53d3a2
-OVERALL = ('accuracy', 'balanced_accuracy', 'macro_f1', 'weighted_f1', 'quadratic_kappa', 'ordinal_mae', 'opposite_rate', 'macro_auc', 'brier', 'log_loss')
+OVERALL = ('accuracy', 'balanced_accuracy', 'macro_f1', 'weighted_f1', 'quadratic_kappa', 'ordinal_mae', 'opposite_rate', 'macro_auc',
+           'brier', 'log_loss')
 
 _APART = np.abs(np.subtract.outer(range(len(CLASSES)), range(len(CLASSES))))
 
@@ -82,10 +84,12 @@ def group_losses(
 def _checked(probabilities, n):
     probabilities = np.asarray(probabilities, float)
     if probabilities.shape != (n, len(CLASSES)):
-        raise AnklealignError(f'Probabilities of shape {probabilities.shape} do not fit {n} pictures: give a row for each picture and a column for each class.')
+        raise AnklealignError(f'Probabilities of shape {probabilities.shape} do not fit {n} pictures: give a row for each picture and a '
+                              'column for each class.')
     sums = probabilities.sum(1)
     if (wrong := (np.abs(sums - 1) > 1e-3) | (probabilities < 0).any(1)).any():
-        raise AnklealignError(f'A picture has the probabilities {probabilities[wrong][0].tolist()}: make them add up to 1, none below 0, as a softmax does.')
+        raise AnklealignError(f'A picture has the probabilities {probabilities[wrong][0].tolist()}: make them add up to 1, none below 0, '
+                              'as a softmax does.')
     return probabilities
 
 # %% ../../nbs/evaluation/metrics.ipynb #595d873e
@@ -172,7 +176,8 @@ def _areas(support, wins, weights):
     yield 'macro_auc', *(np.mean(o, 0) for o in zip(*found, strict=True))
 
 # %% ../../nbs/evaluation/metrics.ipynb #665029da
-_BOUNDS = {'quadratic_kappa': (-1, 1), 'ordinal_mae': (0, len(CLASSES) - 1), 'brier': (0, 2), 'log_loss': (0, np.inf), 'difference': (-np.inf, np.inf)}
+_BOUNDS = {'quadratic_kappa': (-1, 1), 'ordinal_mae': (0, len(CLASSES) - 1), 'brier': (0, 2), 'log_loss': (0, np.inf),
+           'difference': (-np.inf, np.inf)}
 
 def _stretch(x, low, high):
     if np.isinf(low): return x, np.ones_like(x)
@@ -279,7 +284,8 @@ def add_answers(
     "The answer to each picture, empty where a probability is not a number."
     answered = np.isfinite(probabilities).all(1)
     predicted = np.where(answered, np.take(CLASSES, np.where(answered[:, None], probabilities, 0).argmax(1)), '')
-    return rows.assign(predicted=predicted, correct=predicted == rows.label, **{f'prob_{c}': probabilities[:, i] for i, c in enumerate(CLASSES)})
+    return rows.assign(predicted=predicted, correct=predicted == rows.label,
+                       **{f'prob_{c}': probabilities[:, i] for i, c in enumerate(CLASSES)})
 
 # %% ../../nbs/evaluation/metrics.ipynb #a21fb88d
 def plain(
@@ -312,7 +318,8 @@ def difference(
 def _gap(values, pulls, weights, confidence):
     values, errors = _spread(values, pulls, weights)
     with np.errstate(invalid='ignore'): moving = (pulls[0]**2).sum()**2 / (pulls[0]**4).sum()
-    if weights.shape[1] < MIN_GROUPS or not moving < MIN_GROUPS: return _interval('difference', values, errors, weights.shape[1], confidence)
+    if weights.shape[1] < MIN_GROUPS or not moving < MIN_GROUPS:
+        return _interval('difference', values, errors, weights.shape[1], confidence)
     return student.interval(confidence, max(moving - 1, 1), values[0], errors[0])
 
 # %% ../../nbs/evaluation/metrics.ipynb #f8b07bfb
@@ -339,7 +346,8 @@ def discordance(
     lead = np.asarray(first_right, int) - np.asarray(second_right, int)
     sums = pd.Series(lead).groupby(np.asarray(groups)).sum().to_numpy()
     only_first, only_second = int((lead > 0).sum()), int((lead < 0).sum())
-    return dict(only_first=only_first, only_second=only_second, mcnemar_p=float(mcnemar([[0, only_first], [only_second, 0]]).pvalue), group_p=sign_flip_p(sums),
+    return dict(only_first=only_first, only_second=only_second, mcnemar_p=float(mcnemar([[0, only_first], [only_second, 0]]).pvalue),
+                group_p=sign_flip_p(sums),
                 design_effect=max(1., float((sums**2).sum() / max(only_first + only_second, 1))))
 
 # %% ../../nbs/evaluation/metrics.ipynb #b2bada21

@@ -28,8 +28,10 @@ def _left(header, rows): return markdown_table(header, rows).replace('--:', ':--
 # %% ../../nbs/evaluation/model_card.ipynb #0bfea486
 _STORY = {
     'weights': {'none': 'It began with random weights: it had never seen a picture.',
-                'imagenet': 'It began with the weights of a network that has learned to tell a thousand things apart in a million photographs (ImageNet).',
-                'sketches': 'It began with the weights of a network that has learned to estimate rear-foot angles on drawings whose angle is known.'},
+                'imagenet': 'It began with the weights of a network that has learned to tell a thousand things apart in a million '
+                            'photographs (ImageNet).',
+                'sketches': 'It began with the weights of a network that has learned to estimate rear-foot angles on drawings whose angle '
+                            'is known.'},
     'target': {'label': 'For each picture it was told one answer, the class that its annotations add up to.',
                'votes': 'For each picture it was told how the votes of the annotators are shared among the classes.',
                'group': 'For each picture it was told how all votes on the pictures of its group are shared among the classes.'},
@@ -37,7 +39,8 @@ _STORY = {
              'weighted_cross_entropy': 'Pictures of rare classes counted more, so that all classes counted the same.',
              'half_weighted_cross_entropy': 'Pictures of rare classes counted more, but not so much that all classes counted the same.'},
     'augmentation': {'none': 'The pictures were shown as they are.'},
-    'keep': {'best': 'The weights of the pass with the best validation accuracy were kept. That accuracy was chosen for being good, so it is not given here.',
+    'keep': {'best': 'The weights of the pass with the best validation accuracy were kept. That accuracy was chosen for being good, so it '
+                     'is not given here.',
              'last': 'The weights after the last pass were kept.'}}
 
 # %% ../../nbs/evaluation/model_card.ipynb #4f1c2ce0
@@ -58,14 +61,17 @@ def _passes(recipe):
 
 # %% ../../nbs/evaluation/model_card.ipynb #4d402fef
 _FIELDS = {'name': 'name of the recipe', 'model': 'the network', 'size': 'side of the pictures that the network sees, in pixels',
-           'load': 'side of the pictures of which it sees parts, in pixels; 0: the same', 'epochs': 'passes through the training pictures, at most',
+           'load': 'side of the pictures of which it sees parts, in pixels; 0: the same',
+           'epochs': 'passes through the training pictures, at most',
            'steps': 'least number of batches; a small study is passed through more often', 'batch_size': 'pictures at a time',
            'lr': 'learning rate: how far each batch moves the weights', 'optimiser': 'rule by which it moves them',
            'weight_decay': 'how much large weights are pulled to 0', 'schedule': 'how the learning rate changes during training',
            'patience': 'passes without improvement that end it; 0: none do', 'loss': 'how wrong answers are weighed',
-           'target': 'what it was told about each picture', 'augmentation': 'random changes to the pictures', 'weights': 'what it began with',
+           'target': 'what it was told about each picture', 'augmentation': 'random changes to the pictures',
+           'weights': 'what it began with',
            'body_lr': 'learning rate of the pretrained part, as a share', 'frozen_epochs': 'passes in which only the new part learned',
-           'average': 'decay of the moving average of the weights; 0: none', 'mirror': 'whether it answers with the mean over a picture and its mirror image', 'keep': 'which weights were kept'}
+           'average': 'decay of the moving average of the weights; 0: none',
+           'mirror': 'whether it answers with the mean over a picture and its mirror image', 'keep': 'which weights were kept'}
 _FACTS = {'epoch_kept': 'pass whose weights were kept', 'seed': 'seed of the training', 'precision': 'number format',
           'processes': 'processes that trained together', 'machine': 'machine'}
 
@@ -74,16 +80,19 @@ def _training(config):
     recipe = config.get('recipe', {})
     facts = [(words, str(_at(config, key))) for key, words in _FACTS.items()]
     versions = [(f'version of {k}', str(v)) for k, v in config.get('versions', {'the software': UNKNOWN}).items()]
-    table = [_left(['field of the recipe', 'value', 'meaning'], [(k, str(v), _FIELDS.get(k, '')) for k, v in recipe.items()])] if recipe else []
+    table = [_left(['field of the recipe', 'value', 'meaning'],
+                   [(k, str(v), _FIELDS.get(k, '')) for k, v in recipe.items()])] if recipe else []
     return [_told(config), *table, _left(['what else', 'value'], facts + versions)]
 
 # %% ../../nbs/evaluation/model_card.ipynb #381c2246
 def _details(config, report):
     size, software = _at(config, 'recipe', 'size'), _at(config, 'versions', 'anklealign')
     rows = {'answers': f"{', '.join(names_of(report).values())} (ids 0, 1, 2), with a probability each",
-            'looks at': f'one upright colour photograph of the heels from behind, {size} × {size} pixels', 'network': _at(config, 'recipe', 'model'),
+            'looks at': f'one upright colour photograph of the heels from behind, {size} × {size} pixels',
+            'network': _at(config, 'recipe', 'model'),
             'parameters': _at(config, 'parameters'), 'trained by': f"recipe {_at(config, 'recipe', 'name')} of anklealign {software}",
-            'date': config.get('date'), 'developed by': f'{UNKNOWN}: left to the owner', 'licence of the weights': f'{UNKNOWN}: left to the owner'}
+            'date': config.get('date'), 'developed by': f'{UNKNOWN}: left to the owner',
+            'licence of the weights': f'{UNKNOWN}: left to the owner'}
     return _left(['what', 'this model'], [(k, v) for k, v in rows.items() if v is not None])
 
 # %% ../../nbs/evaluation/model_card.ipynb #01bb6388
@@ -91,11 +100,13 @@ def _data(config, report):
     counts = {s: config.get('study', {}).get('images', {}).get(s, {}) for s in ('train', 'valid')} | {'test': report['images_per_class']}
     groups = config.get('study', {}).get('groups', {}) | {'test': report['groups']}
     made = dict.fromkeys(('train', 'valid'), ' (synthetic)' * _synthetic(config)) | {'test': ' (synthetic)' * report['synthetic']}
-    rows = [(s, *(str(o.get(c, UNKNOWN)) for c in report['images_per_class']), f'{sum(o.values()) if o else UNKNOWN}{made[s]}', str(groups.get(s, UNKNOWN)))
+    rows = [(s, *(str(o.get(c, UNKNOWN)) for c in report['images_per_class']), f'{sum(o.values()) if o else UNKNOWN}{made[s]}',
+             str(groups.get(s, UNKNOWN)))
             for s, o in counts.items()]
     return [markdown_table(['split', *names_of(report).values(), 'pictures', 'groups'], rows),
             f"Fingerprint of the study (SHA-256): {_at(config, 'study', 'fingerprint')}.",
-            f'A group is whatever had to stay on one side of the split, as a rule a person. Who they are, and how the pictures were collected: {UNKNOWN}.']
+            'A group is whatever had to stay on one side of the split, as a rule a person. Who they are, and how the pictures were '
+            f'collected: {UNKNOWN}.']
 
 # %% ../../nbs/evaluation/model_card.ipynb #bbf85bf9
 def _tested(config, report):
@@ -110,33 +121,41 @@ def _tested(config, report):
 def _rests_on(row, synthetic): return f"{row['images']:.0f} {'synthetic pictures' if synthetic else 'pictures'}, {row['groups']:.0f} groups"
 
 # %% ../../nbs/evaluation/model_card.ipynb #748772ce
-_USE = ('A first look at photographs of the heels of a standing person, taken straight from behind, by somebody who will look at the person as well: '
+_USE = ('A first look at photographs of the heels of a standing person, taken straight from behind, by somebody who will look at the '
+        'person as well: '
         'in screening, in teaching, and in research on such pictures. ' + DISCLAIMER)
 _MISUSE = ('Diagnosis, treatment, or the choice of insoles, shoes or training.', 'Any decision about a person that nobody else looks at.',
            'Views from the side, the front or above; covered ankles; feet in motion; pictures of anything but heels.',
            'People unlike those it was trained on, unless it has been evaluated on pictures of such people.', 'Telling who somebody is.')
-_LIMITS = ('The labels are opinions. Podiatrists measuring the same standing heel differ as well: ICC below .23, error up to 9.5° (J Foot Ankle Res 5:14).',
+_LIMITS = ('The labels are opinions. Podiatrists measuring the same standing heel differ as well: ICC below .23, error up to 9.5° (J Foot '
+           'Ankle Res 5:14).',
            'A heel that leans is not a finding: healthy adults stand 6.07 ± 2.7° everted (Sobel 1999).',
            'A camera that is tilted, or does not look straight from behind, sees another angle of the same heel (Sensors 2021, 21:2585).',
            'A picture of somebody standing says nothing about walking, pain or their causes.',
            'Whoever reads a class and a probability tends to believe them. Look at the person first and at the answer second.')
-_PEOPLE = ('Pictures of feet can be health data, and scars, tattoos or surroundings tell who somebody is: have the consent of whoever is in the pictures.',
+_PEOPLE = ('Pictures of feet can be health data, and scars, tattoos or surroundings tell who somebody is: have the consent of whoever is '
+           'in the pictures.',
            'Training, evaluation and use happen on one\'s own machine; no picture is sent anywhere.',
-           'A run folder holds the names of its validation pictures and their groups (`valid_predictions.csv`), and this card may name codes of owners '
+           'A run folder holds the names of its validation pictures and their groups (`valid_predictions.csv`), and this card may name '
+           'codes of owners '
            'among the slices: look at both before passing them on.',
-           'Age, sex, health and origin of the people are not recorded, so whether the model serves all of them alike is known only as far as the slices tell.')
+           'Age, sex, health and origin of the people are not recorded, so whether the model serves all of them alike is known only as far '
+           'as the slices tell.')
 
 # %% ../../nbs/evaluation/model_card.ipynb #78577464
 def _limits(config, report):
     lines, accuracy = [], report['metrics']['accuracy']
-    if report['synthetic']: lines.append('It was tested on synthetic pictures (phantoms): **no figure here says anything about real people.**')
+    if report['synthetic']:
+        lines.append('It was tested on synthetic pictures (phantoms): **no figure here says anything about real people.**')
     elif _synthetic(config): lines.append('It was **trained on synthetic pictures** (phantoms) only.')
     if (report['gain_over_majority']['accuracy']['low'] or 0) <= 0:
         always = names_of(report)[report['majority_class']]
         lines.append(f"It has **not been shown to be better than always answering '{always}'**, so it must not be used for screening.")
     if accuracy['low'] is not None:
-        lines.append(f"All that is known of its accuracy, from {_rests_on(accuracy, report['synthetic'])}, is that it lies between {accuracy['low']:.3f} and "
-                     f"{accuracy['high']:.3f} ({report['intervals']['confidence']:.0%} interval); always-majority has {accuracy['majority']:.3f}.")
+        lines.append(f"All that is known of its accuracy, from {_rests_on(accuracy, report['synthetic'])}, is that it lies between "
+                     f"{accuracy['low']:.3f} and "
+                     f"{accuracy['high']:.3f} ({report['intervals']['confidence']:.0%} interval); always-majority has "
+                     f"{accuracy['majority']:.3f}.")
     return _list((*lines, *_LIMITS))
 
 def _list(lines): return '\n'.join(f'- {o}' for o in lines)
@@ -170,12 +189,15 @@ def model_card(
     sections: Sequence[Section], # of the report
 ) -> str: # Markdown with YAML front matter
     "The model card of a run, after [Mitchell et al. 2019](https://doi.org/10.1145/3287560.3287596); what is not known is 'not recorded'."
-    head = [_front(config, report), f"# Model card of {markdown_cell(_at(report, 'run'))}", f"**{DISCLAIMER}** {markdown_cell(report['summary'])}"]
-    before = {'Model details': [_details(config, report)], 'Intended use': [_USE], 'Out-of-scope use': [_list(_MISUSE)], 'Training data': _data(config, report),
+    head = [_front(config, report), f"# Model card of {markdown_cell(_at(report, 'run'))}",
+            f"**{DISCLAIMER}** {markdown_cell(report['summary'])}"]
+    before = {'Model details': [_details(config, report)], 'Intended use': [_USE], 'Out-of-scope use': [_list(_MISUSE)],
+              'Training data': _data(config, report),
               'Training procedure': _training(config), 'Evaluation data': [_tested(config, report)]}
     after = {'Limits and risks': [_limits(config, report)], 'Ethical considerations and privacy': [_list(_PEOPLE)],
              'How to use': [_how_to(report)],
-             'Citation and contact': [f'{UNKNOWN.capitalize()}: left to the owner. The card follows Mitchell et al. 2019, *Model Cards for Model Reporting*, '
+             'Citation and contact': [f'{UNKNOWN.capitalize()}: left to the owner. The card follows Mitchell et al. 2019, *Model Cards for '
+                                      'Model Reporting*, '
                                       '[doi 10.1145/3287560.3287596](https://doi.org/10.1145/3287560.3287596).']}
     def blocks(parts): return [block for title, body in parts.items() for block in (f'## {title}', *body)]
     return '\n\n'.join([*head, *blocks(before), markdown_sections(sections), *blocks(after)]) + '\n'

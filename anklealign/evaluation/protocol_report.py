@@ -31,7 +31,7 @@ from ..training.train import answer_fold
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #e5cb8788
 def show_lines(
-    lines: Mapping[str, Mapping], # name → accuracy, low, high, macro_f1, macro_f1_low, macro_f1_high, majority, images, groups; None where there is no figure
+    lines: Mapping[str, Mapping], # name → accuracy and macro_f1 with their intervals, majority, images, groups; None: no figure
     title: str, # what they are, and whether the pictures are synthetic
 ): # a matplotlib figure
     "Draw accuracy and macro-F1 of `lines` with their intervals, n beside each name; a line without a figure is left out."
@@ -40,7 +40,8 @@ def show_lines(
     figure = Figure(figsize=(7.6, .42 * len(lines) + 1.5), layout='constrained')
     panels = figure.subplots(1, 2, sharey=True)
     for ax, metric, ends in zip(panels, ('accuracy', 'macro_f1'), (('low', 'high'), ('macro_f1_low', 'macro_f1_high')), strict=True):
-        for y, (name, o) in enumerate(lines.items()): _dot(ax, y, o[metric], *(o[end] for end in ends), 'tab:orange' if 'one by one' in name else 'tab:blue')
+        for y, (name, o) in enumerate(lines.items()):
+            _dot(ax, y, o[metric], *(o[end] for end in ends), 'tab:orange' if 'one by one' in name else 'tab:blue')
         ax.set(xlabel=metric_title(metric), xlim=(0, 1))
         ax.grid(axis='x', alpha=.3)
     for y, o in enumerate(lines.values()): panels[0].plot(o['majority'], y, '|', color='black', markersize=14)
@@ -60,14 +61,17 @@ def _dot(ax, y, value, low, high, colour):
 # %% ../../nbs/evaluation/protocol_report.ipynb #907176df
 def _line_table(report, lines, caption, more=None):
     sure, more = f"{report['intervals']['confidence']:.0%} interval", more or {}
-    header = [f"on {kind_of(report['synthetic'])}", 'accuracy', sure, 'pictures', 'groups', 'always-majority', 'macro-F1', f'{sure}, macro-F1', *more]
-    cells = [[k, o['accuracy'], span(o), o['images'], o['groups'], o['majority'], o['macro_f1'], span({'low': o['macro_f1_low'], 'high': o['macro_f1_high']}),
+    header = [f"on {kind_of(report['synthetic'])}", 'accuracy', sure, 'pictures', 'groups', 'always-majority', 'macro-F1',
+              f'{sure}, macro-F1', *more]
+    cells = [[k, o['accuracy'], span(o), o['images'], o['groups'], o['majority'], o['macro_f1'],
+              span({'low': o['macro_f1_low'], 'high': o['macro_f1_high']}),
               *(cell(o) for cell in more.values())] for k, o in lines.items()]
     return Table(header, cells, ' '.join([caption, *(f"({k}: {o['note'].rstrip('.')}.)" for k, o in lines.items() if o['note'])]))
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #545f6434
 def _plot(report, lines, title):
-    kind, words = kind_of(report['synthetic']), (f"{k} {number(o['accuracy'])} ({span(o)})" for k, o in lines.items() if o['accuracy'] is not None)
+    kind, words = kind_of(report['synthetic']), (f"{k} {number(o['accuracy'])} ({span(o)})"
+                                                 for k, o in lines.items() if o['accuracy'] is not None)
     return Plot(show_lines(lines, f'{title} ({kind})'), f"{title}, accuracy and interval: {'; '.join(words)}.",
                 f'Lines are intervals over groups, a hollow dot has none; the upright line is always-majority. All on {kind}.')
 
@@ -75,7 +79,8 @@ def _plot(report, lines, title):
 def _overview(report):
     done = report['protocols']
     lines = done.get('split', {}) | done.get('folds', {}) | {k: v for k, v in done.get('owners', {}).items() if k == 'all owners'}
-    text = ('The test split is one deal of one training. Repeated folds test every picture several times, each time by another model. With one owner left out, '
+    text = ('The test split is one deal of one training. Repeated folds test every picture several times, each time by another model. With '
+            'one owner left out, '
             'no model has met the camera, the room and the habits of the owner whose pictures it answers.')
     table = _line_table(report, lines, 'The same recipe by each protocol; intervals over groups.')
     return Section('How good the recipe is', text, [table, _plot(report, lines, 'The recipe by protocol')])
@@ -83,20 +88,27 @@ def _overview(report):
 # %% ../../nbs/evaluation/protocol_report.ipynb #e1e9d059
 def _folds_section(report):
     table, kind = {k: o for k, o in report['repeat_figures'].items() if k in OVERALL}, kind_of(report['synthetic'])
-    rows = [[metric_title(k), o['value'], span(o), o['images'], o['groups'], o['sd'], span({'low': o['lowest'], 'high': o['highest']}), o['majority']]
+    rows = [[metric_title(k), o['value'], span(o), o['images'], o['groups'], o['sd'], span({'low': o['lowest'], 'high': o['highest']}),
+             o['majority']]
             for k, o in table.items()]
     o = table['accuracy']
-    apart = f"is {number(o['lowest'])} each time" if o['lowest'] == o['highest'] else f"lies from {number(o['lowest'])} to {number(o['highest'])}"
-    text = (f"Dealt {report['repeats']} times to {report['folds']} folds, the accuracy {apart} on the same {o['images']} {kind} of {o['groups']} groups: "
-            f"that is the luck of one deal and one training. The interval is the doubt that other people would bring, and no repeat makes it smaller.")
+    apart = (f"is {number(o['lowest'])} each time" if o['lowest'] == o['highest']
+             else f"lies from {number(o['lowest'])} to {number(o['highest'])}")
+    text = (f"Dealt {report['repeats']} times to {report['folds']} folds, the accuracy {apart} on the same {o['images']} {kind} of "
+            f"{o['groups']} groups: "
+            "that is the luck of one deal and one training. The interval is the doubt that other people would bring, and no repeat makes "
+            "it smaller.")
     sure = f"{report['intervals']['confidence']:.0%} interval"
     header = [f'on {kind}', 'mean', sure, 'pictures', 'groups', 'sd of repeats', 'range of repeats', 'always-majority']
-    return Section('How much is luck', text, [Table(header, rows, f"Means of {report['repeats']} repeats; intervals over groups, sd and range over repeats.")])
+    return Section('How much is luck', text,
+                   [Table(header, rows, f"Means of {report['repeats']} repeats; intervals over groups, sd and range over repeats.")])
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #9ab39fce
 def _sources_section(report):
-    rows = [[f'{k} labels', o['accuracy'], span(o), o['images'], o['groups'], *(o[f'share_{c}'] for c in CLASSES)] for k, o in report['sources'].items()]
-    header = [f"on {kind_of(report['synthetic'])}", 'accuracy', f"{report['intervals']['confidence']:.0%} interval", 'pictures', 'groups', *CLASSES]
+    rows = [[f'{k} labels', o['accuracy'], span(o), o['images'], o['groups'], *(o[f'share_{c}'] for c in CLASSES)]
+            for k, o in report['sources'].items()]
+    header = [f"on {kind_of(report['synthetic'])}", 'accuracy', f"{report['intervals']['confidence']:.0%} interval", 'pictures', 'groups',
+              *CLASSES]
     caption = ('Pictures labelled by the consensus of several annotators and by their owner alone, answers of the first repeat, '
                'and the share of each class among the labels.')
     return Section("Consensus and owners' labels", report['sources_sentence'], [Table(header, rows, caption)])
@@ -114,10 +126,12 @@ def _naive_section(report):
     gap = {'excess': lambda o: o['excess'], 'its interval': lambda o: span({'low': o['excess_low'], 'high': o['excess_high']}, signed=True),
            'people known': lambda o: o['known'], 'rows': lambda o: o['rows']}
     text = ['The same data and the same plain model, a logistic regression on a few grey pixels, so that only the deal differs. '
-            'Dealt by group, nobody stands on both sides; dealt one by one, most of the people tested have been learned. An annotation is one vote, so the same picture may stand on both sides.',
+            'Dealt by group, nobody stands on both sides; dealt one by one, most of the people tested have been learned. An annotation is '
+            'one vote, so the same picture may stand on both sides.',
             'The excess is what is claimed beyond the same rows dealt by group, paired, with an interval over the true groups.']
     table = _line_table(report, lines, 'A plain model of pixels, not the recipe; intervals over groups.', gap)
-    return Section('What a careless split would have claimed', text, [table, _plot(report, lines, 'A plain model, dealt with care and without')])
+    return Section('What a careless split would have claimed', text,
+                   [table, _plot(report, lines, 'A plain model, dealt with care and without')])
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #c5f72ddd
 def protocol_sections(
@@ -145,7 +159,8 @@ def quick_recipe(
     own = chosen_recipe(train)
     size = train.size or min(own.size, QUICK_SIZE)
     load = max(size, own.load * size // own.size) if own.load else 0
-    return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, QUICK_EPOCHS), steps=0, average=0.)
+    return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, QUICK_EPOCHS), steps=0,
+                   average=0.)
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #23e28417
 PROTOCOLS = Registry('protocol', split='test split', folds='repeated folds', owners='owner left out', naive='careless splits')
@@ -167,7 +182,8 @@ class _Plan:
     def like(self): return self.settings.seed, self.settings.train.precision
 
     def trainings(self, which):
-        return sum({'split': 1, 'folds': self.folds * self.repeats, 'owners': self.rows.owner.nunique(), 'naive': 4 * self.folds}[o] for o in which)
+        return sum({'split': 1, 'folds': self.folds * self.repeats, 'owners': self.rows.owner.nunique(), 'naive': 4 * self.folds}[o]
+                   for o in which)
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #7eadfbd1
 def _commonest(rows): return int(rows.label_id.mode()[0])
@@ -175,7 +191,8 @@ def _commonest(rows): return int(rows.label_id.mode()[0])
 # %% ../../nbs/evaluation/protocol_report.ipynb #18f54d78
 def _ask_split(plan, _):
     for o in ('train', 'test'):
-        if not (plan.rows.split == o).any(): raise AnklealignError(f"{plan.study} has no picture in the split '{o}': prepare it again with more groups.")
+        if not (plan.rows.split == o).any():
+            raise AnklealignError(f"{plan.study} has no picture in the split '{o}': prepare it again with more groups.")
     return answer_fold(plan.study, plan.recipe, plan.rows, *plan.like).assign(majority=_commonest(plan.rows[plan.rows.split == 'train']))
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #b4c4cf30
@@ -283,8 +300,10 @@ def _verdict(plan, answers, line):
     metrics = {m: {'value': line[m], 'low': line[f'{prefix}low'], 'high': line[f'{prefix}high'], 'majority': float(always[m])}
                for m, prefix in (('accuracy', ''), ('macro_f1', 'macro_f1_'))}
     gain = plain(difference(given.label_id, given.predicted, given.majority, given.group, how=plan.how))
-    return conclude({'metrics': metrics, 'gain_over_majority': gain, 'images': line['images'], 'groups': line['groups'], 'synthetic': is_synthetic(plan.rows),
-                     'majority_class': CLASSES[_commonest(plan.rows)], 'language': plan.settings.display.language, 'intervals': plan.how.model_dump()})
+    return conclude({'metrics': metrics, 'gain_over_majority': gain, 'images': line['images'], 'groups': line['groups'],
+                     'synthetic': is_synthetic(plan.rows),
+                     'majority_class': CLASSES[_commonest(plan.rows)], 'language': plan.settings.display.language,
+                     'intervals': plan.how.model_dump()})
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #6d2d7adc
 def _figure(line, kind, confidence):
@@ -297,8 +316,10 @@ def _claimed(lines, kind, confidence):
     unit = 'pictures' if lines['annotations, one by one']['accuracy'] is None else 'annotations'
     honest, claim = lines[f'{unit}, by group'], lines[f'{unit}, one by one']
     if claim['accuracy'] is None: return 'What a careless split would have claimed cannot be computed.'
-    beside = 'by group there are too few for the folds' if honest['accuracy'] is None else f'dealt by group it is {_figure(honest, kind, confidence)}'
-    return f'Dealing {unit} one by one, a plain model of pixels would have claimed an accuracy of {_figure(claim, kind, confidence)}; {beside}.'
+    beside = ('by group there are too few for the folds' if honest['accuracy'] is None
+              else f'dealt by group it is {_figure(honest, kind, confidence)}')
+    return (f'Dealing {unit} one by one, a plain model of pixels would have claimed an accuracy of {_figure(claim, kind, confidence)}; '
+            f'{beside}.')
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #c73a56cd
 def _conclusions(plan, found, lines):
@@ -315,19 +336,23 @@ def _report(plan, found, reasons):
     lines, synthetic = _lines(plan, found), is_synthetic(plan.rows)
     summary, *more = _conclusions(plan, found, lines)
     report = {'summary': summary, 'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'language': plan.settings.display.language,
-              'recipe': asdict(plan.recipe), 'study': study_fingerprint(plan.study), 'images': len(plan.rows), 'groups': plan.rows.group.nunique(),
+              'recipe': asdict(plan.recipe), 'study': study_fingerprint(plan.study), 'images': len(plan.rows),
+              'groups': plan.rows.group.nunique(),
               'owners': plan.rows.owner.nunique(), 'majority_class': CLASSES[_commonest(plan.rows)], 'intervals': plan.how.model_dump(),
-              'repeats': plan.repeats, 'folds': plan.folds, 'protocols': lines, 'not_done': reasons, 'notes': more + _notes(plan, found, reasons)}
+              'repeats': plan.repeats, 'folds': plan.folds, 'protocols': lines, 'not_done': reasons,
+              'notes': more + _notes(plan, found, reasons)}
     if 'folds' not in found: return report
     first = found['folds'].query('repeat == 0')
-    sources = by_source(first.assign(predicted=np.where(first.index.isin(_given(first).index), np.take(CLASSES, first.predicted), '')), how=plan.how)
+    sources = by_source(first.assign(predicted=np.where(first.index.isin(_given(first).index), np.take(CLASSES, first.predicted), '')),
+                        how=plan.how)
     return report | {'repeat_figures': plain(_table('folds', found['folds'], plan.how)), 'sources': plain(sources),
                      'sources_sentence': conclude_sources(sources, synthetic, plan.how.confidence)}
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #ac47f7fd
 def _notes(plan, found, reasons):
     recipe = plan.recipe
-    tested = [f"What is tested is the recipe '{recipe.name}' (model {recipe.model}, pictures of {recipe.size} pixels, {recipe.epochs} epochs), "
+    tested = [f"What is tested is the recipe '{recipe.name}' (model {recipe.model}, pictures of {recipe.size} pixels, {recipe.epochs} "
+              "epochs), "
               'trained anew each time; with other sizes and lengths it does better or worse.'] * bool(set(found) - {'naive'})
     return tested + [f'Not done: {PROTOCOLS[k]}. {why}' for k, why in reasons.items()]
 
@@ -346,7 +371,8 @@ def run_protocols(
     for o in which: PROTOCOLS[o]
     check_place(out, _MARK)
     plan = _Plan(study, recipe, read_manifest(study), settings, repeats, folds)
-    with _threads(recipe), _quietly(step, plan.trainings(set(which))) as trainings: found, reasons = _ask_all(plan, which, trainings.counted)
+    with _threads(recipe), _quietly(step, plan.trainings(set(which))) as trainings:
+        found, reasons = _ask_all(plan, which, trainings.counted)
     report = _report(plan, found, reasons)
     sections = protocol_sections(report)
     with new_folder(out, _MARK) as folder: _write(folder, plan, report, found, sections)
@@ -360,13 +386,15 @@ _COLUMNS = ['image', 'owner', 'group', 'label', 'predicted', *(f'prob_{c}' for c
 
 def _words(answers):
     names = dict(enumerate(CLASSES))
-    said = answers.assign(predicted=answers.predicted.map(names).where(answers.index.isin(_given(answers).index)), majority=answers.majority.map(names))
+    said = answers.assign(predicted=answers.predicted.map(names).where(answers.index.isin(_given(answers).index)),
+                          majority=answers.majority.map(names))
     return said[[o for o in _COLUMNS if o in said]].set_index('image')
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #ff143b0f
 def _write(folder, plan, report, found, sections):
     lines = pd.concat({k: pd.DataFrame.from_dict(o, orient='index') for k, o in report['protocols'].items()}, names=['protocol', 'line'])
-    tables = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))} | {f'{k}_answers.csv': _words(o) for k, o in found.items() if k != 'naive'}
+    tables = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))} | {f'{k}_answers.csv': _words(o)
+                                                                                   for k, o in found.items() if k != 'naive'}
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
     title = f'Protocols: {plan.recipe.name}'
     write_atomic(folder/'protocols.md', f'# {title}\n\n{_markdown(report, sections)}')

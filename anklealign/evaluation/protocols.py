@@ -39,12 +39,14 @@ def repeated_folds(
 ) -> pd.DataFrame: # one row a picture and repeat, with columns repeat, fold, prob_…, predicted
     "Out-of-sample answers to every picture, `repeats` times. Raises `AnklealignError` if a class cannot be in all folds."
     if repeats < 1: raise AnklealignError(f'repeats = {repeats} tests nothing: use at least 1.')
-    return pd.concat([cross_validate(study, recipe, rows, k, seed + i, precision).assign(repeat=i) for i in range(repeats)], ignore_index=True)
+    return pd.concat([cross_validate(study, recipe, rows, k, seed + i, precision).assign(repeat=i) for i in range(repeats)],
+                     ignore_index=True)
 
 # %% ../../nbs/evaluation/protocols.ipynb #acff69ba
 def _answered(answers):
     given = answers[np.isfinite(answers[[f'prob_{c}' for c in CLASSES]]).all(axis=1)]
-    if given.empty: raise AnklealignError(f'None of the {len(answers)} rows has an answer with proper probabilities: there is nothing to judge.')
+    if given.empty:
+        raise AnklealignError(f'None of the {len(answers)} rows has an answer with proper probabilities: there is nothing to judge.')
     return given
 
 # %% ../../nbs/evaluation/protocols.ipynb #58d08f0f
@@ -81,11 +83,13 @@ def owner_split(
 ) -> pd.DataFrame: # `rows` with `split`: the owner's pictures are 'test'; without the others' pictures of the same people
     "Train and valid from the other owners, test from `owner`. Raises `AnklealignError` if the others lack a class."
     own = rows.owner == owner
-    if not own.any(): raise AnklealignError(f"No picture is of the owner '{owner}': use one of {', '.join(sorted(rows.owner.unique())[:5])}.")
+    if not own.any():
+        raise AnklealignError(f"No picture is of the owner '{owner}': use one of {', '.join(sorted(rows.owner.unique())[:5])}.")
     rest = rows[~rows.group.isin(rows.group[own])]
     groups = rest.groupby('label').group.nunique().reindex(CLASSES, fill_value=0)
     if groups.min() < 2:
-        raise AnklealignError(f"Without '{owner}', {groups.min()} group(s) have pictures of {groups.idxmin()}, but training and validation need one each: "
+        raise AnklealignError(f"Without '{owner}', {groups.min()} group(s) have pictures of {groups.idxmin()}, but training and validation "
+                              "need one each: "
                               'add pictures of this class by other owners.')
     held = kfold(rest, max(2, min(valid, int(groups.min()))), seed) == 0
     split = pd.concat([pd.Series('test', rows.index[own]), held.map({True: 'valid', False: 'train'})])
@@ -101,7 +105,8 @@ def leave_one_owner_out(
 ) -> pd.DataFrame: # one row a picture, with columns prob_…, predicted, majority (class id, commonest in its training) and reason
     "What a model trained on the other owners says about each owner's pictures. Raises `AnklealignError` if there is one owner only."
     rows = read_manifest(study) if rows is None else rows
-    if rows.owner.nunique() < 2: raise AnklealignError(f'{rows.owner.nunique()} owner(s) took all {len(rows)} pictures: leaving one out needs at least two.')
+    if rows.owner.nunique() < 2:
+        raise AnklealignError(f'{rows.owner.nunique()} owner(s) took all {len(rows)} pictures: leaving one out needs at least two.')
     return pd.concat([_answer_owner(study, recipe, rows, o, seed, precision) for o in sorted(rows.owner.unique())])
 
 # %% ../../nbs/evaluation/protocols.ipynb #47caed20
@@ -120,7 +125,8 @@ def owner_figures(
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # owner, and all owners together -> accuracy, macro-F1, always-majority, images, groups, note
     "How good the recipe is on owners it has not seen."
-    lines = {owner: _owner_line(own, how) for owner, own in answers.groupby('owner')} | {'all owners': _owner_line(answers.assign(reason=''), how)}
+    lines = {owner: _owner_line(own, how)
+             for owner, own in answers.groupby('owner')} | {'all owners': _owner_line(answers.assign(reason=''), how)}
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('owner').astype({'images': int, 'groups': int})
 
 # %% ../../nbs/evaluation/protocols.ipynb #f51b7d1f
@@ -167,7 +173,8 @@ def pixel_model(
     pixels = {name: seen(name) for name in images.unique()}
     def answer(rows):
         learned, tested = rows[rows.split != 'test'], rows[rows.split == 'test']
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=.1, max_iter=300)).fit(np.stack([pixels[o] for o in learned.image]), learned.label_id)
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=.1, max_iter=300)).fit(np.stack([pixels[o] for o in learned.image]),
+                                                                                            learned.label_id)
         answers = np.zeros((len(tested), len(CLASSES)))
         answers[:, model.classes_] = model.predict_proba(np.stack([pixels[o] for o in tested.image]))
         return tested.assign(**{f'prob_{c}': answers[:, i] for i, c in enumerate(CLASSES)}, predicted=answers.argmax(1))
@@ -188,7 +195,8 @@ def leaky_claims(
     for unit, table in (('pictures', rows.reset_index(drop=True)), ('annotations', annotation_rows(rows))):
         honest = None
         for dealt in ('by group', 'one by one'):
-            if unit == 'annotations' and len(table) == len(rows): answers, reason = None, 'every picture has one vote: the rows are the pictures'
+            if unit == 'annotations' and len(table) == len(rows):
+                answers, reason = None, 'every picture has one vote: the rows are the pictures'
             else: answers, reason = _dealt(table, dealt, answer, k, how.seed)
             lines[f'{unit}, {dealt}'] = _naive_line(answers, honest, reason, how)
             honest = answers if dealt == 'by group' else None
@@ -200,7 +208,8 @@ def _dealt(table, dealt, answer, k, seed):
     try: parts = [(part, answer(part)) for part in cross_splits(dealing, k, seed=seed)]
     except AnklealignError as e: return None, str(e)
     true = table.group
-    answers = [tested.assign(group=true[tested.index], known=true[tested.index].isin(true[part.index[part.split != 'test']])) for part, tested in parts]
+    answers = [tested.assign(group=true[tested.index], known=true[tested.index].isin(true[part.index[part.split != 'test']]))
+               for part, tested in parts]
     return _all_or_none(pd.concat(answers).sort_index())
 
 # %% ../../nbs/evaluation/protocols.ipynb #1d4d5881

@@ -33,26 +33,33 @@ def judge(
     synthetic: bool, # whether the pictures are phantoms
     settings: Settings, # bootstrap rounds, confidence, seed, language
 ) -> dict: # plain values, ready for JSON
-    "Every figure of `answers`, always-majority beside them, and what can be concluded. Raises `AnklealignError` if no picture has an answer."
+    "Every figure of `answers` beside always-majority's, and what can be concluded. Raises `AnklealignError` if no picture has an answer."
     given, majority, how = answers[answers.predicted != ''], max(CLASSES, key=prior.get), Bootstrap.of(settings)
-    if given.empty: raise AnklealignError('The model gives no picture a probability, only NaN: train it again, perhaps with a smaller learning rate.')
+    if given.empty:
+        raise AnklealignError('The model gives no picture a probability, only NaN: train it again, perhaps with a smaller learning rate.')
     labels, predicted = given.label.map(CLASSES.index), given.predicted.map(CLASSES.index)
     probabilities, shares = given[[f'prob_{c}' for c in CLASSES]].to_numpy(), [prior[c] for c in CLASSES]
     scores = score(labels, predicted, given.group, CLASSES.index(majority), how, probabilities, shares)
     gain = difference(labels, predicted, np.full(len(given), CLASSES.index(majority)), given.group, how)
-    report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'language': settings.display.language, 'images': len(given), 'groups': given.group.nunique(),
-              'images_per_class': {c: int((given.label == c).sum()) for c in CLASSES}, 'without_answer': answers.image[answers.predicted == ''].tolist(),
-              'majority_class': majority, 'prior': dict(prior), 'intervals': how.model_dump(), 'metrics': plain(scores), 'gain_over_majority': plain(gain),
+    report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'language': settings.display.language, 'images': len(given),
+              'groups': given.group.nunique(),
+              'images_per_class': {c: int((given.label == c).sum()) for c in CLASSES},
+              'without_answer': answers.image[answers.predicted == ''].tolist(),
+              'majority_class': majority, 'prior': dict(prior), 'intervals': how.model_dump(), 'metrics': plain(scores),
+              'gain_over_majority': plain(gain),
               'confusion_matrix': group_confusions(labels, predicted, given.group).sum(0).tolist()}
     return {'summary': conclude(report)} | report | {'notes': _notes(report)}
 
 # %% ../../nbs/evaluation/report.ipynb #ac8ba7dd
 def _notes(report):
-    notes = [f"No test picture is {c}: its recall, F1 and AUC, balanced accuracy, macro-F1 and macro-AUC cannot be computed." for c, n in report['images_per_class'].items() if not n]
+    notes = [f"No test picture is {c}: its recall, F1 and AUC, balanced accuracy, macro-F1 and macro-AUC cannot be computed."
+             for c, n in report['images_per_class'].items() if not n]
     if k := len(report['without_answer']):
-        notes.append(f"The model gives {k} picture(s) no probability; they are left out of every figure: {', '.join(report['without_answer'][:5])}.")
+        notes.append(f"The model gives {k} picture(s) no probability; they are left out of every figure: "
+                     f"{', '.join(report['without_answer'][:5])}.")
     if report['groups'] < MIN_GROUPS:
-        notes.append(f"The test pictures come from {report['groups']} groups; with fewer than {MIN_GROUPS} only rates get an interval, and that a wide one.")
+        notes.append(f"The test pictures come from {report['groups']} groups; with fewer than {MIN_GROUPS} only rates get an interval, and "
+                     "that a wide one.")
     return notes
 
 # %% ../../nbs/evaluation/report.ipynb #0a58d879
@@ -101,7 +108,8 @@ def show_confusion(
     ax.set_xticks(range(len(names)), names)
     ax.set_yticks(range(len(names)), [f'{name}\nn = {n}' for name, n in zip(names, counts.sum(1), strict=True)])
     ax.set(xlabel='predicted', ylabel='true')
-    ax.set_title(f"{'Share of each true class' if normalized else 'Confusion matrix'}\nn = {counts.sum()} {kind_of(report['synthetic'])}", fontsize=11)
+    ax.set_title(f"{'Share of each true class' if normalized else 'Confusion matrix'}\nn = {counts.sum()} {kind_of(report['synthetic'])}",
+                 fontsize=11)
     return figure
 
 # %% ../../nbs/evaluation/report.ipynb #3087e984
@@ -114,7 +122,8 @@ def findings(
     ratings: pd.DataFrame|None=None, # one row a vote: image, annotator, label; None: who voted is not known
 ) -> dict: # plain values, ready for JSON
     "What the answers show beyond the score: baselines, calibration, sets, abstention, slices, several pictures of a person, labels."
-    how, given, telling = Bootstrap(**judged['intervals']), (answers.predicted != '').to_numpy(), (judged['metrics']['macro_auc']['low'] or 0) > .5
+    how, given = Bootstrap(**judged['intervals']), (answers.predicted != '').to_numpy()
+    telling = (judged['metrics']['macro_auc']['low'] or 0) > .5 # the probabilities have been shown to tell the classes apart
     answers, raw = answers[given].reset_index(drop=True), raw[given]
     calibrated, sets, _ = rule.answer(raw)
     known = answers.label.map(CLASSES.index), answers.group
@@ -130,23 +139,30 @@ def findings(
 def _abstention_figures(calibrated, known, rule, how):
     curve = risk_coverage(calibrated, *known, how)
     kept = curve[curve.threshold >= (rule.abstain_below or 0)]
-    at = kept.iloc[-1][['coverage', 'risk', 'low', 'high', 'images', 'groups']] if len(kept) else dict(coverage=0., risk=np.nan, images=0, groups=0)
+    at = kept.iloc[-1][['coverage', 'risk', 'low', 'high', 'images', 'groups']] if len(kept) else dict(coverage=0., risk=np.nan, images=0,
+                                                                                                       groups=0)
     return plain(pd.DataFrame({'answered': pd.Series(at, dtype=float), 'area': pd.Series(risk_area(calibrated, *known, how))}).T)
 
 # %% ../../nbs/evaluation/report.ipynb #14cca4d0
 def _scores(report):
     names, n, kind, sure = names_of(report), [report['images'], report['groups']], kind_of(report['synthetic']), _interval(report)
-    always, kept = f"always '{names[report['majority_class']]}'", {k: o for k, o in report['metrics'].items() if not k.startswith('support')}
+    always, kept = f"always '{names[report['majority_class']]}'", {k: o for k, o in report['metrics'].items()
+                                                                   if not k.startswith('support')}
     called = {k: metric_title(k, report['language']) for k in kept}
     scores = [[called[k], o['value'], span(o), o['majority'], o['images'], o['groups']] for k, o in kept.items()]
     gains = [[called[k], number(o['value'], signed=True), span(o, signed=True), *n] for k, o in report['gain_over_majority'].items()]
-    held = [[_local(k, names), o['accuracy'], span(o), o['macro_f1'], _span(o, 'macro_f1'), o['images'], o['groups'], o['note']] for k, o in report['yardsticks'].items()]
+    held = [[_local(k, names), o['accuracy'], span(o), o['macro_f1'], _span(o, 'macro_f1'), o['images'], o['groups'], o['note']]
+            for k, o in report['yardsticks'].items()]
     matrix = [[name, *row, sum(row)] for name, row in zip(names.values(), report['confusion_matrix'], strict=True)]
-    words = '; '.join(f"{row[0]}: {', '.join(f'{k} answered {o}' for o, k in zip(names.values(), row[1:], strict=False))}" for row in matrix)
-    return Section('Scores with confidence intervals', ['Every figure has its interval, and what it is to be compared with beside it.', _meaning(report)],
-        [Table([f'on {kind}', 'model', sure, always, 'pictures', 'groups'], scores, f'The model beside {always}, the commonest class of the training pictures; intervals over groups.'),
+    words = '; '.join(f"{row[0]}: {', '.join(f'{k} answered {o}' for o, k in zip(names.values(), row[1:], strict=False))}"
+                      for row in matrix)
+    return Section('Scores with confidence intervals',
+                   ['Every figure has its interval, and what it is to be compared with beside it.', _meaning(report)],
+        [Table([f'on {kind}', 'model', sure, always, 'pictures', 'groups'], scores,
+               f'The model beside {always}, the commonest class of the training pictures; intervals over groups.'),
          Table([f'on {kind}', 'difference', sure, 'pictures', 'groups'], gains, f"The model's figures minus those of {always}, paired."),
-         Table([f'on {kind}', 'accuracy', sure, 'macro-F1', f'{sure}, macro-F1', 'pictures', 'groups', 'rests on, or lacks'], held, 'Baselines, annotators, and the best that these labels allow, on the same pictures.'),
+         Table([f'on {kind}', 'accuracy', sure, 'macro-F1', f'{sure}, macro-F1', 'pictures', 'groups', 'rests on, or lacks'], held,
+               'Baselines, annotators, and the best that these labels allow, on the same pictures.'),
          Table(['true ↓ answered →', *names.values(), kind], matrix, 'What was answered for which true class.'),
          Plot(show_confusion(report), f'Confusion matrix: {words}', 'The shade is the share of each true class.')])
 
@@ -159,7 +175,8 @@ def _local(text, names):
     return text
 
 def _meaning(report):
-    words = [f"{metric_title(k).removesuffix(' (less is better)')}: {meaning.removesuffix('; less is better')}" for k, meaning in OVERALL.items() if k in report['metrics']]
+    words = [f"{metric_title(k).removesuffix(' (less is better)')}: {meaning.removesuffix('; less is better')}"
+             for k, meaning in OVERALL.items() if k in report['metrics']]
     return (f"What the figures mean. {'. '.join(words)}. Recall of a class (its sensitivity): share of its pictures that are answered so. "
             'Precision (positive predictive value): share of these answers that are right. F1: harmonic mean of the two. '
             'Intervals are over groups, which are people as far as people are known.')
@@ -169,17 +186,24 @@ def _calibration(report, raw, calibrated, known):
     rule, kind, how = report['trust'], kind_of(report['synthetic']), Bootstrap(**report['intervals'])
     before, after, sure = report['calibration']['before'], report['calibration']['after'], _interval(report)
     called = {'top_class': 'the answer', 'classwise': 'mean of the classes'} | names_of(report)
-    rows = [[called[k], before[k]['value'], span(before[k]), o['value'], span(o), f"{shown(o['calibrated'])}, at most {shown(o['calibrated_high'])}", o['images'], o['groups']]
+    rows = [[called[k], before[k]['value'], span(before[k]), o['value'], span(o),
+             f"{shown(o['calibrated'])}, at most {shown(o['calibrated_high'])}", o['images'], o['groups']]
             for k, o in after.items()]
-    top, several = after['top_class'], f", and the mean of several pictures of a person by a sharpening of {rule['sharpening']:.2f}" if rule['sharpening'] else ''
-    verdict = ('more than chance gives a calibrated model, so its probabilities are not to be taken at their word' if top['value'] > top['calibrated_high']
+    top = after['top_class']
+    several = f", and the mean of several pictures of a person by a sharpening of {rule['sharpening']:.2f}" if rule['sharpening'] else ''
+    verdict = ('more than chance gives a calibrated model, so its probabilities are not to be taken at their word'
+               if top['value'] > top['calibrated_high']
                else 'no more than chance gives a calibrated model on so few pictures')
-    text = (f"The probabilities are corrected by a temperature of {rule['temperature']:.2f}{several}, fitted on {rule['images']} validation pictures of "
+    text = (f"The probabilities are corrected by a temperature of {rule['temperature']:.2f}{several}, fitted on {rule['images']} "
+            "validation pictures of "
             f"{rule['groups']} groups. After that they are off by {top['value']:.3f} in the mean, {verdict}.")
-    diagrams = show_reliability({'as the model says': reliability(raw, *known, how=how), 'corrected': reliability(calibrated, *known, how=how)}, report['groups'], kind)
+    diagrams = show_reliability({'as the model says': reliability(raw, *known, how=how),
+                                 'corrected': reliability(calibrated, *known, how=how)}, report['groups'], kind)
     return Section('Calibration', text,
-        [Plot(diagrams, 'Reliability diagrams before and after the correction: share of right answers by how sure the model was.', 'The nearer to the dashed line, the better.'),
-         Table(['calibration error of', 'before', f'{sure}, before', 'after', f'{sure}, after', 'if calibrated', 'pictures', 'groups'], rows,
+        [Plot(diagrams, 'Reliability diagrams before and after the correction: share of right answers by how sure the model was.',
+              'The nearer to the dashed line, the better.'),
+         Table(['calibration error of', 'before', f'{sure}, before', 'after', f'{sure}, after', 'if calibrated', 'pictures', 'groups'],
+               rows,
                f'The expected calibration error on {kind}, and what a calibrated model would show.')])
 
 # %% ../../nbs/evaluation/report.ipynb #df3c4e7b
@@ -188,38 +212,50 @@ def _abstention(report, calibrated, known):
     called = {'all': 'all'} | names_of(report)
     rows = [[called[k], o['coverage'], span(o), o['classes'], o['images'], o['groups']] for k, o in report['sets'].items()]
     curve = show_risk_coverage(risk_coverage(calibrated, *known, Bootstrap(**report['intervals'])), rule['abstain_below'], kind)
-    sets = (f"Instead of one class the model can name a set of classes, made to contain the right one for {rule['coverage']:.0%} of each class's pictures. "
+    sets = (f"Instead of one class the model can name a set of classes, made to contain the right one for {rule['coverage']:.0%} of each "
+            "class's pictures. "
             'The table says how often the sets do.')
     return Section('Prediction sets and abstention', [_abstention_words(report), sets, *rule['reasons']],
-        [Plot(curve, 'Risk–coverage curve: the share of wrong answers against the share of pictures answered.', 'The surest answers come first.'),
-         Table(['true class', 'in the set', _interval(report), 'classes a set', 'pictures', 'groups'], rows, f'How often the prediction sets contain the right class on {kind}.')])
+        [Plot(curve, 'Risk–coverage curve: the share of wrong answers against the share of pictures answered.',
+              'The surest answers come first.'),
+         Table(['true class', 'in the set', _interval(report), 'classes a set', 'pictures', 'groups'], rows,
+               f'How often the prediction sets contain the right class on {kind}.')])
 
 def _abstention_words(report):
     rule, given, area = report['trust'], report['silence']['answered'], report['silence']['area']
-    def told(row, value): return f"{number(row[value])} ({'no interval' if row['low'] is None else f'{_interval(report)} {span(row)}'}; {row['images']:.0f} pictures, {row['groups']:.0f} groups)"
+    def told(row, value):
+        sure = 'no interval' if row['low'] is None else f'{_interval(report)} {span(row)}'
+        return f"{number(row[value])} ({sure}; {row['images']:.0f} pictures, {row['groups']:.0f} groups)"
     asked = f"at most {rule['target_risk']:.0%} of the answers wrong, with {rule['confidence']:.0%} confidence"
-    threshold = (f'There is no abstention threshold that would have kept {asked}, so every picture is answered.' if rule['abstain_below'] is None else
-                 f"Below a probability of {rule['abstain_below']:.3f} the model does not answer; the threshold was chosen on the validation pictures to keep {asked}.")
+    threshold = (f'There is no abstention threshold that would have kept {asked}, so every picture is answered.'
+                 if rule['abstain_below'] is None else
+                 f"Below a probability of {rule['abstain_below']:.3f} the model does not answer; the threshold was chosen on the "
+                 f"validation pictures to keep {asked}.")
     wrong = f"the share of these answers that are wrong is {told(given, 'risk')}" if given['images'] else 'so none of its answers is wrong'
-    return (f"{threshold} It answers {given['coverage']:.0%} of the test pictures; {wrong}. The area under the risk–coverage curve is {told(area, 'value')}, "
+    return (f"{threshold} It answers {given['coverage']:.0%} of the test pictures; {wrong}. The area under the risk–coverage curve is "
+            f"{told(area, 'value')}, "
             f"where {number(area['ideal'])} is the best possible and {number(area['random'])} what random abstention gives.")
 
 # %% ../../nbs/evaluation/report.ipynb #c1509d9f
 def _slices(report):
     numbers = dict.fromkeys(('accuracy', 'difference', 'difference_low', 'difference_high', 'p', 'p_holm'), float)
     table, kind, sure = pd.DataFrame(report['slices']).astype(numbers), kind_of(report['synthetic']), _interval(report)
-    rows = [[f"{o['column']}: {o['slice']}", o['accuracy'], span(o), number(o['difference'], signed=True), _span(o, 'difference', signed=True), o['macro_f1'], o['images'], o['groups']]
+    rows = [[f"{o['column']}: {o['slice']}", o['accuracy'], span(o), number(o['difference'], signed=True),
+             _span(o, 'difference', signed=True), o['macro_f1'], o['images'], o['groups']]
             for o in report['slices'] if o['accuracy'] is not None]
     small = ', '.join(f'{n} by {c}' for c, n in table[table.accuracy.isna()].groupby('column', sort=False).size().items())
-    text = [conclude_slices(table, report['synthetic'], report['intervals']['confidence']), *[f'Too small to judge: {small}.'] * bool(small)]
+    text = [conclude_slices(table, report['synthetic'], report['intervals']['confidence']),
+            *[f'Too small to judge: {small}.'] * bool(small)]
     header = ['slice', 'accuracy', sure, 'minus all others', f'{sure}, difference', 'macro-F1', 'pictures', 'groups']
-    return Section('Slices', text, [Table(header, rows, f'Each slice of the {kind} that is large enough; intervals over groups.')] if rows else [])
+    return Section('Slices', text,
+                   [Table(header, rows, f'Each slice of the {kind} that is large enough; intervals over groups.')] if rows else [])
 
 # %% ../../nbs/evaluation/report.ipynb #7591621c
 def _missing(report):
     names, reasons = names_of(report), {}
     for metric, o in report['metrics'].items():
-        if o['low'] is None and not metric.startswith('support'): reasons.setdefault(_why(metric, o, report, names), []).append(metric_title(metric, report['language']))
+        if o['low'] is None and not metric.startswith('support'):
+            reasons.setdefault(_why(metric, o, report, names), []).append(metric_title(metric, report['language']))
     lines = [*report['notes'], *(f"{'; '.join(o)}: {why}" for why, o in reasons.items())]
     lines += [f"{_local(who, names)}: {o['note']}" for who, o in report['yardsticks'].items() if not o['images']]
     return Section('What could not be computed', lines or 'Everything could be computed.', [])

@@ -166,7 +166,8 @@ class Together(Rests):
     verdict: str = Field(description='in a sentence')
     pictures_each: Number = Field(description='mean number of pictures of a group; null if no group has several')
     alone: _each(('accuracy', 'macro_f1', 'log_loss'), Estimate) = Field(description='of the answer to each picture')
-    together: _each(('accuracy', 'macro_f1', 'log_loss'), Estimate) = Field(description="of the sharpened mean answer to all pictures of the picture's group")
+    together: _each(('accuracy', 'macro_f1', 'log_loss'),
+                    Estimate) = Field(description="of the sharpened mean answer to all pictures of the picture's group")
     gain: _each(('accuracy', 'macro_f1', 'log_loss'), Estimate) = Field(description='together minus alone, paired')
 
 # %% ../../nbs/evaluation/schema.ipynb #f33bbde9
@@ -180,7 +181,8 @@ class ClassShare(Rests):
     "How common a class is."
     prior: Share = Field(description='among the training pictures')
     labelled: Share = Field(description='among these pictures, by their labels')
-    new_prior: Number = Field(description='among these pictures, as the probabilities suggest (Saerens EM); null unless they are known to tell the classes apart')
+    new_prior: Number = Field(description='among these pictures, as the probabilities suggest (Saerens EM); null unless they are known to '
+                                          'tell the classes apart')
     low: Number = Field(description='lower end of the interval of the estimate')
     high: Number = Field(description='upper end of the interval of the estimate')
 
@@ -221,14 +223,18 @@ class Evaluation(Part):
     prior: _each(CLASSES, Share) = Field(description='class → its share of the training pictures')
     intervals: Bootstrap = Field(description='how the intervals are made')
     metrics: dict[Literal[*METRICS], Score] = Field(description='name → figure', json_schema_extra=_NAMES)
-    gain_over_majority: dict[Literal[*OVERALL], Estimate] = Field(description='name → figure of the model minus that of always-majority, paired')
-    confusion_matrix: list[_Row] = Field(min_length=3, max_length=3, description='pictures: a row for each true class, a column for each answer')
+    gain_over_majority: dict[Literal[*OVERALL],
+                             Estimate] = Field(description='name → figure of the model minus that of always-majority, paired')
+    confusion_matrix: list[_Row] = Field(min_length=3, max_length=3,
+                                         description='pictures: a row for each true class, a column for each answer')
     notes: list[str] = Field(description='what cannot be computed and why, and other warnings, a sentence each')
     trust: DecisionRule = Field(description='how far the answers can be trusted, fitted on validation pictures')
     yardsticks: dict[str, Baseline] = Field(description='name → what the figures are to be held against')
-    calibration: _each(('before', 'after'), Errors) = Field(description='errors before and after the correction: of the answer, mean over classes, each class')
+    calibration: _each(('before', 'after'),
+                       Errors) = Field(description='errors before and after the correction: of the answer, mean over classes, each class')
     sets: _each(('all', *CLASSES), Sets) = Field(description='the prediction sets of all pictures, and of those of each true class')
-    silence: _each(('answered', 'area'), Abstention) = Field(description='the answers above the threshold, and the area under the risk–coverage curve')
+    silence: _each(('answered', 'area'),
+                   Abstention) = Field(description='the answers above the threshold, and the area under the risk–coverage curve')
     slices: list[Slice] = Field(description='parts of the test pictures')
     together: Together = Field(description='what several pictures of a person are worth, answered together')
     sources: Sources = Field(description='labels of several annotators against labels of the owner alone')
