@@ -10,6 +10,8 @@ __all__ = ['UNKNOWN', 'model_card']
 # %% ../../nbs/evaluation/model_card.ipynb #665a753c
 import json
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from string import Template
 
 from .document import DISCLAIMER, Section, markdown_sections, names_of
 from ..core import markdown_cell, markdown_table
@@ -82,7 +84,7 @@ def _training(config):
     versions = [(f'version of {k}', str(v)) for k, v in config.get('versions', {'the software': UNKNOWN}).items()]
     table = [_left(['field of the recipe', 'value', 'meaning'],
                    [(k, str(v), _FIELDS.get(k, '')) for k, v in recipe.items()])] if recipe else []
-    return [_told(config), *table, _left(['what else', 'value'], facts + versions)]
+    return '\n\n'.join([_told(config), *table, _left(['what else', 'value'], facts + versions)])
 
 # %% ../../nbs/evaluation/model_card.ipynb #381c2246
 def _details(config, report):
@@ -103,10 +105,7 @@ def _data(config, report):
     rows = [(s, *(str(o.get(c, UNKNOWN)) for c in report['images_per_class']), f'{sum(o.values()) if o else UNKNOWN}{made[s]}',
              str(groups.get(s, UNKNOWN)))
             for s, o in counts.items()]
-    return [markdown_table(['split', *names_of(report).values(), 'pictures', 'groups'], rows),
-            f"Fingerprint of the study (SHA-256): {_at(config, 'study', 'fingerprint')}.",
-            'A group is whatever had to stay on one side of the split, as a rule a person. Who they are, and how the pictures were '
-            f'collected: {UNKNOWN}.']
+    return markdown_table(['split', *names_of(report).values(), 'pictures', 'groups'], rows)
 
 # %% ../../nbs/evaluation/model_card.ipynb #bbf85bf9
 def _tested(config, report):
@@ -119,28 +118,6 @@ def _tested(config, report):
             f"The intervals come from {report['intervals']['rounds']:,} bootstrap rounds over groups.")
 
 def _rests_on(row, synthetic): return f"{row['images']:.0f} {'synthetic pictures' if synthetic else 'pictures'}, {row['groups']:.0f} groups"
-
-# %% ../../nbs/evaluation/model_card.ipynb #748772ce
-_USE = ('A first look at photographs of the heels of a standing person, taken straight from behind, by somebody who will look at the '
-        'person as well: '
-        'in screening, in teaching, and in research on such pictures. ' + DISCLAIMER)
-_MISUSE = ('Diagnosis, treatment, or the choice of insoles, shoes or training.', 'Any decision about a person that nobody else looks at.',
-           'Views from the side, the front or above; covered ankles; feet in motion; pictures of anything but heels.',
-           'People unlike those it was trained on, unless it has been evaluated on pictures of such people.', 'Telling who somebody is.')
-_LIMITS = ('The labels are opinions. Podiatrists measuring the same standing heel differ as well: ICC below .23, error up to 9.5° (J Foot '
-           'Ankle Res 5:14).',
-           'A heel that leans is not a finding: healthy adults stand 6.07 ± 2.7° everted (Sobel 1999).',
-           'A camera that is tilted, or does not look straight from behind, sees another angle of the same heel (Sensors 2021, 21:2585).',
-           'A picture of somebody standing says nothing about walking, pain or their causes.',
-           'Whoever reads a class and a probability tends to believe them. Look at the person first and at the answer second.')
-_PEOPLE = ('Pictures of feet can be health data, and scars, tattoos or surroundings tell who somebody is: have the consent of whoever is '
-           'in the pictures.',
-           'Training, evaluation and use happen on one\'s own machine; no picture is sent anywhere.',
-           'A run folder holds the names of its validation pictures and their groups (`valid_predictions.csv`), and this card may name '
-           'codes of owners '
-           'among the slices: look at both before passing them on.',
-           'Age, sex, health and origin of the people are not recorded, so whether the model serves all of them alike is known only as far '
-           'as the slices tell.')
 
 # %% ../../nbs/evaluation/model_card.ipynb #78577464
 def _limits(config, report):
@@ -156,31 +133,7 @@ def _limits(config, report):
                      f"{accuracy['low']:.3f} and "
                      f"{accuracy['high']:.3f} ({report['intervals']['confidence']:.0%} interval); always-majority has "
                      f"{accuracy['majority']:.3f}.")
-    return _list((*lines, *_LIMITS))
-
-def _list(lines): return '\n'.join(f'- {o}' for o in lines)
-
-# %% ../../nbs/evaluation/model_card.ipynb #bd6c9db0
-def _front(config, report):
-    tags = ['image-classification', 'podiatry', 'rear-foot-alignment', 'fastai', *['synthetic-data'] * _synthetic(config)]
-    return '\n'.join(['---', 'license: unknown', 'library_name: anklealign', 'pipeline_tag: image-classification',
-                      f"model_name: {json.dumps(_at(report, 'run'))}", 'tags:', *(f'- {o}' for o in tags), '---'])
-
-# %% ../../nbs/evaluation/model_card.ipynb #0edf0419
-def _how_to(report):
-    run = _at(report, 'run')
-    return f'''```sh
-anklealign predict photo.jpg --model {run}.zip
-```
-
-```python
-from anklealign.deploy import Predictor
-
-Predictor('{run}.zip')('photo.jpg')
-```
-
-The model is a bundle of that name, or the run's folder, `output/models/{run}`; the demonstration model that comes with the package needs no name.
-An answer has calibrated probabilities, the classes that cannot be ruled out, and a reason where there is no answer. {DISCLAIMER}'''
+    return '\n'.join(f'- {o}' for o in lines)
 
 # %% ../../nbs/evaluation/model_card.ipynb #80d43be8
 def model_card(
@@ -189,15 +142,9 @@ def model_card(
     sections: Sequence[Section], # of the report
 ) -> str: # Markdown with YAML front matter
     "The model card of a run, after [Mitchell et al. 2019](https://doi.org/10.1145/3287560.3287596); what is not known is 'not recorded'."
-    head = [_front(config, report), f"# Model card of {markdown_cell(_at(report, 'run'))}",
-            f"**{DISCLAIMER}** {markdown_cell(report['summary'])}"]
-    before = {'Model details': [_details(config, report)], 'Intended use': [_USE], 'Out-of-scope use': [_list(_MISUSE)],
-              'Training data': _data(config, report),
-              'Training procedure': _training(config), 'Evaluation data': [_tested(config, report)]}
-    after = {'Limits and risks': [_limits(config, report)], 'Ethical considerations and privacy': [_list(_PEOPLE)],
-             'How to use': [_how_to(report)],
-             'Citation and contact': [f'{UNKNOWN.capitalize()}: left to the owner. The card follows Mitchell et al. 2019, *Model Cards for '
-                                      'Model Reporting*, '
-                                      '[doi 10.1145/3287560.3287596](https://doi.org/10.1145/3287560.3287596).']}
-    def blocks(parts): return [block for title, body in parts.items() for block in (f'## {title}', *body)]
-    return '\n\n'.join([*head, *blocks(before), markdown_sections(sections), *blocks(after)]) + '\n'
+    run, template = _at(report, 'run'), (files('anklealign')/'evaluation'/'model_card.md').read_text(encoding='utf-8')
+    tag = '\n- synthetic-data' * _synthetic(config)
+    return Template(template).substitute(
+        name=json.dumps(run), synthetic_tag=tag, title=markdown_cell(run), run=run, disclaimer=DISCLAIMER, summary=markdown_cell(report['summary']),
+        details=_details(config, report), data=_data(config, report), fingerprint=_at(config, 'study', 'fingerprint'), training=_training(config),
+        tested=_tested(config, report), limits=_limits(config, report), sections=markdown_sections(sections))
