@@ -4,6 +4,7 @@
 import ast
 import configparser
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -97,6 +98,16 @@ def test_public_names_are_used_elsewhere():
     sources = texts + [(name, tree) for name, _, tree, _ in MODULES]
     used = {o for name, tree in sources for o in house.imported(name, tree, set(GRAPH)) if o[0] != name}
     held('used', [f'{m}.{o}' for m, o in PUBLIC if (m, o) not in used and o not in INTERFACE])
+
+
+def test_pages_name_the_modules_there_are():
+    pages = {o: (ROOT/o).read_text(encoding='utf-8') for o in ('CONTRIBUTING.md', 'CHANGELOG.md')}
+    named = {o for text in pages.values() for o in re.findall(r'`((?:study|training|evaluation|inference|app|phantom)[./]\w+)`', text)}
+    assert sorted(o for o in named if o.replace('/', '.') not in GRAPH) == []
+    drawing = pages['CONTRIBUTING.md'].split('```')[1]
+    rooms = re.findall(r'^  (\w+)/ +((?:\w+ |\w+\n(?: {15}(?=\w))?)+)', drawing, flags=re.M)
+    drawn = {o if room == 'core' else f'{room}.{o}' for room, names in rooms if room != 'guides' for o in names.split()}
+    assert drawn == {o for o in GRAPH if '.' in o or o in GROUND}
 
 
 def defined(tree):
