@@ -96,13 +96,13 @@ def file_error(
 
 # %% ../nbs/core/core.ipynb #badde686
 @contextmanager
-def _hidden_beside(path):
+def _hidden_beside(path, within=None):
     missing = [o for o in path.parents if not o.exists()]
     hidden = None
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            hidden = tempfile.mkdtemp(dir=path.parent, prefix='.tmp-')
+            hidden = tempfile.mkdtemp(dir=within or path.parent, prefix='.tmp-')
         except OSError as e: raise file_error(e, path) from e
         yield Path(hidden)
     finally:
@@ -139,11 +139,12 @@ def recover(
 def new_folder(
     path: str|os.PathLike, # the folder to make or replace
     marker: str, # file that a folder of this kind always holds
+    within: str|os.PathLike|None=None, # folder on the same disk in which the hidden one is made; None: beside `path`
 ) -> Iterator[Path]: # an empty folder to fill
     "A folder that takes the place of `path` when the block ends without an error. Raises `AnklealignError` if `path` cannot be written or replaced."
     path = recover(path)
     check_place(path, marker)
-    with _hidden_beside(path) as hidden:
+    with _hidden_beside(path, within) as hidden:
         fresh = hidden/'new'
         fresh.mkdir()
         try: yield fresh
@@ -161,7 +162,7 @@ class _Section(BaseModel):
 # %% ../nbs/core/core.ipynb #25df0c47
 class StudySettings(_Section):
     "How a raw folder is read, and how votes become labels."
-    policy: Literal['majority', 'unanimous', 'soft'] = 'majority' # how the votes of an image become its label
+    policy: Literal['majority', 'unanimous'] = 'majority' # how the votes of an image become its label
     min_agreement: float = Field(0., ge=0, le=1) # drop images whose winning class has a smaller share of the votes
     min_votes: int = Field(1, ge=1, le=1000) # drop images with fewer votes
     from_name: str = '' # the choice control that holds the answer; empty: the one whose values are known labels
@@ -187,7 +188,7 @@ class ImageSettings(_Section):
 
 # %% ../nbs/core/core.ipynb #a4b973b8
 class SplitSettings(_Section):
-    "How groups are dealt to train, validation and test."
+    "How groups are assigned to train, validation and test."
     train: float = Field(.70, gt=0, lt=1) # share of the images
     valid: float = Field(.15, gt=0, lt=1) # share of the images
     test: float = Field(.15, gt=0, lt=1) # share of the images

@@ -1,4 +1,4 @@
-"""One photo in, one honest answer out: without PyTorch, in milliseconds, and with the reason when there is none
+"""From a run to a Predictor: one photo in, one honest answer out, without PyTorch, in milliseconds, and with the reason when there is none
 
 Docs: https://anklealign.github.io/anklealign/deploy.html.md"""
 
@@ -72,20 +72,22 @@ def heat_on(
     x, y = (square.width - width)//2, (square.height - height)//2
     return np.asarray(square.crop((x, y, x + width, y + height)))
 
-# %% ../nbs/05_deploy.ipynb #35e25c1e
-_INPUT, _OUTPUTS = 'pixels', ['log_probabilities', 'evidence', 'strangeness'] # as in `export`, which needs PyTorch
-
-# %% ../nbs/05_deploy.ipynb #865e00c3
-def _session(bundle, threads):
-    import onnxruntime # after anklealign, which keeps it from reporting to its maker
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
-    try:
-        session = onnxruntime.InferenceSession(bundle.files[GRAPH], options, providers=['CPUExecutionProvider'])
-        names = [[o.name for o in part] for part in (session.get_inputs(), session.get_outputs())]
-        if names != [[_INPUT], _OUTPUTS]: raise ValueError('its inputs and outputs are not ours')
-    except Exception as e: raise AnklealignError(f"{bundle.place} is no usable bundle: its {GRAPH} cannot be run ({' '.join(str(e).split())[:120]}).") from e
-    return session
+# %% ../nbs/05_deploy.ipynb #d6d0698d
+def abstention_reasons(
+    probabilities: np.ndarray, # one a class, calibrated
+    quality: Sequence[Finding], # what is wrong with the photo
+    strangeness: float, # above 1: no foot, or a wrong view
+    least: float|None, # probability below which there is no answer; None: no such threshold
+    language: str='en', # of the sentences
+) -> list[str]: # a sentence each; empty if there is an answer
+    "Why a photo has no answer."
+    words, top = translations(language)['answer'], float(np.nan_to_num(probabilities, nan=-1).max())
+    reasons = [o.advice for o in quality if o.silent]
+    if not np.isfinite(probabilities).all(): return [*reasons, words['no_number']]
+    if not strangeness <= 1: reasons.append(words['strange'])
+    if least is not None and top < least:
+        reasons.append(words['unsure'].format(top=class_names(language)[int(probabilities.argmax())], sure=top, least=least))
+    return reasons
 
 # %% ../nbs/05_deploy.ipynb #176b4206
 class Looked(NamedTuple):
@@ -107,22 +109,20 @@ def _look_or_say(photo, how, language):
     try: return look(photo, how, language)
     except PictureError as e: return e
 
-# %% ../nbs/05_deploy.ipynb #d6d0698d
-def abstention_reasons(
-    probabilities: np.ndarray, # one a class, calibrated
-    quality: Sequence[Finding], # what is wrong with the photo
-    strangeness: float, # above 1: no foot, or a wrong view
-    least: float|None, # probability below which there is no answer; None: no such threshold
-    language: str='en', # of the sentences
-) -> list[str]: # a sentence each; empty if there is an answer
-    "Why a photo has no answer."
-    words, top = translations(language)['answer'], float(np.nan_to_num(probabilities, nan=-1).max())
-    reasons = [o.advice for o in quality if o.silent]
-    if not np.isfinite(probabilities).all(): return [*reasons, words['no_number']]
-    if not strangeness <= 1: reasons.append(words['strange'])
-    if least is not None and top < least:
-        reasons.append(words['unsure'].format(top=class_names(language)[int(probabilities.argmax())], sure=top, least=least))
-    return reasons
+# %% ../nbs/05_deploy.ipynb #35e25c1e
+_INPUT, _OUTPUTS = 'pixels', ['log_probabilities', 'evidence', 'strangeness'] # as in `export`, which needs PyTorch
+
+# %% ../nbs/05_deploy.ipynb #865e00c3
+def _session(bundle, threads):
+    import onnxruntime # after anklealign, which keeps it from reporting to its maker
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    try:
+        session = onnxruntime.InferenceSession(bundle.files[GRAPH], options, providers=['CPUExecutionProvider'])
+        names = [[o.name for o in part] for part in (session.get_inputs(), session.get_outputs())]
+        if names != [[_INPUT], _OUTPUTS]: raise ValueError('its inputs and outputs are not ours')
+    except Exception as e: raise AnklealignError(f"{bundle.place} is no usable bundle: its {GRAPH} cannot be run ({' '.join(str(e).split())[:120]}).") from e
+    return session
 
 # %% ../nbs/05_deploy.ipynb #dd380acb
 class Predictor:

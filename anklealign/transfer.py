@@ -1,4 +1,4 @@
-"""Models that have seen a million photographs before the first heel, and a loss that knows what an angle is
+"""Models that have seen a million photographs before the first heel, and a head that knows what an angle is
 
 Docs: https://anklealign.github.io/anklealign/transfer.html.md"""
 
@@ -95,7 +95,8 @@ def read_weights(
     "The tensors of `file`. Raises `AnklealignError` if it cannot be read; nothing in it is ever executed."
     try: return load_file(file) if Path(file).suffix == '.safetensors' else dict(torch.load(file, weights_only=True, map_location='cpu'))
     except FileNotFoundError: raise AnklealignError(f'There is no weights file {file}.') from None
-    except Exception as e: raise AnklealignError(f'Cannot read the weights file {file}: it must be safetensors, or a PyTorch file of tensors only.') from e
+    except Exception as e:
+        raise AnklealignError(f'Cannot read the weights file {file}: it must be safetensors, or a PyTorch file of tensors only.') from e
 
 # %% ../nbs/03_transfer.ipynb #5adcbe8e
 models['lite0'] = lambda recipe: Transfer(lite0_body(), linear_head(1280), [.5]*3, [.5]*3)
@@ -110,7 +111,7 @@ class DegreesHead(nn.Module):
     ):
         super().__init__()
         self.angle = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 1))
-        self.middle, self.log_width, self.log_scatter = (nn.Parameter(torch.tensor(o)) for o in (0., 1.8, .4)) # of neutral, in degrees: 0, exp(1.8) = 6, 1.5
+        self.middle, self.log_width, self.log_scatter = (nn.Parameter(torch.tensor(o)) for o in (0., 1.8, .4)) # 0°, exp(1.8) = 6°, 1.5°
 
     def degrees(self, features: torch.Tensor) -> torch.Tensor: # n
         "The estimated rear-foot angle, up to a constant."
@@ -132,7 +133,8 @@ def sketched_lite0(
     "Give body and head what they have learned from sketches. Raises `AnklealignError` if the weights do not fit."
     file = file or Path(str(files('anklealign')/'sketched.safetensors'))
     state = read_weights(file)
-    check_fit(model, state, f'{file} are not those of EfficientNet-Lite0 with a head that estimates degrees', 'make them with benchmarks/sketch_weights.py')
+    wanted = 'EfficientNet-Lite0 with a head that estimates degrees'
+    check_fit(model, state, f'{file} are not those of {wanted}', 'make them with benchmarks/sketch_weights.py')
     model.load_state_dict(state)
 
 # %% ../nbs/03_transfer.ipynb #7125e537
@@ -159,7 +161,8 @@ def imagenet_resnet18(
     "Give the body its ImageNet weights. Raises `AnklealignError` if they cannot be had or do not fit."
     try: state = read_weights(file) if file else torchvision.models.ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
     except OSError as e:
-        raise AnklealignError("ResNet-18's ImageNet weights cannot be downloaded (no network?): give torchvision's file resnet18-f37072fd.pth with --weights, "
+        raise AnklealignError("ResNet-18's ImageNet weights cannot be downloaded (no network?): "
+                              "give torchvision's file resnet18-f37072fd.pth with --weights, "
                               "or use a recipe that brings its weights along, as 'heels' does.") from e
     check_fit(torchvision.models.resnet18(), state, f'{file} are not those of ResNet-18', "give torchvision's resnet18-f37072fd.pth")
     fill_body(model, state)
@@ -169,14 +172,17 @@ models['resnet18'] = lambda recipe: Transfer(resnet18_body(), nn.Linear(512, 3),
 pretrained['imagenet']['resnet18'] = imagenet_resnet18
 
 # %% ../nbs/03_transfer.ipynb #b2c1838f
-augmentations['resnet18'] = Changes(area=((224/256)**2,)*2, roll_deg=15, flip=.5, brightness=.2, contrast=.2, saturation=.2, outside='zeros')
+augmentations['resnet18'] = Changes(area=((224/256)**2,)*2, roll_deg=15, flip=.5,
+                                    brightness=.2, contrast=.2, saturation=.2, outside='zeros')
 recipes['resnet18'] = Recipe('resnet18', 'resnet18', load=256, epochs=50, patience=10, batch_size=32, lr=1e-4, schedule='plateau',
                              augmentation='resnet18', weights='imagenet')
 
 # %% ../nbs/03_transfer.ipynb #18b84851
 augmentations['heels_imagenet'] = Changes(area=(.5, 1.), roll_deg=3, flip=.5, brightness=.3, contrast=.3, lean_deg=5, one_foot=.25)
-recipes['heels_imagenet'] = Recipe('heels_imagenet', 'lite0_degrees', size=160, load=256, epochs=15, steps=400, batch_size=32, lr=2e-2, body_lr=.3,
-                                   optimiser='adamw', weight_decay=.1, schedule='one_cycle', loss='half_weighted_cross_entropy', target='group',
-                                   augmentation='heels_imagenet', weights='imagenet', keep='last', mirror=True)
+recipes['heels_imagenet'] = Recipe('heels_imagenet', 'lite0_degrees', size=160, load=256, epochs=15, steps=400, batch_size=32, lr=2e-2,
+                                   body_lr=.3, optimiser='adamw', weight_decay=.1, schedule='one_cycle', target='group',
+                                   loss='half_weighted_cross_entropy', augmentation='heels_imagenet', weights='imagenet', keep='last',
+                                   mirror=True)
 augmentations['heels'] = replace(augmentations['heels_imagenet'], area=(.8, 1.), lean_deg=0.)
-recipes['heels'] = replace(recipes['heels_imagenet'], name='heels', epochs=8, steps=200, lr=5e-3, augmentation='heels', weights='sketches', average=.98)
+recipes['heels'] = replace(recipes['heels_imagenet'], name='heels', epochs=8, steps=200, lr=5e-3, augmentation='heels', weights='sketches',
+                           average=.98)

@@ -68,7 +68,7 @@ def from_imagenet():
     return {'as it is': changed(), 'one look, not mirrored': changed(mirror=False), 'labels, not votes of the group': changed(target='label'),
             'no lean': plain, 'no lean, three logits': replace(plain, model='lite0'), 'no windows on one foot': seen('no windows', one_foot=0.),
             'not flipped': seen('not flipped', flip=0.), 'no camera roll': seen('no roll', roll_deg=0.), 'camera roll of 15 degrees': seen('roll 15', roll_deg=15.),
-            'moving average of the weights': changed(average=.98), 'body frozen for 2 epochs': changed(frozen_epochs=2), 'classes drawn alike': changed(loss='cross_entropy'),
+            'moving average of the weights': changed(average=.98), 'classes drawn alike': changed(loss='cross_entropy'),
             'all pictures count alike': changed(loss='cross_entropy'), 'class weights': changed(loss='weighted_cross_entropy'), 'pictures that grow': changed(),
             'random weights': changed(weights='none'), 'no crops': seen('no crops', area=(1., 1.)), 'small crops': seen('small crops', area=(.8, 1.)),
             'no crops, moving average': replace(seen('no crops', area=(1., 1.)), average=.98), 'same light': seen('same light', brightness=0., contrast=0.),

@@ -19,7 +19,8 @@ from serve import in_turns
 
 from anklealign.core import load_settings
 from anklealign.study.manifest import read_manifest
-from anklealign.training.onnx import GRAPH, INPUT, OUTPUTS, _bytes_of, export_run, halved
+from anklealign.training.dataloaders import Pixels
+from anklealign.training.onnx import GRAPH, INPUT, OUTPUTS, export_run, halved
 
 
 def eight_bits(graph, examples, folder):
@@ -54,9 +55,10 @@ def main(run, study, other):
         mine = Path(shutil.copytree(run, Path(folder)/run.name))
         (mine/'config.json').write_text(json.dumps(config | {'recipe': config['recipe'] | {'mirror': False}}))
         graph = (export_run(mine, study, load_settings(env={}))/GRAPH).read_bytes()
-        examples = np.concatenate(list(_bytes_of(study, rows[rows.split == 'train'].sample(200, random_state=1).reset_index(drop=True), size)))
+        examples = Pixels(study, rows[rows.split == 'train'].image.sample(200, random_state=1), size).store
         graphs = {'float32': graph, 'float16, computing in float32': halved(graph), 'int8, per channel': eight_bits(graph, examples, Path(folder))}
-    pictures = list(_bytes_of(other, others, size))
+    store = Pixels(other, others.image, size).store
+    pictures = [store[i:i + 32] for i in range(0, len(store), 32)]
     sessions = {name: session_of(o) for name, o in graphs.items()}
     took = in_turns(40, **{name: lambda s=s: s.run(None, {INPUT: pictures[0][:1]}) for name, s in sessions.items()})
     said = {name: answers(s, pictures) for name, s in sessions.items()}

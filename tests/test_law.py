@@ -3,7 +3,6 @@ import io
 import json
 import tempfile
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anklealign.core import CLASSES, ImageSettings, Settings
-from anklealign.study.account import account
-from anklealign.study.manifest import match_annotations, read_raw, reconcile
-from anklealign.study.preprocess import check_new
+from anklealign.study.account import account, entries
+from anklealign.study.matching import match
+from anklealign.study.preprocess import Stage, check
+from anklealign.study.read import read_folder
+from anklealign.study.votes import label
 
 SETTINGS = Settings(images=ImageSettings(size=32, workers=1))
 
@@ -57,23 +58,19 @@ def test_everything_found_is_used_or_reported(pictures, exports):
     with tempfile.TemporaryDirectory() as d:
         root = Path(d)/'raw'
         root.mkdir()
-        (Path(d)/'work').mkdir()
         for path, content in pictures.items():
             (root/path).parent.mkdir(parents=True, exist_ok=True)
             (root/path).write_bytes(content)
         for folder, tasks in exports.items():
             (root/folder).mkdir(parents=True, exist_ok=True)
             (root/folder/'export.json').write_text(json.dumps(tasks))
-        reading = read_raw(root, SETTINGS)
-        matches = match_annotations(reading, SETTINGS)
-        checked = {o.path: o for o in check_new(root, reading.images, Path(d)/'work', SETTINGS.images)}
-        counted = reconcile(reading, matches, checked, SETTINGS)
+        with Stage(Path(d)/'output') as stage: study = label(check(match(read_folder(root, SETTINGS)), stage, SETTINGS.images))
         on_disk = Counter(str(p.relative_to(root)) for p in root.rglob('*') if p.is_file())
-    items = reading.items + counted.items
+    items = entries(study)
     sums = account(items)
-    assert Counter(o.item for o in items if o.kind != 'annotation') == on_disk
+    assert Counter(items.item[items.kind != 'annotation']) == on_disk
     written = sum(len(t['annotations']) for folder, tasks in exports.items() if folder != '__MACOSX' for t in tasks)
     assert sums['annotations']['found'] == written
-    votes = int(counted.rows[[f'votes_{c}' for c in CLASSES]].to_numpy().sum()) if len(counted.rows) else 0
-    assert (sums['images']['used'], sums['annotations']['votes']) == (len(counted.rows), votes)
-    json.dumps([asdict(o) for o in items])
+    votes = int(study.used[[f'votes_{c}' for c in CLASSES]].to_numpy().sum())
+    assert (sums['images']['used'], sums['annotations']['votes']) == (len(study.used), votes)
+    json.dumps(items.to_dict('records'))

@@ -27,7 +27,7 @@ def test_same_input_same_bytes(raw, ankle, tmp_path):
     shutil.rmtree(ankle.home/'output')
     ankle('prepare', tmp_path/'moved'/'raw')
     again = content(ankle.home/STUDY)
-    assert len(first) == 36 + 5
+    assert len(first) == 36 + 6
     assert {k for k in first if first[k] != again.get(k)} <= {'.journal.jsonl'}
 
 

@@ -3,7 +3,6 @@ import csv
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -53,7 +52,6 @@ def test_killed_and_resumed_ends_in_the_same_files(prepared, ankle):
 def test_changed_settings_and_a_full_disk_leave_everything_as_it_was(prepared, ankle):
     ankle('train', '--epochs', '1', **SMALL)
     kill_after(start(prepared, '--epochs', '5'), 2)
-    shutil.rmtree(prepared/'output/models/.baseline.checkpoint.part', ignore_errors=True)
     before = content(prepared/'output/models')
     assert {o.partition('/')[0] for o in before} == {'baseline', '.baseline.checkpoint'}
     for change in (['--epochs', '6'], ['--epochs', '5', '--recipe', 'gapcnn', '--run', 'baseline']):

@@ -12,10 +12,8 @@ import math
 from dataclasses import dataclass
 
 import torch
+from fastai.torch_basics import DisplayedTransform, TensorCategory, TensorImage
 from torch.nn.functional import grid_sample
-
-from .dataloaders import TensorImage
-from fastai.torch_basics import DisplayedTransform, TensorCategory
 
 # %% ../../nbs/training/augment.ipynb #0e5d8130
 @dataclass(frozen=True)
@@ -74,7 +72,8 @@ def relight(
     "The pictures in another light."
     if not (changes.brightness or changes.contrast or changes.saturation): return pictures
     n, grey = len(pictures), pictures.new_tensor(_GREY)
-    bright, contrast, saturation = (1 + spread*torch.empty(n, 1, 1).uniform_(-1, 1).to(pictures.device) for spread in (changes.brightness, changes.contrast, changes.saturation))
+    spreads = changes.brightness, changes.contrast, changes.saturation
+    bright, contrast, saturation = (1 + o*torch.empty(n, 1, 1).uniform_(-1, 1).to(pictures.device) for o in spreads)
     mixed = saturation*torch.eye(3).to(grey) + (1 - saturation)*grey.expand(3, 3)
     offset = bright*(1 - contrast)*(pictures.mean((2, 3)) @ grey)[:, None, None]
     return torch.baddbmm(offset.expand(n, 3, 1), bright*contrast*mixed, pictures.flatten(2)).view_as(pictures).clamp_(0, 1)
@@ -90,7 +89,7 @@ def shear(
     size: int, # side of the window, pixels
     spread_deg: float, # standard deviation of the degrees
     side: torch.Tensor|int=0, # n: which foot is seen, from `window`
-) -> tuple[torch.Tensor, torch.Tensor]: # n × size × size: how far each point moves to the right, half the window being 1; n: degrees, outward positive
+) -> tuple[torch.Tensor, torch.Tensor]: # n × size × size: shift to the right, half the window being 1; n: degrees, outward positive
     "Random sideways shifts that make the heels lean, and by how much they do."
     place = torch.linspace(1/size - 1, 1 - 1/size, size)
     degrees, apart, legs = spread_deg*torch.randn(n), spread_deg*_APART*torch.randn(n), spread_deg*_LEGS*torch.randn(n, 2)

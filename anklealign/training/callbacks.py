@@ -1,4 +1,4 @@
-"""Number formats, memory layout and weights that move at the right time: callbacks that make training use its machine
+"""Number formats, memory layout, and what is kept, decided and written after every epoch
 
 Docs: https://anklealign.github.io/anklealign/training/callbacks.html.md"""
 
@@ -12,11 +12,8 @@ import ctypes
 import gc
 import json
 import logging
-import os
 import platform
 import random
-import re
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -24,13 +21,14 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
+from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import AvgLoss, Learner
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from ..core import AnklealignError, file_error
+from ..core import AnklealignError, write_atomic
 
 # %% ../../nbs/training/callbacks.ipynb #04ba8f43
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
@@ -64,13 +62,6 @@ class Autocast(Callback):
     def after_pred(self): self.learn.pred = self.pred.float()
     def after_fit(self): self.wrapped.__dict__.pop('forward', None)
 
-# %% ../../nbs/training/callbacks.ipynb #bf29eb45
-class ChannelsLast(Callback):
-    "Lays out weights and pictures with channels last."
-    order = 9
-    def before_fit(self): self.learn.model.to(memory_format=torch.channels_last)
-    def before_batch(self): self.learn.xb = tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in self.xb)
-
 # %% ../../nbs/training/callbacks.ipynb #a1e19643
 def precision_callbacks(
     precision: str='auto', # one of `PRECISIONS`
@@ -80,7 +71,8 @@ def precision_callbacks(
     if precision not in PRECISIONS: raise AnklealignError(f"precision = '{precision}' is not known: use one of {', '.join(PRECISIONS)}.")
     kind = torch.device(device).type
     chosen = best_precision(device) if precision == 'auto' else precision
-    if chosen == 'float16' and kind != 'cuda': raise AnklealignError(f"precision = 'float16' needs a GPU, and this is '{kind}': use bfloat16 or float32.")
+    if chosen == 'float16' and kind != 'cuda':
+        raise AnklealignError(f"precision = 'float16' needs a GPU, and this is '{kind}': use bfloat16 or float32.")
     formats = {'float32': [], 'bfloat16': [Autocast(kind, torch.bfloat16)], 'float16': [MixedPrecision()]}
     return chosen, [ChannelsLast(), *formats[chosen]]
 
@@ -108,17 +100,6 @@ class BatchExtras(Callback):
         x = self.xb[0]
         if hasattr(x, 'lean'): self.learn.xb = (x, x.lean)
         if hasattr(x, 'shares'): self.learn.yb = (x.shares,)
-
-# %% ../../nbs/training/callbacks.ipynb #c273dfe8
-class GradualUnfreezing(Callback):
-    "Trains the last parameter group alone for some epochs, then one more group with every epoch."
-    order = 5
-    def __init__(self,
-        frozen_epochs: int, # in which only the last group learns
-    ): self.frozen_epochs = frozen_epochs
-    def before_epoch(self):
-        groups = len(self.opt.param_lists)
-        self.learn.freeze_to(max(0, groups - 1 - max(0, self.epoch - self.frozen_epochs + 1)))
 
 # %% ../../nbs/training/callbacks.ipynb #e9565b07
 class AverageWeights(Callback):
@@ -160,7 +141,8 @@ class History(Callback):
     def after_epoch(self):
         values = [self.epoch + 1, float(self.train_loss.value), *map(float, self.recorder.values[-1][1:])]
         self.rows.append(dict(zip(self.columns, values, strict=True)))
-        log.info('epoch {}/{}: train loss {:.4f}, valid loss {:.4f}, valid accuracy {:.3f}, valid macro-F1 {:.3f}'.format(values[0], self.n_epoch, *values[1:]))
+        said = 'epoch {}/{}: train loss {:.4f}, valid loss {:.4f}, valid accuracy {:.3f}, valid macro-F1 {:.3f}'
+        log.info(said.format(values[0], self.n_epoch, *values[1:]))
 
     def after_cancel_fit(self): self.diverged = not torch.isfinite(self.loss).all()
 
@@ -182,7 +164,8 @@ class KeepBest(Callback):
     order = 60
     def __init__(self): self.weights = None
     def after_epoch(self):
-        if self.learn.history.best() == len(self.learn.history.rows): self.weights = {k: v.clone() for k, v in final_weights(self.learn).items()}
+        if self.learn.history.best() < len(self.learn.history.rows): return
+        self.weights = {k: v.clone() for k, v in final_weights(self.learn).items()}
     def after_fit(self):
         if self.weights: bare(self.model).load_state_dict(self.weights)
 
@@ -254,25 +237,7 @@ def write_checkpoint(
              'average': getattr(learn, 'average_weights', None) and learn.average_weights.average}
     for i, state in learn.opt.opt.state_dict()['state'].items(): parts[f'optimiser/{i}'] = state
     tensors = {f'{part}/{k}': v.detach().cpu().contiguous() for part, values in parts.items() for k, v in (values or {}).items()}
-    _replace(Path(path), tensors, {'about': json.dumps(about), 'history': json.dumps(learn.history.rows)})
-
-# %% ../../nbs/training/callbacks.ipynb #539904c2
-def _replace(path, tensors, words):
-    part = path.with_name(f'{path.name}.part') # a folder, for safetensors may write under a name of its own first
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        _save(tensors, part/'whole', words)
-        with (part/'whole').open('rb') as f: os.fsync(f.fileno())
-        (part/'whole').replace(path)
-    except OSError as e: raise file_error(e, path) from e
-    finally: shutil.rmtree(part, ignore_errors=True)
-
-def _save(tensors, path, words):
-    try: safetensors.torch.save_file(tensors, path, words)
-    except SafetensorError as e:
-        if not (said := re.search(r'os error (\d+)', str(e))): raise
-        raise OSError(int(said[1]), os.strerror(int(said[1]))) from e
+    write_atomic(path, safetensors.torch.save(tensors, {'about': json.dumps(about), 'history': json.dumps(learn.history.rows)}))
 
 # %% ../../nbs/training/callbacks.ipynb #490f8a97
 def read_checkpoint(

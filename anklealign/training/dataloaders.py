@@ -1,4 +1,4 @@
-"""From a study folder to fastai batches: the manifest read and checked, every picture decoded once
+"""From a study folder to fastai batches: every picture decoded once, and any photo taken
 
 Docs: https://anklealign.github.io/anklealign/training/dataloaders.html.md"""
 
@@ -8,31 +8,28 @@ Docs: https://anklealign.github.io/anklealign/training/dataloaders.html.md"""
 __all__ = ['Pixels']
 
 # %% ../../nbs/training/dataloaders.ipynb #8d252c25
+import json
 import os
 import tempfile
-import warnings
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import fastai.vision.data # noqa: F401  teaches show_batch about pictures
 import numpy as np
 import pandas as pd
 import torch
+from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
+from fastai.data.core import DataLoaders, TfmdDL
+from fastai.data.transforms import ColReader, ColSplitter, IntToFloatTensor
+from fastai.torch_core import TensorCategory, TensorImage
+from fastai.vision.augment import RandTransform
+from fastai.vision.core import PILImage
+from fastcore.basics import chunked
 from PIL import Image
 
 from ..core import CLASSES, AnklealignError, file_error
-from ..images import model_pixels
-from fastcore.basics import chunked
-
-# %% ../../nbs/training/dataloaders.ipynb #4da39d47
-with warnings.catch_warnings():
-    warnings.filterwarnings('ignore', message='`torch.jit.script` is deprecated')
-    import fastai.vision.data  # noqa: F401  teaches show_batch about pictures
-    from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
-    from fastai.data.core import TfmdDL
-    from fastai.data.transforms import ColReader, ColSplitter, IntToFloatTensor
-    from fastai.torch_core import TensorCategory, TensorImage
+from ..images import model_pixels, open_picture, square
 
 # %% ../../nbs/training/dataloaders.ipynb #7a0f13f8
 class Pixels:
@@ -45,7 +42,12 @@ class Pixels:
         "Raises `AnklealignError` if a picture is missing or broken, or the temporary folder is full."
         self.at = {name: i for i, name in enumerate(dict.fromkeys(images))}
         self.store = _temporary_array((len(self.at), size, size, 3))
-        def decode(name): self.store[self.at[name]] = _decode(Path(study)/'images'/name, size)
+        def decode(name):
+            path = Path(study)/'images'/name
+            try: self.store[self.at[name]] = model_pixels(path, size)
+            except (OSError, ValueError, Image.DecompressionBombError) as e:
+                raise AnklealignError(f'Cannot read the picture {path}: prepare the study again.') from e
+
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in pool.map(decode, self.at): pass
 
@@ -54,18 +56,6 @@ class Pixels:
     ) -> TensorImage: # uint8, images × 3 × size × size
         "The pictures named, in the order of their names, laid out with channels last."
         return TensorImage(torch.from_numpy(self.store[[self.at[o] for o in images]]).permute(0, 3, 1, 2))
-
-    def __call__(self,
-        row: pd.Series, # a manifest row
-    ) -> TensorImage: # uint8, 3 × size × size
-        "The picture of one row."
-        return self.batch([row['image']])[0]
-
-# %% ../../nbs/training/dataloaders.ipynb #578b1feb
-def _decode(path, size):
-    try: return model_pixels(path, size)
-    except (OSError, ValueError, Image.DecompressionBombError) as e:
-        raise AnklealignError(f'Cannot read the picture {path}: prepare the study again.') from e
 
 # %% ../../nbs/training/dataloaders.ipynb #404498c8
 def _temporary_array(shape):
@@ -76,12 +66,11 @@ def _temporary_array(shape):
     except OSError as e: raise file_error(e, tempfile.gettempdir()) from e
 
 # %% ../../nbs/training/dataloaders.ipynb #92358aca
-TARGETS = ('label', 'votes', 'group')
 SHARES = [f'share_{c}' for c in CLASSES]
 
 def with_shares(
     rows: pd.DataFrame, # manifest rows: group, votes_pronation, votes_neutral, votes_supination
-    target: str, # one of `TARGETS`
+    target: str, # one of `recipes.TARGETS`
 ) -> pd.DataFrame: # `rows`; with columns `SHARES` that add up to 1, unless the target is the label
     "What is learned from each picture: its label, the shares of its votes, or those of all votes of its group."
     if target == 'label': return rows
@@ -89,21 +78,46 @@ def with_shares(
     if target == 'group': votes = votes.groupby(rows.group).transform('sum')
     return rows.assign(**dict(zip(SHARES, votes.div(votes.sum(axis=1), axis=0).to_numpy().T, strict=True)))
 
+# %% ../../nbs/training/dataloaders.ipynb #f6063287
+class Photo(PILImage):
+    "fastai's `PILImage`, upright, of any format that `prepare` reads."
+    @classmethod
+    def create(cls, source: Path|str|bytes|torch.Tensor|np.ndarray|Image.Image, **kwargs):
+        return cls(open_picture(source).image) if isinstance(source, Path|str|bytes) else super().create(source, **kwargs)
+
+class ToSquare(RandTransform):
+    "A picture as the study stores it, resized to what the model sees."
+    split_idx, order = None, 1
+    def __init__(self,
+        study: str|Path, # study folder, whose settings are used
+        size: int, # side of the square, pixels
+        load: int=0, # the same of training pictures, pixels; 0: `size`
+    ):
+        super().__init__()
+        stored = json.loads((Path(study)/'report.json').read_text(encoding='utf-8'))['settings']['images']
+        self.size, self.load, self.stored, self.fit = size, load or size, stored['size'], stored['fit']
+
+    def before_call(self, b, split_idx): self.side = self.load if split_idx == 0 else self.size
+
+    def encodes(self, im: Image.Image):
+        if im.width != im.height: im = square(im, self.stored, self.fit)
+        return im.resize((self.side, self.side), Image.Resampling.BICUBIC)
+
 # %% ../../nbs/training/dataloaders.ipynb #be20dd43
 class PictureLoader(TfmdDL):
-    "fastai's `TfmdDL` that takes a batch from `pixels` at once instead of picture by picture."
-    pixels = None # `Pixels` of training pictures, and of the others; `picture_block` sets it
-
+    "fastai's `TfmdDL`, but a dataset with `pixels` gives whole batches at once."
     def create_batches(self,
         samples: Iterable[int], # positions of items in the dataset
     ) -> Iterator[tuple[TensorImage, TensorCategory]]: # pictures and class ids
         "Batches of the items at `samples`."
-        rows = self.dataset.items
-        for chosen in chunked(samples, self.bs, self.drop_last):
-            batch = rows.iloc[list(chosen)]
-            pictures = self.pixels[self.dataset.split_idx or 0].batch(batch.image)
-            if SHARES[0] in batch: pictures.shares = torch.tensor(batch[SHARES].to_numpy(), dtype=torch.float32)
-            yield pictures, TensorCategory(torch.tensor(batch.label_id.tolist()))
+        pixels = getattr(self.dataset, 'pixels', None)
+        if not pixels: yield from super().create_batches(samples)
+        else: yield from (self._whole(pixels, self.dataset.items.iloc[list(o)]) for o in chunked(samples, self.bs, self.drop_last))
+
+    def _whole(self, pixels, rows):
+        pictures = pixels.batch(rows.image)
+        if SHARES[0] in rows: pictures.shares = torch.tensor(rows[SHARES].to_numpy(), dtype=torch.float32)
+        return pictures, TensorCategory(torch.tensor(rows.label_id.tolist()))
 
 # %% ../../nbs/training/dataloaders.ipynb #a9baed1f
 class ToFloat(IntToFloatTensor):
@@ -111,22 +125,29 @@ class ToFloat(IntToFloatTensor):
     def encodes(self, x: TensorCategory): return x
 
 # %% ../../nbs/training/dataloaders.ipynb #7567b1ec
-def picture_block(
+def study_block(
     study: str|Path, # study folder
-    rows: pd.DataFrame, # the manifest rows that will be asked for
     size: int, # side of the pictures a model sees, pixels
     load: int=0, # side of the training pictures before augmentation; 0: `size`
     batch_tfms: list|None=None, # augmentation of whole batches
-    splitter: Callable|None=None, # manifest -> positions of (train, valid); None: by the column `split`
-) -> DataBlock: # takes `rows`
-    "How manifest rows of `study` become batches of pictures in 0–1 and class ids. Decodes the pictures."
-    parts = [rows.image[rows.split == 'train'], rows.image[rows.split != 'train']]
-    pixels = [Pixels(study, part, side) for part, side in zip(parts, (load, size), strict=True)] if load not in (0, size) else [Pixels(study, rows.image, size)]*2
-    stores = [weakref.ref(o) for o in pixels] # fastcore's dispatch keeps every function for ever, and would keep the pictures with it
-    def one(row): return next(o for o in (r() for r in stores) if row['image'] in o.at)(row)
-    return DataBlock(blocks=(TransformBlock(batch_tfms=ToFloat), CategoryBlock(vocab=list(CLASSES), sort=False)), get_x=one,
-                     get_y=ColReader('label'), splitter=splitter or ColSplitter('split', 'valid'), batch_tfms=batch_tfms,
-                     dl_type=type('PictureLoader', (PictureLoader,), {'pixels': pixels}))
+) -> DataBlock: # takes manifest rows
+    "How fastai reads `study`: manifest rows, files and photos become pictures in 0–1 and class ids."
+    return DataBlock(blocks=(TransformBlock(type_tfms=Photo.create, batch_tfms=ToFloat), CategoryBlock(vocab=list(CLASSES), sort=False)),
+                     get_x=ColReader('image', pref=Path(study)/'images'), get_y=ColReader('label'), splitter=ColSplitter('split', 'valid'),
+                     item_tfms=ToSquare(study, size, load), batch_tfms=batch_tfms, dl_type=PictureLoader)
+
+# %% ../../nbs/training/dataloaders.ipynb #467a84b6
+def stored_loaders(
+    block: DataBlock, # from `study_block`
+    study: str|Path, # study folder
+    rows: pd.DataFrame, # manifest rows of the splits train and valid
+    sides: tuple[int, int], # of training and of validation pictures, pixels
+    batch_size: int, # pictures
+) -> DataLoaders:
+    "fastai's `DataLoaders` of `rows`, their pictures decoded once."
+    dls = block.dataloaders(rows, path=study, bs=batch_size, drop_last=False, num_workers=0)
+    for dl, side in zip(dls.loaders, sides, strict=True): dl.dataset.pixels = Pixels(study, dl.dataset.items.image, side)
+    return dls
 
 # %% ../../nbs/training/dataloaders.ipynb #c9bd88ba
 def picture_loader(
@@ -134,8 +155,10 @@ def picture_loader(
     rows: pd.DataFrame, # the manifest rows to look at, at least one
     size: int, # side of the pictures the model sees, pixels
     batch_size: int=64, # pictures at a time
-) -> TfmdDL: # batches in the order of `rows`
+    pixels: Pixels|None=None, # that hold them already
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]: # pictures in 0–1, and class ids
     "Batches of the pictures of `rows` for a finished model: in order, nothing augmented, nothing left out."
-    everything = list(range(len(rows)))
-    block = picture_block(study, rows, size, splitter=lambda _: (everything, everything))
-    return block.dataloaders(rows, bs=batch_size, num_workers=0).valid
+    pixels = pixels or Pixels(study, rows.image, size)
+    for start in range(0, len(rows), batch_size):
+        batch = rows.iloc[start:start + batch_size]
+        yield torch.Tensor(pixels.batch(batch.image).float().div_(255)), torch.tensor(batch.label_id.tolist())

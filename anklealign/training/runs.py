@@ -22,8 +22,8 @@ from safetensors import SafetensorError
 from torch import distributed, nn
 
 from ..core import AnklealignError, kind_of
-from .dataloaders import picture_loader
-from .recipes import Recipe, models
+from .dataloaders import Pixels, picture_loader
+from .recipes import Recipe, models, without_gone
 
 # %% ../../nbs/training/runs.ipynb #3d40237a
 class Mirrored(nn.Module):
@@ -55,15 +55,17 @@ def load_run(
     run = Path(run)
     try:
         config = json.loads((run/'config.json').read_text(encoding='utf-8'))
-        recipe = Recipe(**config['recipe'])
+        recipe = Recipe(**(known := without_gone(config['recipe'])))
         weights = safetensors.torch.load_file(run/'model.safetensors')
-    except FileNotFoundError as e: raise AnklealignError(f'{run} is not a run folder, {Path(e.filename or "model.safetensors").name} is missing: train one with `anklealign train`.') from e
+    except FileNotFoundError as e:
+        missing = Path(e.filename or 'model.safetensors').name
+        raise AnklealignError(f'{run} is not a run folder, {missing} is missing: train one with `anklealign train`.') from e
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as e:
         raise AnklealignError(f"The run {run} is damaged ({' '.join(str(e).split())}): train it again.") from e
     model = models[recipe.model](recipe)
     check_fit(model, weights, f'{run} do not fit its model', 'train it again')
     model.load_state_dict(weights)
-    return answering(model, recipe), config
+    return answering(model, recipe), config | {'recipe': known}
 
 # %% ../../nbs/training/runs.ipynb #2aabf4b2
 def check_fit(
@@ -85,10 +87,11 @@ def probabilities(
     study: str|Path, # study folder
     rows: pd.DataFrame, # manifest rows to look at
     recipe: Recipe, # with which it was trained
+    pixels: Pixels|None=None, # that hold the pictures already
 ) -> np.ndarray: # pictures × classes; each row adds up to 1
     "What `model` thinks of the pictures of `rows`."
-    loader = picture_loader(study, rows, recipe.size)
-    with torch.inference_mode(): return torch.cat([model(torch.Tensor(pictures)).softmax(1).cpu() for pictures, _ in loader]).numpy()
+    loader = picture_loader(study, rows, recipe.size, pixels=pixels)
+    with torch.inference_mode(): return torch.cat([model(pictures).softmax(1) for pictures, _ in loader]).numpy()
 
 # %% ../../nbs/training/runs.ipynb #b2ee74ae
 def show_history(
@@ -117,7 +120,8 @@ def share_of_batch(
     count: int, # processes
 ) -> int: # pictures
     "The part of a batch that each process computes. Raises `AnklealignError` if the batch cannot be dealt evenly."
-    if batch_size % count: raise AnklealignError(f'batch_size = {batch_size} cannot be dealt to {count} processes: use a multiple of {count}.')
+    if batch_size % count:
+        raise AnklealignError(f'batch_size = {batch_size} cannot be dealt to {count} processes: use a multiple of {count}.')
     return batch_size//count
 
 # %% ../../nbs/training/runs.ipynb #517d994e
