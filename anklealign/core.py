@@ -6,8 +6,8 @@ Docs: https://anklealign.github.io/anklealign/core/core.html.md"""
 
 # %% auto #0
 __all__ = ['CLASSES', 'LANGUAGES', 'translations', 'class_names', 'kind_of', 'AnklealignError', 'write_atomic', 'file_error',
-           'check_place', 'recover', 'new_folder', 'StudySettings', 'ImageSettings', 'TrainSettings', 'LabelSettings',
-           'ServeSettings', 'Settings', 'load_settings']
+           'check_place', 'recover', 'new_folder', 'markdown_table', 'markdown_cell', 'StudySettings', 'ImageSettings',
+           'TrainSettings', 'LabelSettings', 'ServeSettings', 'Settings', 'load_settings']
 
 # %% ../nbs/core/core.ipynb #e6ee7223
 import configparser
@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
@@ -154,6 +154,23 @@ def new_folder(
             fresh.rename(path)
         except OSError as e: raise file_error(e, path) from e
         finally: recover(path)
+
+# %% ../nbs/core/core.ipynb #0a16ab2a
+def markdown_table(
+    header: Sequence[str], # names of the columns
+    rows: Iterable[Sequence], # one sequence of cells a row
+) -> str: # lines of Markdown
+    "A Markdown table, the first column to the left and the others to the right."
+    def line(cells): return '| ' + ' | '.join(markdown_cell(o) for o in cells) + ' |'
+    return '\n'.join([line(header), '|' + ':--|' + '--:|'*(len(header) - 1), *map(line, rows)])
+
+# %% ../nbs/core/core.ipynb #3f612277
+def markdown_cell(
+    value: object, # text or number
+) -> str: # one line in which nothing is markup
+    "`value` as a cell of a table, or any harmless piece of a page."
+    text = f'{value:.3f}' if isinstance(value, float) else f'{value:,}' if isinstance(value, int) else str(value)
+    return re.sub(r'([|\\`*_<>\[\]])', r'\\\1', ' '.join(text.split()))
 
 # %% ../nbs/core/core.ipynb #5e6ecb1a
 class _Section(BaseModel):
