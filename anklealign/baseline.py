@@ -20,8 +20,8 @@ class TinyCNN(nn.Sequential):
         dropout: float=.2, # share of units silenced before the last layer while training
     ):
         convolve = lambda inputs, outputs: (nn.Conv2d(inputs, outputs, 3, padding=1), nn.MaxPool2d(2), nn.ReLU())
-        classify = nn.Linear(32 * (size//4)**2, 128), nn.ReLU(), nn.Dropout(dropout), nn.Linear(128, 3)
-        super().__init__(*convolve(3, 16), *convolve(16, 32), nn.Flatten(), *classify)
+        super().__init__(*convolve(3, 16), *convolve(16, 32), nn.Flatten(),
+                         nn.Linear(32 * (size//4)**2, 128), nn.ReLU(), nn.Dropout(dropout), nn.Linear(128, 3))
 
 # %% ../nbs/01_baseline.ipynb #ac0a41eb
 models['tinycnn'] = lambda recipe: TinyCNN(recipe.size)
