@@ -22,7 +22,7 @@ from starlette.responses import Response
 from ..core import CLASSES, LANGUAGES, AnklealignError, translations
 from ..deploy import Predictor, answer_subject
 from ..images import PictureError, jpeg_bytes
-from ..inference.answer import Answer, overlay
+from ..inference.answer import Answer, marked_picture
 from ..decision import DecisionRule
 from ..inference.quality import Finding
 from ..assets import demo_study
@@ -45,7 +45,7 @@ def answer_html(
         answer=answer, photo=answer.width > 0, possible=', '.join(names[o] for o in answer.possible), labels=labels, names=names,
         top=answer.probabilities.get(answer.most_probable), coverage=labels['coverage'].format(share=100*thresholds.coverage, images=thresholds.images),
         advice=[o.advice for o in answer.quality if o.advice not in answer.reasons], figures=labels['figures'].format_map(vars(answer)),
-        heat='data:image/jpeg;base64,' + b64encode(jpeg_bytes(overlay(answer), 85)).decode() if explained else '',
+        heat='data:image/jpeg;base64,' + b64encode(jpeg_bytes(marked_picture(answer), 85)).decode() if explained else '',
         where=labels['where'].format(name=names.get(answer.most_probable)))
 
 # %% ../../nbs/app/page.ipynb #96a920d9

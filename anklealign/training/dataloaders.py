@@ -82,7 +82,11 @@ def with_shares(
 class Photo(PILImage):
     "fastai's `PILImage`, upright, of any format that `prepare` reads."
     @classmethod
-    def create(cls, source: Path|str|bytes|torch.Tensor|np.ndarray|Image.Image, **kwargs):
+    def create(cls,
+        source: Path|str|bytes|torch.Tensor|np.ndarray|Image.Image, # a file, its bytes, or anything that fastai makes a picture of
+        **kwargs,
+    ) -> 'Photo':
+        "A picture of `source`. Raises `PictureError` if a file cannot be used."
         return cls(open_picture(source).image) if isinstance(source, Path|str|bytes) else super().create(source, **kwargs)
 
 class ToSquare(RandTransform):
