@@ -6,8 +6,8 @@ Docs: https://anklealign.github.io/anklealign/core/core.html.md"""
 
 # %% auto #0
 __all__ = ['CLASSES', 'LANGUAGES', 'translations', 'class_names', 'kind_of', 'AnklealignError', 'write_atomic', 'file_error',
-           'check_place', 'recover', 'new_folder', 'StudySettings', 'ImageSettings', 'TrainSettings', 'LabelSettings',
-           'ServeSettings', 'Settings', 'load_settings']
+           'check_place', 'recover', 'new_folder', 'markdown_table', 'markdown_cell', 'StudySettings', 'ImageSettings',
+           'TrainSettings', 'LabelSettings', 'ServeSettings', 'Settings', 'load_settings']
 
 # %% ../nbs/core/core.ipynb #e6ee7223
 import configparser
@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
@@ -141,7 +141,7 @@ def new_folder(
     marker: str, # file that a folder of this kind always holds
     within: str|os.PathLike|None=None, # folder on the same disk in which the hidden one is made; None: beside `path`
 ) -> Iterator[Path]: # an empty folder to fill
-    "A folder that takes the place of `path` when the block ends without an error. Raises `AnklealignError` if `path` cannot be written or replaced."
+    "A folder that replaces `path` when the block ends without an error. Raises `AnklealignError` if `path` cannot be written or replaced."
     path = recover(path)
     check_place(path, marker)
     with _hidden_beside(path, within) as hidden:
@@ -155,6 +155,23 @@ def new_folder(
         except OSError as e: raise file_error(e, path) from e
         finally: recover(path)
 
+# %% ../nbs/core/core.ipynb #0a16ab2a
+def markdown_table(
+    header: Sequence[str], # names of the columns
+    rows: Iterable[Sequence], # one sequence of cells a row
+) -> str: # lines of Markdown
+    "A Markdown table, the first column to the left and the others to the right."
+    def line(cells): return '| ' + ' | '.join(markdown_cell(o) for o in cells) + ' |'
+    return '\n'.join([line(header), '|' + ':--|' + '--:|'*(len(header) - 1), *map(line, rows)])
+
+# %% ../nbs/core/core.ipynb #3f612277
+def markdown_cell(
+    value: object, # text or number
+) -> str: # one line in which nothing is markup
+    "`value` as a cell of a table, or any harmless piece of a page."
+    text = f'{value:.3f}' if isinstance(value, float) else f'{value:,}' if isinstance(value, int) else str(value)
+    return re.sub(r'([|\\`*_<>\[\]])', r'\\\1', ' '.join(text.split()))
+
 # %% ../nbs/core/core.ipynb #5e6ecb1a
 class _Section(BaseModel):
     model_config = ConfigDict(extra='forbid', frozen=True, validate_default=True)
@@ -167,7 +184,7 @@ class StudySettings(_Section):
     min_votes: int = Field(1, ge=1, le=1000) # drop images with fewer votes
     from_name: str = '' # the choice control that holds the answer; empty: the one whose values are known labels
     owner_pattern: str = r'[A-Z0-9]{6}' # a folder name, or a token of a file name, that is an owner's code
-    participant_pattern: str = r'(?:r[eé]szt?vev[oöő]|participant|person|subject)[ _-]?(\d+)' # its first bracket is the participant's number in a file name
+    participant_pattern: str = r'(?:r[eé]szt?vev[oöő]|participant|person|subject)[ _-]?(\d+)' # the bracket is the participant's number
     unknown_participant: Literal['image', 'owner'] = 'image' # the group of an image whose participant is unknown
 
     @field_validator('owner_pattern', 'participant_pattern')
@@ -221,7 +238,7 @@ class EvaluateSettings(_Section):
     rounds: int = Field(2000, ge=100, le=100_000) # bootstrap rounds
     confidence: float = Field(.95, ge=.5, lt=1) # of the intervals
     coverage: float = Field(.9, ge=.5, lt=1) # share of the prediction sets that should contain the right class
-    target_risk: float = Field(.15, gt=0, lt=1) # share of the answers given that may be wrong, before the model rather stays silent
+    target_risk: float = Field(.15, gt=0, lt=1) # share of the answers given that may be wrong; the model abstains from the others
     robustness: int = Field(200, ge=1) # most test pictures that are looked at again tilted, darker, blurred …
     picture_address: str = '/data/local-files/?d=' # stands before a picture's path in doubtful_labels.csv; Label Studio finds it there
 
@@ -299,7 +316,8 @@ def _read_ini(path):
 def _read_env(env):
     found = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_')}
     if wrong := [k for k, m in found.items() if not m]:
-        raise AnklealignError(f'The environment has {wrong[0]}, which names no section: use ANKLEALIGN_<SECTION>_<KEY>, such as ANKLEALIGN_RUN_OUTPUT.')
+        raise AnklealignError(f'The environment has {wrong[0]}, which names no section: use ANKLEALIGN_<SECTION>_<KEY>, such as '
+                              'ANKLEALIGN_RUN_OUTPUT.')
     return {(m[1].lower(), m[2].lower()): env[k] for k, m in found.items()}
 
 # %% ../nbs/core/core.ipynb #3882fdad
@@ -335,7 +353,7 @@ def load_settings(
     env: Mapping[str, str]|None=None, # environment; None: that of the process
     **changes, # from the command line: `output`, `seed`, or `section={'key': value}`; None means not given
 ) -> Settings: # checked and frozen
-    "Settings from defaults, then `file`, then the environment, then `changes`. Raises `AnklealignError` naming key, value and the nearest valid one."
+    "Settings from defaults, `file`, the environment and `changes`. Raises `AnklealignError` naming key, value and the nearest valid one."
     if file is None and Path('settings.ini').exists(): file = 'settings.ini'
     flat = (_read_ini(file) if file else {}) | _read_env(os.environ if env is None else env)
     tree = {}

@@ -30,12 +30,16 @@ def finite_answers(
         raise AnklealignError(f'Probabilities of shape {p.shape} do not fit {len(labels)} labels and {len(groups)} groups: '
                               f'give a row of {len(CLASSES)} probabilities, a label and a group for each picture.')
     kept = np.isfinite(p).all(1)
-    if not kept.any(): raise AnklealignError(f'None of the {len(p)} pictures has probabilities: train the model again, perhaps with a smaller learning rate.')
+    if not kept.any():
+        raise AnklealignError(f'None of the {len(p)} pictures has probabilities: train the model again, perhaps with a smaller learning '
+                              'rate.')
     p, labels = p[kept], labels[kept]
     off = np.abs(p.sum(1) - 1).max()
     if off > .01 or p.min() < 0:
-        raise AnklealignError(f'Probabilities are off 1 by up to {off:.3g} in sum, the least is {p.min():.3g}: give softmax outputs, not logits.')
-    if not np.isin(labels, range(len(CLASSES))).all(): raise AnklealignError(f'Labels {np.unique(labels).tolist()} are not all class ids: use 0, 1 and 2.')
+        raise AnklealignError(f'Probabilities are off 1 by up to {off:.3g} in sum, the least is {p.min():.3g}: give softmax outputs, not '
+                              'logits.')
+    if not np.isin(labels, range(len(CLASSES))).all():
+        raise AnklealignError(f'Labels {np.unique(labels).tolist()} are not all class ids: use 0, 1 and 2.')
     return p, labels.astype(int), np.unique(groups[kept], return_inverse=True)[1]
 
 # %% ../nbs/core/decision.ipynb #fa374c60
@@ -47,7 +51,8 @@ def apply_temperature(
     temperature: float, # above 1: less sure, below 1: surer
 ) -> np.ndarray: # pictures × classes; each row adds up to 1, or is NaN as it was
     "`probabilities` with log probabilities divided by `temperature`. Raises `AnklealignError` if that is not a positive number."
-    if not 0 < temperature < np.inf: raise AnklealignError(f'temperature = {temperature} must be a positive number, such as 1 for no change.')
+    if not 0 < temperature < np.inf:
+        raise AnklealignError(f'temperature = {temperature} must be a positive number, such as 1 for no change.')
     logs = np.log(np.maximum(np.asarray(probabilities, float), np.finfo(np.float32).tiny)) / temperature
     powers = np.exp(logs - logs.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
@@ -60,15 +65,18 @@ def fit_temperature(
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
 ) -> tuple[float, str]: # temperature, and why it is 1 if it could not be fitted
-    "The temperature of least log loss. [Guo et al. 2017](https://arxiv.org/abs/1706.04599). Raises `AnklealignError` as `finite_answers` does."
+    "The temperature of least log loss. [Guo et al. 2017](https://arxiv.org/abs/1706.04599). Raises as `finite_answers` does."
     from scipy.optimize import minimize_scalar
     p, labels, codes = finite_answers(probabilities, labels, groups)
-    if (n := codes.max() + 1) < MIN_GROUPS: return 1., f'The temperature stays 1: {n} validation groups are fewer than the {MIN_GROUPS} it needs.'
+    if (n := codes.max() + 1) < MIN_GROUPS:
+        return 1., f'The temperature stays 1: {n} validation groups are fewer than the {MIN_GROUPS} it needs.'
     if len(np.unique(labels)) < 2: return 1., f'The temperature stays 1: all validation pictures are {CLASSES[labels[0]]}.'
     def loss(log_t): return -np.log(apply_temperature(p, np.exp(log_t))[np.arange(len(p)), labels]).mean()
     found = np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method='bounded').x)
-    if found < 1.01 * TEMPERATURES[0]: return 1., 'The temperature stays 1: the validation answers are all but without error, so nothing limits how sure to be.'
-    if found > .99 * TEMPERATURES[1]: return 1., 'The temperature stays 1: on the validation pictures the right class is no more probable than the others.'
+    if found < 1.01 * TEMPERATURES[0]:
+        return 1., 'The temperature stays 1: the validation answers are all but without error, so nothing limits how sure to be.'
+    if found > .99 * TEMPERATURES[1]:
+        return 1., 'The temperature stays 1: on the validation pictures the right class is no more probable than the others.'
     return float(found), ''
 
 # %% ../nbs/core/decision.ipynb #d2cb3488
@@ -84,7 +92,7 @@ def conformal_thresholds(
     coverage: float=.9, # share of the sets that should contain the right class
     per_class: bool=True, # reach the coverage in each class, not only over all
 ) -> dict[str, float]: # class -> least probability with which it is in the set; 0: always
-    "Split-conformal thresholds. [Angelopoulos & Bates 2021](https://arxiv.org/abs/2107.07511). Raises `AnklealignError` as `finite_answers` does."
+    "Split-conformal thresholds. [Angelopoulos & Bates 2021](https://arxiv.org/abs/2107.07511). Raises as `finite_answers` does."
     if not 0 < coverage < 1: raise AnklealignError(f'coverage = {coverage} must lie between 0 and 1, such as 0.9.')
     p, labels, codes = finite_answers(probabilities, labels, groups)
     own = p[np.arange(len(p)), labels]
@@ -105,7 +113,8 @@ def ranked(
     probabilities: np.ndarray, # pictures × classes
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: # highest probability, whether wrong, group number; position of each probability's last picture
+) -> tuple[np.ndarray, np.ndarray, np.ndarray,
+           np.ndarray]: # highest probability, whether wrong, group number; position of each probability's last picture
     "The pictures from the surest down. Raises `AnklealignError` as `finite_answers` does."
     p, labels, codes = finite_answers(probabilities, labels, groups)
     order = np.argsort(-p.max(1), kind='stable')
@@ -147,7 +156,8 @@ def abstention_threshold(
 
 # %% ../nbs/core/decision.ipynb #52cb6924
 def _too_few(codes, trials, needed, target_risk):
-    return (f'No threshold for abstention: the {codes.max() + 1} validation groups count as {trials:.1f} of equal size, and even without an error '
+    return (f'No threshold for abstention: the {codes.max() + 1} validation groups count as {trials:.1f} of equal size, and even without '
+            'an error '
             f'{np.ceil(needed):.0f} are needed to show a risk of at most {target_risk:.0%}.')
 
 def _failed(n, wrong, codes, bound, target_risk):
@@ -172,7 +182,8 @@ def aggregate(
 ) -> np.ndarray: # pictures × classes: in each row the answer to its group; NaN if none of its pictures has probabilities
     "One answer for all pictures of a group."
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
-    with np.errstate(invalid='ignore', divide='ignore'): return _sharpened(*_means(np.asarray(probabilities, float), codes), sharpening)[codes]
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return _sharpened(*_means(np.asarray(probabilities, float), codes), sharpening)[codes]
 
 def _means(p, codes):
     known = np.isfinite(p).all(1)
@@ -197,11 +208,14 @@ def fit_sharpening(
     from scipy.optimize import minimize_scalar
     p, labels, codes = finite_answers(probabilities, labels, groups)
     several = np.bincount(codes)[codes] > 1
-    if (n := len(np.unique(codes[several]))) < MIN_GROUPS: return 0., f'The mean of several pictures is not sharpened: {n} validation groups have several, fewer than the {MIN_GROUPS} it needs.'
+    if (n := len(np.unique(codes[several]))) < MIN_GROUPS:
+        return (0.,
+                f'The mean of several pictures is not sharpened: {n} validation groups have several, fewer than the {MIN_GROUPS} it needs.')
     means, pictures = _means(p, codes)
     def loss(s): return -np.log(np.maximum(_sharpened(means, pictures, s)[codes, labels], np.finfo(np.float32).tiny))[several].mean()
     found = float(minimize_scalar(loss, bounds=(0, SHARPEST), method='bounded').x)
-    if found > .99*SHARPEST: return 0., 'The mean of several pictures is not sharpened: on the validation groups nothing limits how sure to be.'
+    if found > .99*SHARPEST:
+        return 0., 'The mean of several pictures is not sharpened: on the validation groups nothing limits how sure to be.'
     return (found, '') if loss(found) < loss(0) else (0., '')
 
 # %% ../nbs/core/decision.ipynb #6b15ae9f
@@ -224,7 +238,8 @@ class DecisionRule(BaseModel):
 
     def answer(self,
         probabilities: np.ndarray, # pictures × classes, as the model gives them
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # calibrated probabilities, sets (both pictures × classes), whether each picture is left unanswered
+    ) -> tuple[np.ndarray, np.ndarray,
+               np.ndarray]: # calibrated probabilities, sets (both pictures × classes), whether each picture is left unanswered
         "What to say about each picture."
         calibrated = apply_temperature(probabilities, self.temperature)
         return calibrated, prediction_sets(calibrated, self.sets), abstain(calibrated, self.abstain_below)
@@ -244,7 +259,7 @@ def fit_decision_rule(
     target_risk: float=.15, # share of the answers given that may be wrong
     confidence: float=.95, # with which the risk is at most that
 ) -> DecisionRule: # with reasons for whatever could not be fitted
-    "The decision rule that validation answers allow. Raises `AnklealignError` as `finite_answers`, `conformal_thresholds` and `abstention_threshold` do."
+    "The decision rule that validation answers allow. Raises as its parts do."
     p, known, codes = finite_answers(probabilities, labels, groups)
     temperature, why = fit_temperature(p, known, codes)
     p = apply_temperature(p, temperature)
@@ -255,7 +270,8 @@ def fit_decision_rule(
     left_out = f'{missing} of the {len(labels)} validation pictures have no probabilities and are left out.' if missing else ''
     always = [_always(c, codes[known == i], coverage) for i, c in enumerate(CLASSES) if not sets[c]]
     reasons = [o for o in (left_out, why, *always, why_not, why_mean) if o]
-    return DecisionRule(temperature=temperature, sets=sets, coverage=coverage, abstain_below=threshold, target_risk=target_risk, confidence=confidence,
+    return DecisionRule(temperature=temperature, sets=sets, coverage=coverage, abstain_below=threshold, target_risk=target_risk,
+                        confidence=confidence,
                         images=len(p), groups=int(codes.max() + 1), reasons=reasons, sharpening=sharpening)
 
 # %% ../nbs/core/decision.ipynb #921189ab
@@ -276,7 +292,8 @@ def fit_on_validation(
     try:
         table = pd.read_csv(file, dtype={'group': str})
         probabilities, labels = table[[f'prob_{c}' for c in CLASSES]].to_numpy(float), table.label.map(CLASSES.index)
-    except (OSError, ValueError, KeyError) as e: raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
+    except (OSError, ValueError,
+            KeyError) as e: raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
     return fit_decision_rule(probabilities, labels, table.group, asked.coverage, asked.target_risk, asked.confidence)
 
 # %% ../nbs/core/decision.ipynb #190a4fdc

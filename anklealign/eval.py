@@ -16,21 +16,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .training.dataloaders import Pixels
-from .evaluation.model_card import model_card
-from .evaluation.compare import compare_runs, comparison_page, comparison_table, show_differences
 from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_folder, write_atomic
-from .evaluation.label_issues import PROBABILITIES, find_label_issues, write_label_issues
-from .training.callbacks import free_memory, keep_memory
-from .evaluation.saliency import heat_maps, overlay
 from .decision import fit_on_validation
-from .evaluation.report import findings, page_sections
-from .evaluation.label_issues import label_issue_findings, label_issue_sections, unseen_answers
+from .evaluation.compare import compare_runs, comparison_page, comparison_table, show_differences
+from .evaluation.document import Gallery, Section, html_page, markdown_page, png
+from .evaluation.label_issues import PROBABILITIES, find_label_issues, unseen_answers, write_label_issues
+from .evaluation.metrics import Bootstrap, add_answers
+from .evaluation.model_card import model_card
+from .evaluation.report import findings, judge, row_shares, sections, show_confusion
+from .evaluation.saliency import draw_groups, heat_maps, overlay, sanity_checks, sanity_sections
+from .evaluation.schema import Evaluation
 from .inference.bundle import MARK, read_bundle
-from .study.manifest import is_synthetic, read_manifest, study_fingerprint
-from .evaluation.judgement import add_answers, judge, png, report_page, row_shares, show_confusion
-from .evaluation.html import Gallery, Section, html_page
-from .evaluation.saliency import draw_groups, sanity_checks, sanity_sections
+from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint
+from .training.callbacks import free_memory, keep_memory
+from .training.dataloaders import Pixels
 from .training.recipes import Recipe
 from .training.runs import load_run, probabilities
 
@@ -46,30 +45,26 @@ def evaluate(
 ) -> dict: # what `evaluation_report.json` says
     "Evaluate `run` on the test pictures of `study`. Raises `AnklealignError` if there is nothing to evaluate; then `out` is as it was."
     model, config = load_run(run)
-    recipe, manifest = Recipe(**config['recipe']), read_manifest(study)
+    recipe, manifest, own = Recipe(**config['recipe']), read_manifest(study), study_fingerprint(study) == config['study']['fingerprint']
     rows = manifest[manifest.split == 'test'].reset_index(drop=True)
     if rows.empty: raise AnklealignError(f"{study} has no picture in the split 'test': prepare it again with more groups.")
     (rule, notes), raw = _shipped_rule(run, settings.evaluate), probabilities(model, study, rows, recipe)
-    corrected, sets, unanswered = rule.answer(raw)
-    answers = add_answers(rows, corrected).assign(answer_set=[' '.join(np.compress(o, CLASSES)) for o in sets], unanswered=unanswered)
+    calibrated, sets, unanswered = rule.answer(raw)
+    answers = add_answers(rows, calibrated).assign(answer_set=[' '.join(np.compress(o, CLASSES)) for o in sets], unanswered=unanswered)
     counts = config['study']['images']['train']
-    prior = {c: counts[c] / sum(counts.values()) for c in CLASSES}
-    report = {'run': Path(run).name, 'recipe': recipe.name, 'study': study_fingerprint(study)} | judge(answers, prior, is_synthetic(rows), settings)
-    if report['study'] != config['study']['fingerprint']: notes = [_FOREIGN, *notes]
-    report['notes'] += notes
-    doubts = find_label_issues(unseen_answers(run, manifest, answers, rule))
-    report |= findings(answers, raw, rule, report['majority_class'], settings) | _labels(answers, doubts, report)
-    report |= _probed(model, study, answers, report, recipe.size, settings.evaluate.robustness)
-    galleries = _galleries(model, study, report, answers, doubts, recipe.size)
-    sections = [*page_sections(report, answers, raw), *label_issue_sections(report), *sanity_sections(report), *galleries]
-    with new_folder(out, 'evaluation_report.json') as folder: _write(folder, report, answers, doubts, sections, settings.evaluate.picture_address)
-    if report['study'] == config['study']['fingerprint']: write_atomic(Path(run)/'model_card.md', model_card(config, report))
-    for line in filter(None, report_page(report).splitlines()): log.info(line)
+    judged = judge(answers, {c: counts[c] / sum(counts.values()) for c in CLASSES}, is_synthetic(rows), settings)
+    judged['notes'] += [_FOREIGN] * (not own) + notes
+    issues = find_label_issues(unseen_answers(run, manifest, answers, rule))
+    found = judged | findings(answers, raw, rule, issues, judged, read_ratings(study)) | _probed(model, study, answers, judged, recipe.size,
+                                                                                                 settings.evaluate.robustness)
+    report = Evaluation(run=Path(run).name, recipe=recipe.name, study=study_fingerprint(study), **found).model_dump()
+    parts = sections(report, answers, raw, sanity_sections(report))
+    galleries = _galleries(model, study, report, answers, issues, recipe.size)
+    with new_folder(out, 'evaluation_report.json') as folder:
+        _write(folder, report, answers, issues, parts, galleries, settings.evaluate.picture_address)
+    if own: write_atomic(Path(run)/'model_card.md', model_card(config, report, parts))
+    for line in filter(None, _markdown(report, parts[:1]).splitlines()): log.info(line)
     return report
-
-def _labels(answers, doubts, report):
-    telling = (report['metrics']['macro_auc']['low'] or 0) > .5
-    return label_issue_findings(answers, doubts, report['prior'], telling, report['synthetic'], **report['intervals'])
 
 _FOREIGN = 'The run was trained on another study (its fingerprint differs): if the two share people, the figures are too good.'
 
@@ -87,21 +82,28 @@ def _probed(model, study, answers, report, size, most):
     chosen = answers.iloc[draw_groups(answers, most, report['intervals']['seed'])].reset_index(drop=True)
     log.info('changing %d test pictures in every way', len(chosen))
     keep_memory()
-    try: return sanity_checks(model, Pixels(study, chosen.image, size).batch(chosen.image), chosen, report['majority_class'], report['synthetic'], **report['intervals'])
+    try:
+        return sanity_checks(model, Pixels(study, chosen.image, size).batch(chosen.image), chosen, report['majority_class'],
+                             report['synthetic'],
+                              Bootstrap(**report['intervals']))
     finally: free_memory()
 
 # %% ../nbs/04_eval.ipynb #92317abf
-def _galleries(model, study, report, answers, doubts, size):
+def _galleries(model, study, report, answers, issues, size):
     n = f"{report['images']} {kind_of(report['synthetic'])} of {report['groups']} groups"
     given = answers[answers.predicted != ''].sort_values('image')
     ranked = given.assign(sure=given[PROBABILITIES].max(axis=1)).sort_values('sure', kind='stable')
     wrong = ranked[~ranked.correct][::-1]
-    doubted = doubts[(doubts.margin < 0) & ~doubts.image.isin(wrong.image[:12])].rename(columns={'suggested': 'predicted'})
+    doubted = issues[(issues.margin < 0) & ~issues.image.isin(wrong.image[:12])].rename(columns={'suggested': 'predicted'})
     doubted = doubted.assign(sure=doubted[PROBABILITIES].max(axis=1))
-    shown = {'Where it was sure and wrong': (wrong[:12], f'The surest of {len(wrong)} wrong answers to {n}. Some may be mistakes of the annotators. {_BESIDE}'),
-             'Where it was least sure': (ranked[:6], f'The answers to {n} with the least probability. {_BESIDE}'),
-             'More labels worth a second look': (doubted[:8], f'Labels the model contradicts, of {len(doubts)} {kind_of(report["synthetic"])} it was not trained on. {_BESIDE}')}
-    return [Section(title, text, [Gallery(_pairs(model, study, chosen, size, report['language']))]) for title, (chosen, text) in shown.items() if len(chosen)]
+    shown = {'Confident and wrong': (wrong[:12],
+                                     f'The surest of {len(wrong)} wrong answers to {n}. Some may be mistakes of the annotators. {_BESIDE}'),
+             'Least sure': (ranked[:6], f'The answers to {n} with the least probability. {_BESIDE}'),
+             'More labels to look at again': (doubted[:8],
+                                              f'Labels the model contradicts, of {len(issues)} {kind_of(report["synthetic"])} it was not '
+                                              f'trained on. {_BESIDE}')}
+    return [Section(title, text, [Gallery(_pairs(model, study, chosen, size, report['language']))])
+            for title, (chosen, text) in shown.items() if len(chosen)]
 
 _BESIDE = 'Beside each picture, in colour, where the evidence for the answer lies.'
 
@@ -113,25 +115,31 @@ def _pairs(model, study, chosen, size, language):
     for picture, heat, o in zip(pictures, maps, chosen.itertuples(), strict=True):
         said = f'labelled {names[o.label]}, answered {names[o.predicted]} ({o.sure:.2f})'
         items += [(picture.permute(1, 2, 0).numpy(), f'{o.image}: {said}', f'Picture {o.image}, {said}'),
-                  (overlay(picture, heat), f'evidence for {names[o.predicted]}', f'Heat map over {o.image}: evidence for {names[o.predicted]}')]
+                  (overlay(picture, heat), f'evidence for {names[o.predicted]}',
+                   f'Heat map over {o.image}: evidence for {names[o.predicted]}')]
     return items
 
 # %% ../nbs/04_eval.ipynb #7dd446a0
-_COLUMNS = ['image', 'source', 'owner', 'group', 'label', 'predicted', 'correct', *(f'prob_{c}' for c in CLASSES), 'answer_set', 'unanswered']
+_COLUMNS = ['image', 'source', 'owner', 'group', 'label', 'predicted', 'correct', *(f'prob_{c}' for c in CLASSES), 'answer_set',
+            'unanswered']
+_FIGURES = ['value', 'low', 'high', 'majority', 'images', 'groups'] # the columns of metrics.csv
 
 def _matrix(values): return pd.DataFrame(values, CLASSES, CLASSES).rename_axis('true')
 
-def _write(folder, report, answers, doubts, sections, address):
+def _markdown(report, parts): return markdown_page(report['summary'], report['notes'], report['disclaimer'], parts)
+
+def _write(folder, report, answers, issues, parts, galleries, address):
     counts = report['confusion_matrix']
-    tables = {'metrics.csv': pd.DataFrame.from_dict(report['metrics'], orient='index').rename_axis('metric'),
+    tables = {'metrics.csv': pd.DataFrame.from_dict(report['metrics'], orient='index')[_FIGURES].rename_axis('metric'),
               'confusion_matrix.csv': _matrix(counts), 'confusion_matrix_normalized.csv': _matrix(row_shares(counts)),
               'test_predictions.csv': answers[_COLUMNS].set_index('image')}
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
-    if (doubts.margin < 0).any(): write_label_issues(doubts[doubts.margin < 0], folder/'doubtful_labels.csv', address, len(doubts))
+    if (issues.margin < 0).any(): write_label_issues(issues[issues.margin < 0], folder/'doubtful_labels.csv', address, len(issues))
     write_atomic(folder/'confusion_matrix.png', png(show_confusion(report)))
     write_atomic(folder/'confusion_matrix_normalized.png', png(show_confusion(report, normalized=True)))
-    write_atomic(folder/'report.md', f"# Evaluation of {report['run']}\n\n{report_page(report)}")
-    write_atomic(folder/'report.html', html_page(f"Evaluation of {report['run']}", report['summary'], report['notes'], report['disclaimer'], sections))
+    title = f"Evaluation of {report['run']}"
+    write_atomic(folder/'report.html', html_page(title, report['summary'], report['notes'], report['disclaimer'], parts + galleries))
+    write_atomic(folder/'report.md', f'# {title}\n\n{_markdown(report, parts)}')
     write_atomic(folder/'evaluation_report.json', json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
 
 # %% ../nbs/04_eval.ipynb #a6ffa49a
@@ -141,13 +149,13 @@ def compare(
     settings: Settings=Settings(), # bootstrap and seed
 ) -> dict: # what `comparison.json` says
     "Compare runs, and always-majority, on the same test pictures. Raises `AnklealignError` if they were not evaluated on the same ones."
-    reports, tables = (dict(zip(evaluations, o, strict=True)) for o in zip(*(_read(name, Path(folder)) for name, folder in evaluations.items()), strict=True))
+    reports, tables = (dict(zip(evaluations, o, strict=True))
+                       for o in zip(*(_read(name, Path(folder)) for name, folder in evaluations.items()), strict=True))
     first = next(iter(reports.values()))
     always = f"always {first['majority_class']}"
     shares = {f'prob_{c}': share for c, share in first['prior'].items()}
     tables[always] = next(iter(tables.values()))[['image', 'group', 'label']].assign(predicted=first['majority_class'], **shares)
-    how = dict(rounds=settings.evaluate.rounds, confidence=settings.evaluate.confidence, seed=settings.seed)
-    report = compare_runs(tables, first['synthetic'], always, **how)
+    report = compare_runs(tables, first['synthetic'], always, Bootstrap.of(settings))
     with new_folder(out, 'comparison.json') as folder: _write_comparison(folder, report)
     for line in filter(None, comparison_page(report).splitlines()): log.info(line)
     return report
@@ -157,7 +165,8 @@ def _read(name, folder):
     try:
         report = json.loads((folder/'evaluation_report.json').read_text(encoding='utf-8'))
         return report, pd.read_csv(folder/'test_predictions.csv', dtype={'group': str}, keep_default_na=False)
-    except FileNotFoundError as e: raise AnklealignError(f"The run '{name}' has not been evaluated ({folder} is missing): do so with `anklealign evaluate --run {name}`.") from e
+    except FileNotFoundError as e: raise AnklealignError(f"The run '{name}' has not been evaluated ({folder} is missing): do so with "
+                                                         f"`anklealign evaluate --run {name}`.") from e
     except ValueError as e: raise AnklealignError(f'The evaluation {folder} is damaged: evaluate the run {name} again.') from e
 
 def _write_comparison(folder, report):

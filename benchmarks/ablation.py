@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate
 
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
-from anklealign.evaluation.metrics import difference, score
+from anklealign.evaluation.metrics import Bootstrap, difference, score
 from anklealign.phantom.picture import make_phantoms
 from anklealign.phantom.study import write_study
 from anklealign.study.manifest import read_manifest
@@ -133,7 +133,7 @@ def measured(tested, files):
     for file in files:
         answers = pd.read_csv(file)
         predicted = answers[list(CLASSES)].to_numpy().argmax(1)
-        table = score(tested.label_id, predicted, tested.group, 1, rounds=100)
+        table = score(tested.label_id, predicted, tested.group, 1, how=Bootstrap(rounds=100))
         rank = (np.log(answers.pronation + 1e-4) - np.log(answers.supination + 1e-4)).corr(tested.angle_deg, method='spearman')
         rows.append((table.loc['accuracy'].value, table.loc['macro_f1'].value, rank, answers.seconds[0]/60))
         said.append(predicted)

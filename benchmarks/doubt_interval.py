@@ -13,6 +13,7 @@ import pandas as pd
 
 from anklealign.core import CLASSES
 from anklealign.evaluation.label_issues import PROBABILITIES, find_label_issues, suspected_labels
+from anklealign.evaluation.metrics import Bootstrap
 
 
 def study(seed, people, pictures=4, wrong=.1):
@@ -30,7 +31,7 @@ def measure(studies, rounds):
     yield f'{"people":>8}{"pictures":>10}{"mean suspected":>16}{"held":>8}{"too low":>9}{"too high":>10}   simulated; {studies} intervals of {rounds} rounds each'
     for people in (40, 100):
         mean = np.mean([find_label_issues(study(10_000 + i, people)).suspected.sum() for i in range(400)])
-        found = pd.DataFrame([suspected_labels(find_label_issues(study(i, people)), rounds=rounds) for i in range(studies)])
+        found = pd.DataFrame([suspected_labels(find_label_issues(study(i, people)), how=Bootstrap(rounds=rounds)) for i in range(studies)])
         below, above = (found.high < mean).sum(), (found.low > mean).sum()
         yield f'{people:8}{4*people:10}{mean:16.1f}{studies - below - above:8}{below:9}{above:10}'
 

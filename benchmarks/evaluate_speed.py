@@ -17,7 +17,7 @@ from scipy.special import softmax
 from sklearn import metrics as sk
 
 from anklealign.core import CLASSES
-from anklealign.evaluation.metrics import difference, score
+from anklealign.evaluation.metrics import Bootstrap, difference, score
 
 
 def split(pictures, groups, rng):
@@ -61,7 +61,7 @@ def main(pictures, groups, rounds, naive_rounds):
     rng = np.random.default_rng(1)
     labels, probabilities, group = split(pictures, groups, rng)
     predicted, prior = probabilities.argmax(1), np.full(3, 1/3)
-    score(labels, predicted, group, 1, rounds=10, probabilities=probabilities) # imports
+    score(labels, predicted, group, 1, how=Bootstrap(rounds=10), probabilities=probabilities) # imports
     slow, _ = seconds(lambda: list(naive(labels, probabilities, group, naive_rounds, rng)))
     ours = [seconds(lambda: score(labels, predicted, group, 1, rounds, probabilities=probabilities, prior=prior)) for _ in range(3)]
     fast, table = min(ours, key=lambda o: o[0])

@@ -21,7 +21,7 @@ from scipy.special import softmax
 from scipy.stats import rankdata
 
 from anklealign.core import CLASSES
-from anklealign.evaluation.metrics import OVERALL, difference, draws, figures, group_confusions, group_losses, group_wins, score
+from anklealign.evaluation.metrics import OVERALL, Bootstrap, difference, draws, figures, group_confusions, group_losses, group_wins, score
 
 MIX, POPULATION = np.array([.25, .6, .15]), 20_000
 
@@ -61,7 +61,7 @@ def true_figures(model, rng):
 
 def plain(labels, p, groups, rounds, seed):
     "Percentile intervals of every figure."
-    counts, weights = group_confusions(labels, p.argmax(1), groups), draws(groups.max() + 1, rounds, seed)
+    counts, weights = group_confusions(labels, p.argmax(1), groups), draws(groups.max() + 1, Bootstrap(rounds=rounds, seed=seed))
     support = np.tensordot(weights, counts.sum(2), 1)
     brier, log_loss = (weights @ group_losses(labels, p, groups)).T / support.sum(1)
     found = figures(np.tensordot(weights, counts, 1)) | {'brier': brier, 'log_loss': log_loss}
@@ -87,8 +87,8 @@ def trial(k, sizes, rounds):
         shown, labels, groups = people(n, rng)
         p, q = (answers(o, shown, groups, rng) for o in (model, better))
         rarest = min(len(np.unique(groups[labels == c])) for c in range(3))
-        table = score(labels, p.argmax(1), groups, 1, rounds, seed=k, probabilities=p)
-        gain = difference(labels, q.argmax(1), p.argmax(1), groups, rounds, seed=k, probabilities=(q, p))
+        table = score(labels, p.argmax(1), groups, 1, Bootstrap(rounds=rounds, seed=k), probabilities=p)
+        gain = difference(labels, q.argmax(1), p.argmax(1), groups, Bootstrap(rounds=rounds, seed=k), probabilities=(q, p))
         rows += [row('ours', n, m, t, *table.loc[m, ['low', 'high']], rarest) for m, t in truth.items()]
         rows += [row('plain', n, m, truth[m], *ends, rarest) for m, ends in plain(labels, p, groups, rounds, k).items()]
         rows += [row('difference', n, m, other[m] - truth[m], *gain.loc[m, ['low', 'high']], rarest) for m in OVERALL]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from recipes import RESULTS, made
 
-from anklealign.evaluation.metrics import difference, score
+from anklealign.evaluation.metrics import Bootstrap, difference, score
 from anklealign.training.recipes import recipes
 from anklealign.training.train import cross_validate
 
@@ -46,13 +46,13 @@ def report(work):
              f'{"seed":>4}{"float32":>18}{"bfloat16":>18}{"difference in accuracy":>28}{"in macro-F1":>28}{"CPU s":>12}', f'{"":4}{"accuracy macro-F1":>18}{"accuracy macro-F1":>18}']
     gaps = []
     for file, (a, b) in zip(files, pairs, strict=True):
-        one, two = (score(o.label_id, o.predicted, o.group, 1, rounds=100).value for o in (a, b))
+        one, two = (score(o.label_id, o.predicted, o.group, 1, how=Bootstrap(rounds=100)).value for o in (a, b))
         d = difference(a.label_id, b.predicted, a.predicted, a.group)
         cell = lambda m, d=d: f'{d.value[m]:+.3f} ({d.low[m]:+.3f} to {d.high[m]:+.3f})'
         gaps.append(d.value[['accuracy', 'macro_f1']].to_numpy())
         both = ''.join(f'{o["accuracy"]:9.3f}{o["macro_f1"]:9.3f}' for o in (one, two))
         lines.append(f'{file.stem[-1]:>4}{both}{cell("accuracy"):>28}{cell("macro_f1"):>28}{f"{a.cpu.iloc[0]:.0f}, {b.cpu.iloc[0]:.0f}":>12}')
-    spread = [np.std([score(o[i].label_id, o[i].predicted, o[i].group, 1, rounds=100).value['accuracy'] for o in pairs], ddof=1) for i in (0, 1)]
+    spread = [np.std([score(o[i].label_id, o[i].predicted, o[i].group, 1, how=Bootstrap(rounds=100)).value['accuracy'] for o in pairs], ddof=1) for i in (0, 1)]
     lines.append(f'mean difference: accuracy {np.mean(gaps, 0)[0]:+.3f}, macro-F1 {np.mean(gaps, 0)[1]:+.3f}; between seeds the accuracy has a standard deviation of {spread[0]:.3f} in float32 and {spread[1]:.3f} in bfloat16')
     (RESULTS/'precision.txt').write_text('\n'.join(lines) + '\n')
     print('\n'.join(lines))

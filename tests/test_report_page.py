@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from anklealign.evaluation.html import Gallery, Plot, Section, Table, html_page
+from anklealign.evaluation.document import Gallery, Plot, Section, Table, html_page
 
 PHONE, DESKTOP = {'width': 360, 'height': 800}, {'width': 1280, 'height': 900}
 

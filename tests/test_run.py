@@ -24,9 +24,8 @@ def test_run_leaves_everything_and_the_same_again(raw, ankle):
     assert 'model tinycnn, 1,054,179 parameters' in log
 
 
-SECTIONS = ['How good it is', 'Whether it knows how sure it is', 'When it had better be silent', 'For whom it fails', 'What several pictures of a person are worth',
-            'Whose labels these are', 'How many labels are suspect', 'Whether changed pictures change its answers', 'Whether its heat maps may be believed',
-            'Where it was sure and wrong', 'Where it was least sure']
+SECTIONS = ['Scores with confidence intervals', 'Calibration', 'Prediction sets and abstention', 'Slices', 'Several pictures of one person', 'Labels',
+            'Changed pictures', 'Heat maps', 'What could not be computed', 'Confident and wrong', 'Least sure']
 
 
 def test_figures_agree_with_the_predictions_and_the_report_opens(raw, ankle, browser):

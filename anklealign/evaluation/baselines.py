@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..core import CLASSES, AnklealignError
 from ..decision import MIN_GROUPS, class_of_angle
-from .metrics import resample, score
+from .metrics import Bootstrap, resample, score
 from ..study.votes import once_each, count_votes
 
 # %% ../../nbs/evaluation/baselines.ipynb #ad1b74d3
@@ -42,28 +42,27 @@ _FIGURES = ['accuracy', 'low', 'high', 'macro_f1', 'macro_f1_low', 'macro_f1_hig
 def _line(true, said, groups, images, how, note=''):
     if not len(true): return dict.fromkeys(_FIGURES, np.nan) | dict(images=0, groups=0, note=note)
     ids = [[CLASSES.index(o) for o in side] for side in (true, said)]
-    table = score(*ids, groups, majority=0, **how)
+    table = score(*ids, groups, majority=0, how=how)
     missing = [c for c in CLASSES if c not in set(true)]
     notes = [note] * bool(note) + [f"no {' or '.join(missing)} to find, so no macro-F1"] * bool(missing)
-    values = [*table.loc['accuracy', ['value', 'low', 'high']], *table.loc['macro_f1', ['value', 'low', 'high']], len(set(images)), table.groups['accuracy']]
+    values = [*table.loc['accuracy', ['value', 'low', 'high']], *table.loc['macro_f1', ['value', 'low', 'high']], len(set(images)),
+              table.groups['accuracy']]
     return dict(zip(_FIGURES, values, strict=True)) | dict(note='; '.join(notes))
 
 # %% ../../nbs/evaluation/baselines.ipynb #06a23de7
 def annotator_figures(
     ratings: pd.DataFrame, # one row a vote: image, annotator, label, group
     min_votes: int=10, # fewest votes, against a clear majority of others, that give a figure
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # annotator -> figures with intervals over groups, images, groups, note; the lowest accuracy first
     "How often each annotator agrees with the majority of the others on the same pictures."
     judged, lines = against_others(once_each(ratings)), {}
     for who, votes in judged.groupby('annotator'):
         clear, tied = votes[votes.others != ''], int((votes.others.eq('') & ~votes.alone).sum())
         if len(clear) < max(min_votes, 1): continue
-        how = dict(rounds=rounds, confidence=confidence, seed=seed)
         lines[who] = _line(clear.others, clear.label, clear.group, clear.image, how, f'{tied} with the others tied')
-    return pd.DataFrame.from_dict(lines, orient='index', columns=[*_FIGURES, 'note']).rename_axis('annotator').sort_values('accuracy', kind='stable')
+    return pd.DataFrame.from_dict(lines, orient='index', columns=[*_FIGURES, 'note']).rename_axis('annotator').sort_values('accuracy',
+                                                                                                                           kind='stable')
 
 # %% ../../nbs/evaluation/baselines.ipynb #867d32bb
 def _pairwise(rows, how):
@@ -79,9 +78,9 @@ _ALONE = 'no picture has votes of two annotators with a majority'
 
 # %% ../../nbs/evaluation/baselines.ipynb #ba06b4f3
 def _mean_line(value, sums, how, images, note): # sums: groups × terms × (sum, n); the figure is the mean over terms of sum/n
-    drawn = resample(sums, how['rounds'], how['seed'])
+    drawn = resample(sums, how)
     with np.errstate(invalid='ignore'): means = np.nanmean(drawn[..., 0] / np.where(drawn[..., 1], drawn[..., 1], np.nan), axis=1)
-    tail = (1 - how['confidence']) / 2
+    tail = (1 - how.confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail]) if len(sums) >= MIN_GROUPS else (np.nan, np.nan)
     values = [value, low, high, np.nan, np.nan, np.nan, images, len(sums)]
     return dict(zip(_FIGURES, values, strict=True)) | dict(note=note)
@@ -89,12 +88,15 @@ def _mean_line(value, sums, how, images, note): # sums: groups × terms × (sum,
 # %% ../../nbs/evaluation/baselines.ipynb #7004439b
 def _annotators(ratings, how):
     names = [f'annotators, {o}' for o in ('mean', 'lowest', 'highest')]
-    people = annotator_figures(ratings, **how)
-    if people.empty: return {o: _line([], [], [], [], how, 'no annotator has ten votes on pictures of which the others have a majority') for o in names}
+    people = annotator_figures(ratings, how=how)
+    if people.empty:
+        return {o: _line([], [], [], [], how, 'no annotator has ten votes on pictures of which the others have a majority') for o in names}
     judged = against_others(once_each(ratings)).query("others != '' and annotator in @people.index")
-    parts = judged.assign(hit=(judged.label == judged.others) * 1., n=1.).groupby(['group', 'annotator'])[['hit', 'n']].sum().unstack(fill_value=0)
+    parts = judged.assign(hit=(judged.label == judged.others) * 1.,
+                          n=1.).groupby(['group', 'annotator'])[['hit', 'n']].sum().unstack(fill_value=0)
     sums = parts.to_numpy().reshape(len(parts), 2, -1).swapaxes(1, 2)
-    mean = _mean_line(people.accuracy.mean(), sums, how, judged.image.nunique(), f'{len(people)} annotators with ten votes or more; no macro-F1 of a mean')
+    mean = _mean_line(people.accuracy.mean(), sums, how, judged.image.nunique(),
+                      f'{len(people)} annotators with ten votes or more; no macro-F1 of a mean')
     return dict(zip(names, [mean, people.iloc[0].to_dict(), people.iloc[-1].to_dict()], strict=True))
 
 # %% ../../nbs/evaluation/baselines.ipynb #b7004023
@@ -102,7 +104,8 @@ def _average(rows, how):
     votes = against_others(votes_of(rows))
     clear = votes[votes.others != '']
     tied = int((votes.others.eq('') & ~votes.alone).sum())
-    note = f'{len(clear)} votes; {tied} with the others tied and {int(votes.alone.sum())} without others are left out' if len(clear) else _ALONE
+    note = (f'{len(clear)} votes; {tied} with the others tied and {int(votes.alone.sum())} without others are left out' if len(clear)
+            else _ALONE)
     return _line(clear.others, clear.label, clear.group, clear.image, how, note)
 
 # %% ../../nbs/evaluation/baselines.ipynb #1139b165
@@ -114,21 +117,19 @@ def _exact(rows, how):
 
 # %% ../../nbs/evaluation/baselines.ipynb #4e72b606
 def baselines(
-    rows: pd.DataFrame, # manifest rows of the pictures that are judged: image, source, label, group, votes_…, and angle_deg if known
+    rows: pd.DataFrame, # manifest rows of the pictures that are judged: image, label, group, votes_…, and angle_deg if known
     majority: str, # class that always-majority answers: the commonest in training
-    ratings: pd.DataFrame|None=None, # one row a vote: image (path in the raw folder), annotator, label; None: who voted is not known
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    ratings: pd.DataFrame|None=None, # one row a vote: image, annotator, label; None or empty: who voted is not known
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # yardstick -> accuracy, macro-F1, both with low and high over groups; images, groups, note
     "What the figures of a model on `rows` are to be held against. Raises `AnklealignError` without pictures, or for an unknown class."
     if rows.empty: raise AnklealignError('There is no picture to judge: give at least one row of the manifest.')
     if majority not in CLASSES: raise AnklealignError(f"majority = '{majority}' is no class: use one of {', '.join(CLASSES)}.")
-    how = dict(rounds=rounds, confidence=confidence, seed=seed)
-    lines = {f"always '{majority}'": _line(rows.label, [majority] * len(rows), rows.group, rows.image, how), 'one annotator, on average': _average(rows, how)}
-    if ratings is None: lines |= {f'annotators, {o}': _line([], [], [], [], how, _UNKNOWN) for o in ('lowest', 'highest')}
-    else: lines |= _annotators(ratings.drop(columns='group', errors='ignore').merge(rows[['source', 'group']], left_on='image', right_on='source'), how)
+    lines = {f"always '{majority}'": _line(rows.label, [majority] * len(rows), rows.group, rows.image, how),
+             'one annotator, on average': _average(rows, how)}
+    if ratings is None or ratings.empty: lines |= {f'annotators, {o}': _line([], [], [], [], how, _UNKNOWN) for o in ('lowest', 'highest')}
+    else: lines |= _annotators(ratings.drop(columns='group', errors='ignore').merge(rows[['image', 'group']], on='image'), how)
     lines |= {'two annotators': _pairwise(rows, how), 'exact angle': _exact(rows, how)}
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('yardstick').astype({'images': int, 'groups': int})
 
-_UNKNOWN = 'the study folder keeps the counts of the votes, not who gave them'
+_UNKNOWN = 'the study does not say who voted'

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from ..core import CLASSES, AnklealignError
 from ..decision import MIN_GROUPS, finite_answers, ranked
-from .metrics import drawn_interval, resample
+from .metrics import Bootstrap, drawn_interval, resample
 
 # %% ../../nbs/evaluation/calibration.ipynb #4d7ee47f
 def _bins(values, bins):
@@ -29,34 +29,32 @@ def reliability(
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
     bins: int=5, # of equally many pictures
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # bin -> images, groups, confidence, correct, low, high
     "How sure and how often right, bin by bin of the most probable class's probability. Raises `AnklealignError` as `finite_answers` does."
     p, labels, codes = finite_answers(probabilities, labels, groups)
     sure, right, which = p.max(1), p.argmax(1) == labels, _bins(p.max(1), bins)
     counts, rows = np.zeros((codes.max() + 1, bins, 2), int), {}
     np.add.at(counts, (codes, which), np.stack([right, np.ones(len(right))], 1).astype(int))
-    drawn = resample(counts, rounds, seed)
+    drawn = resample(counts, how)
     with np.errstate(invalid='ignore'): shares = drawn[..., 0] / drawn[..., 1]
     for b in np.unique(which):
         here, n_groups = which == b, len(np.unique(codes[which == b]))
-        low, high = drawn_interval(right[here].mean(), shares[:, b], n_groups, confidence)
+        low, high = drawn_interval(right[here].mean(), shares[:, b], n_groups, how.confidence)
         rows[b + 1] = dict(images=here.sum(), groups=n_groups, confidence=sure[here].mean(), correct=right[here].mean(), low=low, high=high)
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('bin').astype({'images': int, 'groups': int})
 
 # %% ../../nbs/evaluation/calibration.ipynb #0be484d5
-def _drawn_labels(p, codes, rounds, seed):
-    lots = np.random.default_rng(seed).random((rounds, codes.max() + 1))[:, codes]
+def _drawn_labels(p, codes, how):
+    lots = np.random.default_rng(how.seed).random((how.rounds, codes.max() + 1))[:, codes]
     return sum(lots > bound for bound in p.cumsum(1)[:, :-1].T)
 
 # %% ../../nbs/evaluation/calibration.ipynb #8d2e604d
-def _error(p, hit, drawn, codes, bins, rounds, seed):
+def _error(p, hit, drawn, codes, bins, how):
     inside = np.eye(bins)[_bins(p, bins)]
     counts = np.zeros((codes.max() + 1, bins + 1))
     np.add.at(counts, codes, np.c_[(hit - p)[:, None] * inside, np.ones(len(p))])
-    again = resample(counts, rounds, seed)
+    again = resample(counts, how)
     calibrated = np.abs((drawn - p) @ inside).sum(1) / len(p)
     return np.abs(counts[:, :-1].sum(0)).sum() / len(p), np.abs(again[:, :-1]).sum(1) / again[:, -1], calibrated
 
@@ -66,18 +64,16 @@ def calibration_error(
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
     bins: int=5, # of equally many pictures
-    rounds: int=2000, # bootstrap rounds, and simulated calibrated models
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of bootstrap and simulation
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # top_class, classwise, each class -> value, low, high, calibrated, calibrated_high, images, groups
-    "Expected calibration errors, and the mean and upper bound they would have were the model calibrated. Raises `AnklealignError` as `finite_answers` does."
+    "Expected calibration errors, and the mean and upper bound they would have were the model calibrated. Raises as `finite_answers` does."
     p, labels, codes = finite_answers(probabilities, labels, groups)
-    drawn, top = _drawn_labels(p, codes, rounds, seed), p.argmax(1)
-    def error(q, hit, hits): return _error(q, hit, hits, codes, bins, rounds, seed)
+    drawn, top = _drawn_labels(p, codes, how), p.argmax(1)
+    def error(q, hit, hits): return _error(q, hit, hits, codes, bins, how)
     errors = {c: error(p[:, i], labels == i, drawn == i) if (labels == i).any() else (np.nan,) * 3 for i, c in enumerate(CLASSES)}
     overall = {'top_class': error(p.max(1), labels == top, drawn == top)}
     overall['classwise'] = tuple(sum(o) / len(CLASSES) for o in zip(*errors.values(), strict=True))
-    rows = {name: _summary(*o, codes.max() + 1, confidence) for name, o in (overall | errors).items()}
+    rows = {name: _summary(*o, codes.max() + 1, how.confidence) for name, o in (overall | errors).items()}
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('error').assign(images=len(p), groups=codes.max() + 1)
 
 # %% ../../nbs/evaluation/calibration.ipynb #9dbc2e44
@@ -110,30 +106,28 @@ def set_coverage(
     sets: np.ndarray, # pictures × classes, from `prediction_sets`
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # all, each class -> coverage, low, high, classes, single, none, images, groups
     "How often prediction sets contain the right class, and how much they say. Raises `AnklealignError` if there are no pictures."
     sets, labels, groups = map(np.asarray, (sets, labels, groups))
     if not len(labels): raise AnklealignError('There are no sets to check: give at least one picture.')
     chosen = {'all': labels >= 0} | {c: labels == i for i, c in enumerate(CLASSES)}
-    rows = {name: _covered(sets[o], labels[o], groups[o], rounds, confidence, seed) for name, o in chosen.items()}
+    rows = {name: _covered(sets[o], labels[o], groups[o], how) for name, o in chosen.items()}
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('class').astype({'images': int, 'groups': int})
 
 # %% ../../nbs/evaluation/calibration.ipynb #4fddc395
-def _covered(sets, labels, groups, rounds, confidence, seed):
+def _covered(sets, labels, groups, how):
     if not len(labels): return dict.fromkeys(('coverage', 'low', 'high', 'classes', 'single', 'none'), np.nan) | dict(images=0, groups=0)
     codes, size = np.unique(groups, return_inverse=True)[1], sets.sum(1)
     hit, people = sets[np.arange(len(labels)), labels], codes.max() + 1
-    drawn = resample(np.stack([np.bincount(codes, hit), np.bincount(codes)], 1), rounds, seed)
-    low, high = drawn_interval(hit.mean(), drawn[:, 0] / drawn[:, 1], people, confidence)
+    drawn = resample(np.stack([np.bincount(codes, hit), np.bincount(codes)], 1), how)
+    low, high = drawn_interval(hit.mean(), drawn[:, 0] / drawn[:, 1], people, how.confidence)
     said = dict(classes=size.mean(), single=(size == 1).mean(), none=(size == 0).mean())
     return dict(coverage=hit.mean(), low=low, high=high) | said | dict(images=len(labels), groups=people)
 
 # %% ../../nbs/evaluation/calibration.ipynb #e2c966cd
-def _drawn_risks(wrong, codes, last, rounds, seed):
-    weights = resample(np.eye(codes.max() + 1, dtype=int), rounds, seed)[:, codes]
+def _drawn_risks(wrong, codes, last, how):
+    weights = resample(np.eye(codes.max() + 1, dtype=int), how)[:, codes]
     answers, errors = weights.cumsum(1)[:, last], (weights * wrong).cumsum(1)[:, last]
     with np.errstate(invalid='ignore'): return errors / answers, np.diff(answers, axis=1, prepend=0) / answers[:, -1:]
 
@@ -142,18 +136,17 @@ def risk_coverage(
     probabilities: np.ndarray, # pictures × classes
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # one row a threshold: threshold, coverage, risk, low, high, ideal, random, images, groups
-    "Share answered and share wrong at each threshold ([source](https://arxiv.org/abs/1705.08500)). Raises `AnklealignError` as `finite_answers` does."
+    "Share answered and share wrong at each threshold ([source](https://arxiv.org/abs/1705.08500)). Raises as `finite_answers` does."
     sure, wrong, codes, last = ranked(probabilities, labels, groups)
     images, risk = last + 1, np.cumsum(wrong)[last] / (last + 1)
     new = np.zeros(len(codes), int)
     new[np.unique(codes, return_index=True)[1]] = 1
-    people, drawn = new.cumsum()[last], _drawn_risks(wrong, codes, last, rounds, seed)[0]
-    ends = [drawn_interval(*o, confidence) for o in zip(risk, drawn.T, people, strict=True)]
-    columns = dict(zip(('low', 'high'), np.array(ends).T, strict=True)) | dict(ideal=np.maximum(0, 1 - (~wrong).sum() / images), random=wrong.mean())
+    people, drawn = new.cumsum()[last], _drawn_risks(wrong, codes, last, how)[0]
+    ends = [drawn_interval(*o, how.confidence) for o in zip(risk, drawn.T, people, strict=True)]
+    columns = dict(zip(('low', 'high'), np.array(ends).T, strict=True)) | dict(ideal=np.maximum(0, 1 - (~wrong).sum() / images),
+                                                                               random=wrong.mean())
     return pd.DataFrame(dict(threshold=sure[last], coverage=images / len(sure), risk=risk) | columns | dict(images=images, groups=people))
 
 # %% ../../nbs/evaluation/calibration.ipynb #3f741f12
@@ -161,16 +154,14 @@ def risk_area(
     probabilities: np.ndarray, # pictures × classes
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the interval
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict[str, float]: # value, low, high, ideal, random, images, groups
-    "The area under the risk-coverage curve with its interval; NaN ends on fewer than ten groups. Raises `AnklealignError` as `finite_answers` does."
+    "The area under the risk-coverage curve with its interval; NaN ends on fewer than ten groups. Raises as `finite_answers` does."
     _, wrong, codes, last = ranked(probabilities, labels, groups)
     n, people = np.arange(1, len(wrong) + 1), int(codes.max() + 1)
     value = (np.cumsum(wrong)[last] / n[last] * np.diff(n[last], prepend=0)).sum() / n[-1]
-    risks, steps = _drawn_risks(wrong, codes, last, rounds, seed)
-    low, high = drawn_interval(value, (np.nan_to_num(risks) * steps).sum(1), people, confidence, rate=False)
+    risks, steps = _drawn_risks(wrong, codes, last, how)
+    low, high = drawn_interval(value, (np.nan_to_num(risks) * steps).sum(1), people, how.confidence, rate=False)
     found = dict(value=value, low=low, high=high, ideal=np.maximum(0, 1 - (~wrong).sum() / n).mean(), random=wrong.mean())
     return {k: float(v) for k, v in found.items()} | dict(images=len(wrong), groups=people)
 
@@ -189,7 +180,8 @@ def show_risk_coverage(
     ax.plot(curve.coverage, curve.ideal, ':', color='grey', label='ideal order')
     if abstain_below is not None and (kept := curve[curve.threshold >= abstain_below]).size:
         ax.plot(kept.coverage.iloc[-1], kept.risk.iloc[-1], 'o', color='black', label=f'answered from {abstain_below:.2f} up')
-    ax.set(xlim=(0, 1.01), ylim=(0, max(.5, 1.3 * curve.risk.max())), xlabel='coverage: share of pictures answered', ylabel='risk: share of them wrong')
+    ax.set(xlim=(0, 1.01), ylim=(0, max(.5, 1.3 * curve.risk.max())), xlabel='coverage: share of pictures answered',
+           ylabel='risk: share of them wrong')
     ax.set_title(f'Risk and coverage, n = {curve.images.iloc[-1]} {kind} of {curve.groups.iloc[-1]} groups', fontsize=10)
     ax.legend(fontsize=8, loc='upper left')
     return figure

@@ -17,11 +17,11 @@ import pandas as pd
 from pydantic import Field
 
 from ..core import CLASSES, AnklealignError, kind_of
-from .judgement import DISCLAIMER, metric_title, number, span
+from .document import DISCLAIMER, metric_title, number, span
 from ..decision import MIN_GROUPS
-from .metrics import POWER, detectable_difference, difference, discordance, figures, group_confusions, images_needed, score
-from .schema import OVERALL, Bootstrap, Count, Estimate, Number, Part, Rests, Share, check_json, schema_of
-from ..study.account import markdown_table
+from .metrics import POWER, Bootstrap, detectable_difference, difference, discordance, figures, group_confusions, images_needed, score
+from .schema import OVERALL, Count, Estimate, Number, Part, Rests, Share
+from ..core import markdown_table
 
 # %% ../../nbs/evaluation/compare.ipynb #6a620095
 def paired(
@@ -42,7 +42,9 @@ _ADVICE = 'compare runs that were evaluated on the same study'
 def _same_pictures(first, a, second, b):
     for has, there, lacks, here in ((first, a, second, b), (second, b, first, a)):
         gone = there.index.difference(here.index, sort=False)
-        if len(gone): raise AnklealignError(f"Run '{lacks}' has no answer row for {len(gone)} picture(s) of run '{has}', the first is {gone[0]}: {_ADVICE}.")
+        if len(gone):
+            raise AnklealignError(f"Run '{lacks}' has no answer row for {len(gone)} picture(s) of run '{has}', the first is {gone[0]}: "
+                                  f"{_ADVICE}.")
 
 # %% ../../nbs/evaluation/compare.ipynb #aacd79ea
 def _same_values(column, first, a, second, b):
@@ -54,13 +56,17 @@ def _same_values(column, first, a, second, b):
 # %% ../../nbs/evaluation/compare.ipynb #a342e5d7
 def _checked(name, table):
     lacking = [c for c in ('image', 'group', 'label', 'predicted') if c not in table]
-    if lacking: raise AnklealignError(f"The answers of run '{name}' lack the column '{lacking[0]}': give the table of test_predictions.csv.")
+    if lacking:
+        raise AnklealignError(f"The answers of run '{name}' lack the column '{lacking[0]}': give the table of test_predictions.csv.")
     if table.empty: raise AnklealignError(f"The answers of run '{name}' are empty: evaluate it on a study with test pictures.")
     table = table.set_index('image').assign(predicted=table.predicted.fillna('').to_numpy())
-    if (twice := table.index[table.index.duplicated()]).size: raise AnklealignError(f"Run '{name}' answers {twice[0]} twice: every picture may have one row.")
+    if (twice := table.index[table.index.duplicated()]).size:
+        raise AnklealignError(f"Run '{name}' answers {twice[0]} twice: every picture may have one row.")
     for column, known in (('label', CLASSES), ('predicted', (*CLASSES, ''))):
         odd = table[column][~table[column].isin(known)]
-        if len(odd): raise AnklealignError(f"Run '{name}' has the {column} '{odd.iloc[0]}' for {odd.index[0]}: it must be one of {', '.join(CLASSES)}.")
+        if len(odd):
+            raise AnklealignError(f"Run '{name}' has the {column} '{odd.iloc[0]}' for {odd.index[0]}: it must be one of "
+                                  f"{', '.join(CLASSES)}.")
     return table
 
 # %% ../../nbs/evaluation/compare.ipynb #4c779d53
@@ -76,7 +82,7 @@ def _pair(joined, a, b, how):
     first, second = joined[a], joined[b]
     labels, one, two = (o.map(CLASSES.index).to_numpy() for o in (first.label, first.predicted, second.predicted))
     said = _probabilities(first), _probabilities(second)
-    differences = difference(labels, one, two, first.group, probabilities=said, **how).loc[list(METRICS)].to_dict('index')
+    differences = difference(labels, one, two, first.group, probabilities=said, how=how).loc[list(METRICS)].to_dict('index')
     accuracies = [float(figures(group_confusions(labels, o, first.group).sum(0))['accuracy']) for o in (one, two)]
     who = dict(first=a, second=b, images=len(first), groups=int(first.group.nunique()))
     return who | dict(accuracies=accuracies, differences=differences) | discordance(labels == one, labels == two, first.group)
@@ -88,26 +94,57 @@ def _power(pair, alpha):
     return dict(needed_images=needed, needed_groups=needed * pair['groups'] / pair['images'],
                 detectable=detectable_difference(pair['images'], rate, pair['design_effect'], alpha))
 
+# %% ../../nbs/evaluation/compare.ipynb #a4b4e01b
+class Pair(Rests):
+    "Two runs on the same pictures."
+    first: str = Field(description='name of a run')
+    second: str = Field(description='name of the other run; it may be always-majority')
+    accuracies: list[Share] = Field(min_length=2, max_length=2, description='accuracy of the first and of the second')
+    differences: dict[Literal[*OVERALL], Estimate] = Field(description='name → figure of the first minus that of the second, paired')
+    only_first: Count = Field(description='pictures that only the first answers rightly')
+    only_second: Count = Field(description='pictures that only the second answers rightly')
+    mcnemar_p: Share = Field(description="McNemar's exact test, which ignores groups")
+    group_p: Share = Field(description='exact sign-flip test over groups')
+    holm_p: Share = Field(description='the test over groups, corrected for the pairs that ask the same question')
+    corrected_for: Count = Field(description='how many such pairs there are')
+    design_effect: float = Field(ge=1, description='how many times more pictures are needed because they come in groups')
+    needed_images: Number = Field(description='pictures that show a difference of the size seen with `power`; null if it is 0')
+    needed_groups: Number = Field(description='groups that so many pictures would come from')
+    detectable: Number = Field(description='least difference in accuracy that these pictures show with `power`; null if none')
+    sentence: str = Field(description='what can be concluded')
+
+# %% ../../nbs/evaluation/compare.ipynb #5d98bf60
+class Comparison(Part):
+    "What a comparison of runs on the same test pictures found: `comparison.json`."
+    disclaimer: str = Field(description='what the system is not')
+    synthetic: bool = Field(description='whether the pictures are phantoms; if so, every figure is one on synthetic pictures')
+    images: Count = Field(description='test pictures that every run answers')
+    groups: Count = Field(description='groups that these pictures come from')
+    intervals: Bootstrap = Field(description='how the intervals are made')
+    power: Share = Field(description='with which `needed_images` show a difference')
+    runs: dict[str, dict[Literal[*OVERALL], Estimate]] = Field(description='name of the run → name → figure')
+    pairs: list[Pair] = Field(description='every two runs')
+    notes: list[str] = Field(description='what is left out or cannot be computed, a sentence each')
+
 # %% ../../nbs/evaluation/compare.ipynb #068c42db
 def compare_runs(
     tables: Mapping[str, pd.DataFrame], # run name -> answers, as `paired` takes them
     synthetic: bool, # whether the pictures are phantoms
     yardstick: str='', # name of the table that is no run, such as always-majority
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of intervals and tests
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict: # plain values, ready for JSON
     "Every pair of runs compared, with a sentence each. Raises `AnklealignError` if they are not on the same pictures or share no answer."
-    how = dict(rounds=rounds, confidence=confidence, seed=seed)
     joined, silent = _answered(paired(tables))
     pairs = [_pair(joined, a, b, how) for a, b in combinations(tables, 2)]
     families = [[o for o in pairs if (yardstick in (o['first'], o['second'])) == beside] for beside in (False, True)]
-    pairs = [o for family in families if family for o in _corrected(family, confidence)]
-    report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'], 'intervals': how, 'power': POWER}
-    report |= {'runs': {name: _alone(joined[name], how) for name in tables}, 'pairs': pairs, 'notes': _notes(joined[next(iter(tables))], silent)}
+    pairs = [o for family in families if family for o in _corrected(family, how.confidence)]
+    report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'],
+              'intervals': how.model_dump(), 'power': POWER}
+    report |= {'runs': {name: _alone(joined[name], how) for name in tables}, 'pairs': pairs,
+               'notes': _notes(joined[next(iter(tables))], silent)}
     report = _plain(report)
     for o in report['pairs']: o['sentence'] = conclude_pair(o, report)
-    return report
+    return Comparison(**report).model_dump()
 
 # %% ../../nbs/evaluation/compare.ipynb #e5078ddb
 def _corrected(family, confidence):
@@ -121,13 +158,14 @@ def _answered(joined):
     silent = {name: joined.index[joined[name].predicted == ''].tolist() for name in runs}
     joined = joined.drop(index=sorted(set().union(*silent.values())))
     if joined.empty:
-        raise AnklealignError(f"No picture is answered by every run; '{max(runs, key=lambda o: len(silent[o]))}' answers fewest: leave that run out.")
+        raise AnklealignError(f"No picture is answered by every run; '{max(runs, key=lambda o: len(silent[o]))}' answers fewest: leave "
+                              "that run out.")
     return joined, silent
 
 # %% ../../nbs/evaluation/compare.ipynb #c946a698
 def _alone(answers, how):
     labels, predicted = (answers[c].map(CLASSES.index) for c in ('label', 'predicted'))
-    table = score(labels, predicted, answers.group, majority=0, **how) # always-majority is not read
+    table = score(labels, predicted, answers.group, majority=0, how=how) # always-majority is not read
     return table.loc[list(METRICS[:3]), ['value', 'low', 'high']].to_dict('index')
 
 # %% ../../nbs/evaluation/compare.ipynb #359b9f66
@@ -139,7 +177,8 @@ def _plain(value):
 
 # %% ../../nbs/evaluation/compare.ipynb #8dadf2b0
 def _notes(answers, silent):
-    notes = [f"Run '{name}' gives {len(o)} picture(s) no answer; they are left out for all runs: {', '.join(o[:5])}." for name, o in silent.items() if o]
+    notes = [f"Run '{name}' gives {len(o)} picture(s) no answer; they are left out for all runs: {', '.join(o[:5])}."
+             for name, o in silent.items() if o]
     notes += [f'No picture is {c}: balanced accuracy and macro-F1 cannot be compared.' for c in CLASSES if c not in set(answers.label)]
     n = answers.group.nunique()
     return notes + [f'The pictures come from {n} groups; with fewer than {MIN_GROUPS} no difference gets an interval.'] * (n < MIN_GROUPS)
@@ -154,7 +193,8 @@ def conclude_pair(
     n = f'n = {_pictures(report)}'
     gap = f"accuracy {_gap(pair['differences']['accuracy'], report)}, {n}"
     if report['groups'] < MIN_GROUPS: return f'These few pictures cannot tell whether {a} or {b} is better ({gap}).'
-    if not pair['only_first'] + pair['only_second']: return f'{a} and {b} are right on the same pictures, so their accuracy does not tell them apart ({n}).'
+    if not pair['only_first'] + pair['only_second']:
+        return f'{a} and {b} are right on the same pictures, so their accuracy does not tell them apart ({n}).'
     verdicts = _verdicts(pair, report)
     if all(verdicts): return _better(pair, report, n)
     doubt = f"; the interval and the test ({_test(pair)}) disagree, so it stays open" if any(verdicts) else ''
@@ -174,7 +214,8 @@ def _but(pair, report):
 # %% ../../nbs/evaluation/compare.ipynb #ba8a40f2
 def _better(pair, report, n):
     row, both = pair['differences']['accuracy'], [pair['first'], pair['second']]
-    if row['value'] < 0: row, both = {'value': -row['value'], 'low': row['high'] and -row['high'], 'high': row['low'] and -row['low']}, both[::-1]
+    if row['value'] < 0:
+        row, both = {'value': -row['value'], 'low': row['high'] and -row['high'], 'high': row['low'] and -row['low']}, both[::-1]
     high, low = sorted(pair['accuracies'], reverse=True)
     return f"{both[0]} is better than {both[1]}: accuracy {high:.3f} against {low:.3f} ({_gap(row, report)}; {_test(pair)}; {n})."
 
@@ -186,16 +227,20 @@ def _test(pair):
 MOST_IMAGES = 100_000 # beyond this a number of pictures means nothing
 
 def _would_take(pair):
-    here = 'these could not have shown any' if pair['detectable'] is None else f"these could have shown one of about {pair['detectable']:.2f}"
+    here = ('these could not have shown any' if pair['detectable'] is None
+            else f"these could have shown one of about {pair['detectable']:.2f}")
     if pair['needed_images'] is None: return f'they are right equally often, and no number of pictures shows a difference of 0; {here}'
-    if pair['needed_images'] > MOST_IMAGES: return f'to show a difference of this size would need more than {MOST_IMAGES:,} pictures; {here}'
-    return f"to show a difference of this size would need about {_about(pair['needed_images'])} pictures of {_about(pair['needed_groups'])} groups; {here}"
+    if pair['needed_images'] > MOST_IMAGES:
+        return f'to show a difference of this size would need more than {MOST_IMAGES:,} pictures; {here}'
+    return (f"to show a difference of this size would need about {_about(pair['needed_images'])} pictures of "
+            f"{_about(pair['needed_groups'])} groups; {here}")
 
 # %% ../../nbs/evaluation/compare.ipynb #56771efd
 def _pictures(report): return f"{report['images']} {kind_of(report['synthetic'])} of {report['groups']} groups"
 
 def _gap(row, report):
-    return f"{number(row['value'], signed=True)}, " + ('no interval' if row['low'] is None else f"{report['intervals']['confidence']:.0%} interval {span(row, signed=True)}")
+    return f"{number(row['value'], signed=True)}, " + ('no interval' if row['low'] is None
+                                                       else f"{report['intervals']['confidence']:.0%} interval {span(row, signed=True)}")
 
 # %% ../../nbs/evaluation/compare.ipynb #2f13e9af
 def _p(value): return 'below 0.001' if value < .001 else f'{value:.3f}'
@@ -216,7 +261,8 @@ def comparison_page(
 # %% ../../nbs/evaluation/compare.ipynb #4c6a344d
 def _runs_table(report):
     def cell(row): return number(row['value']) + ('' if row['low'] is None else f' ({span(row)})')
-    return markdown_table([f'on {_pictures(report)}', *map(metric_title, METRICS[:3])], [(name, *map(cell, rows.values())) for name, rows in report['runs'].items()])
+    return markdown_table([f'on {_pictures(report)}', *map(metric_title, METRICS[:3])],
+                          [(name, *map(cell, rows.values())) for name, rows in report['runs'].items()])
 
 # %% ../../nbs/evaluation/compare.ipynb #6d5ee566
 def _title(pair): return f"{pair['first']} - {pair['second']}"
@@ -234,15 +280,19 @@ def _tests_table(report):
 def _tests(pair):
     needed, most = pair['needed_images'], f'more than {MOST_IMAGES:,}'
     needed = '–' if needed is None else most if needed > MOST_IMAGES else _about(needed)
-    return (pair['only_first'], pair['only_second'], *(_p(pair[k]) for k in ('mcnemar_p', 'group_p', 'holm_p')), pair['design_effect'], needed,
+    return (pair['only_first'], pair['only_second'], *(_p(pair[k]) for k in ('mcnemar_p', 'group_p', 'holm_p')), pair['design_effect'],
+            needed,
             '–' if pair['detectable'] is None else pair['detectable'])
 
 # %% ../../nbs/evaluation/compare.ipynb #6d05bbed
 def _how(report):
     power = f"{report['power']:.0%}"
-    return (f"A difference is the first run minus the second; for the log loss, less is better. McNemar's p ignores groups: it takes every picture "
-            f"for another person and is too small where people have several. The p over groups is the exact sign-flip test; corrected by Holm's "
-            f"method for the pairs that ask the same question (the runs among each other; the runs against a yardstick), it decides together with the "
+    return ("A difference is the first run minus the second; for the log loss, less is better. McNemar's p ignores groups: it takes every "
+            "picture "
+            "for another person and is too small where people have several. The p over groups is the exact sign-flip test; corrected by "
+            "Holm's "
+            "method for the pairs that ask the same question (the runs among each other; the runs against a yardstick), it decides "
+            "together with the "
             f"interval. *Needed* is the number of pictures that show a difference of the "
             f"size seen with {power} power, *could show* the smallest difference that these pictures show with that power.")
 
@@ -251,9 +301,11 @@ def comparison_table(
     report: Mapping, # from `compare_runs`
 ) -> pd.DataFrame: # (first, second, metric) -> value, low, high, images, groups, holm_p
     "The differences of all pairs, one row a figure; `holm_p` belongs to the accuracy."
-    rows = [dict(first=o['first'], second=o['second'], metric=m, **row, images=o['images'], groups=o['groups'], holm_p=o['holm_p'] if m == 'accuracy' else None)
+    rows = [dict(first=o['first'], second=o['second'], metric=m, **row, images=o['images'], groups=o['groups'],
+                 holm_p=o['holm_p'] if m == 'accuracy' else None)
             for o in report['pairs'] for m, row in o['differences'].items()]
-    return pd.DataFrame(rows).set_index(['first', 'second', 'metric']).astype({'value': float, 'low': float, 'high': float, 'holm_p': float})
+    return pd.DataFrame(rows).set_index(['first', 'second', 'metric']).astype({'value': float, 'low': float, 'high': float,
+                                                                               'holm_p': float})
 
 # %% ../../nbs/evaluation/compare.ipynb #6a83a7d4
 def show_differences(
@@ -282,46 +334,3 @@ def _draw(ax, y, row):
     known = row['low'] is not None
     if known: ax.plot([row['low'], row['high']], [y, y], color='tab:blue')
     ax.plot(row['value'], y, 'o', color='tab:blue', markerfacecolor='tab:blue' if known else 'white')
-
-# %% ../../nbs/evaluation/compare.ipynb #a4b4e01b
-class Pair(Rests):
-    "Two runs on the same pictures."
-    first: str = Field(description='name of a run')
-    second: str = Field(description='name of the other run; it may be always-majority')
-    accuracies: list[Share] = Field(min_length=2, max_length=2, description='accuracy of the first and of the second')
-    differences: dict[Literal[*OVERALL], Estimate] = Field(description='name → figure of the first minus that of the second, paired')
-    only_first: Count = Field(description='pictures that only the first answers rightly')
-    only_second: Count = Field(description='pictures that only the second answers rightly')
-    mcnemar_p: Share = Field(description="McNemar's exact test, which ignores groups")
-    group_p: Share = Field(description='exact sign-flip test over groups')
-    holm_p: Share = Field(description='the test over groups, corrected for the pairs that ask the same question')
-    corrected_for: Count = Field(description='how many such pairs there are')
-    design_effect: float = Field(ge=1, description='how many times more pictures are needed because they come in groups')
-    needed_images: Number = Field(description='pictures that show a difference of the size seen with `power`; null if it is 0')
-    needed_groups: Number = Field(description='groups that so many pictures would come from')
-    detectable: Number = Field(description='least difference in accuracy that these pictures show with `power`; null if none')
-    sentence: str = Field(description='what can be concluded')
-
-# %% ../../nbs/evaluation/compare.ipynb #5d98bf60
-class ComparisonReport(Part):
-    "What a comparison of runs on the same test pictures found: `comparison.json`."
-    disclaimer: str = Field(description='what the system is not')
-    synthetic: bool = Field(description='whether the pictures are phantoms; if so, every figure is one on synthetic pictures')
-    images: Count = Field(description='test pictures that every run answers')
-    groups: Count = Field(description='groups that these pictures come from')
-    intervals: Bootstrap = Field(description='how the intervals are made')
-    power: Share = Field(description='with which `needed_images` show a difference')
-    runs: dict[str, dict[Literal[*OVERALL], Estimate]] = Field(description='name of the run → name → figure')
-    pairs: list[Pair] = Field(description='every two runs')
-    notes: list[str] = Field(description='what is left out or cannot be computed, a sentence each')
-
-# %% ../../nbs/evaluation/compare.ipynb #c2ec2a1f
-def comparison_schema() -> dict: # JSON Schema, draft 2020-12
-    "The schema of `comparison.json`; every property has a description."
-    return schema_of(ComparisonReport)
-
-def check_comparison(
-    comparison: Mapping, # what `comparison.json` says
-) -> None:
-    "Raise `AnklealignError` naming the offending path if `comparison` does not fit `comparison_schema`."
-    check_json(ComparisonReport, comparison, 'comparison.json')

@@ -20,19 +20,18 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from ..core import CLASSES, AnklealignError, Settings, TrainSettings, check_place, kind_of, new_folder, write_atomic
-from .html import Plot, Section, Table, html_page, shown
-from .judgement import DISCLAIMER, conclude, metric_title, number, plain, span
-from .metrics import OVERALL, difference, figures, group_confusions, score
+from .document import DISCLAIMER, Plot, Section, Table, html_page, markdown_page, metric_title, number, span
+from .report import conclude
+from .metrics import OVERALL, Bootstrap, difference, figures, group_confusions, plain, score
 from .protocols import leave_one_owner_out, leaky_claims, owner_figures, pixel_model, repeat_figures, repeated_folds
 from .slices import by_source, conclude_sources
-from ..study.account import markdown_table
 from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
 from ..training.recipes import Recipe, Registry, chosen_recipe
 from ..training.train import answer_fold
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #e5cb8788
 def show_lines(
-    lines: Mapping[str, Mapping], # name → accuracy, low, high, macro_f1, macro_f1_low, macro_f1_high, majority, images, groups; None where there is no figure
+    lines: Mapping[str, Mapping], # name → accuracy and macro_f1 with their intervals, majority, images, groups; None: no figure
     title: str, # what they are, and whether the pictures are synthetic
 ): # a matplotlib figure
     "Draw accuracy and macro-F1 of `lines` with their intervals, n beside each name; a line without a figure is left out."
@@ -41,7 +40,8 @@ def show_lines(
     figure = Figure(figsize=(7.6, .42 * len(lines) + 1.5), layout='constrained')
     panels = figure.subplots(1, 2, sharey=True)
     for ax, metric, ends in zip(panels, ('accuracy', 'macro_f1'), (('low', 'high'), ('macro_f1_low', 'macro_f1_high')), strict=True):
-        for y, (name, o) in enumerate(lines.items()): _dot(ax, y, o[metric], *(o[end] for end in ends), 'tab:orange' if 'one by one' in name else 'tab:blue')
+        for y, (name, o) in enumerate(lines.items()):
+            _dot(ax, y, o[metric], *(o[end] for end in ends), 'tab:orange' if 'one by one' in name else 'tab:blue')
         ax.set(xlabel=metric_title(metric), xlim=(0, 1))
         ax.grid(axis='x', alpha=.3)
     for y, o in enumerate(lines.values()): panels[0].plot(o['majority'], y, '|', color='black', markersize=14)
@@ -61,14 +61,17 @@ def _dot(ax, y, value, low, high, colour):
 # %% ../../nbs/evaluation/protocol_report.ipynb #907176df
 def _line_table(report, lines, caption, more=None):
     sure, more = f"{report['intervals']['confidence']:.0%} interval", more or {}
-    header = [f"on {kind_of(report['synthetic'])}", 'accuracy', sure, 'pictures', 'groups', 'always-majority', 'macro-F1', f'{sure}, macro-F1', *more]
-    cells = [[k, o['accuracy'], span(o), o['images'], o['groups'], o['majority'], o['macro_f1'], span({'low': o['macro_f1_low'], 'high': o['macro_f1_high']}),
+    header = [f"on {kind_of(report['synthetic'])}", 'accuracy', sure, 'pictures', 'groups', 'always-majority', 'macro-F1',
+              f'{sure}, macro-F1', *more]
+    cells = [[k, o['accuracy'], span(o), o['images'], o['groups'], o['majority'], o['macro_f1'],
+              span({'low': o['macro_f1_low'], 'high': o['macro_f1_high']}),
               *(cell(o) for cell in more.values())] for k, o in lines.items()]
     return Table(header, cells, ' '.join([caption, *(f"({k}: {o['note'].rstrip('.')}.)" for k, o in lines.items() if o['note'])]))
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #545f6434
 def _plot(report, lines, title):
-    kind, words = kind_of(report['synthetic']), (f"{k} {number(o['accuracy'])} ({span(o)})" for k, o in lines.items() if o['accuracy'] is not None)
+    kind, words = kind_of(report['synthetic']), (f"{k} {number(o['accuracy'])} ({span(o)})"
+                                                 for k, o in lines.items() if o['accuracy'] is not None)
     return Plot(show_lines(lines, f'{title} ({kind})'), f"{title}, accuracy and interval: {'; '.join(words)}.",
                 f'Lines are intervals over groups, a hollow dot has none; the upright line is always-majority. All on {kind}.')
 
@@ -76,7 +79,8 @@ def _plot(report, lines, title):
 def _overview(report):
     done = report['protocols']
     lines = done.get('split', {}) | done.get('folds', {}) | {k: v for k, v in done.get('owners', {}).items() if k == 'all owners'}
-    text = ('The test split is one deal of one training. Repeated folds test every picture several times, each time by another model. With one owner left out, '
+    text = ('The test split is one deal of one training. Repeated folds test every picture several times, each time by another model. With '
+            'one owner left out, '
             'no model has met the camera, the room and the habits of the owner whose pictures it answers.')
     table = _line_table(report, lines, 'The same recipe by each protocol; intervals over groups.')
     return Section('How good the recipe is', text, [table, _plot(report, lines, 'The recipe by protocol')])
@@ -84,20 +88,27 @@ def _overview(report):
 # %% ../../nbs/evaluation/protocol_report.ipynb #e1e9d059
 def _folds_section(report):
     table, kind = {k: o for k, o in report['repeat_figures'].items() if k in OVERALL}, kind_of(report['synthetic'])
-    rows = [[metric_title(k), o['value'], span(o), o['images'], o['groups'], o['sd'], span({'low': o['lowest'], 'high': o['highest']}), o['majority']]
+    rows = [[metric_title(k), o['value'], span(o), o['images'], o['groups'], o['sd'], span({'low': o['lowest'], 'high': o['highest']}),
+             o['majority']]
             for k, o in table.items()]
     o = table['accuracy']
-    apart = f"is {number(o['lowest'])} each time" if o['lowest'] == o['highest'] else f"lies from {number(o['lowest'])} to {number(o['highest'])}"
-    text = (f"Dealt {report['repeats']} times to {report['folds']} folds, the accuracy {apart} on the same {o['images']} {kind} of {o['groups']} groups: "
-            f"that is the luck of one deal and one training. The interval is the doubt that other people would bring, and no repeat makes it smaller.")
+    apart = (f"is {number(o['lowest'])} each time" if o['lowest'] == o['highest']
+             else f"lies from {number(o['lowest'])} to {number(o['highest'])}")
+    text = (f"Dealt {report['repeats']} times to {report['folds']} folds, the accuracy {apart} on the same {o['images']} {kind} of "
+            f"{o['groups']} groups: "
+            "that is the luck of one deal and one training. The interval is the doubt that other people would bring, and no repeat makes "
+            "it smaller.")
     sure = f"{report['intervals']['confidence']:.0%} interval"
     header = [f'on {kind}', 'mean', sure, 'pictures', 'groups', 'sd of repeats', 'range of repeats', 'always-majority']
-    return Section('How much is luck', text, [Table(header, rows, f"Means of {report['repeats']} repeats; intervals over groups, sd and range over repeats.")])
+    return Section('How much is luck', text,
+                   [Table(header, rows, f"Means of {report['repeats']} repeats; intervals over groups, sd and range over repeats.")])
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #9ab39fce
 def _sources_section(report):
-    rows = [[f'{k} labels', o['accuracy'], span(o), o['images'], o['groups'], *(o[f'share_{c}'] for c in CLASSES)] for k, o in report['sources'].items()]
-    header = [f"on {kind_of(report['synthetic'])}", 'accuracy', f"{report['intervals']['confidence']:.0%} interval", 'pictures', 'groups', *CLASSES]
+    rows = [[f'{k} labels', o['accuracy'], span(o), o['images'], o['groups'], *(o[f'share_{c}'] for c in CLASSES)]
+            for k, o in report['sources'].items()]
+    header = [f"on {kind_of(report['synthetic'])}", 'accuracy', f"{report['intervals']['confidence']:.0%} interval", 'pictures', 'groups',
+              *CLASSES]
     caption = ('Pictures labelled by the consensus of several annotators and by their owner alone, answers of the first repeat, '
                'and the share of each class among the labels.')
     return Section("Consensus and owners' labels", report['sources_sentence'], [Table(header, rows, caption)])
@@ -115,10 +126,12 @@ def _naive_section(report):
     gap = {'excess': lambda o: o['excess'], 'its interval': lambda o: span({'low': o['excess_low'], 'high': o['excess_high']}, signed=True),
            'people known': lambda o: o['known'], 'rows': lambda o: o['rows']}
     text = ['The same data and the same plain model, a logistic regression on a few grey pixels, so that only the deal differs. '
-            'Dealt by group, nobody stands on both sides; dealt one by one, most of the people tested have been learned. An annotation is one vote, so the same picture may stand on both sides.',
+            'Dealt by group, nobody stands on both sides; dealt one by one, most of the people tested have been learned. An annotation is '
+            'one vote, so the same picture may stand on both sides.',
             'The excess is what is claimed beyond the same rows dealt by group, paired, with an interval over the true groups.']
     table = _line_table(report, lines, 'A plain model of pixels, not the recipe; intervals over groups.', gap)
-    return Section('What a careless split would have claimed', text, [table, _plot(report, lines, 'A plain model, dealt with care and without')])
+    return Section('What a careless split would have claimed', text,
+                   [table, _plot(report, lines, 'A plain model, dealt with care and without')])
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #c5f72ddd
 def protocol_sections(
@@ -133,17 +146,7 @@ def protocol_sections(
     return [o(report) for o in wanted]
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #bd9fa3f2
-def protocol_markdown(
-    report: Mapping, # with summary, notes and disclaimer
-    sections: Sequence[Section], # from `protocol_sections`, or some of them
-) -> str: # Markdown
-    "The words and tables of the page, without its plots."
-    parts = [report['summary'], *(f'- {o}' for o in report['notes']), f"*{report['disclaimer']}*"]
-    for section in sections:
-        text = [section.text] if isinstance(section.text, str) else section.text
-        tables = (f"{markdown_table(o.header, [list(map(shown, row)) for row in o.rows])}\n\n{o.caption}" for o in section.parts if isinstance(o, Table))
-        parts += [f'## {section.title}', *text, *tables]
-    return '\n\n'.join(parts) + '\n'
+def _markdown(report, sections): return markdown_page(report['summary'], report['notes'], report['disclaimer'], sections)
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #7ab5568b
 QUICK_SIZE, QUICK_EPOCHS = 48, 6 # side of the pictures in pixels, and epochs, at most
@@ -156,7 +159,8 @@ def quick_recipe(
     own = chosen_recipe(train)
     size = train.size or min(own.size, QUICK_SIZE)
     load = max(size, own.load * size // own.size) if own.load else 0
-    return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, QUICK_EPOCHS), steps=0, average=0.)
+    return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, QUICK_EPOCHS), steps=0,
+                   average=0.)
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #23e28417
 PROTOCOLS = Registry('protocol', split='test split', folds='repeated folds', owners='owner left out', naive='careless splits')
@@ -172,13 +176,14 @@ class _Plan:
     folds: int
 
     @property
-    def how(self): return dict(rounds=self.settings.evaluate.rounds, confidence=self.settings.evaluate.confidence, seed=self.settings.seed)
+    def how(self): return Bootstrap.of(self.settings)
 
     @property
     def like(self): return self.settings.seed, self.settings.train.precision
 
     def trainings(self, which):
-        return sum({'split': 1, 'folds': self.folds * self.repeats, 'owners': self.rows.owner.nunique(), 'naive': 4 * self.folds}[o] for o in which)
+        return sum({'split': 1, 'folds': self.folds * self.repeats, 'owners': self.rows.owner.nunique(), 'naive': 4 * self.folds}[o]
+                   for o in which)
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #7eadfbd1
 def _commonest(rows): return int(rows.label_id.mode()[0])
@@ -186,7 +191,8 @@ def _commonest(rows): return int(rows.label_id.mode()[0])
 # %% ../../nbs/evaluation/protocol_report.ipynb #18f54d78
 def _ask_split(plan, _):
     for o in ('train', 'test'):
-        if not (plan.rows.split == o).any(): raise AnklealignError(f"{plan.study} has no picture in the split '{o}': prepare it again with more groups.")
+        if not (plan.rows.split == o).any():
+            raise AnklealignError(f"{plan.study} has no picture in the split '{o}': prepare it again with more groups.")
     return answer_fold(plan.study, plan.recipe, plan.rows, *plan.like).assign(majority=_commonest(plan.rows[plan.rows.split == 'train']))
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #b4c4cf30
@@ -202,7 +208,7 @@ def _ask_owners(plan, _):
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #14a8bcd9
 def _ask_naive(plan, counted):
-    claims = leaky_claims(plan.study, counted(pixel_model(plan.study, plan.rows.image)), plan.rows, plan.folds, **plan.how)
+    claims = leaky_claims(plan.study, counted(pixel_model(plan.study, plan.rows.image)), plan.rows, plan.folds, how=plan.how)
     votes = plan.rows[[f'votes_{c}' for c in CLASSES]].sum()
     of = {'pictures': (plan.rows.label_id == _commonest(plan.rows)).mean(), 'annotations': votes.max() / votes.sum()}
     return claims.assign(majority=[of[o.partition(',')[0]] for o in claims.index])
@@ -264,8 +270,8 @@ def _given(answers): return answers[np.isfinite(answers[[f'prob_{c}' for c in CL
 def _table(protocol, answers, how):
     given = _given(answers)
     if given.empty: raise AnklealignError('The recipe gives no picture a probability, only NaN: use a smaller learning rate.')
-    if protocol == 'folds': return repeat_figures(given, CLASSES[given.majority.iloc[0]], **how)
-    return score(given.label_id, given.predicted, given.group, int(given.majority.iloc[0]), **how)
+    if protocol == 'folds': return repeat_figures(given, CLASSES[given.majority.iloc[0]], how=how)
+    return score(given.label_id, given.predicted, given.group, int(given.majority.iloc[0]), how=how)
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #591bba7a
 def _line(table, answers):
@@ -281,7 +287,7 @@ def _lines(plan, found):
     lines = {}
     for protocol, answers in found.items():
         if protocol == 'naive': lines[protocol] = plain(answers)
-        elif protocol == 'owners': lines[protocol] = plain(owner_figures(answers, **plan.how))
+        elif protocol == 'owners': lines[protocol] = plain(owner_figures(answers, how=plan.how))
         else: lines[protocol] = plain(pd.DataFrame([_line(_table(protocol, answers, plan.how), answers)], [PROTOCOLS[protocol]]))
     return lines
 
@@ -293,9 +299,11 @@ def _verdict(plan, answers, line):
     always = figures(group_confusions(given.label_id, given.majority, given.group).sum(0))
     metrics = {m: {'value': line[m], 'low': line[f'{prefix}low'], 'high': line[f'{prefix}high'], 'majority': float(always[m])}
                for m, prefix in (('accuracy', ''), ('macro_f1', 'macro_f1_'))}
-    gain = plain(difference(given.label_id, given.predicted, given.majority, given.group, **plan.how))
-    return conclude({'metrics': metrics, 'gain_over_majority': gain, 'images': line['images'], 'groups': line['groups'], 'synthetic': is_synthetic(plan.rows),
-                     'majority_class': CLASSES[_commonest(plan.rows)], 'language': plan.settings.display.language, 'intervals': plan.how})
+    gain = plain(difference(given.label_id, given.predicted, given.majority, given.group, how=plan.how))
+    return conclude({'metrics': metrics, 'gain_over_majority': gain, 'images': line['images'], 'groups': line['groups'],
+                     'synthetic': is_synthetic(plan.rows),
+                     'majority_class': CLASSES[_commonest(plan.rows)], 'language': plan.settings.display.language,
+                     'intervals': plan.how.model_dump()})
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #6d2d7adc
 def _figure(line, kind, confidence):
@@ -308,8 +316,10 @@ def _claimed(lines, kind, confidence):
     unit = 'pictures' if lines['annotations, one by one']['accuracy'] is None else 'annotations'
     honest, claim = lines[f'{unit}, by group'], lines[f'{unit}, one by one']
     if claim['accuracy'] is None: return 'What a careless split would have claimed cannot be computed.'
-    beside = 'by group there are too few for the folds' if honest['accuracy'] is None else f'dealt by group it is {_figure(honest, kind, confidence)}'
-    return f'Dealing {unit} one by one, a plain model of pixels would have claimed an accuracy of {_figure(claim, kind, confidence)}; {beside}.'
+    beside = ('by group there are too few for the folds' if honest['accuracy'] is None
+              else f'dealt by group it is {_figure(honest, kind, confidence)}')
+    return (f'Dealing {unit} one by one, a plain model of pixels would have claimed an accuracy of {_figure(claim, kind, confidence)}; '
+            f'{beside}.')
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #c73a56cd
 def _conclusions(plan, found, lines):
@@ -317,8 +327,8 @@ def _conclusions(plan, found, lines):
     main = next((o for o in _MOST_FIRST if o in found), None)
     if main: said.append(_verdict(plan, found[main], list(lines[main].values())[-1]))
     if main == 'folds' and 'owners' in found:
-        said.append(f"On owners it has not met, its accuracy is {_figure(lines['owners']['all owners'], kind, plan.how['confidence'])}.")
-    if 'naive' in found: said.append(_claimed(lines['naive'], kind, plan.how['confidence']))
+        said.append(f"On owners it has not met, its accuracy is {_figure(lines['owners']['all owners'], kind, plan.how.confidence)}.")
+    if 'naive' in found: said.append(_claimed(lines['naive'], kind, plan.how.confidence))
     return said
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #2cf74285
@@ -326,19 +336,23 @@ def _report(plan, found, reasons):
     lines, synthetic = _lines(plan, found), is_synthetic(plan.rows)
     summary, *more = _conclusions(plan, found, lines)
     report = {'summary': summary, 'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'language': plan.settings.display.language,
-              'recipe': asdict(plan.recipe), 'study': study_fingerprint(plan.study), 'images': len(plan.rows), 'groups': plan.rows.group.nunique(),
-              'owners': plan.rows.owner.nunique(), 'majority_class': CLASSES[_commonest(plan.rows)], 'intervals': plan.how,
-              'repeats': plan.repeats, 'folds': plan.folds, 'protocols': lines, 'not_done': reasons, 'notes': more + _notes(plan, found, reasons)}
+              'recipe': asdict(plan.recipe), 'study': study_fingerprint(plan.study), 'images': len(plan.rows),
+              'groups': plan.rows.group.nunique(),
+              'owners': plan.rows.owner.nunique(), 'majority_class': CLASSES[_commonest(plan.rows)], 'intervals': plan.how.model_dump(),
+              'repeats': plan.repeats, 'folds': plan.folds, 'protocols': lines, 'not_done': reasons,
+              'notes': more + _notes(plan, found, reasons)}
     if 'folds' not in found: return report
     first = found['folds'].query('repeat == 0')
-    sources = by_source(first.assign(predicted=np.where(first.index.isin(_given(first).index), np.take(CLASSES, first.predicted), '')), **plan.how)
+    sources = by_source(first.assign(predicted=np.where(first.index.isin(_given(first).index), np.take(CLASSES, first.predicted), '')),
+                        how=plan.how)
     return report | {'repeat_figures': plain(_table('folds', found['folds'], plan.how)), 'sources': plain(sources),
-                     'sources_sentence': conclude_sources(sources, synthetic, plan.how['confidence'])}
+                     'sources_sentence': conclude_sources(sources, synthetic, plan.how.confidence)}
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #ac47f7fd
 def _notes(plan, found, reasons):
     recipe = plan.recipe
-    tested = [f"What is tested is the recipe '{recipe.name}' (model {recipe.model}, pictures of {recipe.size} pixels, {recipe.epochs} epochs), "
+    tested = [f"What is tested is the recipe '{recipe.name}' (model {recipe.model}, pictures of {recipe.size} pixels, {recipe.epochs} "
+              "epochs), "
               'trained anew each time; with other sizes and lengths it does better or worse.'] * bool(set(found) - {'naive'})
     return tested + [f'Not done: {PROTOCOLS[k]}. {why}' for k, why in reasons.items()]
 
@@ -357,11 +371,12 @@ def run_protocols(
     for o in which: PROTOCOLS[o]
     check_place(out, _MARK)
     plan = _Plan(study, recipe, read_manifest(study), settings, repeats, folds)
-    with _threads(recipe), _quietly(step, plan.trainings(set(which))) as trainings: found, reasons = _ask_all(plan, which, trainings.counted)
+    with _threads(recipe), _quietly(step, plan.trainings(set(which))) as trainings:
+        found, reasons = _ask_all(plan, which, trainings.counted)
     report = _report(plan, found, reasons)
     sections = protocol_sections(report)
     with new_folder(out, _MARK) as folder: _write(folder, plan, report, found, sections)
-    for line in filter(None, protocol_markdown(report, sections[:1]).splitlines()): log.info(line)
+    for line in filter(None, _markdown(report, sections[:1]).splitlines()): log.info(line)
     return report
 
 _MARK = 'protocols.json'
@@ -371,15 +386,17 @@ _COLUMNS = ['image', 'owner', 'group', 'label', 'predicted', *(f'prob_{c}' for c
 
 def _words(answers):
     names = dict(enumerate(CLASSES))
-    said = answers.assign(predicted=answers.predicted.map(names).where(answers.index.isin(_given(answers).index)), majority=answers.majority.map(names))
+    said = answers.assign(predicted=answers.predicted.map(names).where(answers.index.isin(_given(answers).index)),
+                          majority=answers.majority.map(names))
     return said[[o for o in _COLUMNS if o in said]].set_index('image')
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #ff143b0f
 def _write(folder, plan, report, found, sections):
     lines = pd.concat({k: pd.DataFrame.from_dict(o, orient='index') for k, o in report['protocols'].items()}, names=['protocol', 'line'])
-    tables = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))} | {f'{k}_answers.csv': _words(o) for k, o in found.items() if k != 'naive'}
+    tables = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))} | {f'{k}_answers.csv': _words(o)
+                                                                                   for k, o in found.items() if k != 'naive'}
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
     title = f'Protocols: {plan.recipe.name}'
-    write_atomic(folder/'protocols.md', f'# {title}\n\n{protocol_markdown(report, sections)}')
+    write_atomic(folder/'protocols.md', f'# {title}\n\n{_markdown(report, sections)}')
     write_atomic(folder/'report.html', html_page(title, report['summary'], report['notes'], report['disclaimer'], sections))
     write_atomic(folder/_MARK, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from ..core import CLASSES, AnklealignError
 from ..study.manifest import read_manifest
 from ..decision import MIN_GROUPS
-from .metrics import OVERALL, difference, drawn_interval, figures, resample, score
+from .metrics import OVERALL, Bootstrap, difference, drawn_interval, figures, resample, score
 from ..training.recipes import Recipe
 from ..study.splits import cross_splits, kfold
 from ..training.train import answer_fold, cross_validate
@@ -39,12 +39,14 @@ def repeated_folds(
 ) -> pd.DataFrame: # one row a picture and repeat, with columns repeat, fold, prob_…, predicted
     "Out-of-sample answers to every picture, `repeats` times. Raises `AnklealignError` if a class cannot be in all folds."
     if repeats < 1: raise AnklealignError(f'repeats = {repeats} tests nothing: use at least 1.')
-    return pd.concat([cross_validate(study, recipe, rows, k, seed + i, precision).assign(repeat=i) for i in range(repeats)], ignore_index=True)
+    return pd.concat([cross_validate(study, recipe, rows, k, seed + i, precision).assign(repeat=i) for i in range(repeats)],
+                     ignore_index=True)
 
 # %% ../../nbs/evaluation/protocols.ipynb #acff69ba
 def _answered(answers):
     given = answers[np.isfinite(answers[[f'prob_{c}' for c in CLASSES]]).all(axis=1)]
-    if given.empty: raise AnklealignError(f'None of the {len(answers)} rows has an answer with proper probabilities: there is nothing to judge.')
+    if given.empty:
+        raise AnklealignError(f'None of the {len(answers)} rows has an answer with proper probabilities: there is nothing to judge.')
     return given
 
 # %% ../../nbs/evaluation/protocols.ipynb #58d08f0f
@@ -58,17 +60,15 @@ def _confusions(answers, said):
 def repeat_figures(
     answers: pd.DataFrame, # from `repeated_folds`
     majority: str, # class that always-majority answers
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # metric -> value (mean), sd, lowest and highest of the repeats, low and high over groups, majority, repeats, images, groups
     "The overall figures of repeated folds, with the spread between repeats and an interval over groups. Raises `AnklealignError` without answers."
     given = _answered(answers)
     counts, always = _confusions(given, given.predicted), _confusions(given, CLASSES.index(majority))
-    each, drawn, yardstick = figures(counts.sum(0)), figures(resample(counts, rounds, seed)), figures(always.sum(0))
+    each, drawn, yardstick = figures(counts.sum(0)), figures(resample(counts, how)), figures(always.sum(0))
     rows = {}
     for metric in (o for o in OVERALL if o in each):
-        low, high = drawn_interval(each[metric].mean(), drawn[metric].mean(1), len(counts), confidence, rate=False)
+        low, high = drawn_interval(each[metric].mean(), drawn[metric].mean(1), len(counts), how.confidence, rate=False)
         sd = each[metric].std(ddof=1) if len(each[metric]) > 1 else np.nan
         rows[metric] = dict(value=each[metric].mean(), sd=sd, lowest=each[metric].min(), highest=each[metric].max(), low=low, high=high,
                             majority=yardstick[metric].mean(), repeats=len(each[metric]), images=given.image.nunique(), groups=len(counts))
@@ -83,11 +83,13 @@ def owner_split(
 ) -> pd.DataFrame: # `rows` with `split`: the owner's pictures are 'test'; without the others' pictures of the same people
     "Train and valid from the other owners, test from `owner`. Raises `AnklealignError` if the others lack a class."
     own = rows.owner == owner
-    if not own.any(): raise AnklealignError(f"No picture is of the owner '{owner}': use one of {', '.join(sorted(rows.owner.unique())[:5])}.")
+    if not own.any():
+        raise AnklealignError(f"No picture is of the owner '{owner}': use one of {', '.join(sorted(rows.owner.unique())[:5])}.")
     rest = rows[~rows.group.isin(rows.group[own])]
     groups = rest.groupby('label').group.nunique().reindex(CLASSES, fill_value=0)
     if groups.min() < 2:
-        raise AnklealignError(f"Without '{owner}', {groups.min()} group(s) have pictures of {groups.idxmin()}, but training and validation need one each: "
+        raise AnklealignError(f"Without '{owner}', {groups.min()} group(s) have pictures of {groups.idxmin()}, but training and validation "
+                              "need one each: "
                               'add pictures of this class by other owners.')
     held = kfold(rest, max(2, min(valid, int(groups.min()))), seed) == 0
     split = pd.concat([pd.Series('test', rows.index[own]), held.map({True: 'valid', False: 'train'})])
@@ -103,7 +105,8 @@ def leave_one_owner_out(
 ) -> pd.DataFrame: # one row a picture, with columns prob_…, predicted, majority (class id, commonest in its training) and reason
     "What a model trained on the other owners says about each owner's pictures. Raises `AnklealignError` if there is one owner only."
     rows = read_manifest(study) if rows is None else rows
-    if rows.owner.nunique() < 2: raise AnklealignError(f'{rows.owner.nunique()} owner(s) took all {len(rows)} pictures: leaving one out needs at least two.')
+    if rows.owner.nunique() < 2:
+        raise AnklealignError(f'{rows.owner.nunique()} owner(s) took all {len(rows)} pictures: leaving one out needs at least two.')
     return pd.concat([_answer_owner(study, recipe, rows, o, seed, precision) for o in sorted(rows.owner.unique())])
 
 # %% ../../nbs/evaluation/protocols.ipynb #47caed20
@@ -119,13 +122,11 @@ def _answer_owner(study, recipe, rows, owner, seed, precision):
 # %% ../../nbs/evaluation/protocols.ipynb #26174af1
 def owner_figures(
     answers: pd.DataFrame, # from `leave_one_owner_out`
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # owner, and all owners together -> accuracy, macro-F1, always-majority, images, groups, note
     "How good the recipe is on owners it has not seen."
-    how = dict(rounds=rounds, confidence=confidence, seed=seed)
-    lines = {owner: _owner_line(own, how) for owner, own in answers.groupby('owner')} | {'all owners': _owner_line(answers.assign(reason=''), how)}
+    lines = {owner: _owner_line(own, how)
+             for owner, own in answers.groupby('owner')} | {'all owners': _owner_line(answers.assign(reason=''), how)}
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('owner').astype({'images': int, 'groups': int})
 
 # %% ../../nbs/evaluation/protocols.ipynb #f51b7d1f
@@ -142,7 +143,7 @@ _CLAIM = ['accuracy', 'low', 'high', 'macro_f1', 'macro_f1_low', 'macro_f1_high'
 
 def _claim(answers, how):
     if answers.empty: return dict.fromkeys(_CLAIM, np.nan) | dict(images=0, groups=0, note='')
-    table = score(answers.label_id, answers.predicted, answers.group, majority=0, **how)
+    table = score(answers.label_id, answers.predicted, answers.group, majority=0, how=how)
     missing = [c for c in CLASSES if c not in set(answers.label)]
     values = [*table.loc['accuracy', ['value', 'low', 'high']], *table.loc['macro_f1', ['value', 'low', 'high']]]
     return dict(zip(_CLAIM, values, strict=True)) | dict(images=answers.image.nunique(), groups=answers.group.nunique(),
@@ -172,7 +173,8 @@ def pixel_model(
     pixels = {name: seen(name) for name in images.unique()}
     def answer(rows):
         learned, tested = rows[rows.split != 'test'], rows[rows.split == 'test']
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=.1, max_iter=300)).fit(np.stack([pixels[o] for o in learned.image]), learned.label_id)
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=.1, max_iter=300)).fit(np.stack([pixels[o] for o in learned.image]),
+                                                                                            learned.label_id)
         answers = np.zeros((len(tested), len(CLASSES)))
         answers[:, model.classes_] = model.predict_proba(np.stack([pixels[o] for o in tested.image]))
         return tested.assign(**{f'prob_{c}': answers[:, i] for i, c in enumerate(CLASSES)}, predicted=answers.argmax(1))
@@ -184,19 +186,18 @@ def leaky_claims(
     model: Recipe|Callable[[pd.DataFrame], pd.DataFrame], # a recipe, or what `pixel_model` returns
     rows: pd.DataFrame|None=None, # manifest rows to deal; None: all of the study
     k: int=5, # folds
-    seed: int=1, # of folds, trainings and bootstrap
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # way of dealing -> accuracy, macro-F1, known, excess with low and high, rows, images, groups, note
     "What `model` would have been said to reach, had pictures or annotations been dealt one by one, beside the same data dealt by group."
     rows = read_manifest(study) if rows is None else rows
-    answer = partial(answer_fold, study, model, seed=seed) if isinstance(model, Recipe) else model
-    how, lines = dict(rounds=rounds, confidence=confidence, seed=seed), {}
+    answer = partial(answer_fold, study, model, seed=how.seed) if isinstance(model, Recipe) else model
+    lines = {}
     for unit, table in (('pictures', rows.reset_index(drop=True)), ('annotations', annotation_rows(rows))):
         honest = None
         for dealt in ('by group', 'one by one'):
-            if unit == 'annotations' and len(table) == len(rows): answers, reason = None, 'every picture has one vote: the rows are the pictures'
-            else: answers, reason = _dealt(table, dealt, answer, k, seed)
+            if unit == 'annotations' and len(table) == len(rows):
+                answers, reason = None, 'every picture has one vote: the rows are the pictures'
+            else: answers, reason = _dealt(table, dealt, answer, k, how.seed)
             lines[f'{unit}, {dealt}'] = _naive_line(answers, honest, reason, how)
             honest = answers if dealt == 'by group' else None
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('dealt').astype({'rows': int, 'images': int, 'groups': int})
@@ -207,7 +208,8 @@ def _dealt(table, dealt, answer, k, seed):
     try: parts = [(part, answer(part)) for part in cross_splits(dealing, k, seed=seed)]
     except AnklealignError as e: return None, str(e)
     true = table.group
-    answers = [tested.assign(group=true[tested.index], known=true[tested.index].isin(true[part.index[part.split != 'test']])) for part, tested in parts]
+    answers = [tested.assign(group=true[tested.index], known=true[tested.index].isin(true[part.index[part.split != 'test']]))
+               for part, tested in parts]
     return _all_or_none(pd.concat(answers).sort_index())
 
 # %% ../../nbs/evaluation/protocols.ipynb #1d4d5881
@@ -220,7 +222,7 @@ def _naive_line(answers, honest, reason, how):
     gap = dict.fromkeys(['excess', 'excess_low', 'excess_high'], np.nan)
     if answers is None: return dict.fromkeys(_CLAIM, np.nan) | dict(known=np.nan) | gap | dict(rows=0, images=0, groups=0, note=reason)
     if honest is not None:
-        paired = difference(answers.label_id, answers.predicted, honest.predicted, answers.group, **how)
+        paired = difference(answers.label_id, answers.predicted, honest.predicted, answers.group, how=how)
         gap = dict(zip(gap, paired.loc['accuracy', ['value', 'low', 'high']], strict=True))
     claim = _claim(answers, how)
     return {o: claim.pop(o) for o in _CLAIM} | dict(known=answers.known.mean()) | gap | dict(rows=len(answers)) | claim

@@ -24,7 +24,7 @@ from torchvision.transforms.v2 import functional as tv
 from ..training.augment import points
 from ..core import AnklealignError, kind_of
 from ..images import PAD_COLOUR
-from .metrics import score
+from .metrics import Bootstrap, score
 
 # %% ../../nbs/evaluation/robustness.ipynb #409b79ea
 def as_floats(
@@ -34,7 +34,8 @@ def as_floats(
     if pictures.ndim != 4 or pictures.shape[1] != 3 or pictures.shape[2] != pictures.shape[3] or not len(pictures):
         raise AnklealignError(f'Pictures have the shape {tuple(pictures.shape)}: give n × 3 × side × side, at least one.')
     x = pictures.as_subclass(torch.Tensor)/255 if pictures.dtype == torch.uint8 else pictures.as_subclass(torch.Tensor).float()
-    if not 0 <= x.min() <= x.max() <= 1: raise AnklealignError(f'Pictures have values from {x.min():g} to {x.max():g}: give bytes, or numbers from 0 to 1.')
+    if not 0 <= x.min() <= x.max() <= 1:
+        raise AnklealignError(f'Pictures have values from {x.min():g} to {x.max():g}: give bytes, or numbers from 0 to 1.')
     return x
 
 # %% ../../nbs/evaluation/robustness.ipynb #d9916dbe
@@ -194,27 +195,26 @@ def robustness(
     groups: Sequence, # n names: each picture's group
     majority: int, # class id of always-majority
     perturbations: Mapping[str, Perturbation]=PERTURBATIONS, # what is tried
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # perturbation, unit, level, n, groups, accuracy and flip_rate with their intervals, majority
     "Accuracy and flip rate of `model` at every level. Raises `AnklealignError` if it answers no picture."
     labels, groups, before = np.asarray(labels), np.asarray(groups), answers_of(model, pictures)
-    if (before < 0).all(): raise AnklealignError('The model answers no picture, it gives only NaN: train it again, perhaps with a smaller learning rate.')
-    how, rows = dict(majority=majority, rounds=rounds, confidence=confidence, seed=seed), []
+    if (before < 0).all():
+        raise AnklealignError('The model answers no picture, it gives only NaN: train it again, perhaps with a smaller learning rate.')
+    rows = []
     for name, o in perturbations.items():
         for level in sorted((*o.levels, o.unchanged)):
             after = before if level == o.unchanged else answers_of(model, pictures, partial(perturb, perturbation=o, level=level))
-            row = _measure(before, after, labels, groups, how)
+            row = _measure(before, after, labels, groups, majority, how)
             if level == o.unchanged: row |= dict(flip_low=np.nan, flip_high=np.nan)
             rows.append(dict(perturbation=name, unit=o.unit, level=float(level)) | row)
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evaluation/robustness.ipynb #869b9cd5
-def _measure(before, after, labels, groups, how):
+def _measure(before, after, labels, groups, majority, how):
     known = (before >= 0) & (after >= 0)
     if not known.any(): return dict(n=0, groups=0)
-    right, same = (score(o[known], after[known], groups[known], **how).loc['accuracy'] for o in (labels, before))
+    right, same = (score(o[known], after[known], groups[known], majority, how).loc['accuracy'] for o in (labels, before))
     return dict(n=int(right.images), groups=int(right.groups), accuracy=right.value, accuracy_low=right.low, accuracy_high=right.high,
                 flip_rate=1 - same.value, flip_low=1 - same.high, flip_high=1 - same.low, majority=right.majority)
 
@@ -263,14 +263,17 @@ def rotation_verdict(
     if not worst: raise AnklealignError("The table holds no camera roll of at most 15 degrees: measure it with the perturbation 'roll'.")
     shares = ', '.join(f'{o.flip_rate:.1%} within ±{d} ({_sure(o, confidence)})' for d, o in worst.items())
     kind = kind_of(synthetic)
-    return f'{_conclusion(table, worst)}; flip rate at the worst roll, in degrees: {shares}; n = {rolled.n.max()} {kind} of {rolled.groups.max()} groups.'
+    return (f'{_conclusion(table, worst)}; flip rate at the worst roll, in degrees: {shares}; n = {rolled.n.max()} {kind} of '
+            f'{rolled.groups.max()} groups.')
 
 # %% ../../nbs/evaluation/robustness.ipynb #246f880a
-def _sure(row, confidence): return 'no interval' if np.isnan(row.flip_low) else f'{confidence:.0%} interval {row.flip_low:.1%} to {row.flip_high:.1%}'
+def _sure(row, confidence):
+    return 'no interval' if np.isnan(row.flip_low) else f'{confidence:.0%} interval {row.flip_low:.1%} to {row.flip_high:.1%}'
 
 def _conclusion(table, worst):
     if not table.flip_rate.max() > 0: return 'No perturbation changes any answer of this model, so it says nothing about roll'
     if other := [d for d, o in worst.items() if o.flip_low > TOLERABLE]:
-        return f'To this model an ankle turned by {other[0]} degrees is another ankle, so training pictures should not be turned as far and keep their labels'
+        return (f'To this model an ankle turned by {other[0]} degrees is another ankle, so training pictures should not be turned as far '
+                'and keep their labels')
     if worst[max(worst)].flip_high <= TOLERABLE: return f'A roll of up to {max(worst)} degrees hardly changes the answers of this model'
     return 'These pictures cannot tell whether a small roll changes the answers of this model'

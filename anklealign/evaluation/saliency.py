@@ -19,10 +19,10 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from ..core import CLASSES, AnklealignError, class_names, kind_of
-from .html import Plot, Section, Table
-from .judgement import plain, span
+from .document import Plot, Section, Table
+from .document import span
 from ..decision import MIN_GROUPS
-from .metrics import resample
+from .metrics import Bootstrap, plain, resample
 from .robustness import as_floats, robustness, rotation_verdict, show_robustness
 from ..training.runs import Mirrored
 
@@ -41,7 +41,9 @@ def last_feature_map(
         with torch.no_grad(): model(picture)
     finally:
         for hook in hooks: hook.remove()
-    if not found: raise AnklealignError('No part of the model keeps places apart, so there is no map to draw: use a convolutional model, or larger pictures.')
+    if not found:
+        raise AnklealignError('No part of the model keeps places apart, so there is no map to draw: use a convolutional model, or larger '
+                              'pictures.')
     return found[-1]
 
 # %% ../../nbs/evaluation/saliency.ipynb #70ce0593
@@ -144,9 +146,7 @@ _PLACES = 16 # each way
 def mean_over_groups(
     values: np.ndarray, # pictures × copies; NaN where there is none
     groups: Sequence, # each picture's group
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the interval
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> tuple[float, float, float]: # mean, low, high
     "The mean of `values`, with an interval over groups and, if there are several, copies; NaN on fewer than ten of either."
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
@@ -155,9 +155,9 @@ def mean_over_groups(
     with np.errstate(invalid='ignore'): mean = float(np.divide(*counts.sum((0, 1))))
     copies = values.shape[1]
     if len(names) < MIN_GROUPS or 1 < copies < MIN_GROUPS or np.isnan(mean): return mean, np.nan, np.nan
-    draws = np.random.default_rng(seed + 1).multinomial(copies, np.full(copies, 1/copies), size=rounds)
-    with np.errstate(invalid='ignore'): means = np.divide(*(resample(counts, rounds, seed)*draws[..., None]).sum(1).T)
-    return mean, *(float(o) for o in np.nanquantile(means, [(1 - confidence)/2, (1 + confidence)/2]))
+    draws = np.random.default_rng(how.seed + 1).multinomial(copies, np.full(copies, 1/copies), size=how.rounds)
+    with np.errstate(invalid='ignore'): means = np.divide(*(resample(counts, how)*draws[..., None]).sum(1).T)
+    return mean, *(float(o) for o in np.nanquantile(means, [(1 - how.confidence)/2, (1 + how.confidence)/2]))
 
 # %% ../../nbs/evaluation/saliency.ipynb #7dc16c97
 def randomised_similarity(
@@ -168,22 +168,20 @@ def randomised_similarity(
     copies: int=MIN_GROUPS, # of the model, with other random weights each
     stages: int=3, # from the last layer alone to all layers
     explain: Callable=heat_maps, # what makes maps of model, pictures and classes
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of weights and bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # layers drawn anew -> of, similarity, low, high, n, groups, copies
     "How much the maps of randomised copies are like those of `model`: rank correlation, a row a stage."
     original, found = explain(model, pictures, classes), {}
     for i in range(copies):
-        for layers, copy in randomised(model, stages, seed*copies + i):
+        for layers, copy in randomised(model, stages, how.seed*copies + i):
             found.setdefault(layers, []).append(rank_correlation(original, explain(copy, pictures, classes)))
-    rows = {layers: _row(np.stack(o, 1), np.asarray(groups), dict(rounds=rounds, confidence=confidence, seed=seed)) for layers, o in found.items()}
+    rows = {layers: _row(np.stack(o, 1), np.asarray(groups), how) for layers, o in found.items()}
     return pd.DataFrame.from_dict(rows, orient='index').assign(of=max(rows), copies=copies).rename_axis('layers')
 
 # %% ../../nbs/evaluation/saliency.ipynb #ae76414a
 def _row(values, groups, how):
     known = ~np.isnan(values).all(1)
-    return dict(zip(('similarity', 'low', 'high'), mean_over_groups(values[known], groups[known], **how), strict=True)) | dict(
+    return dict(zip(('similarity', 'low', 'high'), mean_over_groups(values[known], groups[known], how=how), strict=True)) | dict(
         n=int(known.sum()), groups=len(np.unique(groups[known])))
 
 # %% ../../nbs/evaluation/saliency.ipynb #aa16c84d
@@ -196,7 +194,9 @@ def similarity_verdict(
 ) -> str: # with the similarity at the stage where the maps change least
     "Whether the heat maps may be believed, in one sentence."
     known = table.dropna(subset='similarity')
-    if known.empty: return 'It cannot be told whether the heat maps depend on what the model has learned: they, or those of its randomised copies, are empty.'
+    if known.empty:
+        return ('It cannot be told whether the heat maps depend on what the model has learned: they, or those of its randomised copies, '
+                'are empty.')
     row = known.loc[known.similarity.idxmax()]
     sure = 'no interval' if np.isnan(row.low) else f'{confidence:.0%} interval {row.low:.2f} to {row.high:.2f}'
     kind = kind_of(synthetic)
@@ -205,7 +205,8 @@ def similarity_verdict(
 
 # %% ../../nbs/evaluation/saliency.ipynb #3afca3ed
 def _found(row, known):
-    if row.similarity >= ALIKE: return 'The heat maps hardly change when what the model has learned is destroyed: they show the pictures and not the model'
+    if row.similarity >= ALIKE:
+        return 'The heat maps hardly change when what the model has learned is destroyed: they show the pictures and not the model'
     if (known.high < ALIKE).all(): return 'The heat maps change when what the model has learned is destroyed, as they should'
     return 'It cannot be told whether the heat maps depend on what the model has learned'
 
@@ -235,18 +236,15 @@ def sanity_checks(
     answers: pd.DataFrame, # n rows, from `add_answers`
     majority: str, # class that always-majority answers
     synthetic: bool, # whether the pictures are phantoms
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of bootstrap and random weights
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict: # robustness and explanation, each with its verdict and its table; plain values
     "What the pictures, changed, and the model, randomised, say about the answers. Raises `AnklealignError` if the model answers no picture."
-    how = dict(rounds=rounds, confidence=confidence, seed=seed)
-    changed = robustness(model, pictures, answers.label.map(CLASSES.index), answers.group, CLASSES.index(majority), **how)
+    changed = robustness(model, pictures, answers.label.map(CLASSES.index), answers.group, CLASSES.index(majority), how=how)
     one_each = np.flatnonzero((answers.predicted != '') & ~answers.group.where(answers.predicted != '').duplicated())[:_MAPS]
     known = answers.iloc[one_each]
-    alike = randomised_similarity(model, pictures[one_each], known.predicted.map(CLASSES.index).tolist(), known.group, **how)
-    return {'robustness': {'verdict': rotation_verdict(changed, synthetic, confidence), 'levels': _records(changed)},
-            'explanation': {'verdict': similarity_verdict(alike, synthetic, confidence), 'stages': _records(alike.reset_index())}}
+    alike = randomised_similarity(model, pictures[one_each], known.predicted.map(CLASSES.index).tolist(), known.group, how=how)
+    return {'robustness': {'verdict': rotation_verdict(changed, synthetic, how.confidence), 'levels': _records(changed)},
+            'explanation': {'verdict': similarity_verdict(alike, synthetic, how.confidence), 'stages': _records(alike.reset_index())}}
 
 # %% ../../nbs/evaluation/saliency.ipynb #5220b533
 _MAPS = 24 # pictures whose heat maps are compared
@@ -260,20 +258,26 @@ def sanity_sections(
     "Two sections: changed pictures, and whether the heat maps may be believed."
     levels, kind = pd.DataFrame(report['robustness']['levels']), kind_of(report['synthetic'])
     numbers = levels.astype({c: float for c in levels if c not in ('perturbation', 'unit', 'n', 'groups')})
-    plot = Plot(show_robustness(numbers, report['synthetic']), f"Accuracy and flip rate of each kind of change: {report['robustness']['verdict']}",
+    plot = Plot(show_robustness(numbers, report['synthetic']),
+                f"Accuracy and flip rate of each kind of change: {report['robustness']['verdict']}",
                 'Accuracy (blue, with its interval), answers that change (orange), always-majority (dotted).')
-    return [Section('Whether changed pictures change its answers', report['robustness']['verdict'], [plot, _worst_levels(numbers, report['robustness']['levels'], kind)]),
-            Section('Whether its heat maps may be believed', report['explanation']['verdict'], [_stages(report['explanation']['stages'], kind)])]
+    return [Section('Changed pictures', report['robustness']['verdict'],
+                    [plot, _worst_levels(numbers, report['robustness']['levels'], kind)]),
+            Section('Heat maps', report['explanation']['verdict'], [_stages(report['explanation']['stages'], kind)])]
 
 # %% ../../nbs/evaluation/saliency.ipynb #73c08230
 def _worst_levels(numbers, levels, kind):
-    worst = numbers[numbers.flip_low.notna()].sort_values('flip_rate', ascending=False, kind='stable').drop_duplicates('perturbation').index.sort_values()
-    rows = [[f"{o['perturbation'].replace('_', ' ')} {o['level']:g} ({o['unit']})", o['flip_rate'], span({'low': o['flip_low'], 'high': o['flip_high']}),
+    worst = numbers[numbers.flip_low.notna()].sort_values('flip_rate', ascending=False,
+                                                          kind='stable').drop_duplicates('perturbation').index.sort_values()
+    rows = [[f"{o['perturbation'].replace('_', ' ')} {o['level']:g} ({o['unit']})", o['flip_rate'],
+             span({'low': o['flip_low'], 'high': o['flip_high']}),
              o['n'], o['groups']] for o in map(levels.__getitem__, worst)]
-    return Table(['worst level', 'answers that change', 'interval', 'pictures', 'groups'], rows, f'The level of each kind of change that changes most answers, on {kind}; intervals over groups.')
+    return Table(['worst level', 'answers that change', 'interval', 'pictures', 'groups'], rows,
+                 f'The level of each kind of change that changes most answers, on {kind}; intervals over groups.')
 
 # %% ../../nbs/evaluation/saliency.ipynb #1705b1a7
 def _stages(stages, kind):
     rows = [[f"{o['layers']} of {o['of']:.0f} layers random", o['similarity'], span(o), o['n'], o['groups'], o['copies']] for o in stages]
     return Table(['copies of the model', 'rank correlation', 'interval', 'pictures', 'groups', 'copies'], rows,
-                 f'How like the heat maps of the trained model those of randomised copies are, on {kind}: 1 is the same, 0 nothing in common.')
+                 f'How like the heat maps of the trained model those of randomised copies are, on {kind}: 1 is the same, 0 nothing in '
+                 'common.')

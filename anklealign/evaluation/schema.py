@@ -1,4 +1,4 @@
-"""What stands in `evaluation_report.json`, key by key, and a check that it does
+"""What stands in `evaluation_report.json`, key by key: the pydantic model is the schema
 
 Docs: https://anklealign.github.io/anklealign/evaluation/schema.html.md"""
 
@@ -8,13 +8,13 @@ Docs: https://anklealign.github.io/anklealign/evaluation/schema.html.md"""
 __all__ = []
 
 # %% ../../nbs/evaluation/schema.ipynb #5c8beb1b
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ..core import CLASSES, AnklealignError
+from ..core import CLASSES
+from ..decision import DecisionRule
+from .metrics import Bootstrap
 
 # %% ../../nbs/evaluation/schema.ipynb #dcc6c671
 class Part(BaseModel):
@@ -22,7 +22,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra='forbid', strict=True, allow_inf_nan=False)
 
 Number = float|None # null: cannot be computed, or does not apply
-Count = Annotated[float, Field(ge=0, multiple_of=1), WithJsonSchema({'type': 'integer', 'minimum': 0})]
+Count = Annotated[int, BeforeValidator(lambda o: int(o) if isinstance(o, float) and o.is_integer() else o), Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 def _each(names, kind): return Annotated[dict[Literal[*names], kind], Field(min_length=len(names))] # a mapping with exactly these names
@@ -41,7 +41,7 @@ class Rests(Part):
     groups: Count = Field(description='groups that these pictures come from')
 
 # %% ../../nbs/evaluation/schema.ipynb #821c89df
-class Score(Estimate, Rests):
+class Score(Rests, Estimate):
     "A figure of the model, and of always-majority."
     majority: Number = Field(description='the same figure for always answering `majority_class`')
 
@@ -76,20 +76,8 @@ class Baseline(Rests):
     macro_f1_high: Number = Field(description='upper end of the interval of macro-F1')
     note: str = Field(description='what was left out, or why figures are missing')
 
-# %% ../../nbs/evaluation/schema.ipynb #7d785943
-class Promise(Rests):
-    "What was fitted on the answers to the validation pictures; it travels with the model."
-    temperature: float = Field(gt=0, description='of the probabilities; 1 leaves them as they are')
-    sets: _each(CLASSES, Share) = Field(description='class → least calibrated probability with which it is in the prediction set; 0: always in it')
-    coverage: Share = Field(description="share of each class's sets that should contain it")
-    abstain_below: Share|None = Field(description='least calibrated probability of an answer to be given; null: all are given')
-    target_risk: Share = Field(description='share of the answers given that may be wrong')
-    confidence: Share = Field(description='with which the risk is at most that')
-    sharpening: float = Field(ge=0, description='of the mean of several pictures of a person; 0 leaves it as it is')
-    reasons: list[str] = Field(description='what could not be fitted and why, a sentence each')
-
 # %% ../../nbs/evaluation/schema.ipynb #baef2039
-class CalibrationError(Estimate, Rests):
+class CalibrationError(Rests, Estimate):
     "An expected calibration error."
     calibrated: Number = Field(description='the mean error that a calibrated model would show on these pictures')
     calibrated_high: Number = Field(description='the most that it would show, with the confidence of `intervals`')
@@ -178,7 +166,8 @@ class Together(Rests):
     verdict: str = Field(description='in a sentence')
     pictures_each: Number = Field(description='mean number of pictures of a group; null if no group has several')
     alone: _each(('accuracy', 'macro_f1', 'log_loss'), Estimate) = Field(description='of the answer to each picture')
-    together: _each(('accuracy', 'macro_f1', 'log_loss'), Estimate) = Field(description="of the sharpened mean answer to all pictures of the picture's group")
+    together: _each(('accuracy', 'macro_f1', 'log_loss'),
+                    Estimate) = Field(description="of the sharpened mean answer to all pictures of the picture's group")
     gain: _each(('accuracy', 'macro_f1', 'log_loss'), Estimate) = Field(description='together minus alone, paired')
 
 # %% ../../nbs/evaluation/schema.ipynb #f33bbde9
@@ -192,7 +181,8 @@ class ClassShare(Rests):
     "How common a class is."
     prior: Share = Field(description='among the training pictures')
     labelled: Share = Field(description='among these pictures, by their labels')
-    new_prior: Number = Field(description='among these pictures, as the probabilities suggest (Saerens EM); null unless they are known to tell the classes apart')
+    new_prior: Number = Field(description='among these pictures, as the probabilities suggest (Saerens EM); null unless they are known to '
+                                          'tell the classes apart')
     low: Number = Field(description='lower end of the interval of the estimate')
     high: Number = Field(description='upper end of the interval of the estimate')
 
@@ -206,24 +196,17 @@ class LabelIssue(Part):
     suspected: bool|None = Field(description='whether confident learning takes it for a mistake; null if there is one class only')
 
 # %% ../../nbs/evaluation/schema.ipynb #1b88223c
-class LabelIssues(Estimate, Rests):
+class LabelIssues(Rests, Estimate):
     "How many labels look like mistakes, among pictures the model was not trained on; `value` counts them."
     note: str = Field(description='why the count is to be taken with care, or is missing')
     verdict: str = Field(description='in a sentence')
     contradicted: Count = Field(description='pictures that the model answers otherwise than they are labelled')
     most_doubted: list[LabelIssue] = Field(description='the most doubtful labels')
 
-# %% ../../nbs/evaluation/schema.ipynb #7b9e0d67
-class Bootstrap(Part):
-    "How the intervals are made."
-    rounds: Count = Field(description='bootstrap rounds; whole groups are drawn')
-    confidence: Share = Field(description='of all intervals')
-    seed: Count = Field(description='of the bootstrap')
-
 # %% ../../nbs/evaluation/schema.ipynb #45378cd7
 _Row = Annotated[list[Count], Field(min_length=3, max_length=3)]
 
-class EvaluationReport(Part):
+class Evaluation(Part):
     "What an evaluation of one run on the test pictures of one study found: `evaluation_report.json`."
     summary: str = Field(description='what can be concluded, in one sentence')
     disclaimer: str = Field(description='what the system is not')
@@ -240,14 +223,18 @@ class EvaluationReport(Part):
     prior: _each(CLASSES, Share) = Field(description='class → its share of the training pictures')
     intervals: Bootstrap = Field(description='how the intervals are made')
     metrics: dict[Literal[*METRICS], Score] = Field(description='name → figure', json_schema_extra=_NAMES)
-    gain_over_majority: dict[Literal[*OVERALL], Estimate] = Field(description='name → figure of the model minus that of always-majority, paired')
-    confusion_matrix: list[_Row] = Field(min_length=3, max_length=3, description='pictures: a row for each true class, a column for each answer')
+    gain_over_majority: dict[Literal[*OVERALL],
+                             Estimate] = Field(description='name → figure of the model minus that of always-majority, paired')
+    confusion_matrix: list[_Row] = Field(min_length=3, max_length=3,
+                                         description='pictures: a row for each true class, a column for each answer')
     notes: list[str] = Field(description='what cannot be computed and why, and other warnings, a sentence each')
-    trust: Promise = Field(description='how far the answers can be trusted, fitted on validation pictures')
+    trust: DecisionRule = Field(description='how far the answers can be trusted, fitted on validation pictures')
     yardsticks: dict[str, Baseline] = Field(description='name → what the figures are to be held against')
-    calibration: _each(('before', 'after'), Errors) = Field(description='errors before and after the correction: of the answer, mean over classes, each class')
+    calibration: _each(('before', 'after'),
+                       Errors) = Field(description='errors before and after the correction: of the answer, mean over classes, each class')
     sets: _each(('all', *CLASSES), Sets) = Field(description='the prediction sets of all pictures, and of those of each true class')
-    silence: _each(('answered', 'area'), Abstention) = Field(description='the answers above the threshold, and the area under the risk–coverage curve')
+    silence: _each(('answered', 'area'),
+                   Abstention) = Field(description='the answers above the threshold, and the area under the risk–coverage curve')
     slices: list[Slice] = Field(description='parts of the test pictures')
     together: Together = Field(description='what several pictures of a person are worth, answered together')
     sources: Sources = Field(description='labels of several annotators against labels of the owner alone')
@@ -255,43 +242,3 @@ class EvaluationReport(Part):
     doubts: LabelIssues = Field(description='labels that look like mistakes')
     robustness: Robustness = Field(description='whether changed pictures change the answers')
     explanation: Explanation = Field(description='whether the heat maps may be believed')
-
-# %% ../../nbs/evaluation/schema.ipynb #b580567a
-def schema_of(
-    model: type[Part], # such as `EvaluationReport`
-) -> dict: # JSON Schema, draft 2020-12
-    "The schema of a file; every property has a description."
-    return {'$schema': GenerateJsonSchema.schema_dialect} | model.model_json_schema()
-
-# %% ../../nbs/evaluation/schema.ipynb #a69a04a6
-def report_schema() -> dict: # JSON Schema, draft 2020-12
-    "The schema of `evaluation_report.json`; every property has a description."
-    return schema_of(EvaluationReport)
-
-# %% ../../nbs/evaluation/schema.ipynb #bab83359
-def check_json(
-    model: type[Part], # such as `EvaluationReport`
-    value: Mapping, # what the file says
-    file: str, # its name
-) -> None:
-    "Raise `AnklealignError` naming the offending path if `value` does not fit `model`."
-    try: model.model_validate(value)
-    except ValidationError as e:
-        first, *others = e.errors(include_url=False)
-        path = ''.join(f'[{o}]' if isinstance(o, int) else f'.{o}' for o in first['loc'] if o != '[key]').lstrip('.') or 'its top'
-        more = f', and at {len(others)} more place(s)' if others else ''
-        advice = 'evaluate the run again; a new key needs a meaning in anklealign.evaluation.schema'
-        raise AnklealignError(f'{file} does not fit its schema at {path} ({_why(first)}){more}: {advice}.') from e
-
-# %% ../../nbs/evaluation/schema.ipynb #da43d616
-def _why(error):
-    if error['type'] == 'missing': return 'is missing'
-    if error['type'] == 'extra_forbidden' or error['loc'][-1:] == ('[key]',): return 'is not a known key'
-    return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {repr(error['input']):.40}"
-
-# %% ../../nbs/evaluation/schema.ipynb #47fd58c2
-def check_report(
-    report: Mapping, # what `evaluation_report.json` says
-) -> None:
-    "Raise `AnklealignError` naming the offending path if `report` does not fit `report_schema`."
-    check_json(EvaluationReport, report, 'evaluation_report.json')

@@ -16,10 +16,10 @@ from pandas.api.types import is_numeric_dtype
 
 from ..core import CLASSES, AnklealignError, kind_of
 from ..decision import aggregate
-from .html import Section, Table
-from .judgement import metric_title, number, plain, span
+from .document import Section, Table
+from .document import metric_title, number, span
 from ..decision import MIN_GROUPS
-from .metrics import difference, resample, score
+from .metrics import Bootstrap, difference, plain, resample, score
 
 # %% ../../nbs/evaluation/slices.ipynb #4a6afb4d
 def terciles(
@@ -59,7 +59,8 @@ def slice_of(
     column: str, # one of its columns, or 'resolution' where it has width and height
 ) -> pd.Categorical: # one name a picture, 'not known' last
     "The slice of each picture. Raises `AnklealignError` if there is no such column."
-    if column == 'resolution' and {'width', 'height'} <= set(answers): answers = answers.assign(resolution=answers.width * answers.height / 1e6)
+    if column == 'resolution' and {'width', 'height'} <= set(answers):
+        answers = answers.assign(resolution=answers.width * answers.height / 1e6)
     if column not in answers: raise AnklealignError(f"The answers have no column '{column}' to slice by: they have {', '.join(answers)}.")
     values = answers[column]
     if column == 'agreement' and 'n_votes' in answers: values = values.where(answers.n_votes >= 2)
@@ -76,33 +77,30 @@ def difference_from_rest(
     correct: Sequence[bool], # whether each answer is right
     inside: Sequence[bool], # whether each picture is in the slice
     groups: Sequence, # each picture's group
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the interval
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> tuple[float, float, float]: # value, low, high
     "Accuracy inside minus accuracy outside, with an interval over groups; none if either side is always right, or always wrong."
     correct, inside = np.asarray(correct, bool), np.asarray(inside, bool)
     sums = pd.DataFrame({0: correct & inside, 1: inside, 2: correct & ~inside, 3: ~inside}).groupby(np.asarray(groups)).sum().to_numpy()
     def gap(s): return s[..., 0] / s[..., 1] - s[..., 2] / s[..., 3]
-    with np.errstate(invalid='ignore', divide='ignore'): drawn, value = gap(resample(sums, rounds, seed)), gap(sums.sum(0))
+    with np.errstate(invalid='ignore', divide='ignore'): drawn, value = gap(resample(sums, how)), gap(sums.sum(0))
     sides = [correct[inside], correct[~inside]]
     if any(o.all() or not o.any() for o in sides): return float(value), np.nan, np.nan
-    return float(value), *map(float, np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]))
+    return float(value), *map(float, np.nanquantile(drawn, [(1 - how.confidence) / 2, (1 + how.confidence) / 2]))
 
 # %% ../../nbs/evaluation/slices.ipynb #4b1a5f6e
 def shuffle_groups(
     correct: Sequence[bool], # whether each answer is right, sorted by group
     groups: Sequence, # each picture's group, sorted
-    rounds: int=2000, # shuffles
-    seed: int=1, # the same seed gives the same shuffles
+    how: Bootstrap=Bootstrap(), # rounds and seed
 ) -> np.ndarray: # rounds × pictures
     "The answers after groups of about the same size have changed places."
     codes, size = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)[1:]
-    rng, n = np.random.default_rng(seed), len(size)
-    by_size = (size + rng.random((rounds, n))).argsort(1)
+    rng, n = np.random.default_rng(how.seed), len(size)
+    by_size = (size + rng.random((how.rounds, n))).argsort(1)
     tens = np.arange(n) * max(1, n // MIN_GROUPS) // n
     partner = np.empty_like(by_size)
-    np.put_along_axis(partner, by_size, np.take_along_axis(by_size, (tens + rng.random((rounds, n))).argsort(1), 1), 1)
+    np.put_along_axis(partner, by_size, np.take_along_axis(by_size, (tens + rng.random((how.rounds, n))).argsort(1), 1), 1)
     giver, first = partner[:, codes], np.cumsum(size) - size
     return np.asarray(correct)[first[giver] + (np.arange(len(codes)) - first[codes]) % size[giver]]
 
@@ -124,14 +122,12 @@ MIN_IMAGES = 20 # a slice of fewer pictures is not judged
 def slices(
     answers: pd.DataFrame, # with group, label, predicted and the columns to slice by
     columns: Sequence[str]|None=None, # None: those of `COLUMNS` that there are
-    rounds: int=2000, # of bootstrap and shuffling
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of bootstrap and shuffling
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # one row a slice: images, groups, accuracy, macro_f1, difference, each with interval; p, p_holm, note
     "What the model is worth on each slice, and whether it differs from all other pictures. Raises `AnklealignError` if no picture has an answer."
     answers = _answered(answers)
     if columns is None: columns = [c for c in COLUMNS if c in answers or c == 'resolution' and {'width', 'height'} <= set(answers)]
-    shuffled, how = shuffle_groups(answers.label == answers.predicted, answers.group, rounds, seed), dict(rounds=rounds, confidence=confidence, seed=seed)
+    shuffled = shuffle_groups(answers.label == answers.predicted, answers.group, how)
     rows = [dict(column=c, slice=name) | _judged(answers, (names == name), shuffled, how)
             for c in columns for names in [slice_of(answers, c)] for name in names.categories]
     return _corrected(pd.DataFrame(rows, columns=_TABLE))
@@ -143,9 +139,12 @@ _TABLE = ['column', 'slice', 'images', 'groups', 'accuracy', 'low', 'high', 'mac
 # %% ../../nbs/evaluation/slices.ipynb #8521889f
 def _answered(answers):
     lacking = [c for c in ('group', 'label', 'predicted') if c not in answers]
-    if lacking: raise AnklealignError(f"The answers lack the column '{lacking[0]}': give the table of test_predictions.csv, joined with the manifest.")
+    if lacking:
+        raise AnklealignError(f"The answers lack the column '{lacking[0]}': give the table of test_predictions.csv, joined with the "
+                              "manifest.")
     given = answers[answers.predicted.isin(CLASSES)]
-    if given.empty: raise AnklealignError('No picture has an answer, so there is nothing to slice: evaluate a run that gives probabilities.')
+    if given.empty:
+        raise AnklealignError('No picture has an answer, so there is nothing to slice: evaluate a run that gives probabilities.')
     return given.sort_values('group', kind='stable')
 
 # %% ../../nbs/evaluation/slices.ipynb #d7b9db4c
@@ -153,15 +152,17 @@ def _judged(answers, inside, shuffled, how):
     part, rest = answers[inside], answers[~inside]
     row = dict(images=len(part), groups=part.group.nunique())
     if _small(part): return row | dict(note='too small to judge')
-    table = score(part.label.map(CLASSES.index), part.predicted.map(CLASSES.index), part.group, majority=0, **how) # always-majority is not read
+    table = score(part.label.map(CLASSES.index), part.predicted.map(CLASSES.index), part.group, majority=0,
+                  how=how) # always-majority is not read
     for metric, prefix in (('accuracy', ''), ('macro_f1', 'macro_f1_')):
         row |= {metric: table.value[metric], f'{prefix}low': table.low[metric], f'{prefix}high': table.high[metric]}
     notes = [f'no macro-F1: no picture is {c}' for c in CLASSES if not table.images[f'recall_{c}']]
     if _small(rest): return row | dict(note='; '.join([*notes, 'too little else to compare with']))
     correct = answers.label == answers.predicted
-    value, low, high = difference_from_rest(correct, inside, answers.group, **how)
+    value, low, high = difference_from_rest(correct, inside, answers.group, how=how)
     if np.isnan(low): notes.append('no interval of the difference: one side is always right, or always wrong')
-    return row | dict(difference=value, difference_low=low, difference_high=high, p=shuffled_p(correct, inside, shuffled), note='; '.join(notes))
+    return row | dict(difference=value, difference_low=low, difference_high=high, p=shuffled_p(correct, inside, shuffled),
+                      note='; '.join(notes))
 
 # %% ../../nbs/evaluation/slices.ipynb #258579ab
 def _small(part): return part.group.nunique() < MIN_GROUPS or len(part) < MIN_IMAGES
@@ -181,15 +182,21 @@ def conclude_slices(
     "Which slices differ from the rest, if any can be shown to."
     compared, small = int(table.p.notna().sum()), int((table.note == 'too small to judge').sum())
     kind, untold = kind_of(synthetic), f'{small} more are too small to judge'
-    if not compared: return f'No slice can be compared with the other {kind}: {small} are too small to judge, and {len(table) - small} leave too little else.'
-    found = [f"{o.column}, {o.slice}: accuracy {o.accuracy:.3f}, difference from the rest {o.difference:+.3f} ({_interval(o, confidence)}; corrected p "
-             f"{o.p_holm:.3f}; n = {o.images} {kind} of {o.groups} groups)" for o in table.sort_values('p').itertuples() if o.p_holm <= 1 - confidence]
-    if not found: return f'None of {compared} slices can be shown to differ from the other {kind} ({untold}); that does not show that all are alike.'
+    if not compared:
+        return (f'No slice can be compared with the other {kind}: {small} are too small to judge, and {len(table) - small} leave too '
+                'little else.')
+    found = [f"{o.column}, {o.slice}: accuracy {o.accuracy:.3f}, difference from the rest {o.difference:+.3f} ({_interval(o, confidence)}; "
+             "corrected p "
+             f"{o.p_holm:.3f}; n = {o.images} {kind} of {o.groups} groups)"
+             for o in table.sort_values('p').itertuples() if o.p_holm <= 1 - confidence]
+    if not found:
+        return f'None of {compared} slices can be shown to differ from the other {kind} ({untold}); that does not show that all are alike.'
     return f"{len(found)} of {compared} slices can be shown to differ from the other {kind} ({untold}). {'; '.join(found)}."
 
 # %% ../../nbs/evaluation/slices.ipynb #97c34528
 def _interval(row, confidence):
-    return 'no interval' if np.isnan(row.difference_low) else f'{confidence:.0%} interval {row.difference_low:+.3f} to {row.difference_high:+.3f}'
+    return ('no interval' if np.isnan(row.difference_low)
+            else f'{confidence:.0%} interval {row.difference_low:+.3f} to {row.difference_high:+.3f}')
 
 # %% ../../nbs/evaluation/slices.ipynb #dee2f697
 def adjust(
@@ -205,13 +212,15 @@ def adjust(
 def _shares(name, shares):
     shares = np.asarray(shares, float)
     if shares.shape != (len(CLASSES),) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-3:
-        raise AnklealignError(f"{name} = {shares.tolist()} is no set of class shares: give {len(CLASSES)} that are not negative and add up to 1.")
+        raise AnklealignError(f"{name} = {shares.tolist()} is no set of class shares: give {len(CLASSES)} that are not negative and add up "
+                              "to 1.")
     return shares
 
 # %% ../../nbs/evaluation/slices.ipynb #2083dcb4
 def _seen(prior):
     prior = _shares('prior', prior)
-    if not prior.all(): raise AnklealignError(f"The prior of {CLASSES[prior.argmin()]} is 0: a model that never saw a class cannot be corrected for it.")
+    if not prior.all():
+        raise AnklealignError(f"The prior of {CLASSES[prior.argmin()]} is 0: a model that never saw a class cannot be corrected for it.")
     return prior
 
 # %% ../../nbs/evaluation/slices.ipynb #015dfce3
@@ -220,7 +229,9 @@ def _checked(probabilities):
     if rows.ndim != 2 or rows.shape[1] != len(CLASSES):
         raise AnklealignError(f"probabilities has the shape {rows.shape}: it must be pictures × {len(CLASSES)}.")
     odd = np.flatnonzero((rows < 0).any(1) | (np.abs(rows.sum(1) - 1) > 1e-3))
-    if len(odd): raise AnklealignError(f"Row {odd[0]} of probabilities is {rows[odd[0]].tolist()}: its numbers must not be negative and must add up to 1.")
+    if len(odd):
+        raise AnklealignError(f"Row {odd[0]} of probabilities is {rows[odd[0]].tolist()}: its numbers must not be negative and must add up "
+                              "to 1.")
     return rows
 
 # %% ../../nbs/evaluation/slices.ipynb #6c175d2c
@@ -250,7 +261,8 @@ def saerens(
 # %% ../../nbs/evaluation/slices.ipynb #31ee00cf
 def _known(rows):
     known = np.isfinite(rows).all(1)
-    if not known.any(): raise AnklealignError('No picture has probabilities, so the class shares cannot be estimated: evaluate a run that gives them.')
+    if not known.any():
+        raise AnklealignError('No picture has probabilities, so the class shares cannot be estimated: evaluate a run that gives them.')
     return known
 
 # %% ../../nbs/evaluation/slices.ipynb #92813d43
@@ -258,9 +270,7 @@ def prior_interval(
     probabilities: np.ndarray, # pictures × classes; NaN rows have no say
     prior: Sequence[float], # share of each class that the model was trained to expect
     groups: Sequence, # each picture's group
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # class -> prior, new_prior, low, high, images, groups
     "The class shares estimated by `saerens`, with intervals over groups."
     rows = _checked(probabilities)
@@ -269,31 +279,32 @@ def prior_interval(
     table = pd.DataFrame({'prior': prior, 'new_prior': new_prior, 'low': np.nan, 'high': np.nan}, pd.Index(CLASSES, name='class'))
     table = table.assign(images=known.sum(), groups=len(names))
     if len(names) < MIN_GROUPS: return table
-    drawn = _new_prior(rows[known], _seen(prior), resample(np.eye(len(names)), rounds, seed)[:, codes])
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    drawn = _new_prior(rows[known], _seen(prior), resample(np.eye(len(names)), how)[:, codes])
+    low, high = np.quantile(drawn, [(1 - how.confidence) / 2, (1 + how.confidence) / 2], axis=0)
     return table.assign(low=low, high=high)
 
 # %% ../../nbs/evaluation/slices.ipynb #09c770c0
 def by_source(
     answers: pd.DataFrame, # with group, label, predicted and n_votes
-    rounds: int=2000, # of bootstrap and shuffling
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of bootstrap and shuffling
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # consensus and owner -> the columns of `slices` (one comparison, so no p_holm), and share_<class> with interval
     "The figures on consensus-labelled and on owner-labelled pictures. Raises `AnklealignError` if the votes are not known."
-    if 'n_votes' not in answers: raise AnklealignError("The answers have no column 'n_votes': join them with the manifest (metadata.csv) on image.")
-    if n := answers.n_votes.isna().sum(): raise AnklealignError(f'n_votes is not known for {n} picture(s): join with the manifest of the evaluated study.')
+    if 'n_votes' not in answers:
+        raise AnklealignError("The answers have no column 'n_votes': join them with the manifest (metadata.csv) on image.")
+    if n := answers.n_votes.isna().sum():
+        raise AnklealignError(f'n_votes is not known for {n} picture(s): join with the manifest of the evaluated study.')
     source = np.where(answers.n_votes >= 2, 'consensus', 'owner')
-    table = slices(answers.assign(source_of_label=source), ['source_of_label'], rounds, confidence, seed).set_index('slice').drop(columns=['column', 'p_holm'])
+    table = slices(answers.assign(source_of_label=source), ['source_of_label'], how).set_index('slice').drop(columns=['column', 'p_holm'])
     given = answers.predicted.isin(CLASSES)
-    return table.join(pd.DataFrame({o: _class_shares(answers[given & (source == o)], rounds, confidence, seed) for o in table.index}).T)
+    return table.join(pd.DataFrame({o: _class_shares(answers[given & (source == o)], how) for o in table.index}).T)
 
 # %% ../../nbs/evaluation/slices.ipynb #3f54d99f
-def _class_shares(answers, rounds, confidence, seed):
+def _class_shares(answers, how):
     counts = pd.crosstab(answers.group, answers.label).reindex(columns=CLASSES, fill_value=0).to_numpy()
-    shares, tail = counts.sum(0) / counts.sum(), (1 - confidence) / 2
-    drawn = resample(counts, rounds, seed)
-    low, high = np.quantile(drawn / drawn.sum(1, keepdims=True), [tail, 1 - tail], axis=0) if len(counts) >= MIN_GROUPS else np.full((2, len(CLASSES)), np.nan)
+    shares, tail = counts.sum(0) / counts.sum(), (1 - how.confidence) / 2
+    drawn = resample(counts, how)
+    low, high = np.quantile(drawn / drawn.sum(1, keepdims=True), [tail, 1 - tail],
+                            axis=0) if len(counts) >= MIN_GROUPS else np.full((2, len(CLASSES)), np.nan)
     return {f'share_{c}{end}': v[i] for i, c in enumerate(CLASSES) for end, v in (('', shares), ('_low', low), ('_high', high))}
 
 # %% ../../nbs/evaluation/slices.ipynb #5174d510
@@ -308,7 +319,8 @@ def conclude_sources(
     if len(n) < 2: return f"There are only {_WHO[sources.index[0]]} labels to look at ({''.join(n.values())})."
     counts = '; '.join(f'{_WHO[o]} labels, {v}' for o, v in n.items())
     if sources.p.isna().any(): return f'There are too few pictures to compare the sources of the labels: {counts}.'
-    def both(name, prefix=''): return ', '.join(f'{_with_interval(sources.loc[o], name, prefix, confidence)}, {n[o]}) on {_WHO[o]} labels' for o in n)
+    def both(name, prefix=''):
+        return ', '.join(f'{_with_interval(sources.loc[o], name, prefix, confidence)}, {n[o]}) on {_WHO[o]} labels' for o in n)
     verdict = 'differs between' if sources.p.iloc[0] <= 1 - confidence else 'cannot be shown to differ between'
     return (f"Accuracy {verdict} the sources of the labels (p {sources.p.iloc[0]:.3f}): {both('accuracy')}. "
             f"The share called pronation is {both('share_pronation', 'share_pronation_')}.")
@@ -325,20 +337,19 @@ _COMPARED = ['accuracy', 'macro_f1', 'log_loss']
 def aggregation_gain(
     answers: pd.DataFrame, # one row a picture: label, group, predicted, and its calibrated probabilities as prob_…
     sharpening: float=0., # of the model's `Trust`
-    rounds: int=2000, # bootstrap rounds
-    confidence: float=.95, # of the intervals
-    seed: int=1, # of the bootstrap
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict: # plain values: images, groups, pictures_each; alone, together and gain, each accuracy, macro_f1 and log_loss -> value, low, high
     "What is gained by answering all pictures of a group together; without groups of several, the figures are None."
     of = answers[answers.predicted != '']
     of = of[of.groupby('group').group.transform('size') > 1]
     found = dict(images=len(of), groups=of.group.nunique(), pictures_each=len(of)/of.group.nunique() if len(of) else None)
     if of.empty: return found | {k: {m: dict.fromkeys(('value', 'low', 'high')) for m in _COMPARED} for k in ('alone', 'together', 'gain')}
-    labels, how = of.label.map(CLASSES.index), dict(rounds=rounds, confidence=confidence, seed=seed)
+    labels = of.label.map(CLASSES.index)
     p = of[[f'prob_{c}' for c in CLASSES]].to_numpy()
     both = aggregate(p, of.group, sharpening), p
-    together, alone = (score(labels, o.argmax(1), of.group, 0, probabilities=o, **how) for o in both)
-    tables = dict(alone=alone, together=together, gain=difference(labels, *(o.argmax(1) for o in both), of.group, probabilities=both, **how))
+    together, alone = (score(labels, o.argmax(1), of.group, 0, probabilities=o, how=how) for o in both)
+    tables = dict(alone=alone, together=together,
+                  gain=difference(labels, *(o.argmax(1) for o in both), of.group, probabilities=both, how=how))
     return found | {k: plain(o.loc[_COMPARED, ['value', 'low', 'high']]) for k, o in tables.items()}
 
 # %% ../../nbs/evaluation/slices.ipynb #e1272692
@@ -348,23 +359,26 @@ def conclude_aggregation(
     confidence: float=.95, # as in `aggregation_gain`
 ) -> str: # one sentence
     "Whether several pictures of a person are answered better together."
-    if not found['images']: return 'No group has several pictures with an answer, so it cannot be told what several pictures of a person are worth.'
+    if not found['images']:
+        return 'No group has several pictures with an answer, so it cannot be told what several pictures of a person are worth.'
     gain = found['gain']['accuracy']
     sure = 'no interval' if gain['low'] is None else f'{confidence:.0%} interval {span(gain, signed=True)}'
     proven = gain['low'] is not None and (gain['low'] > 0 or gain['high'] < 0)
     verdict = ('better' if gain['value'] > 0 else 'worse') if proven else 'not shown to be better or worse'
-    return (f"Answered together, the pictures of a group are {verdict}: accuracy {number(found['together']['accuracy']['value'])} instead of {number(found['alone']['accuracy']['value'])} "
-            f"one by one, {number(gain['value'], signed=True)} ({sure}; n = {found['images']} {kind_of(synthetic)} of {found['groups']} groups, {found['pictures_each']:.1f} each).")
+    return (f"Answered together, the pictures of a group are {verdict}: accuracy {number(found['together']['accuracy']['value'])} instead "
+            f"of {number(found['alone']['accuracy']['value'])} "
+            f"one by one, {number(gain['value'], signed=True)} ({sure}; n = {found['images']} {kind_of(synthetic)} of {found['groups']} "
+            f"groups, {found['pictures_each']:.1f} each).")
 
 # %% ../../nbs/evaluation/slices.ipynb #030e63ea
 def aggregation_section(
     report: Mapping, # with `together` from `aggregation_gain` and its `verdict`, synthetic, language and intervals
 ) -> Section: # for `html_page`
-    "What several pictures of a person are worth, as a section of the page."
+    "Several pictures of one person, as a section of the page."
     found, sure = report['together'], f"{report['intervals']['confidence']:.0%} interval"
     ways = {'alone': 'one by one', 'together': 'together', 'gain': 'the second minus the first'}
     rows = [[f"{metric_title(m, report['language'])}: {way}", number(found[k][m]['value'], k == 'gain'), span(found[k][m], k == 'gain')]
             for m in _COMPARED for k, way in ways.items()]
     table = Table([f"on {found['images']} {kind_of(report['synthetic'])} of {found['groups']} groups", 'value', sure], rows,
                   'The answer to each picture, and the sharpened mean answer to all pictures of its group; intervals over groups.')
-    return Section('What several pictures of a person are worth', found['verdict'], [table] if found['images'] else [])
+    return Section('Several pictures of one person', found['verdict'], [table] if found['images'] else [])
