@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef
-FIXED = re.compile(r'forward|activation|encodes|decodes|get_idxs|to_detach|emit|(before|after)_\w+') # PyTorch's, fastai's, logging's
+FIXED = re.compile(r'forward|activation|encodes|decodes|create|get_idxs|to_detach|emit|(before|after)_\w+') # PyTorch's, fastai's, logging's
 KINDS = {'export': 'exported', 'exporti': 'exported', 'hide': 'hidden', 'default_exp': 'hidden'} # by a cell's directive
 OTHERS = ('fastai', 'fastcore', 'nbdev', 'claudette', 'fastxtend')
 AIMS = { # figure -> what we aim for, and the five others

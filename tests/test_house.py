@@ -42,7 +42,7 @@ ENTRIES = [o.partition(':')[2] for group in (PROJECT['scripts'], *PROJECT['entry
 INTERFACE = {*anklealign.__all__, *ENTRIES, 'tune', 'TinyCNN', 'GAPCNN', 'Transfer', 'show_grid', 'show_overview', 'make_study'} # for users
 HEAVY = {'torch', 'torchvision', 'fastai', 'pandas', 'scipy', 'sklearn', 'matplotlib'}
 LIGHT = {'numpy', 'PIL', 'onnxruntime', 'pydantic', 'typer'} # what answers need
-NOT_YET = {'depth', 'used', 'once', 'words'} # what does not hold yet
+NOT_YET = {'used', 'once', 'words'} # what does not hold yet
 
 MODULES = list(house.modules())
 GRAPH = house.import_graph(MODULES)

@@ -83,9 +83,12 @@ def calibrate(
 ) -> Annotators: # the same people with another share of guesses
     "The people who agree to `kappa`. Raises `AnklealignError` if bias and noise alone keep it lower."
     angles = [draw_angles(200, seed + i).angle_deg for i in range(8)]
-    def reached(guess): return np.mean([agreement_of(answer(o, 18, replace(people, guess=guess), seed + i))['kappa'] for i, o in enumerate(angles)])
+    def reached(guess):
+        panel = replace(people, guess=guess)
+        return np.mean([agreement_of(answer(o, 18, panel, seed + i))['kappa'] for i, o in enumerate(angles)])
     low, high = 0., 1.
-    if not 0 < kappa <= reached(low): raise AnklealignError(f'kappa = {kappa:g} must be above 0 and at most {reached(low):.2f}, which bias and noise allow.')
+    if not 0 < kappa <= reached(low):
+        raise AnklealignError(f'kappa = {kappa:g} must be above 0 and at most {reached(low):.2f}, which bias and noise allow.')
     for _ in range(12):
         middle = (low + high) / 2
         low, high = (middle, high) if reached(middle) > kappa else (low, middle)

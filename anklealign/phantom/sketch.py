@@ -1,4 +1,4 @@
-"""Plain drawings of legs from behind, thousands in a few minutes, from which a network can learn what an angle is before it sees the first photograph
+"""Plain drawings of legs from behind, thousands in a few minutes, from which a network learns what an angle is before it sees a photograph
 
 Docs: https://anklealign.github.io/anklealign/phantom/sketch.html.md"""
 
@@ -102,7 +102,9 @@ def _room(rng, x, y, floor_at, foot):
     edge = floor_at - rng.uniform(.1, 1.2)*foot + np.tan(np.deg2rad(rng.normal(0, 1)))*(x - x.shape[1]/2)
     floor, picture = y > edge, np.ones((*x.shape, 3))*_colour(rng, 4, 2, .06)
     picture[floor] = _colour(rng, 2, 2, .08)
-    if rng.random() < .7: picture[~floor & (y > edge - rng.uniform(.05, .3)*foot)] *= np.clip(rng.uniform(.5, 1.2) + rng.normal(0, .05, 3), .2, 1.5)
+    if rng.random() < .7:
+        board = ~floor & (y > edge - rng.uniform(.05, .3)*foot)
+        picture[board] *= np.clip(rng.uniform(.5, 1.2) + rng.normal(0, .05, 3), .2, 1.5)
     if rng.random() < .6: picture[floor & _lines(rng, x, y, floor_at - 1.2*foot)] *= rng.uniform(.5, .9)
     return picture*(1 + _grain(rng, x.shape, .15, 120))[..., None]
 
@@ -126,7 +128,8 @@ class _Look:
 
 def _look(rng):
     hem = rng.uniform(.6, 1.8) if rng.random() < .35 else np.inf
-    return _Look(draw_build(rng), _skin(rng), _colour(rng, 1, 1, .15), _colour(rng, 1.5, 3, .06), hem, str(rng.choice(list(WEAR), p=list(WEAR.values()))), rng.normal(8, 5))
+    build, skin, cloth, trousers = draw_build(rng), _skin(rng), _colour(rng, 1, 1, .15), _colour(rng, 1.5, 3, .06)
+    return _Look(build, skin, cloth, trousers, hem, str(rng.choice(list(WEAR), p=list(WEAR.values()))), rng.normal(8, 5))
 
 # %% ../../nbs/phantom/sketch.ipynb #5df27c9d
 def _shadow(picture, rng, outward, height):
@@ -190,13 +193,15 @@ def draw_sketch(
     angles = {-1: mean + apart, 1: mean - apart}
     if not both: angles.pop(int(rng.choice([-1, 1])))
     foot, floor, from_middle = _frame(rng, width, height, both)
-    look, light, middle = _look(rng), Light(rng.uniform(-.9, .9), rng.uniform(.3, .9), rng.uniform(.25, .6)), width*(.5 + rng.normal(0, .03))
+    look, light = _look(rng), Light(rng.uniform(-.9, .9), rng.uniform(.3, .9), rng.uniform(.25, .6))
+    middle = width*(.5 + rng.normal(0, .03))
     y, x = np.mgrid[:height, :width].astype(np.float32)
     picture = _room(rng, x, y, floor, foot)
     for sign, angle in angles.items():
         outward, up = (sign*(x - middle) - from_middle)/foot, (floor + rng.normal(0, .03)*foot - y)/foot
         _foot(picture, rng, outward, up, sign, angle, look, light)
-    return Phantom(_photograph(picture, rng), float(np.mean(list(angles.values()))), angles.get(-1), angles.get(1), participant, {'footwear': look.wear})
+    seen_deg = float(np.mean(list(angles.values())))
+    return Phantom(_photograph(picture, rng), seen_deg, angles.get(-1), angles.get(1), participant, {'footwear': look.wear})
 
 # %% ../../nbs/phantom/sketch.ipynb #0fd20a69
 def sketches(

@@ -303,7 +303,8 @@ def check_injected(
         name = f"{o['reality']}: {o['item']}"
         if found is None: wrong.append(f'{name} is not in the account')
         elif found['outcome'] != expected: wrong.append(f"{name} is {found['outcome']} ({found['reason']}), not {expected}")
-        elif o['expected'] != 'near' and o['reason'] not in found['reason']: wrong.append(f"{name} says '{found['reason']}', not '{o['reason']}'")
+        elif o['expected'] != 'near' and o['reason'] not in found['reason']:
+            wrong.append(f"{name} says '{found['reason']}', not '{o['reason']}'")
     return wrong
 
 # %% ../../nbs/phantom/study.ipynb #fee50a07
