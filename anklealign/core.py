@@ -141,7 +141,7 @@ def new_folder(
     marker: str, # file that a folder of this kind always holds
     within: str|os.PathLike|None=None, # folder on the same disk in which the hidden one is made; None: beside `path`
 ) -> Iterator[Path]: # an empty folder to fill
-    "A folder that takes the place of `path` when the block ends without an error. Raises `AnklealignError` if `path` cannot be written or replaced."
+    "A folder that replaces `path` when the block ends without an error. Raises `AnklealignError` if `path` cannot be written or replaced."
     path = recover(path)
     check_place(path, marker)
     with _hidden_beside(path, within) as hidden:
@@ -184,7 +184,7 @@ class StudySettings(_Section):
     min_votes: int = Field(1, ge=1, le=1000) # drop images with fewer votes
     from_name: str = '' # the choice control that holds the answer; empty: the one whose values are known labels
     owner_pattern: str = r'[A-Z0-9]{6}' # a folder name, or a token of a file name, that is an owner's code
-    participant_pattern: str = r'(?:r[eé]szt?vev[oöő]|participant|person|subject)[ _-]?(\d+)' # its first bracket is the participant's number in a file name
+    participant_pattern: str = r'(?:r[eé]szt?vev[oöő]|participant|person|subject)[ _-]?(\d+)' # the bracket is the participant's number
     unknown_participant: Literal['image', 'owner'] = 'image' # the group of an image whose participant is unknown
 
     @field_validator('owner_pattern', 'participant_pattern')
@@ -238,7 +238,7 @@ class EvaluateSettings(_Section):
     rounds: int = Field(2000, ge=100, le=100_000) # bootstrap rounds
     confidence: float = Field(.95, ge=.5, lt=1) # of the intervals
     coverage: float = Field(.9, ge=.5, lt=1) # share of the prediction sets that should contain the right class
-    target_risk: float = Field(.15, gt=0, lt=1) # share of the answers given that may be wrong, before the model rather stays silent
+    target_risk: float = Field(.15, gt=0, lt=1) # share of the answers given that may be wrong; the model abstains from the others
     robustness: int = Field(200, ge=1) # most test pictures that are looked at again tilted, darker, blurred …
     picture_address: str = '/data/local-files/?d=' # stands before a picture's path in doubtful_labels.csv; Label Studio finds it there
 
@@ -316,7 +316,8 @@ def _read_ini(path):
 def _read_env(env):
     found = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_')}
     if wrong := [k for k, m in found.items() if not m]:
-        raise AnklealignError(f'The environment has {wrong[0]}, which names no section: use ANKLEALIGN_<SECTION>_<KEY>, such as ANKLEALIGN_RUN_OUTPUT.')
+        raise AnklealignError(f'The environment has {wrong[0]}, which names no section: use ANKLEALIGN_<SECTION>_<KEY>, such as '
+                              'ANKLEALIGN_RUN_OUTPUT.')
     return {(m[1].lower(), m[2].lower()): env[k] for k, m in found.items()}
 
 # %% ../nbs/core/core.ipynb #3882fdad
@@ -352,7 +353,7 @@ def load_settings(
     env: Mapping[str, str]|None=None, # environment; None: that of the process
     **changes, # from the command line: `output`, `seed`, or `section={'key': value}`; None means not given
 ) -> Settings: # checked and frozen
-    "Settings from defaults, then `file`, then the environment, then `changes`. Raises `AnklealignError` naming key, value and the nearest valid one."
+    "Settings from defaults, `file`, the environment and `changes`. Raises `AnklealignError` naming key, value and the nearest valid one."
     if file is None and Path('settings.ini').exists(): file = 'settings.ini'
     flat = (_read_ini(file) if file else {}) | _read_env(os.environ if env is None else env)
     tree = {}

@@ -1,4 +1,4 @@
-"""A raw study as people really have it goes in; labelled, leak-free, reproducible pictures come out, and every picture and annotation is accounted for
+"""A raw study as people really have it goes in; labelled, leak-free, reproducible pictures come out, and nothing gets lost on the way
 
 Docs: https://anklealign.github.io/anklealign/data.html.md"""
 
@@ -32,10 +32,13 @@ def check_places(
 ) -> None:
     "Raise `AnklealignError` if `raw` cannot be read, or `output` must not be written."
     inside, outside, study = Path(raw).resolve(), Path(output).resolve(), Path(output)/'processed'
-    if not inside.exists(): raise AnklealignError(f'There is no {raw}; give the folder, or the .zip, that holds the pictures and their Label Studio exports.')
-    if not inside.is_dir() and inside.suffix.lower() != '.zip': raise AnklealignError(f'{raw} is neither a folder nor a .zip; give the one that holds the pictures and their exports.')
+    if not inside.exists():
+        raise AnklealignError(f'There is no {raw}; give the folder, or the .zip, that holds the pictures and their Label Studio exports.')
+    if not inside.is_dir() and inside.suffix.lower() != '.zip':
+        raise AnklealignError(f'{raw} is neither a folder nor a .zip; give the one that holds the pictures and their exports.')
     if outside.is_relative_to(inside) or inside.is_relative_to(outside/'processed'):
-        raise AnklealignError(f'The output folder {output} and the raw folder {raw} lie inside each other; choose another output with --output.')
+        raise AnklealignError(f'The output folder {output} and the raw folder {raw} lie inside each other; choose another output with '
+                              '--output.')
     if study.exists() and any(study.iterdir()) and not (study/'metadata.csv').exists():
         raise AnklealignError(f'{study} exists and is no study of ours; move it away or choose another output with --output.')
 
@@ -66,7 +69,8 @@ def summary(
     made = ' All pictures are synthetic (phantoms).' if report['synthetic'] else ''
     return [f"Pictures: {images['found']} found = {images['used']} used + {images['merged']} merged + {images['dropped']} dropped.{made}",
             f"Annotations: {notes['found']} found = {notes['votes']} votes + {notes['dropped']} dropped.",
-            f"Classes: {', '.join(f'{after[c]} {c}' for c in CLASSES)}; splits: {', '.join(str(o['images']) + ' ' + o['split'] for o in report['splits'])}.",
+            f"Classes: {', '.join(f'{after[c]} {c}' for c in CLASSES)}; splits: "
+            f"{', '.join(str(o['images']) + ' ' + o['split'] for o in report['splits'])}.",
             f"What was not used, and why: {Path(study)/'report.md'}"]
 
 # %% ../nbs/00_data.ipynb #93519108
@@ -104,16 +108,15 @@ def show_overview(
     by_split = pd.crosstab(rows.split, rows.label).reindex(index=['train', 'valid', 'test'], columns=list(CLASSES), fill_value=0)
     by_owner = pd.crosstab(rows.owner, rows.label).reindex(columns=list(CLASSES), fill_value=0)
     by_owner = by_owner.loc[by_owner.sum(axis=1).sort_values(ascending=False).index[:15]]
-    by_split.plot.bar(stacked=True, ax=axes[0, 0], color=colours, rot=0, xlabel='', ylabel='pictures', title=f'Classes by split (n = {len(rows)})')
+    by_split.plot.bar(stacked=True, ax=axes[0, 0], color=colours, rot=0, xlabel='', ylabel='pictures',
+                      title=f'Classes by split (n = {len(rows)})')
     by_owner.plot.bar(stacked=True, ax=axes[0, 1], color=colours, rot=60, xlabel='', legend=False, title=f'Owners ({rows.owner.nunique()})')
-    _sizes_and_agreement(rows, axes[1])
+    axes[1, 0].loglog(rows.width, rows.height, '.', alpha=.4, color='#333333')
+    axes[1, 0].set(title='Size of the originals', xlabel='width (pixels)', ylabel='height (pixels)')
+    several = rows[rows.n_votes > 1]
+    axes[1, 1].hist([several.agreement[several.label == c] for c in CLASSES], bins=[i/10 for i in range(3, 11)], stacked=True,
+                    color=COLOURS)
+    axes[1, 1].set(title=f'Agreement where there are several votes (n = {len(several)})', xlabel='share of the votes for the label',
+                   ylabel='pictures')
     axes[0, 0].legend(class_names(language), frameon=False, title='')
     return fig
-
-# %% ../nbs/00_data.ipynb #0a60966d
-def _sizes_and_agreement(rows, axes):
-    axes[0].loglog(rows.width, rows.height, '.', alpha=.4, color='#333333')
-    axes[0].set(title='Size of the originals', xlabel='width (pixels)', ylabel='height (pixels)')
-    several = rows[rows.n_votes > 1]
-    axes[1].hist([several.agreement[several.label == c] for c in CLASSES], bins=[i/10 for i in range(3, 11)], stacked=True, color=COLOURS)
-    axes[1].set(title=f'Agreement where there are several votes (n = {len(several)})', xlabel='share of the votes for the label', ylabel='pictures')

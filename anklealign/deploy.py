@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
@@ -76,38 +75,34 @@ def heat_on(
 def abstention_reasons(
     probabilities: np.ndarray, # one a class, calibrated
     quality: Sequence[Finding], # what is wrong with the photo
-    strangeness: float, # above 1: no foot, or a wrong view
+    ood_score: float, # above 1: no foot, or a wrong view
     least: float|None, # probability below which there is no answer; None: no such threshold
     language: str='en', # of the sentences
 ) -> list[str]: # a sentence each; empty if there is an answer
     "Why a photo has no answer."
     words, top = translations(language)['answer'], float(np.nan_to_num(probabilities, nan=-1).max())
-    reasons = [o.advice for o in quality if o.silent]
+    reasons = [o.advice for o in quality if o.withholds]
     if not np.isfinite(probabilities).all(): return [*reasons, words['no_number']]
-    if not strangeness <= 1: reasons.append(words['strange'])
+    if not ood_score <= 1: reasons.append(words['strange'])
     if least is not None and top < least:
         reasons.append(words['unsure'].format(top=class_names(language)[int(probabilities.argmax())], sure=top, least=least))
     return reasons
 
 # %% ../nbs/05_deploy.ipynb #176b4206
-class Looked(NamedTuple):
+class Opened(NamedTuple):
     "A photo, ready for the model."
     picture: Picture # upright
     pixels: np.ndarray # what the model sees
     quality: list[Finding] # what is wrong with it
 
-def look(
+def open_photo(
     photo: str|os.PathLike|bytes|np.ndarray|Image.Image, # as in `picture_of`
     how: Preprocessing, # of the bundle
     language: str='en', # of the advice
-) -> Looked:
+) -> Opened:
     "Everything about a photo but the answer. Raises `PictureError` with the reason if it cannot be used."
     picture = picture_of(photo, 2*how.size, how.max_megapixels)
-    return Looked(picture, seen_pixels(picture, how), check_quality(picture.image, picture.width, picture.height, how.model_size, language))
-
-def _look_or_say(photo, how, language):
-    try: return look(photo, how, language)
-    except PictureError as e: return e
+    return Opened(picture, seen_pixels(picture, how), check_quality(picture.image, picture.width, picture.height, how.model_size, language))
 
 # %% ../nbs/05_deploy.ipynb #35e25c1e
 _INPUT, _OUTPUTS = 'pixels', ['log_probabilities', 'evidence', 'strangeness'] # as in `export`, which needs PyTorch
@@ -158,7 +153,7 @@ class Predictor:
     ) -> Answer:
         "The answer for one photo. Raises `PictureError` with the reason if it cannot be used."
         start = time.perf_counter()
-        return self._answers([look(photo, self.about.preprocessing, self.language)], [name or _name_of(photo)], explain, start)[0]
+        return self._answers([open_photo(photo, self.about.preprocessing, self.language)], [name or _name_of(photo)], explain, start)[0]
 
     def batch(self,
         photos: Sequence, # each as in `picture_of`
@@ -166,36 +161,47 @@ class Predictor:
         explain: bool=False, # whether the answers bring pictures and heat maps along
         workers: int|None=None, # threads that open photos; None: one for each core
     ) -> list[Answer]: # in order; a photo that cannot be used has its reason in `error`
-        "Answers for several photos, opened side by side and looked at together."
+        "Answers for several photos, opened side by side and answered together."
         start, names = time.perf_counter(), list(map(_name_of, photos)) if names is None else list(names)
-        one = partial(_look_or_say, how=self.about.preprocessing, language=self.language)
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool: looked = list(pool.map(one, photos))
-        answers = {i: self.no_answer(names[i], str(o)) for i, o in enumerate(looked) if isinstance(o, PictureError)}
-        usable = [i for i in range(len(looked)) if i not in answers]
-        if usable: answers |= zip(usable, self._answers([looked[i] for i in usable], [names[i] for i in usable], explain, start), strict=True)
-        return [answers[i] for i in range(len(looked))]
+        def opened_or_error(photo):
+            try: return open_photo(photo, self.about.preprocessing, self.language)
+            except PictureError as e: return e
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool: opened = list(pool.map(opened_or_error, photos))
+        answers = {i: self.no_answer(names[i], str(o)) for i, o in enumerate(opened) if isinstance(o, PictureError)}
+        usable = [i for i in range(len(opened)) if i not in answers]
+        if usable: answers |= zip(usable, self._answers([opened[i] for i in usable], [names[i] for i in usable], explain, start), strict=True)
+        return [answers[i] for i in range(len(opened))]
 
     def no_answer(self,
         name: str, # of the photo
-        error: str, # why it could not be looked at
+        error: str, # why it could not be opened
     ) -> Answer:
         "The row of a photo that cannot be used."
         return Answer(name, error=error, model=self.label, disclaimer=self.words['disclaimer'])
 
-    def _answers(self, looked, names, explain, start):
-        said, evidence, strangeness = self.session.run(_OUTPUTS, {_INPUT: np.stack([o.pixels for o in looked])})
+    def _answers(self, opened, names, explain, start):
+        said, evidence, ood_scores = self.session.run(_OUTPUTS, {_INPUT: np.stack([o.pixels for o in opened])})
         probabilities, sets, _ = self.rule.answer(np.exp(said))
-        strangeness = strangeness/self.about.strangeness.threshold
-        took = 1000*(time.perf_counter() - start)/len(looked)
-        return [self._answer(*o, explain, took) for o in zip(looked, names, probabilities, sets, strangeness, evidence, strict=True)]
+        ood_scores = ood_scores/self.about.strangeness.threshold
+        took = 1000*(time.perf_counter() - start)/len(opened)
+        return [self._answer(*o, explain, took) for o in zip(opened, names, probabilities, sets, ood_scores, evidence, strict=True)]
 
-    def _answer(self, looked, name, probabilities, possible, strangeness, evidence, explain, took):
-        picture, top = looked.picture, int(np.nan_to_num(probabilities, nan=-1).argmax())
-        reasons = abstention_reasons(probabilities, looked.quality, strangeness, self.rule.abstain_below, self.language)
+    def _answer(self, opened, name, probabilities, possible, ood_score, evidence, explain, took):
+        picture, top = opened.picture, int(np.nan_to_num(probabilities, nan=-1).argmax())
+        reasons = abstention_reasons(probabilities, opened.quality, ood_score, self.rule.abstain_below, self.language)
         shown = dict(heat=heat_on(evidence[top], picture.image.size, self.about.preprocessing.fit), picture=picture.image) if explain else {}
-        strange = float(strangeness) if np.isfinite(strangeness) else None
-        return Answer(name, '' if reasons else CLASSES[top], _plain(probabilities), tuple(compress(CLASSES, possible)), tuple(reasons), tuple(looked.quality),
-                      strange, picture.width, picture.height, took, self.label, self.words['disclaimer'], **shown)
+        score = float(ood_score) if np.isfinite(ood_score) else None
+        return Answer(name, '' if reasons else CLASSES[top], _plain(probabilities), tuple(compress(CLASSES, possible)), tuple(reasons), tuple(opened.quality),
+                      score, picture.width, picture.height, took, self.label, self.words['disclaimer'], **shown)
+
+    def _repr_markdown_(self):
+        "The model that answers, as a notebook shows it."
+        rule, how = self.rule, self.about.preprocessing
+        below = 'no threshold could be fitted' if rule.abstain_below is None else f'below a probability of {rule.abstain_below:.2f}'
+        rows = {'model': self.label, 'sees': f'{how.model_size} × {how.model_size} pixels', 'abstains': below,
+                'prediction sets': f'{rule.coverage:.0%} coverage of each class', 'fitted on': f'{rule.images} pictures of {rule.groups} people',
+                'note': self.words['disclaimer']}
+        return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in rows.items())])
 
 # %% ../nbs/05_deploy.ipynb #903bf08b
 def _plain(probabilities): return dict(zip(CLASSES, map(float, probabilities), strict=True)) if np.isfinite(probabilities).all() else {}
@@ -205,15 +211,16 @@ def _name_of(photo): return Path(photo).name if isinstance(photo, (str, os.PathL
 # %% ../nbs/05_deploy.ipynb #9330a1e1
 def answer_subject(
     answers: Sequence[Answer], # to photos of one person, from `predictor`
-    predictor: Predictor, # whose promises hold
+    predictor: Predictor, # whose decision rule holds
 ) -> Answer: # without heat map; its name says how many photos it rests on
     "One answer from all photos of a person. Raises `AnklealignError` without any."
     if not answers: raise AnklealignError('There is nothing to answer together: give at least one photo.')
-    judged = [o for o in answers if o.probabilities and o.strangeness is not None and o.strangeness <= 1 and not any(f.silent for f in o.quality)]
+    judged = [o for o in answers if o.probabilities and o.ood_score is not None and o.ood_score <= 1 and not any(f.withholds for f in o.quality)]
     words, took = predictor.words, sum(o.milliseconds for o in answers)
     said = dict(name=words['together'].format(used=len(judged), all=len(answers)), milliseconds=took, model=predictor.label, disclaimer=words['disclaimer'])
     if not judged: return Answer(reasons=(words['no_photo'],), **said)
     mean = aggregate([[o.probabilities[c] for c in CLASSES] for o in judged], [0]*len(judged), predictor.rule.sharpening)[:1]
     reasons = abstention_reasons(mean[0], (), 0., predictor.rule.abstain_below, predictor.language)
     possible = prediction_sets(mean, predictor.rule.sets)[0]
-    return Answer(answer='' if reasons else CLASSES[mean.argmax()], probabilities=_plain(mean[0]), possible=tuple(compress(CLASSES, possible)), reasons=tuple(reasons), **said)
+    return Answer(answer='' if reasons else CLASSES[mean.argmax()], probabilities=_plain(mean[0]), possible=tuple(compress(CLASSES, possible)),
+                  reasons=tuple(reasons), **said)

@@ -81,7 +81,8 @@ def open_picture(
 # %% ../nbs/core/images.ipynb #7c05aa32
 def _check_size(im, max_megapixels):
     if im.width * im.height > max_megapixels * 1e6:
-        raise PictureError(f'too large: {im.width:,} × {im.height:,} pixels, more than the {max_megapixels:g} megapixels of images.max_megapixels')
+        raise PictureError(f'too large: {im.width:,} × {im.height:,} pixels, more than the {max_megapixels:g} megapixels of '
+                           'images.max_megapixels')
     if min(im.size) < 16: raise PictureError(f'too small: {im.width} × {im.height} pixels cannot show a heel')
 
 # %% ../nbs/core/images.ipynb #be4fcaaa

@@ -1,4 +1,4 @@
-"""How many changed copies of the shipped study's pictures near_copies and the leakage audit find, and how many different people they join.
+"""How many changed copies of the shipped study's pictures near_duplicates and the leakage audit find, and how many people they join.
 
 python benchmarks/copy_limits.py
 
@@ -60,8 +60,9 @@ def main():
     n, marks = len(originals), [fingerprint(o) for o in originals]
     joined = [(i, j) for i, j in near_duplicates(marks) if people[i] != people[j]]
     different = sum(a != b for a, b in combinations(people, 2))
-    print(f'{n} synthetic pictures of {len(set(people))} people; {different:,} pairs of different people, {len(joined)} joined by near_copies')
-    print(f'{"change":20}{"near_copies":>14}{"audit":>14}{"others hit":>12}')
+    found = f'{different:,} pairs of different people, {len(joined)} joined by near_duplicates'
+    print(f'{n} synthetic pictures of {len(set(people))} people; {found}')
+    print(f'{"change":20}{"duplicates":>14}{"audit":>14}{"others hit":>12}')
     for name, change in CHANGES.items():
         changed = [change(o) for o in originals]
         found = {(i, j - n) for i, j in near_duplicates(marks + [fingerprint(o) for o in changed]) if i < n <= j}

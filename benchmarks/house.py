@@ -1,13 +1,14 @@
 """How the house is built: modules, names and imports; then cells, functions, prose, examples and docstrings, beside five nbdev projects.
 
-python benchmarks/house.py [--worst 8]
+python benchmarks/house.py [--worst 8] [--write]
 
 Beside each figure stand the aim and, for the first ones, what the same count gave when all modules lay in one folder.
 A line of code holds a token other than a comment; docstrings count. A helper is a function of a module whose name begins with an
 underscore. Imports count wherever they stand, in functions too, but not those for type checking only; a module that imports none of ours is
 a chain of 1. Lines of a function are counted without blank ones, with its signature, an argument a line, and docstring. A definition is
 shown or tested if the next code cell is not exported, or a later one names it. Methods whose meaning a framework fixes, and entries of a
-table of functions, are left out. With --worst the largest are listed. The other projects were counted once, in 2026, by another script.
+table of functions, are left out. With --worst the largest are listed; --write keeps the figures in CONTRIBUTING.md and
+`anklealign/results/house.txt`. The other projects were counted once, in 2026, by another script.
 """
 import argparse
 import ast
@@ -237,19 +238,39 @@ def module_figures():
     return figures, {'longest functions': longest, 'longest modules': sorted(size, reverse=True)}
 
 
+def markdown(head, rows):
+    "A table of figures; the first column to the left, the others to the right."
+    return '\n'.join([f"| | {' | '.join(head)} |", '|:--|' + '--:|'*len(head), *(f"| {' | '.join(o)} |" for o in rows)]) + '\n'
+
+
+def plain(head, rows):
+    "The same in columns of characters."
+    widths = 18, 16, *[11]*len(OTHERS)
+    return '\n'.join(f'{name:42}' + ''.join(f'{o:>{w}}' for o, w in zip(values, widths, strict=False)) for name, *values in [('', *head), *rows])
+
+
+def write(text, tables):
+    "Keep the figures where they are shown."
+    (ROOT/'anklealign/results/house.txt').write_text(text + '\n', encoding='utf-8')
+    page = ROOT/'CONTRIBUTING.md'
+    parts = re.split('(<!-- (?:end of )?house -->\n)', page.read_text(encoding='utf-8'))
+    page.write_text(''.join([*parts[:2], '\n'.join(markdown(*o) for o in tables), *parts[3:]]), encoding='utf-8')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--worst', type=int, default=0)
-    worst_n = parser.parse_args().worst
-    (house, worst_rooms), (notebooks, worst), (code, more) = house_figures(), notebook_figures(), module_figures()
-    print(f'{datetime.date.today()}:  python benchmarks/house.py')
-    print(f"{'':42}{'ours':>18}{'aim':>16}{'before':>11}")
-    for name, (aim, before) in HOUSE.items(): print(f'{name:42}{house[name]:>18}{aim:>16}{before:>11}')
-    print()
-    print(f"{'':42}{'ours':>18}{'aim':>16}" + ''.join(f'{o:>11}' for o in OTHERS))
-    for name, (aim, *others) in AIMS.items(): print(f'{name:42}{(notebooks | code)[name]:>18}{aim:>16}', *(f'{o:>10}' for o in others))
-    for title, found in (worst_rooms | worst | more).items():
-        if worst_n: print(f'\n{title}:', *(f'{n:>6}  {o}' for n, o in found[:worst_n]), sep='\n')
+    parser.add_argument('--write', action='store_true')
+    args = parser.parse_args()
+    (house, rooms), (notebooks, cells), (code, more) = house_figures(), notebook_figures(), module_figures()
+    counted = [(k, str(house[k]), aim, str(before)) for k, (aim, before) in HOUSE.items()]
+    style = [(k, (notebooks | code)[k], aim, *others) for k, (aim, *others) in AIMS.items()]
+    tables = (('ours', 'aim', 'before'), counted), (('ours', 'aim', *OTHERS), style)
+    text = '\n'.join([f'{datetime.date.today()}:  python benchmarks/house.py', *(plain(*o) + '\n' for o in tables)]).rstrip()
+    print(text)
+    for title, found in (rooms | cells | more).items():
+        if args.worst: print(f'\n{title}:', *(f'{n:>6}  {o}' for n, o in found[:args.worst]), sep='\n')
+    if args.write: write(text, tables)
 
 
 if __name__ == '__main__': main()

@@ -4,8 +4,8 @@ python benchmarks/interval_coverage.py [--models 1000] [--groups 20 40 80 200] [
 
 Every model is drawn anew: how well it tells the classes apart, how much of its error is common to a person's pictures, and how unruly it is. Its
 true figures are those on 20,000 people. It is then tested on as many people as --groups says, with one to five pictures each, of whom one picture
-in eight is labelled at random. `ours` is `metrics.score`, `plain` the 2.5th and 97.5th percentile of the same draws. For `metrics.difference` a
-second, somewhat better model answers the same pictures.
+in eight is labelled at random. `ours` is `evaluation.metrics.score`, `plain` the 2.5th and 97.5th percentile of the same draws. For
+`evaluation.metrics.difference` a second, somewhat better model answers the same pictures.
 """
 import argparse
 import os

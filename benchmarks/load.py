@@ -4,7 +4,8 @@ python benchmarks/load.py [--clients 64] [--seconds 60] [--small-seconds 15]
 
 Both endpoints are processes of their own, asked one after the other by the same clients with the same generated photos (synthetic), as form uploads.
 The other endpoint is what one writes first: open with Pillow, turn by EXIF, pad, divide by 255, the same network twice (picture and mirror image), softmax.
-Ours does more: limits, quality check, prediction set, strangeness, evidence. The other one's threads are the best of those tried (see EAGER_THREADS).
+Ours does more: limits, quality check, prediction set, out-of-distribution score, evidence. The other one's threads are the best
+of those tried (see EAGER_THREADS).
 Weights are random there, which changes no time. The clients use the same two cores, which costs both endpoints the same.
 """
 import argparse

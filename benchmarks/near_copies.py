@@ -60,7 +60,7 @@ def main():
             slow, same = seconds(each_with_each, hashes, options.bits)
             assert np.array_equal(pairs, same), f'{make.__name__} {n}: the two ways disagree'
             print(f'{make.__name__:>10} {n:8} {len(pairs):9} {fast:9.2f} {slow:9.2f} {slow/fast:7.1f}', flush=True)
-    print(f'\n{"near_copies":>10} {"n":>8} {"pairs":>9} {"s":>9}')
+    print(f'\n{"duplicates":>10} {"n":>8} {"pairs":>9} {"s":>9}')
     for n in options.n:
         prints = descriptors(n, np.random.default_rng(n))
         took, pairs = seconds(near_duplicates, prints)

@@ -3,7 +3,7 @@
 python benchmarks/prepare_speed.py [--n 200] [--megapixels 12]
 
 The obvious loop opens each photo with Pillow, turns it by its EXIF, resizes it with LANCZOS and saves it, in one process.
-Ours is `process.check_new`: besides the resized picture it gives both digests' bytes, the fingerprint and the finding of damage.
+Ours is `study.preprocess.check_new`: besides the resized picture it gives both digests' bytes, the fingerprint and the finding of damage.
 The photos are generated (synthetic): upscaled noise with fine grain, a quarter of them sideways, saved at quality 90.
 """
 import argparse

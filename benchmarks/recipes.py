@@ -1,10 +1,10 @@
-"""Every named recipe on the same study and folds: accuracy, macro-F1, processor minutes; what can be reached, and always-majority, beside them.
+"""Every named recipe on the same study and folds: accuracy, macro-F1, processor minutes, beside the ceiling and the majority-class baseline.
 
 python benchmarks/recipes.py --work FOLDER [--recipes NAME ...] [--only-folds N ...] [--table]
 
 The study is generated: 965 phantoms (synthetic pictures of known angle), 640 neutral, 230 pronation, 95 supination, four of a person. Every
-picture is tested once, by a model that has seen nobody of its group (`split.cross_splits`). FOLDER keeps the study and each fold's answers, so a
-run that was stopped goes on. Recipes whose folds are all there go into `anklealign/results/recipes.csv`, every picture's answers, and
+picture is tested once, by a model that has seen nobody of its group (`study.splits.cross_splits`). FOLDER keeps the study and each fold's
+answers, so a run that was stopped goes on. Recipes whose folds are all there go into `anklealign/results/recipes.csv`, every picture's answers, and
 `recipes.folds.csv`, validation macro-F1 and processor seconds after each epoch, in the place of what stood there; the table is made of these two
 files, so that recipes need not be trained again with every new one. Of recipes whose histories were not kept, `recipes.earlier.csv` has the times
 that were measured when their answers were made: minutes of a fold, and when their best mean validation macro-F1, `goal`, was there. Training such a

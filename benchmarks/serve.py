@@ -4,7 +4,7 @@ python benchmarks/serve.py [--bundle PATH] [--threads 1 2] [--repeats 40]
 
 1. One 224 px picture through each model of the project: PyTorch eager against the exported graph, threads equal, in turns;
    with each of the numbers of threads. What follows takes the first of them.
-   The weights are random, which changes no time. The graph does more: scaling, evidence, strangeness; the bare one does not.
+   The weights are random, which changes no time. The graph does more: scaling, evidence, out-of-distribution score; the bare one does not.
 2. From the bytes of a generated 12-megapixel JPEG to the answer, quality check included, and the parts of it.
 3. `anklealign predict one.jpg` from a shell, against a Python that only imports fastai.
 Without --bundle a run of the recipe `heels` is trained for one epoch first; how good it is does not matter here.
@@ -74,7 +74,7 @@ def model_times(threads, repeats):
 
 
 def bare(model, floats):
-    "The graph of the model alone, without scaling, evidence and strangeness."
+    "The graph of the model alone, without scaling, evidence and out-of-distribution score."
     with redirect_stdout(io.StringIO()): made = torch.onnx.export(model, (floats,), dynamo=True, input_names=['x'], verbose=False)
     return made.model_proto.SerializeToString()
 

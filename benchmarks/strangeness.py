@@ -64,7 +64,7 @@ def measure(bundle, study, n):
           f'threshold from {about.strangeness.images} validation pictures')
     print(f'{"":24}{"n":>6}{"strange":>10}{"median":>10}')
     for name, pictures in sets.items():
-        found = np.array([o.strangeness for i in range(0, len(pictures), 16) for o in predictor.batch(pictures[i:i + 16])])
+        found = np.array([o.ood_score for i in range(0, len(pictures), 16) for o in predictor.batch(pictures[i:i + 16])])
         print(f'{name:24}{len(found):6}{np.mean(found > 1):10.2f}{np.median(found):10.2f}', flush=True)
 
 

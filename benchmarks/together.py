@@ -4,7 +4,7 @@ python benchmarks/together.py --work FOLDER [--recipe heels]
 
 FOLDER is that of `recipes.py`. The people with at least four pictures are asked with one, two, three and four of them: everything that can be drawn is
 drawn, and the mean of the calibrated probabilities is the answer to each picture drawn: sharpened as the fold's validation people allow, as the
-predictor does, and, below, as it is. Sets and silence use the thresholds that the fold's validation pictures gave for single photos.
+predictor does, and, below, as it is. Sets and abstention use the thresholds that the fold's validation pictures gave for single photos.
 """
 import argparse
 import os
@@ -32,21 +32,21 @@ def drawn(answers, k):
 def asked(work, recipe):
     "The answers of all folds, calibrated, of people with enough pictures; what each fold's validation pictures promise."
     answers = collected(work)[recipe]
-    trusts = {fold: fit_on_validation(work/'folds'/recipe/str(fold)/'run', Settings().evaluate) for fold in answers.fold.unique()}
+    rules = {fold: fit_on_validation(work/'folds'/recipe/str(fold)/'run', Settings().evaluate) for fold in answers.fold.unique()}
     several = answers[answers.groupby('group').image.transform('size') >= MOST].sort_values(['group', 'image']).groupby('group').head(MOST).reset_index(drop=True)
     for fold, rows in several.groupby('fold').groups.items():
-        several.loc[rows, PROBABILITIES] = trusts[fold].answer(several.loc[rows, PROBABILITIES].to_numpy())[0]
-    return several, trusts
+        several.loc[rows, PROBABILITIES] = rules[fold].answer(several.loc[rows, PROBABILITIES].to_numpy())[0]
+    return several, rules
 
 
-def together(answers, trusts, k, sharpened):
+def together(answers, rules, k, sharpened):
     rows, choice = drawn(answers, k)
     table = answers.iloc[rows].reset_index(drop=True)
     p, sets, silent = table[PROBABILITIES].to_numpy(), np.zeros((len(table), 3), bool), np.zeros(len(table), bool)
     for fold, places in table.groupby('fold').indices.items():
-        trust = trusts[fold]
-        p[places] = aggregate(p[places], choice[places], trust.sharpening if sharpened else 0)
-        sets[places], silent[places] = prediction_sets(p[places], trust.sets), abstain(p[places], trust.abstain_below)
+        rule = rules[fold]
+        p[places] = aggregate(p[places], choice[places], rule.sharpening if sharpened else 0)
+        sets[places], silent[places] = prediction_sets(p[places], rule.sets), abstain(p[places], rule.abstain_below)
     table[PROBABILITIES] = p
     return table, p.argmax(1), sets, silent
 
@@ -63,21 +63,21 @@ def line(name, table, predicted, sets, silent):
 
 
 def report(work, recipe):
-    answers, trusts = asked(work, recipe)
+    answers, rules = asked(work, recipe)
     lines = [f'{recipe}: {len(answers)} synthetic pictures (phantoms) of {answers.group.nunique()} people with four or more, each answered by a model that has not seen the person;',
              'all choices of so many photos of a person; 95 % intervals over people; sets are made for 90 % of each class, thresholds for 15 % wrong answers;',
              f'{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}', '',
              f'{"":16}{"accuracy":>22}{"macro-F1":>22}{"too sure":>9}{"class in the set":>20}{"classes":>9}{"answered":>10}{"wrong":>7}']
-    found = {k: together(answers, trusts, k, sharpened=True) for k in range(1, MOST + 1)}
+    found = {k: together(answers, rules, k, sharpened=True) for k in range(1, MOST + 1)}
     lines += [line(f'{k} photo{"s"*(k > 1)}', *o) for k, o in found.items()]
-    lines += [line(f'{k} photos, mean', *together(answers, trusts, k, sharpened=False)) for k in range(2, MOST + 1)]
+    lines += [line(f'{k} photos, mean', *together(answers, rules, k, sharpened=False)) for k in range(2, MOST + 1)]
     always = np.ones(len(answers), int)
     scores = score(answers.label_id, always, answers.group, 1)
     lines += [f"{'always neutral':16}{scores.loc['accuracy'].value:>8.3f}{scores.loc['macro_f1'].value:>22.3f}", '']
     four, one = (found[k][0].assign(predicted=found[k][1]).set_index('image').loc[answers.image] for k in (MOST, 1))
     for metric, o in difference(answers.label_id, four.predicted, one.predicted, answers.group).loc[['accuracy', 'macro_f1']].iterrows():
         lines.append(f'four photos instead of one, same pictures: {metric} {o.value:+.3f} ({o.low:+.3f} to {o.high:+.3f})')
-    lines += ['', 'sharpening of the folds: ' + ', '.join(f'{o.sharpening:.2f}' for o in trusts.values())]
+    lines += ['', 'sharpening of the folds: ' + ', '.join(f'{o.sharpening:.2f}' for o in rules.values())]
     (RESULTS/'together.txt').write_text('\n'.join(lines) + '\n')
     print('\n'.join(lines))
 

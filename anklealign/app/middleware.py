@@ -58,7 +58,7 @@ def _detail_in(body):
 
 # %% ../../nbs/app/middleware.ipynb #33f3fa3e
 class _Reply:
-    "Passes a response on, but holds a refusal that somebody else has worded."
+    "Passes a response on, but holds a refusal that another library has worded."
     def __init__(self, scope, receive, send, sentences):
         self.scope, self.receive, self.send, self.sentences = scope, receive, send, sentences
         self.started, self.held, self.body = False, None, b''
@@ -82,7 +82,7 @@ class _Reply:
 
 # %% ../../nbs/app/middleware.ipynb #2701c35b
 class Problems:
-    "Middleware: whatever goes wrong behind it is told as a problem document."
+    "Middleware: whatever goes wrong behind it becomes a problem document."
     def __init__(self,
         app: ASGIApp, # what it stands before
         sentences: Mapping[int, str]|None=None, # status → what to say of it
@@ -279,8 +279,8 @@ async def read_photos(
     right = f"form field '{field}' (multipart/form-data)"
     if kind != 'multipart/form-data': raise Refused('no-picture', f'Send the photo as {right}, or as the body with its own type (image/jpeg).')
     items = await _form(request, most)
-    if strange := [name for name, o in items if isinstance(o, str) or name != field]:
-        raise Refused('parameters', f"'{_plain(strange[0])[:40]}' is not known here: send a file as {right}.")
+    if unknown := [name for name, o in items if isinstance(o, str) or name != field]:
+        raise Refused('parameters', f"'{_plain(unknown[0])[:40]}' is not known here: send a file as {right}.")
     if not items: raise Refused('parameters', f"There is no photo: send a file as {right}.")
     return [Photo(_plain(o.filename or 'photo'), o.file.read()) for _, o in items]
 

@@ -77,7 +77,7 @@ def reply(
     sent, predictor = _read(asked, predictors)
     try: answer = predictor(_bytes_of(sent.get('photo'), megabytes), explain=True)
     except PictureError as e: return {'said': refusal(str(e), predictor.language).format(megabytes=megabytes), 'html': ''}
-    numbers = {'probabilities': answer.probabilities, 'strangeness': answer.strangeness, 'silent': any(o.silent for o in answer.quality)}
+    numbers = {'probabilities': answer.probabilities, 'ood_score': answer.ood_score, 'withholds': any(o.withholds for o in answer.quality)}
     return _reply_with(answer, predictor) | {'numbers': numbers}
 
 def _read(asked, predictors):
@@ -110,9 +110,9 @@ def reply_for_subject(
     return _reply_with(answer, predictor)
 
 def _from_numbers(sent):
-    chances, strange = {c: float(sent['probabilities'][c]) for c in CLASSES if sent['probabilities']}, sent['strangeness']
+    chances, score = {c: float(sent['probabilities'][c]) for c in CLASSES if sent['probabilities']}, sent['ood_score']
     if chances and not (min(chances.values()) >= 0 and abs(sum(chances.values()) - 1) < .001): raise ValueError('these are no probabilities')
-    return Answer('', probabilities=chances, strangeness=None if strange is None else float(strange), quality=(Finding('', '', True),)*bool(sent['silent']))
+    return Answer('', probabilities=chances, ood_score=None if score is None else float(score), quality=(Finding('', '', True),)*bool(sent['withholds']))
 
 # %% ../../nbs/app/page.ipynb #623523d7
 _EXAMPLES = 'B8V41Y/Resztvevo_08_03.jpg', 'D6AE9F/sajat_resztvevo07_01.jpg', 'D6AE9F/sajat_resztvevo10_02.jpg', 'H51B9J/not annotated 6099.jpg'

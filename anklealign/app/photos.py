@@ -34,7 +34,7 @@ def find_photos(
     sources: Sequence[str|os.PathLike], # files, folders, patterns, or '-'
     stdin: BinaryIO|None=None, # where '-' is read from
 ) -> list[Photo]: # in the order of `sources`, each folder sorted
-    "The photos that `sources` speak of."
+    "The photos that `sources` name."
     return [photo for o in map(os.fspath, sources) for photo in _photos(o, stdin)]
 
 # %% ../../nbs/app/photos.ipynb #efa673d7
@@ -52,7 +52,7 @@ def _in_folder(folder):
     return found or [Photo(folder, Path(folder), 'there is no picture in this folder')]
 
 # %% ../../nbs/app/photos.ipynb #9c318e37
-AT_ONCE = 16 # photos that are opened and looked at together
+AT_ONCE = 16 # photos that are opened and answered together
 
 def answer_all(
     predictor: Predictor,

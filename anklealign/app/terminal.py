@@ -39,7 +39,7 @@ _EXTRAS = dict.fromkeys(('fastapi', 'gradio', 'prometheus_client', 'uvicorn'), '
 
 def handle_errors(
     command: Callable, # a command with a `debug` argument
-) -> Callable: # the same, with its errors told in one sentence
+) -> Callable: # the same, with its errors in one sentence
     "Tell the errors of `command` in one sentence and exit with code 1; with `debug`, let them through."
     @functools.wraps(command)
     def inner(*args, debug=False, **kwargs):

@@ -1,4 +1,4 @@
-"""What is said about one photo, and how it is written: a table, JSON, CSV, a marked picture
+"""The answer for one photo, and how it is written: a table, JSON, CSV, a marked picture
 
 Docs: https://anklealign.github.io/anklealign/inference/answer.html.md"""
 
@@ -11,8 +11,10 @@ __all__ = ['Answer', 'as_record', 'to_json', 'to_csv', 'to_table', 'overlay', 'o
 import csv
 import io
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -27,14 +29,14 @@ if TYPE_CHECKING: from rich.table import Table
 # %% ../../nbs/inference/answer.ipynb #5ed8e977
 @dataclass(frozen=True)
 class Answer:
-    "What is said about one photo."
+    "The answer for one photo."
     name: str # of the photo
     answer: str='' # the class; empty if no answer is given
     probabilities: dict[str, float]=field(default_factory=dict) # class → calibrated probability; empty if the photo could not be looked at
     possible: tuple[str, ...]=() # the classes that cannot be ruled out
     reasons: tuple[str, ...]=() # why no answer is given, a sentence each
     quality: tuple[Finding, ...]=() # what is wrong with the photo
-    strangeness: float|None=None # how unlike the training pictures it is, as a share of what is still taken for one
+    ood_score: float|None=None # how unlike the training pictures it is; above 1 it is not taken for heels from behind
     width: int=0 # upright, pixels
     height: int=0 # upright, pixels
     milliseconds: float=0. # from the file to the answer
@@ -49,14 +51,24 @@ class Answer:
         "The most probable class, answered or not."
         return max(self.probabilities, key=self.probabilities.get, default='')
 
+    def _repr_html_(self):
+        "The answer as a notebook shows it, with the marked picture if there is one."
+        rows = ''.join(f'<tr><td>{c}</td><td><meter value="{p:.3f}"></meter></td><td>{p:.2f}</td></tr>' for c, p in self.probabilities.items())
+        marked = self.heat is not None and self.picture is not None
+        picture = f'<img src="data:image/png;base64,{b64encode(overlay_png(self)).decode()}" width="240" alt="">' if marked else ''
+        notes = [self.error, *self.reasons, *(o.advice for o in self.quality if o.advice not in self.reasons), f'{self.model}. {self.disclaimer}']
+        said = self.answer or translations()['answer']['none']
+        return f'<p>{escape(self.name)}: <b>{said}</b></p><table>{rows}</table>{picture}<p>{"<br>".join(escape(o) for o in notes if o)}</p>'
+
 # %% ../../nbs/inference/answer.ipynb #348cdccc
 def as_record(
     answer: Answer,
 ) -> dict: # plain values, ready for JSON
     "An answer without its pictures."
-    kept = {k: v for k, v in vars(answer).items() if k not in ('heat', 'picture')}
-    return kept | {'possible': list(answer.possible), 'reasons': list(answer.reasons), 'quality': [vars(o) for o in answer.quality],
-                   'most_probable': answer.most_probable}
+    named = {'ood_score': 'strangeness'} # as the interfaces have always called it
+    kept = {named.get(k, k): v for k, v in vars(answer).items() if k not in ('heat', 'picture')}
+    quality = [{'code': o.code, 'advice': o.advice, 'silent': o.withholds} for o in answer.quality]
+    return kept | {'possible': list(answer.possible), 'reasons': list(answer.reasons), 'quality': quality, 'most_probable': answer.most_probable}
 
 # %% ../../nbs/inference/answer.ipynb #b1da9826
 def to_json(
@@ -71,18 +83,17 @@ def to_csv(
 ) -> str: # with a header line
     "Answers as CSV, a row a photo."
     out = io.StringIO()
-    rows = [_row(o) for o in answers]
     writer = csv.DictWriter(out, list(_row(Answer(''))), lineterminator='\n')
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(_row, answers))
     return out.getvalue()
 
 # %% ../../nbs/inference/answer.ipynb #ef7a9b1c
 def _row(o):
     probabilities = {f'prob_{c}': f'{o.probabilities[c]:.4f}' if o.probabilities else '' for c in CLASSES}
-    strange = '' if o.strangeness is None else f'{o.strangeness:.3f}'
+    score = '' if o.ood_score is None else f'{o.ood_score:.3f}'
     return {'image': o.name, 'answer': o.answer, 'most_probable': o.most_probable} | probabilities | {
-        'possible': ' '.join(o.possible), 'reasons': ' '.join(o.reasons), 'quality': ' '.join(f.code for f in o.quality), 'strangeness': strange,
+        'possible': ' '.join(o.possible), 'reasons': ' '.join(o.reasons), 'quality': ' '.join(f.code for f in o.quality), 'strangeness': score,
         'model': o.model, 'disclaimer': o.disclaimer, 'error': o.error}
 
 # %% ../../nbs/inference/answer.ipynb #466228dd
@@ -91,23 +102,23 @@ def to_table(
     language: str='en', # of the names: 'en' or 'hu'
 ) -> 'Table': # for rich's `print`
     "Answers as a table for people. Raises `AnklealignError` for another language."
-    from rich.markup import escape
+    from rich.markup import escape as plain
     from rich.table import Table
     words, names = (translations(language)[o] for o in ('answer', 'classes'))
-    table = Table(caption=escape('\n'.join(dict.fromkeys(o for a in answers for o in (a.model, a.disclaimer) if o))), show_lines=True)
+    table = Table(caption=plain('\n'.join(dict.fromkeys(o for a in answers for o in (a.model, a.disclaimer) if o))), show_lines=True)
     for title, most in ((words['photo'], 40), (words['answer'], None), (words['probabilities'], None), (words['note'], None)):
         table.add_column(title, overflow='fold', max_width=most)
-    alone = len({PurePath(o.name).parent for o in answers if o.width or o.error}) <= 1 # what is said of several photos together has no place
+    alone = len({PurePath(o.name).parent for o in answers if o.width or o.error}) <= 1 # the answer for several photos together has no folder
     for o in answers:
         chances = '\n'.join(f'{names[c]} {p:.2f}' for c, p in o.probabilities.items())
-        table.add_row(escape(PurePath(o.name).name if alone else o.name), names[o.answer] if o.answer else words['none'], chances, escape(_remarks(o, words, names)),
+        table.add_row(plain(PurePath(o.name).name if alone else o.name), names[o.answer] if o.answer else words['none'], chances, plain(_remarks(o, words, names)),
                       style='' if o.answer else 'dim')
     return table
 
 # %% ../../nbs/inference/answer.ipynb #4e6abfcd
 def _remarks(o, words, names):
     possible = f"{words['possible']}: {', '.join(names[c] for c in o.possible)}" if o.possible else ''
-    return '\n'.join(filter(None, [o.error, *o.reasons, *(f.advice for f in o.quality if not (f.silent and o.reasons)), possible]))
+    return '\n'.join(filter(None, [o.error, *o.reasons, *(f.advice for f in o.quality if not (f.withholds and o.reasons)), possible]))
 
 # %% ../../nbs/inference/answer.ipynb #9b05795a
 _INFERNO = np.array([(0, 0, 4), (12, 8, 38), (36, 12, 79), (66, 10, 104), (93, 18, 110), (120, 28, 109), (147, 38, 103), (174, 48, 92), (199, 62, 76),

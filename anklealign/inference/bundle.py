@@ -41,7 +41,7 @@ class Preprocessing(_Part):
 
 # %% ../../nbs/inference/bundle.ipynb #c4e4aa93
 class OodScore(_Part):
-    "From which `strangeness` of the graph on a picture is no longer taken for one of a foot from behind."
+    "From which out-of-distribution score of the graph on a picture is no longer taken for one of a foot from behind."
     threshold: float = Field(gt=0)
     share: float # of the validation pictures that lie below it
     images: int # validation pictures
@@ -85,36 +85,30 @@ class Bundle:
     about: About
     files: Mapping[str, bytes] # name → content, of the files that `about` lists
 
-# %% ../../nbs/inference/bundle.ipynb #cba2ce14
-def _reader(path):
-    if path.is_dir(): return lambda name, most: _start(open(path/name, 'rb'), most)
-    archive = zipfile.ZipFile(path)
-    return lambda name, most: _start(archive.open(name), most)
-
-def _start(file, most):
-    with file: return file.read(most)
-
 # %% ../../nbs/inference/bundle.ipynb #2b5fc227
+_AGAIN = 'copy it again, or make it again'
+_NO_BUNDLE = 'it is no bundle, or that of a run that has not been exported: make one with `anklealign bundle RUN`'
+
 def read_bundle(
     path: str|os.PathLike, # folder or `.zip`; a run folder counts as one
 ) -> Bundle:
     "Open a bundle and check every file of it. Raises `AnklealignError` with the reason if it is damaged, foreign or too new."
     path = Path(path)
     if not path.exists(): raise AnklealignError(f'There is no bundle {path}: make one with `anklealign bundle RUN`.')
+    def read(name, most):
+        with (root/name).open('rb') as file: return file.read(most)
     try:
-        read = _reader(path)
+        root = path if path.is_dir() else zipfile.Path(path)
         about = _about(path, read(MARK, _LARGEST))
         files = {name: read(name, o.bytes + 1) for name, o in about.files.items()}
-    except (FileNotFoundError, KeyError) as e:
-        name = Path(e.filename).name if isinstance(e, FileNotFoundError) else str(e).split("'")[1]
+    except FileNotFoundError as e:
+        name = Path(str(e.filename or e)).name
         raise AnklealignError(f'{path} holds no {name}: {_NO_BUNDLE if name == MARK else _AGAIN}.') from e
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zipfile.zlib.error) as e:
         raise AnklealignError(f"Cannot read the bundle {path} ({' '.join(str(e).split())}): {_AGAIN}.") from e
-    for name, data in files.items(): _check_file(path, name, data, about.files[name])
+    if changed := [name for name, data in files.items() if file_entry(data) != about.files[name].model_dump()]:
+        raise AnklealignError(f'{path} is damaged: {changed[0]} is not the file that {MARK} speaks of; {_AGAIN}.')
     return Bundle(str(path), about, files)
-
-_AGAIN = 'copy it again, or make it again'
-_NO_BUNDLE = 'it is no bundle, or that of a run that has not been exported: make one with `anklealign bundle RUN`'
 
 # %% ../../nbs/inference/bundle.ipynb #2a203930
 def _about(path, text):
@@ -129,20 +123,11 @@ def _about(path, text):
     except ValidationError as e:
         first = e.errors()[0]
         raise AnklealignError(f"{path} is no usable bundle: {'.'.join(map(str, first['loc']))} in its {MARK} is wrong ({first['msg'].lower()}).") from e
-    _check_about(path, about)
-    return about
-
-# %% ../../nbs/inference/bundle.ipynb #a93f375e
-def _check_about(path, about):
     if about.classes != CLASSES:
         raise AnklealignError(f"{path} answers {', '.join(about.classes)}, not {', '.join(CLASSES)}: it is a bundle for something else.")
     if GRAPH not in about.files: raise AnklealignError(f'{path} is no usable bundle: its {MARK} lacks a {GRAPH}.')
     if wrong := [o for o in about.files if Path(o).name != o]: raise AnklealignError(f'{path} is no usable bundle: {wrong[0]!r} is no plain file name.')
-
-# %% ../../nbs/inference/bundle.ipynb #2ed9e9a3
-def _check_file(path, name, data, wanted):
-    if len(data) != wanted.bytes or hashlib.sha256(data).hexdigest() != wanted.sha256:
-        raise AnklealignError(f'{path} is damaged: {name} is not the file that {MARK} speaks of; {_AGAIN}.')
+    return about
 
 # %% ../../nbs/inference/bundle.ipynb #6edf06db
 def file_entry(
@@ -181,13 +166,6 @@ def add_figures(
     write_atomic(Path(run)/MARK, about.model_dump_json(indent=1))
     return about
 
-# %% ../../nbs/inference/bundle.ipynb #735ec97e
-def _archive(path, files):
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, 'w', zipfile.ZIP_DEFLATED) as z:
-        for name, data in files.items(): z.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
-    return write_atomic(path, out.getvalue())
-
 # %% ../../nbs/inference/bundle.ipynb #a1b032b9
 def pack(
     run: str|os.PathLike, # run folder, or a bundle
@@ -202,5 +180,8 @@ def pack(
     content = {MARK: about.model_dump_json(indent=1).encode(), **files}
     with new_folder(out, MARK) as folder:
         for name, data in content.items(): write_atomic(folder/name, data)
-    _archive(f'{os.fspath(out)}.zip', content)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, 'w') as archive:
+        for name, data in content.items(): archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED) # without a date
+    write_atomic(f'{os.fspath(out)}.zip', packed.getvalue())
     return Path(out)

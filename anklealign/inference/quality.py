@@ -77,15 +77,12 @@ def faults(
     longer_side: int, # of the photo at full size, pixels
     size: int, # side of the pictures that the model looks at, pixels
 ) -> list[str]: # codes, as in the catalogue
-    "What is wrong with a photo. Of one that shows nothing, only that is said."
+    "What is wrong with a photo; of one that shows nothing, only that."
     if numbers['contrast'] < LIMITS['blank']: return ['blank']
     found = {'dark': numbers['brightness'] < LIMITS['dark'],
              'bright': numbers['overexposed'] > LIMITS['overexposed'] and numbers['rest'] > LIMITS['rest'],
              'blurred': numbers['blur'] > LIMITS['blurred'], 'small': longer_side < size, 'tilted': abs(numbers['tilt']) > LIMITS['tilted']}
     return [code for code, wrong in found.items() if wrong]
-
-# %% ../../nbs/inference/quality.ipynb #82f32230
-SILENT = frozenset({'blank'}) # findings with which no answer is given
 
 # %% ../../nbs/inference/quality.ipynb #63cec378
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class Finding:
     "Something that is wrong with a photo."
     code: str # a key of `advice` in the catalogue
     advice: str # what is wrong and what to do, one sentence
-    silent: bool # whether no answer is given because of it
+    withholds: bool # whether no answer is given because of it
 
 # %% ../../nbs/inference/quality.ipynb #598b9934
 def check_quality(
@@ -105,4 +102,4 @@ def check_quality(
 ) -> list[Finding]: # the gravest first; empty for a good photo
     "What is wrong with a photo, as advice. Raises `AnklealignError` for another language."
     advice = translations(language)['advice']
-    return [Finding(o, advice[o].format(width=width, height=height), o in SILENT) for o in faults(measure(im), max(width, height), size)]
+    return [Finding(o, advice[o].format(width=width, height=height), o == 'blank') for o in faults(measure(im), max(width, height), size)]

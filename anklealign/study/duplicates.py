@@ -123,7 +123,6 @@ def near_pairs(
 
 # %% ../../nbs/study/duplicates.ipynb #8ffedf69
 _COMPARED = 12 # coefficients a side that are compared after cropping
-_CROPS = (0, .01, .02) # shares of the side cut off at an edge
 _HOPELESS = .8 # correlation below which no crop makes a copy of it
 
 
@@ -132,10 +131,9 @@ def _cosines(at):
     return scale*np.cos(np.pi*np.outer(np.arange(_KEPT), at))
 
 # %% ../../nbs/study/duplicates.ipynb #56de3ba8
-def _crop_matrices(): # (9, 16, 12): coefficients of a side -> those of a part of it
-    at = (np.arange(_SIDE) + .5)/_SIDE
-    parts = [(a, 1-a-b) for a in _CROPS for b in _CROPS]
-    return np.stack([_cosines(a + share*at) @ _cosines(at)[:_COMPARED].T for a, share in parts]).astype(np.float32)
+_at = (np.arange(_SIDE) + .5)/_SIDE
+_parts = [(a, 1-a-b) for a in (0, .01, .02) for b in (0, .01, .02)] # where a part begins, and its share of the side
+_crops = np.stack([_cosines(a + share*_at) @ _cosines(_at)[:_COMPARED].T for a, share in _parts]).astype(np.float32) # (9, 16, 12)
 
 # %% ../../nbs/study/duplicates.ipynb #b856d81d
 def _gradients(coefs): # weighted by frequency and scaled to length 1; zero stays zero
@@ -145,8 +143,7 @@ def _gradients(coefs): # weighted by frequency and scaled to length 1; zero stay
 
 # %% ../../nbs/study/duplicates.ipynb #f5a7e6f1
 def _best_crop(a, b): # correlation of the best crop of `a` with all of `b`
-    crops = _crop_matrices()
-    a = np.einsum('yuh,nuv,xvw->nyxhw', crops, a, crops, optimize=True)
+    a = np.einsum('yuh,nuv,xvw->nyxhw', _crops, a, _crops, optimize=True)
     b = _gradients(b[:, :_COMPARED, :_COMPARED])
     return np.einsum('nyxk,nk->nyx', _gradients(a), b).max((1, 2))
 

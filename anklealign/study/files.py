@@ -21,7 +21,8 @@ from pathlib import Path, PurePosixPath
 from ..core import AnklealignError, file_error
 
 # %% ../../nbs/study/files.ipynb #204b6717
-_magic = [('JPEG', rb'\xff\xd8\xff'), ('PNG', rb'\x89PNG\r\n\x1a\n'), ('GIF', rb'GIF8[79]a'), ('BMP', rb'BM.{4}\0\0\0\0'), ('WEBP', rb'RIFF.{4}WEBP'),
+_magic = [('JPEG', rb'\xff\xd8\xff'), ('PNG', rb'\x89PNG\r\n\x1a\n'), ('GIF', rb'GIF8[79]a'), ('BMP', rb'BM.{4}\0\0\0\0'),
+          ('WEBP', rb'RIFF.{4}WEBP'),
           ('TIFF', rb'II\*\0|MM\0\*'), ('AVIF', rb'.{4}ftyp(?:avif|avis)'), ('HEIF', rb'.{4}ftyp(?:hei[cfmsvx]|hev[cmsx]|mif1|msf1)'),
           ('JPEG2000', rb'\0\0\0\x0cjP  \r\n\x87\n')]
 _magic = [(name, re.compile(pattern, re.S)) for name, pattern in _magic]
@@ -87,7 +88,9 @@ def walk(
 ) -> list[RawFile]: # every file in it, sorted by path
     "All files below `root`, classified by their bytes. Raises `AnklealignError` if `root` is missing or not a folder."
     root = Path(root)
-    if not root.is_dir(): raise AnklealignError(f'There is no folder {root}; give the folder, or the .zip, that holds the pictures and their Label Studio exports.')
+    if not root.is_dir():
+        raise AnklealignError(f'There is no folder {root}; give the folder, or the .zip, that holds the pictures and their Label Studio '
+                              'exports.')
     found, todo = [], ['']
     while todo:
         folder = todo.pop()
@@ -105,7 +108,8 @@ def walk(
 def _look(entry, path):
     kind = 'image' if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES else 'other'
     try: path.encode()
-    except UnicodeEncodeError: return RawFile(os.fsencode(path).decode('utf-8', 'backslashreplace'), kind, reason='its name is not UTF-8: rename it')
+    except UnicodeEncodeError:
+        return RawFile(os.fsencode(path).decode('utf-8', 'backslashreplace'), kind, reason='its name is not UTF-8: rename it')
     if entry.is_symlink(): return RawFile(path, kind, reason='a link: links are never followed')
     try:
         info = entry.stat(follow_symlinks=False)
@@ -136,7 +140,8 @@ def unzip(
     except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as e:
         raise AnklealignError(f'Cannot unpack {archive}: {e}; make the archive again, or unpack it and give the folder.') from e
     except OSError as e: raise file_error(e, target) from e
-    return [RawFile(_member_name(m), 'image' if PurePosixPath(m.filename).suffix.lower() in IMAGE_SUFFIXES else 'other', m.file_size, reason=reason)
+    return [RawFile(_member_name(m), 'image' if PurePosixPath(m.filename).suffix.lower() in IMAGE_SUFFIXES else 'other', m.file_size,
+                    reason=reason)
             for m, reason in refused if reason]
 
 # %% ../../nbs/study/files.ipynb #3ca59883
@@ -144,12 +149,14 @@ def _check_volume(archive, members):
     unpacked, packed = sum(m.file_size for m in members), sum(m.compress_size for m in members)
     if len(members) > MAX_ZIP_MEMBERS: raise AnklealignError(f'{archive} holds {len(members):,} files; the limit is {MAX_ZIP_MEMBERS:,}.')
     if unpacked > MAX_ZIP_BYTES or unpacked > 2**26 and unpacked > MAX_ZIP_RATIO * max(packed, 1):
-        raise AnklealignError(f'{archive} unpacks from {packed:,} to {unpacked:,} bytes, as a zip bomb does; unpack it yourself if you trust it, and give the folder.')
+        raise AnklealignError(f'{archive} unpacks from {packed:,} to {unpacked:,} bytes, as a zip bomb does; unpack it yourself if you '
+                              'trust it, and give the folder.')
 
 # %% ../../nbs/study/files.ipynb #774bba88
 def _refuse(m):
     p = PurePosixPath(_member_name(m))
-    if m.filename.startswith(('/', '\\')) or re.match(r'[A-Za-z]:', m.filename) or '..' in p.parts: return 'its path leaves the study folder'
+    if m.filename.startswith(('/', '\\')) or re.match(r'[A-Za-z]:', m.filename) or '..' in p.parts:
+        return 'its path leaves the study folder'
     if stat.S_ISLNK(m.external_attr >> 16): return 'a link: links are never followed'
     if m.flag_bits & 1: return 'encrypted: unpack the archive with its password and give the folder'
     return ''

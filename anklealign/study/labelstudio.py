@@ -98,7 +98,8 @@ class NotAnExport(AnklealignError):
 _MAX_BYTES = 100_000_000 # parsing takes several times as much memory
 
 def _decode(data, name):
-    if len(data) > _MAX_BYTES: raise NotAnExport(name, f'it has {len(data):,} bytes, more than the {_MAX_BYTES:,} that are read; export it in parts')
+    if len(data) > _MAX_BYTES:
+        raise NotAnExport(name, f'it has {len(data):,} bytes, more than the {_MAX_BYTES:,} that are read; export it in parts')
     for encoding, problems in ((json.detect_encoding(data), []), ('cp1250', ['It is not UTF-8; it was read as Windows-1250.'])):
         try: text = data.decode(encoding).strip('\ufeff')
         except UnicodeDecodeError: continue
@@ -109,12 +110,10 @@ def _decode(data, name):
 # %% ../../nbs/study/labelstudio.ipynb #6deceb20
 _MAX_DEPTH = 200
 
-def _depth(text):
-    brackets = np.frombuffer(re.sub(r'[^][{}]+', '', text).encode(), np.uint8)[:10_000_000]
-    return int(np.where((brackets == ord('[')) | (brackets == ord('{')), 1, -1).cumsum().max(initial=0))
-
 def _parse(text, name):
-    if _depth(text) > _MAX_DEPTH: raise NotAnExport(name, f'its JSON is nested more than {_MAX_DEPTH} levels deep')
+    brackets = np.frombuffer(re.sub(r'[^][{}]+', '', text).encode(), np.uint8)[:10_000_000]
+    depth = np.where((brackets == ord('[')) | (brackets == ord('{')), 1, -1).cumsum().max(initial=0)
+    if depth > _MAX_DEPTH: raise NotAnExport(name, f'its JSON is nested more than {_MAX_DEPTH} levels deep')
     try: return json.loads(text)
     except (ValueError, RecursionError) as e: raise NotAnExport(name, f'it starts like JSON but is broken or cut short ({e})') from None
 
@@ -196,14 +195,12 @@ def _table(text, name):
     for separator, form in ((',', 'CSV'), ('\t', 'TSV'), (';', 'CSV')):
         rows = csv.reader(io.StringIO(text, newline=''), delimiter=separator)
         try:
-            header = [o.strip() for o in next(rows)]
-            if _MARKS & set(header): return form, [_row(header, o) for o in rows if o]
+            n = len(header := [o.strip() for o in next(rows)])
+            if _MARKS & set(header):
+                return form, [dict(zip(header, o, strict=True)) if len(o) == n else {'': f'it has {len(o)} cells where the header has {n}'}
+                              for o in rows if o]
         except (csv.Error, StopIteration) as e: raise NotAnExport(name, f'its table cannot be read ({e})') from None
     raise NotAnExport(name, f"it is neither JSON nor a table with one of the columns {', '.join(sorted(_MARKS))}")
-
-# %% ../../nbs/study/labelstudio.ipynb #6f9d6945
-def _row(header, cells):
-    return dict(zip(header, cells, strict=True)) if len(cells) == len(header) else {'': f'it has {len(cells)} cells where the header has {len(header)}'}
 
 # %% ../../nbs/study/labelstudio.ipynb #fefd242c
 def _cell(value):
@@ -220,7 +217,6 @@ def _from_row(row, position):
     answers = {k: v for k, o in row.items() if k not in _own and k != 'image' and _text(o) not in refs and (v := _cell(o))}
     return _Found(_text(row.get('id')) or f'at {position}', refs, _text(row.get('annotation_id')), _person(row.get('annotator') or None),
                   answers, created=_time(row.get('created_at')), updated=_time(row.get('updated_at')))
-def _is_annotated(row): return 'annotation_id' not in row or any(_text(row.get(k)) for k in ('annotation_id', 'annotator', 'created_at'))
 
 # %% ../../nbs/study/labelstudio.ipynb #e7214b56
 def _unwrap(tree):
@@ -244,7 +240,8 @@ def _read_json(text, name):
     elif any(isinstance(o, dict) and _MARKS & o.keys() for o in elements): form, take = 'JSON_MIN', lambda o: isinstance(o, dict)
     elif elements: raise NotAnExport(name, _describe(elements))
     else: return 'JSON', [], ['It holds no tasks.']
-    return form, [o for o in elements if take(o)], [f'Element {i} is {_kinds[type(o)]} without annotations.' for i, o in enumerate(elements, 1) if not take(o)]
+    return form, [o for o in elements if take(o)], [f'Element {i} is {_kinds[type(o)]} without annotations.'
+                                                    for i, o in enumerate(elements, 1) if not take(o)]
 
 # %% ../../nbs/study/labelstudio.ipynb #60265e7b
 def _pick(found, from_name, aliases):
@@ -254,7 +251,8 @@ def _pick(found, from_name, aliases):
             hits = [label_of(v, aliases) is not None for v in itertools.chain(*regions)]
             known[control] += sum(hits)
             score[control] += 2 * sum(hits) - len(hits)
-    if from_name: return from_name, '' if from_name in score else f"there is no choice control '{from_name}' (there is {', '.join(score) or 'none'})"
+    if from_name:
+        return from_name, '' if from_name in score else f"there is no choice control '{from_name}' (there is {', '.join(score) or 'none'})"
     ranked = sorted((c for c in known if known[c]), key=lambda c: -score[c])
     first, second = [score[c] for c in ranked[:2]] if len(ranked) > 1 else (0, -1)
     if second * 2 > first or second == first:
@@ -271,26 +269,25 @@ def _judge(found, control, doubt, aliases):
     if found.flaw: reason = found.flaw
     elif found.skipped: reason = f"skipped (was_cancelled) with the choice '{shown}' left in it" if values else 'skipped (was_cancelled)'
     elif doubt and found.answers: reason = doubt
-    elif not values: reason = f"no answer to '{control}', only to {', '.join(found.answers)}" if found.answers else 'empty: no choice was made'
+    elif not values:
+        reason = f"no answer to '{control}', only to {', '.join(found.answers)}" if found.answers else 'empty: no choice was made'
     elif any(len(set(o)) > 1 for o in regions): reason = f'several values where one is meant: {shown}'
     elif unknown: reason = f"unknown value '{unknown[0][:60]}'"
     elif len(labels) > 1: reason = f'its regions contradict each other: {shown}'
     else: reason = ''
     return (None if reason else labels[0]), shown, reason
 
-# %% ../../nbs/study/labelstudio.ipynb #5dbea197
-def _moment(annotation):
-    return annotation.created, int(re.search(r'(\d{0,18})$', annotation.item)[1] or 0)
-
 # %% ../../nbs/study/labelstudio.ipynb #12d591f3
 def _overrule(annotations):
+    def moment(o): return o.created, int(re.search(r'(\d{0,18})$', o.item)[1] or 0)
     latest = {}
     for o in annotations:
         if not o.raw_label or o.reason.startswith('skipped') or o.annotator.endswith(':?'): continue
-        latest[o.task, o.annotator] = max(o, latest.get((o.task, o.annotator), o), key=_moment)
+        latest[o.task, o.annotator] = max(o, latest.get((o.task, o.annotator), o), key=moment)
     for o in annotations:
         last = latest.get((o.task, o.annotator), o)
-        yield o if o.label is None or last is o else replace(o, label=None, reason=f'overruled by a later answer of the same person, {last.item}')
+        yield o if o.label is None or last is o else replace(o, label=None,
+                                                             reason=f'overruled by a later answer of the same person, {last.item}')
 
 # %% ../../nbs/study/labelstudio.ipynb #f693ef21
 def _unique(name, taken):
@@ -317,7 +314,8 @@ def read_export(
     if text.lstrip()[:1] in ('[', '{'): form, elements, more = _read_json(text, name)
     else: (form, elements), more = _table(text, name), []
     if form == 'JSON': found = [o for i, task in enumerate(elements, 1) for o in _from_task(task, i)]
-    else: found = [_from_row(o, i) for i, o in enumerate(elements, 1) if _is_annotated(o)]
+    else: found = [_from_row(o, i) for i, o in enumerate(elements, 1)
+                   if 'annotation_id' not in o or any(_text(o.get(k)) for k in ('annotation_id', 'annotator', 'created_at'))]
     control, doubt = _pick(found, from_name, aliases)
     annotations = [Annotation(item, name, task, f'{name}:{o.annotator}', o.refs, *_judge(o, control, doubt, aliases), o.created, o.updated)
                    for o, task, item in _name_all(found, name)]

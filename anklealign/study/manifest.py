@@ -103,7 +103,8 @@ def read_manifest(
     path = Path(study)/'metadata.csv'
     try: rows = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values={'angle_deg': ['']})
     except FileNotFoundError: raise AnklealignError(f'There is no study in {study}: make one with `anklealign prepare RAW`.') from None
-    except (OSError, ValueError) as e: raise AnklealignError(f"Cannot read {path} ({' '.join(str(e).split())}): prepare the study again.") from e
+    except (OSError, ValueError) as e:
+        raise AnklealignError(f"Cannot read {path} ({' '.join(str(e).split())}): prepare the study again.") from e
     if missing := [c for c in ('image', 'source', 'owner', 'label', 'group', 'split') if c not in rows]:
         raise AnklealignError(f"{path} lacks the column(s) {', '.join(missing)}: prepare the study again.")
     for column, allowed in _ALLOWED.items():
@@ -119,7 +120,8 @@ def read_ratings(
     path = Path(study)/'ratings.csv'
     try: return pd.read_csv(path, dtype=str, keep_default_na=False)[['image', 'annotator', 'label']]
     except FileNotFoundError: return pd.DataFrame({'image': [], 'annotator': [], 'label': []}, dtype=str)
-    except (OSError, ValueError, KeyError) as e: raise AnklealignError(f"Cannot read {path} ({' '.join(str(e).split())}): prepare the study again.") from e
+    except (OSError, ValueError, KeyError) as e:
+        raise AnklealignError(f"Cannot read {path} ({' '.join(str(e).split())}): prepare the study again.") from e
 
 # %% ../../nbs/study/manifest.ipynb #921950b1
 def study_fingerprint(

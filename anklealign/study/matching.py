@@ -13,6 +13,7 @@ import binascii
 import bisect
 import hashlib
 import html
+import itertools
 import re
 import unicodedata
 from collections import defaultdict
@@ -121,10 +122,12 @@ def _nfc(name): return unicodedata.normalize('NFC', name)
 # %% ../../nbs/study/matching.ipynb #5671e6ad
 RULES = {'name':      (lambda n, o: [n],                                   lambda f, o: [_nfc(f)]),
          'upload':    (lambda n, o: [without_prefix(n)],                   lambda f, o: [_nfc(f)]),
-         'mangled':   (lambda n, o: [without_prefix(n), n],                lambda f, o: [mangle(_nfc(f)), mangle(unicodedata.normalize('NFD', f))]),
+         'mangled':   (lambda n, o: [without_prefix(n), n],
+                       lambda f, o: [mangle(_nfc(f)), mangle(unicodedata.normalize('NFD', f))]),
          'folded':    (lambda n, o: [fold(without_prefix(n)), fold(n)],    lambda f, o: [fold(f)]),
          'owner':     (lambda n, o: [without_owner(fold(without_prefix(n)), o)],        lambda f, o: [without_owner(fold(f), o)]),
-         'renamed':   (lambda n, o: [without_owner(fold(''.join(_cut_parts(without_prefix(n)))), o)], lambda f, o: [without_owner(fold(f), o)]),
+         'renamed':   (lambda n, o: [without_owner(fold(''.join(_cut_parts(without_prefix(n)))), o)],
+                       lambda f, o: [without_owner(fold(f), o)]),
          'extension': (lambda n, o: [_stem(without_owner(fold(without_prefix(n)), o))], lambda f, o: [_stem(without_owner(fold(f), o))]),
          'copy':      (lambda n, o: [without_copy(_stem(without_owner(fold(without_prefix(n)), o)))],
                        lambda f, o: [without_copy(_stem(without_owner(fold(f), o)))])}
@@ -188,7 +191,8 @@ def scopes(
 ) -> tuple[tuple[str, bool], ...]: # folders from the narrowest to the whole study, and whether a bare name is believed there
     "Where to look for the pictures of an export, and how much to believe."
     folders = [str(o) if str(o) != '.' else '' for o in PurePosixPath(export).parents]
-    own = [o for o in folders if re.fullmatch(owner_pattern, o.rpartition('/')[2]) and owner_of(o + '/x', owner_pattern) == o.rpartition('/')[2]]
+    own = [o for o in folders if re.fullmatch(owner_pattern, o.rpartition('/')[2])
+           and owner_of(o + '/x', owner_pattern) == o.rpartition('/')[2]]
     barrier = len(own[-1]) if own else 0
     return tuple((o, len(o) >= barrier) for o in folders)
 
@@ -197,24 +201,18 @@ def _named_owners(ref, files):
     tokens = {t for o in (*ref.folders, without_prefix(_stem(ref.name))) for t in [o, *re.split(r'[_\-. ]', o)]}
     return {t.casefold() for t in tokens if t.casefold() in files.codes and re.fullmatch(files.owner_pattern, t)}
 
-def _allowed(paths, owners, files): return [p for p in paths if not owners or not files.owner[p] or files.owner[p].casefold() in owners]
-
 # %% ../../nbs/study/matching.ipynb #7715170b
 def _by_path(files, ref, folder):
     "Files whose folders end as the ref's do, the longest common ending first."
     if not ref.folders: return []
-    found = {p for r in ('name', 'upload', 'mangled') for k in RULES[r][0](ref.name, files.codes) for p in _inside(_index(files, r).get(k, []), folder)}
-    common = {p: _common_end(p.split('/')[:-1], ref.folders) for p in found}
+    found = {p for r in ('name', 'upload', 'mangled') for k in RULES[r][0](ref.name, files.codes)
+             for p in _inside(_index(files, r).get(k, []), folder)}
+    def common_end(p): # how far the folders agree, counted from the file upwards
+        pairs = zip(reversed(p.split('/')[:-1]), reversed(ref.folders), strict=False)
+        return len(list(itertools.takewhile(lambda o: _nfc(o[0]) == _nfc(o[1]), pairs)))
+    common = {p: common_end(p) for p in found}
     best = max(common.values(), default=0)
     return sorted(p for p, n in common.items() if n == best > 0)
-
-# %% ../../nbs/study/matching.ipynb #e416e95e
-def _common_end(a, b):
-    n = 0
-    for x, y in zip(reversed(a), reversed(b), strict=False):
-        if _nfc(x) != _nfc(y): break
-        n += 1
-    return n
 
 # %% ../../nbs/study/matching.ipynb #e0534998
 @dataclass(frozen=True)
@@ -229,10 +227,9 @@ def _candidates(files, ref, rule, folder):
     if rule == 'path': return _by_path(files, ref, folder)
     if rule == 'cut': return _inside(_by_beginning(files, ref.name), folder)
     keys = [k for k in dict.fromkeys(RULES[rule][0](ref.name, files.codes)) if k]
-    if rule == 'copy': keys = [k for k in keys if not _is_series(files, k, folder)]
+    if rule == 'copy':
+        keys = [k for k in keys if not any(_inside(_index(files, 'extension').get(f'{k}_{i}', []), folder) for i in (1, 3, '01', '03'))]
     return next((found for k in keys if (found := _inside(_index(files, rule).get(k, []), folder))), [])
-
-def _is_series(files, stem, folder): return any(_inside(_index(files, 'extension').get(f'{stem}_{i}', []), folder) for i in (1, 3, '01', '03'))
 
 _ladder = ('name', 'upload', 'mangled', 'folded', 'owner', 'renamed', 'cut', 'extension', 'copy')
 
@@ -252,28 +249,22 @@ def match_ref(
     steps += [('listing', '', True)]
     steps += [(rule, folder, believed) for folder, believed in scopes(export, files.owner_pattern) for rule in _ladder]
     for rule, folder, believed in steps:
-        if found := _step(parsed, rule, folder, believed, files, listing or {}): return _decide(found, rule, files)
+        if not (found := _step(parsed, rule, folder, believed, files, listing or {})): continue
+        if len(found) == 1 or files.same_bytes(found): return Match(found[0], rule)
+        shown = ', '.join(found[:3]) + (f' and {len(found) - 3} more' if len(found) > 3 else '')
+        return Match(reason=f"ambiguous: rule '{rule}' finds {shown}")
     return Match(reason=f"no file matches '{_short(refs[0])}'")
 
 # %% ../../nbs/study/matching.ipynb #18236ba6
 def _step(parsed, rule, folder, believed, files, listing):
     for ref, owners in parsed:
         if not (believed or owners or rule == 'path'): continue
-        if rule == 'listing': found = _by_listing(files, ref, listing)
+        if rule == 'listing':
+            listed = listing.get(ref.name) or listing.get(without_prefix(ref.name)) or ()
+            found = _by_path(files, parse_ref(listed[0]), '') if len(listed) == 1 else []
         else: found = _candidates(files, ref, rule, folder)
-        if found := _allowed(found, owners, files): return found
+        if found := [p for p in found if not owners or not files.owner[p] or files.owner[p].casefold() in owners]: return found
     return []
-
-# %% ../../nbs/study/matching.ipynb #a25b12a2
-def _by_listing(files, ref, listing):
-    listed = listing.get(ref.name) or listing.get(without_prefix(ref.name)) or ()
-    return _by_path(files, parse_ref(listed[0]), '') if len(listed) == 1 else []
-
-# %% ../../nbs/study/matching.ipynb #1c440397
-def _decide(found, rule, files):
-    if len(found) == 1 or files.same_bytes(found): return Match(found[0], rule)
-    shown = ', '.join(found[:3]) + (f' and {len(found) - 3} more' if len(found) > 3 else '')
-    return Match(reason=f"ambiguous: rule '{rule}' finds {shown}")
 
 # %% ../../nbs/study/matching.ipynb #cebbe4a0
 def read_listing(
@@ -295,18 +286,14 @@ def match_all(
     embedded: dict[str, str]|None=None, # SHA-256 of an embedded picture → the image with these bytes
 ) -> list[Match]: # one for each saying
     "Match every annotation, each distinct saying once."
-    known, result = {}, []
-    for export, refs in sayings:
-        if (export, refs) not in known: known[export, refs] = _match_saying(export, refs, files, listings or {}, embedded or {})
-        result.append(known[export, refs])
-    return result
-
-# %% ../../nbs/study/matching.ipynb #84dbbf8d
-def _match_saying(export, refs, files, listings, embedded):
-    digest = next((d for o in refs if (d := parse_ref(o).sha256)), '')
-    if digest: return Match(embedded[digest], 'embedded') if digest in embedded else Match(reason='its picture is embedded in the export, and no file has these bytes')
-    listing = next((listings[o] for o, _ in scopes(export, files.owner_pattern) if o in listings), None)
-    return match_ref(refs, export, files, listing)
+    @cache
+    def matched(export, refs):
+        if digest := next((d for o in refs if (d := parse_ref(o).sha256)), ''):
+            path = (embedded or {}).get(digest)
+            return Match(path, 'embedded') if path else Match(reason='its picture is embedded in the export, and no file has these bytes')
+        return match_ref(refs, export, files,
+                         next((listings[o] for o, _ in scopes(export, files.owner_pattern) if o in (listings or {})), None))
+    return [matched(*o) for o in sayings]
 
 # %% ../../nbs/study/matching.ipynb #36730f57
 def match(
@@ -318,7 +305,8 @@ def match(
     @cache
     def digest(path): return hashlib.sha256((study.root/path).read_bytes()).hexdigest()
     def same_bytes(paths): return len({size[p] for p in paths}) == 1 and len({digest(p) for p in paths}) == 1
-    sizes = {len(base64.b64decode(r.partition(',')[2] + '==')) for refs in notes.refs for r in refs if r.startswith('data:') and ';base64,' in r[:200]}
+    sizes = {len(base64.b64decode(r.partition(',')[2] + '==')) for refs in notes.refs for r in refs if r.startswith('data:')
+             and ';base64,' in r[:200]}
     embedded = {digest(p): p for p in reversed(list(size)) if size[p] in sizes}
     sayings = list(zip(notes.export, notes.refs, strict=True))
     found = match_all(sayings, Files(list(size), settings.owner_pattern, same_bytes), study.listings, embedded)

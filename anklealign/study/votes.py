@@ -38,7 +38,8 @@ def consensus(
     "The label that the votes on one image add up to, or the reason why there is none."
     if policy not in ('majority', 'unanimous'): raise AnklealignError(f"Policy '{policy}' is not known: use one of majority, unanimous.")
     votes = [int(n) for n in counts]
-    if len(votes) != len(CLASSES) or min(votes) < 0: raise AnklealignError(f'Votes {votes} must be {len(CLASSES)} counts, one a class, none negative.')
+    if len(votes) != len(CLASSES) or min(votes) < 0:
+        raise AnklealignError(f'Votes {votes} must be {len(CLASSES)} counts, one a class, none negative.')
     total, best = sum(votes), max(votes)
     agreement, shown = best/max(total, 1), ', '.join(f'{c} {n}' for c, n in zip(CLASSES, votes, strict=True) if n)
     if not total: reason = 'no votes'
@@ -62,7 +63,8 @@ def count_votes(
 def _decide(votes, path, settings):
     if sum(votes): return consensus(votes, settings.policy, settings.min_agreement, settings.min_votes)
     folders = [o for o in PurePosixPath(path).parts[:-1] if o.casefold() in (*CLASSES, 'normal')]
-    return Consensus('', 0., f"no vote: it lies in a folder called '{folders[-1]}', but folder names are no annotations" if folders else 'no vote')
+    if not folders: return Consensus('', 0., 'no vote')
+    return Consensus('', 0., f"no vote: it lies in a folder called '{folders[-1]}', but folder names are no annotations")
 
 # %% ../../nbs/study/votes.ipynb #623fc9a6
 def _without_address(annotator): # '<export>:<who>'
@@ -77,14 +79,17 @@ def label(
     "Step 4: a label for every picture, or the reason why there is none."
     pictures, notes = study.pictures, study.annotations
     unusable, stands_for = dict(pictures.reason[pictures.stands_for == '']), dict(pictures.stands_for)
-    reason = [o or (f'its picture cannot be used: {unusable[p]}' if p in unusable else '') for o, p in zip(notes.reason, notes.picture, strict=True)]
+    reason = [o or (f'its picture cannot be used: {unusable[p]}' if p in unusable else '')
+              for o, p in zip(notes.reason, notes.picture, strict=True)]
     image = ['' if o else stands_for[p] for o, p in zip(reason, notes.picture, strict=True)]
     study = replace(study, annotations=notes.assign(annotator=notes.annotator.map(_without_address), image=image))
     counts = count_votes(study.ratings).reindex(pictures.index[pictures.stands_for == pictures.index], fill_value=0).astype(int)
-    decided = pd.DataFrame([_decide(o[1:], o[0], settings) for o in counts.itertuples()], counts.index, columns=['label', 'agreement', 'reason'])
+    decided = pd.DataFrame([_decide(o[1:], o[0], settings) for o in counts.itertuples()], counts.index,
+                           columns=['label', 'agreement', 'reason'])
     dropped = dict(decided.reason)
     reason = [o or (f'its picture is dropped: {dropped[p]}' if dropped.get(p) else '') for o, p in zip(reason, image, strict=True)]
-    votes = counts.add_prefix('votes_').assign(n_votes=counts.sum(axis=1), label=decided.label, agreement=decided.agreement.round(4)).reindex(pictures.index)
+    votes = counts.add_prefix('votes_').assign(n_votes=counts.sum(axis=1), label=decided.label,
+                                               agreement=decided.agreement.round(4)).reindex(pictures.index)
     pictures = pictures.join(votes.fillna({'label': ''}).fillna(0).astype({o: int for o in votes if 'votes' in o}))
     pictures = pictures.assign(reason=decided.reason.reindex(pictures.index).fillna(pictures.reason))
     return replace(study, pictures=pictures, annotations=study.annotations.assign(reason=reason))
@@ -156,7 +161,8 @@ def once_each(
 # %% ../../nbs/study/votes.ipynb #b62a60dd
 def _summary(pairs):
     kappas = pairs.kappa.dropna()
-    if kappas.empty: return dict(mean=None, min=None, max=None, n=0, reason='no two annotators share ten images on which they gave more than one class')
+    if kappas.empty:
+        return dict(mean=None, min=None, max=None, n=0, reason='no two annotators share ten images on which they gave more than one class')
     return dict(mean=float(kappas.mean()), min=float(kappas.min()), max=float(kappas.max()), n=len(kappas), reason='')
 
 # %% ../../nbs/study/votes.ipynb #e2daf3e8
