@@ -41,7 +41,9 @@ def last_feature_map(
         with torch.no_grad(): model(picture)
     finally:
         for hook in hooks: hook.remove()
-    if not found: raise AnklealignError('No part of the model keeps places apart, so there is no map to draw: use a convolutional model, or larger pictures.')
+    if not found:
+        raise AnklealignError('No part of the model keeps places apart, so there is no map to draw: use a convolutional model, or larger '
+                              'pictures.')
     return found[-1]
 
 # %% ../../nbs/evaluation/saliency.ipynb #70ce0593
@@ -192,7 +194,9 @@ def similarity_verdict(
 ) -> str: # with the similarity at the stage where the maps change least
     "Whether the heat maps may be believed, in one sentence."
     known = table.dropna(subset='similarity')
-    if known.empty: return 'It cannot be told whether the heat maps depend on what the model has learned: they, or those of its randomised copies, are empty.'
+    if known.empty:
+        return ('It cannot be told whether the heat maps depend on what the model has learned: they, or those of its randomised copies, '
+                'are empty.')
     row = known.loc[known.similarity.idxmax()]
     sure = 'no interval' if np.isnan(row.low) else f'{confidence:.0%} interval {row.low:.2f} to {row.high:.2f}'
     kind = kind_of(synthetic)
@@ -201,7 +205,8 @@ def similarity_verdict(
 
 # %% ../../nbs/evaluation/saliency.ipynb #3afca3ed
 def _found(row, known):
-    if row.similarity >= ALIKE: return 'The heat maps hardly change when what the model has learned is destroyed: they show the pictures and not the model'
+    if row.similarity >= ALIKE:
+        return 'The heat maps hardly change when what the model has learned is destroyed: they show the pictures and not the model'
     if (known.high < ALIKE).all(): return 'The heat maps change when what the model has learned is destroyed, as they should'
     return 'It cannot be told whether the heat maps depend on what the model has learned'
 
@@ -253,20 +258,26 @@ def sanity_sections(
     "Two sections: changed pictures, and whether the heat maps may be believed."
     levels, kind = pd.DataFrame(report['robustness']['levels']), kind_of(report['synthetic'])
     numbers = levels.astype({c: float for c in levels if c not in ('perturbation', 'unit', 'n', 'groups')})
-    plot = Plot(show_robustness(numbers, report['synthetic']), f"Accuracy and flip rate of each kind of change: {report['robustness']['verdict']}",
+    plot = Plot(show_robustness(numbers, report['synthetic']),
+                f"Accuracy and flip rate of each kind of change: {report['robustness']['verdict']}",
                 'Accuracy (blue, with its interval), answers that change (orange), always-majority (dotted).')
-    return [Section('Changed pictures', report['robustness']['verdict'], [plot, _worst_levels(numbers, report['robustness']['levels'], kind)]),
+    return [Section('Changed pictures', report['robustness']['verdict'],
+                    [plot, _worst_levels(numbers, report['robustness']['levels'], kind)]),
             Section('Heat maps', report['explanation']['verdict'], [_stages(report['explanation']['stages'], kind)])]
 
 # %% ../../nbs/evaluation/saliency.ipynb #73c08230
 def _worst_levels(numbers, levels, kind):
-    worst = numbers[numbers.flip_low.notna()].sort_values('flip_rate', ascending=False, kind='stable').drop_duplicates('perturbation').index.sort_values()
-    rows = [[f"{o['perturbation'].replace('_', ' ')} {o['level']:g} ({o['unit']})", o['flip_rate'], span({'low': o['flip_low'], 'high': o['flip_high']}),
+    worst = numbers[numbers.flip_low.notna()].sort_values('flip_rate', ascending=False,
+                                                          kind='stable').drop_duplicates('perturbation').index.sort_values()
+    rows = [[f"{o['perturbation'].replace('_', ' ')} {o['level']:g} ({o['unit']})", o['flip_rate'],
+             span({'low': o['flip_low'], 'high': o['flip_high']}),
              o['n'], o['groups']] for o in map(levels.__getitem__, worst)]
-    return Table(['worst level', 'answers that change', 'interval', 'pictures', 'groups'], rows, f'The level of each kind of change that changes most answers, on {kind}; intervals over groups.')
+    return Table(['worst level', 'answers that change', 'interval', 'pictures', 'groups'], rows,
+                 f'The level of each kind of change that changes most answers, on {kind}; intervals over groups.')
 
 # %% ../../nbs/evaluation/saliency.ipynb #1705b1a7
 def _stages(stages, kind):
     rows = [[f"{o['layers']} of {o['of']:.0f} layers random", o['similarity'], span(o), o['n'], o['groups'], o['copies']] for o in stages]
     return Table(['copies of the model', 'rank correlation', 'interval', 'pictures', 'groups', 'copies'], rows,
-                 f'How like the heat maps of the trained model those of randomised copies are, on {kind}: 1 is the same, 0 nothing in common.')
+                 f'How like the heat maps of the trained model those of randomised copies are, on {kind}: 1 is the same, 0 nothing in '
+                 'common.')
