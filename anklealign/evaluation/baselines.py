@@ -121,7 +121,7 @@ def baselines(
     majority: str, # class that always-majority answers: the commonest in training
     ratings: pd.DataFrame|None=None, # one row a vote: image, annotator, label; None or empty: who voted is not known
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # yardstick -> accuracy, macro-F1, both with low and high over groups; images, groups, note
+) -> pd.DataFrame: # baseline -> accuracy, macro-F1, both with low and high over groups; images, groups, note
     "What the figures of a model on `rows` are to be held against. Raises `AnklealignError` without pictures, or for an unknown class."
     if rows.empty: raise AnklealignError('There is no picture to judge: give at least one row of the manifest.')
     if majority not in CLASSES: raise AnklealignError(f"majority = '{majority}' is no class: use one of {', '.join(CLASSES)}.")
@@ -130,6 +130,6 @@ def baselines(
     if ratings is None or ratings.empty: lines |= {f'annotators, {o}': _line([], [], [], [], how, _UNKNOWN) for o in ('lowest', 'highest')}
     else: lines |= _annotators(ratings.drop(columns='group', errors='ignore').merge(rows[['image', 'group']], on='image'), how)
     lines |= {'two annotators': _pairwise(rows, how), 'exact angle': _exact(rows, how)}
-    return pd.DataFrame.from_dict(lines, orient='index').rename_axis('yardstick').astype({'images': int, 'groups': int})
+    return pd.DataFrame.from_dict(lines, orient='index').rename_axis('baseline').astype({'images': int, 'groups': int})
 
 _UNKNOWN = 'the study does not say who voted'

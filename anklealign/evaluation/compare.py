@@ -130,18 +130,18 @@ class Comparison(Part):
 def compare_runs(
     tables: Mapping[str, pd.DataFrame], # run name -> answers, as `paired` takes them
     synthetic: bool, # whether the pictures are phantoms
-    yardstick: str='', # name of the table that is no run, such as always-majority
+    reference: str='', # name of the table that is no run, such as always-majority
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict: # plain values, ready for JSON
     "Every pair of runs compared, with a sentence each. Raises `AnklealignError` if they are not on the same pictures or share no answer."
-    joined, silent = _answered(paired(tables))
+    joined, unanswered = _answered(paired(tables))
     pairs = [_pair(joined, a, b, how) for a, b in combinations(tables, 2)]
-    families = [[o for o in pairs if (yardstick in (o['first'], o['second'])) == beside] for beside in (False, True)]
+    families = [[o for o in pairs if (reference in (o['first'], o['second'])) == beside] for beside in (False, True)]
     pairs = [o for family in families if family for o in _corrected(family, how.confidence)]
     report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'],
               'intervals': how.model_dump(), 'power': POWER}
     report |= {'runs': {name: _alone(joined[name], how) for name in tables}, 'pairs': pairs,
-               'notes': _notes(joined[next(iter(tables))], silent)}
+               'notes': _notes(joined[next(iter(tables))], unanswered)}
     report = _plain(report)
     for o in report['pairs']: o['sentence'] = conclude_pair(o, report)
     return Comparison(**report).model_dump()
@@ -155,12 +155,12 @@ def _corrected(family, confidence):
 # %% ../../nbs/evaluation/compare.ipynb #3cfa90bb
 def _answered(joined):
     runs = list(dict.fromkeys(joined.columns.get_level_values(0)))
-    silent = {name: joined.index[joined[name].predicted == ''].tolist() for name in runs}
-    joined = joined.drop(index=sorted(set().union(*silent.values())))
+    unanswered = {name: joined.index[joined[name].predicted == ''].tolist() for name in runs}
+    joined = joined.drop(index=sorted(set().union(*unanswered.values())))
     if joined.empty:
-        raise AnklealignError(f"No picture is answered by every run; '{max(runs, key=lambda o: len(silent[o]))}' answers fewest: leave "
+        raise AnklealignError(f"No picture is answered by every run; '{max(runs, key=lambda o: len(unanswered[o]))}' answers fewest: leave "
                               "that run out.")
-    return joined, silent
+    return joined, unanswered
 
 # %% ../../nbs/evaluation/compare.ipynb #c946a698
 def _alone(answers, how):
@@ -176,9 +176,9 @@ def _plain(value):
     return value
 
 # %% ../../nbs/evaluation/compare.ipynb #8dadf2b0
-def _notes(answers, silent):
+def _notes(answers, unanswered):
     notes = [f"Run '{name}' gives {len(o)} picture(s) no answer; they are left out for all runs: {', '.join(o[:5])}."
-             for name, o in silent.items() if o]
+             for name, o in unanswered.items() if o]
     notes += [f'No picture is {c}: balanced accuracy and macro-F1 cannot be compared.' for c in CLASSES if c not in set(answers.label)]
     n = answers.group.nunique()
     return notes + [f'The pictures come from {n} groups; with fewer than {MIN_GROUPS} no difference gets an interval.'] * (n < MIN_GROUPS)
@@ -291,7 +291,7 @@ def _how(report):
             "picture "
             "for another person and is too small where people have several. The p over groups is the exact sign-flip test; corrected by "
             "Holm's "
-            "method for the pairs that ask the same question (the runs among each other; the runs against a yardstick), it decides "
+            "method for the pairs that ask the same question (the runs among each other; the runs against a reference), it decides "
             "together with the "
             f"interval. *Needed* is the number of pictures that show a difference of the "
             f"size seen with {power} power, *could show* the smallest difference that these pictures show with that power.")

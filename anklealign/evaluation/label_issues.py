@@ -44,8 +44,8 @@ def _suspected(labels, probabilities):
 # %% ../../nbs/evaluation/label_issues.ipynb #8e8d2609
 def find_label_issues(
     answers: pd.DataFrame, # out-of-sample answers: image, label and a probability for each class, as `cross_validate` or `add_answers` gives them
-) -> pd.DataFrame: # one row a picture: also suggested, self_confidence, margin and suspected; the most doubtful first
-    "How much the model doubts each label, see [confident learning](https://arxiv.org/abs/1911.00068). Raises `AnklealignError` if there is nothing to go by."
+) -> pd.DataFrame: # one row a picture: also suggested, self_confidence, margin and suspected; the most contradicted first
+    "How far the model contradicts each label, see [confident learning](https://arxiv.org/abs/1911.00068). Raises `AnklealignError` if there is nothing to go by."
     from cleanlab.rank import get_label_quality_scores
     if 'split' in answers and (answers.split == 'train').any():
         raise AnklealignError('The answers are about training pictures, whose labels the model knows by heart: use cross_validate, or the '
@@ -53,7 +53,7 @@ def find_label_issues(
     table = _one_row_each(answers)
     known = table[PROBABILITIES].notna().all(axis=1)
     if not known.any():
-        raise AnklealignError(f'None of the {len(table)} pictures has an answer with proper probabilities: nothing can be doubted.')
+        raise AnklealignError(f'None of the {len(table)} pictures has an answer with proper probabilities: no label can be judged.')
     labels, probabilities = table.label[known].map(CLASSES.index).to_numpy(), table.loc[known, PROBABILITIES].to_numpy(float)
     table.loc[known, 'suggested'] = np.take(CLASSES, probabilities.argmax(1))
     table.loc[known, 'self_confidence'] = get_label_quality_scores(labels, probabilities, method='self_confidence')
@@ -64,11 +64,11 @@ def find_label_issues(
 
 # %% ../../nbs/evaluation/label_issues.ipynb #2d64b8ce
 def suspected_labels(
-    doubts: pd.DataFrame, # from `find_label_issues`, with the groups
+    issues: pd.DataFrame, # from `find_label_issues`, with the groups
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict: # value, low, high, images, groups, and a note; None where it cannot be computed
     "How many labels are suspect, with an interval over groups."
-    known = doubts[doubts.margin.notna()]
+    known = issues[issues.margin.notna()]
     few = [f"'{c}' rests on {n} group(s)" for c in CLASSES if 0 < (n := known.group[known.label == c].nunique()) < MIN_GROUPS]
     result = dict(value=None, low=None, high=None, images=len(known), groups=known.group.nunique(),
                   note='; '.join(['the threshold of ' + o for o in few]))
@@ -92,14 +92,14 @@ def _draw_counts(labels, probabilities, groups, how):
 # %% ../../nbs/evaluation/label_issues.ipynb #0e841912
 def show_label_issues(
     study: str|Path, # study folder
-    doubts: pd.DataFrame, # from `find_label_issues`, of pictures of this study
+    issues: pd.DataFrame, # from `find_label_issues`, of pictures of this study
     n: int=12, # pictures to show
     language: str='en', # of the class names
 ): # a matplotlib figure
-    "Draw the `n` pictures whose labels are doubted most. Raises `AnklealignError` if none has an answer."
+    "Draw the `n` pictures that the model contradicts most. Raises `AnklealignError` if none has an answer."
     from matplotlib.figure import Figure
-    known, names = doubts[doubts.margin.notna()], dict(zip(CLASSES, class_names(language), strict=True))
-    if known.empty: raise AnklealignError('No picture has an answer with proper probabilities: there is no doubt to show.')
+    known, names = issues[issues.margin.notna()], dict(zip(CLASSES, class_names(language), strict=True))
+    if known.empty: raise AnklealignError('No picture has an answer with proper probabilities: there is no label to show.')
     shown, kind = known.head(n), kind_of(is_synthetic(read_manifest(study)))
     lines = -(-len(shown) // 4)
     figure = Figure(figsize=(8.6, .5 + 2.6 * lines), layout='constrained')
@@ -108,7 +108,7 @@ def show_label_issues(
     for ax, (_, o) in zip(figure.axes, shown.iterrows(), strict=False):
         ax.imshow(_picture(study, o.image))
         ax.set_title(f'{names[o.label]} → {names[o.suggested]}?\nmargin {o.margin:.2f}{_votes(o)}', fontsize=8)
-    figure.suptitle(f'Labels doubted most: {len(shown)} of {len(known)} {kind}', fontsize=10)
+    figure.suptitle(f'Labels to look at again: {len(shown)} of {len(known)} {kind}', fontsize=10)
     return figure
 
 # %% ../../nbs/evaluation/label_issues.ipynb #c575a0eb
@@ -126,16 +126,16 @@ LOCAL_FILES = '/data/local-files/?d=' # stands before a path below the document 
 
 # %% ../../nbs/evaluation/label_issues.ipynb #c33f8f9a
 def write_label_issues(
-    doubts: pd.DataFrame, # from `find_label_issues`, with `source`
+    issues: pd.DataFrame, # from `find_label_issues`, with `source`
     file: str|Path, # to write, .csv or .json
     address: str, # what stands before the path of a picture in the raw folder, such as LOCAL_FILES + 'my_pictures/'
-    top: int=50, # of the most doubtful pictures
+    top: int=50, # of the most contradicted pictures
 ) -> Path: # `file`
     "Write tasks for [Label Studio](https://labelstud.io/guide/tasks.html) to annotate again. Raises `AnklealignError` if there is none, or for another ending."
-    kind, chosen = Path(file).suffix.lower(), doubts[doubts.margin.notna()].head(top)
+    kind, chosen = Path(file).suffix.lower(), issues[issues.margin.notna()].head(top)
     if kind not in ('.csv', '.json'):
         raise AnklealignError(f"Label Studio cannot import '{Path(file).name}': give the file the ending .csv or .json.")
-    if chosen.empty: raise AnklealignError('There is no doubtful picture to write: no picture has an answer, or top is 0.')
+    if chosen.empty: raise AnklealignError('There is no picture to write: no picture has an answer, or top is 0.')
     best = chosen[PROBABILITIES].max(axis=1)
     said = [f'labelled {o.label} ({o.self_confidence:.2f}), the model says {o.suggested} ({p:.2f})'
             for o, p in zip(chosen.itertuples(), best, strict=True)]
@@ -149,13 +149,13 @@ def unseen_answers(
     run: str|Path, # run folder
     rows: pd.DataFrame, # the whole manifest of the study that is evaluated
     answers: pd.DataFrame, # of its test pictures, from `add_answers`
-    trust: DecisionRule, # which corrects the probabilities
+    rule: DecisionRule, # which corrects the probabilities
 ) -> pd.DataFrame: # `answers`, and below them those of the validation pictures that `run` and the manifest have in common
     "The answers to all pictures that `run` was not trained on."
     said = pd.read_csv(Path(run)/'valid_predictions.csv')[['image', *PROBABILITIES]]
     valid = rows[rows.split == 'valid'].merge(said, on='image')
     if valid.empty: return answers
-    corrected = trust.answer(valid[PROBABILITIES].to_numpy(float))[0]
+    corrected = rule.answer(valid[PROBABILITIES].to_numpy(float))[0]
     return pd.concat([answers, add_answers(valid.drop(columns=PROBABILITIES), corrected)], ignore_index=True)
 
 # %% ../../nbs/evaluation/label_issues.ipynb #a60741f1
@@ -180,7 +180,7 @@ def _shares(given, prior, telling, how):
 # %% ../../nbs/evaluation/label_issues.ipynb #0603fc51
 def label_issue_findings(
     answers: pd.DataFrame, # of the test pictures, from `add_answers`, with the columns of the manifest
-    doubts: pd.DataFrame, # from `find_label_issues`, of all pictures the model was not trained on
+    issues: pd.DataFrame, # from `find_label_issues`, of all pictures the model was not trained on
     prior: Mapping[str, float], # share of each class among the training pictures
     telling: bool, # whether the probabilities have been shown to tell the classes apart
     synthetic: bool, # whether the pictures are phantoms
@@ -188,16 +188,16 @@ def label_issue_findings(
 ) -> dict: # plain values, ready for JSON
     "Sources of the labels, estimated class shares and doubtful labels."
     given = answers[answers.predicted != '']
-    sources, suspected = by_source(given, how=how), suspected_labels(doubts, how.model_copy(update={'rounds': min(how.rounds, _ROUNDS)}))
-    most = doubts[doubts.margin < 0].head(_LISTED)[['image', 'label', 'suggested', 'margin', 'suspected']]
-    suspected |= {'contradicted': int((doubts.margin < 0).sum())}
+    sources, suspected = by_source(given, how=how), suspected_labels(issues, how.model_copy(update={'rounds': min(how.rounds, _ROUNDS)}))
+    most = issues[issues.margin < 0].head(_LISTED)[['image', 'label', 'suggested', 'margin', 'suspected']]
+    suspected |= {'contradicted': int((issues.margin < 0).sum())}
     return {'sources': {'verdict': conclude_sources(sources, synthetic, how.confidence),
                         'table': plain(sources.loc[:, ~sources.columns.str.startswith('share_')])},
             'class_shares': plain(_shares(given, prior, telling, how)),
             'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic)), 'most_doubted': list(plain(most).values())}}
 
 _ROUNDS = 200 # of the bootstrap of suspects, each of which is a run of cleanlab
-_LISTED = 20 # of the most doubtful labels
+_LISTED = 20 # of the most contradicted labels
 
 # %% ../../nbs/evaluation/label_issues.ipynb #543b2e57
 def label_section(

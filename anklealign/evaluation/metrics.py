@@ -1,4 +1,4 @@
-"""How good, and how sure: every figure with its interval, the yardstick beside it, and what it rests on
+"""How good, and how sure: every figure with its interval, the baseline beside it, and what it rests on
 
 Docs: https://anklealign.github.io/anklealign/evaluation/metrics.html.md"""
 
@@ -250,7 +250,7 @@ def score(
         rests = _rests_on(name, labels, predicted, groups)
         n_groups = len(np.unique(groups[rests]))
         low, high = _interval(name, *_spread(values, pulls, weights), n_groups, how.confidence)
-        beside = always.get(name, .5 + 0 * values[0]) # an AUC that does not exist has no yardstick
+        beside = always.get(name, .5 + 0 * values[0]) # an AUC that does not exist has no baseline
         rows[name] = dict(value=values[0], low=low, high=high, majority=float(beside), images=rests.sum(), groups=n_groups)
     for c in CLASSES: rows[f'support_{c}'] = rows[f'recall_{c}'] | _support((labels == CLASSES.index(c)).sum())
     rows = {name: rows[name] for name in (*OVERALL, *rows) if name in rows}

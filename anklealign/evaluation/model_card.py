@@ -71,7 +71,7 @@ _FIELDS = {'name': 'name of the recipe', 'model': 'the network', 'size': 'side o
            'patience': 'passes without improvement that end it; 0: none do', 'loss': 'how wrong answers are weighed',
            'target': 'what it was told about each picture', 'augmentation': 'random changes to the pictures',
            'weights': 'what it began with',
-           'body_lr': 'learning rate of the pretrained part, as a share', 'frozen_epochs': 'passes in which only the new part learned',
+           'body_lr': 'learning rate of the pretrained part, as a share',
            'average': 'decay of the moving average of the weights; 0: none',
            'mirror': 'whether it answers with the mean over a picture and its mirror image', 'keep': 'which weights were kept'}
 _FACTS = {'epoch_kept': 'pass whose weights were kept', 'seed': 'seed of the training', 'precision': 'number format',
