@@ -21,7 +21,7 @@ from .judgement import DISCLAIMER, metric_title, number, span
 from ..decision import MIN_GROUPS
 from .metrics import POWER, detectable_difference, difference, discordance, figures, group_confusions, images_needed, score
 from .schema import OVERALL, Bootstrap, Count, Estimate, Number, Part, Rests, Share, check_json, schema_of
-from ..study.account import markdown_table
+from ..study.manifest import markdown_table
 
 # %% ../../nbs/evaluation/compare.ipynb #6a620095
 def paired(

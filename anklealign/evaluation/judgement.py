@@ -17,7 +17,7 @@ import pandas as pd
 from ..core import CLASSES, AnklealignError, Settings, class_names, kind_of
 from ..decision import MIN_GROUPS
 from .metrics import difference, group_confusions, score
-from ..study.account import markdown_table
+from ..study.manifest import markdown_table
 
 # %% ../../nbs/evaluation/judgement.ipynb #365fad9b
 def add_answers(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from .report import UNKNOWN, markdown_sections, rests_on
 from .judgement import DISCLAIMER, names_of
-from ..study.account import markdown_cell, markdown_table
+from ..study.manifest import markdown_cell, markdown_table
 
 # %% ../../nbs/evaluation/model_card.ipynb #e0a0bd9f
 def _at(tree, *path):

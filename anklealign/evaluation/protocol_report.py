@@ -25,8 +25,7 @@ from .judgement import DISCLAIMER, conclude, metric_title, number, plain, span
 from .metrics import OVERALL, difference, figures, group_confusions, score
 from .protocols import leave_one_owner_out, leaky_claims, owner_figures, pixel_model, repeat_figures, repeated_folds
 from .slices import by_source, conclude_sources
-from ..study.account import markdown_table
-from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
+from ..study.manifest import is_synthetic, markdown_table, read_manifest, study_fingerprint
 from ..training.recipes import Recipe, Registry, chosen_recipe
 from ..training.train import answer_fold
 

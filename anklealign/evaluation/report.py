@@ -23,8 +23,7 @@ from .judgement import metric_title, names_of, number, plain, show_confusion, sp
 from ..decision import MIN_GROUPS
 from .schema import OVERALL
 from .slices import conclude_aggregation, conclude_slices, aggregation_gain, aggregation_section, slices
-from ..study.account import markdown_cell, markdown_table
-from ..study.manifest import is_synthetic
+from ..study.manifest import is_synthetic, markdown_cell, markdown_table
 
 # %% ../../nbs/evaluation/report.ipynb #ee18afae
 def findings(
