@@ -163,8 +163,8 @@ def similarity(
     return np.concatenate([_similarity(*np.float32(descriptors[o]).swapaxes(0, 1)) for o in np.array_split(pairs, len(pairs)//500 + 1)])
 
 # %% ../../nbs/study/duplicates.ipynb #eeeefc22
-NEAR_BITS = 10 # hash bits by which near copies may differ
-NEAR_SIMILARITY = .975 # least `similarity` of near copies
+NEAR_BITS = 10 # hash bits by which near-duplicates may differ
+NEAR_SIMILARITY = .975 # least `similarity` of near-duplicates
 
 # %% ../../nbs/study/duplicates.ipynb #beb323eb
 def _hashes(stack): # (n, 16, 16) descriptors -> (n,) uint64
@@ -207,7 +207,7 @@ def exact_duplicates(
     near: np.ndarray, # (m, 2) from `near_duplicates`
     pixel_sha: Callable[[int], str], # position -> SHA-256 of the decoded upright pixels
 ) -> np.ndarray: # (n,) cluster numbers, in order of first appearance
-    "Clusters of pictures with the same bytes or the same pixels; decodes only near copies of the same size."
+    "Clusters of pictures with the same bytes or the same pixels; decodes only near-duplicates of the same size."
     table = pd.DataFrame({'sha': sha256, 'size': [f'{w}x{h}' for w, h in sizes], 'near': connected(len(sha256), near)})
     files = table.drop_duplicates('sha')
     asked = files[files.duplicated(['near', 'size'], keep=False)]
@@ -219,7 +219,7 @@ def find_duplicates(
     pictures: pd.DataFrame, # usable ones, one a row; index path: sha256, width, height, descriptor (as `to_text` writes it)
     votes: Mapping[str, int], # path → number of its votes
     pixel_sha: Callable[[str], str], # path → SHA-256 of the decoded upright pixels
-) -> tuple[pd.Series, tuple[tuple[str, str], ...]]: # path → the picture that stands for it; pairs of near copies among these
+) -> tuple[pd.Series, tuple[tuple[str, str], ...]]: # path → the picture that stands for it; pairs of near-duplicates among these
     "Which pictures are the same one, and which nearly so."
     paths = list(pictures.index)
     near = near_duplicates([Fingerprint.from_text(o) for o in pictures.descriptor])

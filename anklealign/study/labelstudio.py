@@ -137,7 +137,6 @@ def _text(value):
     if isinstance(value, bool) or not isinstance(value, (str, int, float)): return ''
     return str(value).encode('utf-8', 'replace').decode().strip()
 
-# %% ../../nbs/study/labelstudio.ipynb #13d73769
 def _time(value):
     if isinstance(value, bool) or not isinstance(value, (int, float)): return _text(value)
     try: return datetime.fromtimestamp(value, UTC).isoformat()
@@ -324,18 +323,16 @@ def read_export(
     problems += more + ([doubt[0].upper() + doubt[1:] + '.'] if doubt else [])
     return Export(name, form, tuple(_overrule(annotations)), control, tasks, **unfinished, problems=tuple(problems))
 
-# %% ../../nbs/study/labelstudio.ipynb #ee6427cc
-def _same(a, b):
-    refs = not a.refs or not b.refs or bool(set(a.refs) & set(b.refs))
-    return refs and (a.raw_label == b.raw_label or bool(a.updated and b.updated and a.updated != b.updated))
-
 # %% ../../nbs/study/labelstudio.ipynb #e56c98a9
 def _clusters(annotations):
+    def same(a, b):
+        refs = not a.refs or not b.refs or bool(set(a.refs) & set(b.refs))
+        return refs and (a.raw_label == b.raw_label or bool(a.updated and b.updated and a.updated != b.updated))
     buckets = defaultdict(list)
     for i, o in enumerate(annotations):
         if not o.created: continue
         clusters = buckets[re.sub(r'~\d+(?=/|$)', '', o.item[len(o.export):]), o.created]
-        home = next((c for c in clusters if _same(annotations[c[0]], o)), None)
+        home = next((c for c in clusters if same(annotations[c[0]], o)), None)
         if home: home.append(i)
         else: clusters.append([i])
     return [c for clusters in buckets.values() for c in clusters if len(c) > 1]

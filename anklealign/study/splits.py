@@ -24,7 +24,7 @@ from .manifest import RawStudy, reason_kinds
 # %% ../../nbs/study/splits.ipynb #542c8fc6
 def group_ids(
     table: pd.DataFrame, # one row an image: owner, participant ('' if unknown), source (unique)
-    near: np.ndarray, # (m, 2) row positions of near copies
+    near: np.ndarray, # (m, 2) row positions of near-duplicates
     unknown_participant: str='image', # an image without participant: 'image' is its own group, 'owner' joins all such of an owner
 ) -> pd.Series: # group names, index of `table`
     "Names of the groups that no split may separate: participants, joined by copies."
