@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ['Answer', 'Predictor', 'compare', 'dataloaders', 'evaluate', 'learner', 'prepare', 'read_manifest', 'recipes', 'train']
 
-_HOME = {'prepare': 'data', 'Predictor': 'deploy', 'compare': 'eval', 'evaluate': 'eval', 'Answer': 'inference.answer', 'read_manifest': 'study.manifest',
-         'recipes': 'training.recipes', 'dataloaders': 'training.train', 'learner': 'training.train', 'train': 'training.train'} # name → module
+_HOME = { # name → module
+    'prepare': 'data', 'Predictor': 'deploy', 'compare': 'eval', 'evaluate': 'eval', 'Answer': 'inference.answer',
+    'read_manifest': 'study.manifest', 'recipes': 'training.recipes', 'dataloaders': 'training.train', 'learner': 'training.train',
+    'train': 'training.train',
+}
 
-os.environ['ORT_DISABLE_TELEMETRY'] = '1' # from version 1.29 on, onnxruntime reports to its maker as soon as it is imported, unless told before
+os.environ['ORT_DISABLE_TELEMETRY'] = '1' # from 1.29 on, onnxruntime reports to its maker when it is imported, unless told before
 
 
 def __getattr__(name):

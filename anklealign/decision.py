@@ -1,4 +1,4 @@
-"""From a model's probabilities to an answer, a set of classes, or no answer: fitted once, on the validation pictures, and stored with the model
+"""From probabilities to an answer, a set of classes, or no answer: fitted once, on validation pictures, and stored with the model
 
 Docs: https://anklealign.github.io/anklealign/core/decision.html.md"""
 
@@ -24,7 +24,8 @@ def finite_answers(
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # probabilities, class ids, group numbers 0, 1, …
-    "The pictures whose probabilities are numbers. Raises `AnklealignError` if there are none, or if something else than probabilities is given."
+    """The pictures whose probabilities are numbers.
+    Raises `AnklealignError` if there are none, or if something else than probabilities is given."""
     p, labels, groups = np.asarray(probabilities, float), np.asarray(labels), np.asarray(groups)
     if p.shape != (len(labels), len(CLASSES)) or len(labels) != len(groups):
         raise AnklealignError(f'Probabilities of shape {p.shape} do not fit {len(labels)} labels and {len(groups)} groups: '
@@ -143,7 +144,8 @@ def abstention_threshold(
     target_risk: float=.15, # share of the answers given that may be wrong
     confidence: float=.95, # with which the risk is at most that
 ) -> tuple[float|None, str]: # least probability of the answer to be given, or None and why
-    "The threshold that answers most pictures at no more than `target_risk`. Raises `AnklealignError` if that is no share, and as `finite_answers` does."
+    """The threshold that answers most pictures at no more than `target_risk`.
+    Raises `AnklealignError` if that is no share, and as `finite_answers` does."""
     if not 0 < target_risk < 1: raise AnklealignError(f'target_risk = {target_risk} must lie between 0 and 1, such as 0.15.')
     sure, wrong, codes, last = ranked(probabilities, labels, groups)
     needed, reached = np.log(1 - confidence) / np.log(1 - target_risk), None

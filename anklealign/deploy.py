@@ -44,7 +44,8 @@ def picture_of(
 
 def _from_array(pixels):
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,), (4,)):
-        raise PictureError(f'an array of {pixels.dtype} with shape {pixels.shape} is no picture: give bytes, height × width, or with 3 or 4 channels')
+        raise PictureError(f'an array of {pixels.dtype} with shape {pixels.shape} is no picture: give bytes, height × width, or with 3 or '
+                           '4 channels')
     return Image.fromarray(pixels)
 
 # %% ../nbs/05_deploy.ipynb #9549981f
@@ -116,7 +117,8 @@ def _session(bundle, threads):
         session = onnxruntime.InferenceSession(bundle.files[GRAPH], options, providers=['CPUExecutionProvider'])
         names = [[o.name for o in part] for part in (session.get_inputs(), session.get_outputs())]
         if names != [[_INPUT], _OUTPUTS]: raise ValueError('its inputs and outputs are not ours')
-    except Exception as e: raise AnklealignError(f"{bundle.place} is no usable bundle: its {GRAPH} cannot be run ({' '.join(str(e).split())[:120]}).") from e
+    except Exception as e:
+        raise AnklealignError(f"{bundle.place} is no usable bundle: its {GRAPH} cannot be run ({' '.join(str(e).split())[:120]}).") from e
     return session
 
 # %% ../nbs/05_deploy.ipynb #dd380acb
@@ -169,7 +171,8 @@ class Predictor:
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool: opened = list(pool.map(opened_or_error, photos))
         answers = {i: self.no_answer(names[i], str(o)) for i, o in enumerate(opened) if isinstance(o, PictureError)}
         usable = [i for i in range(len(opened)) if i not in answers]
-        if usable: answers |= zip(usable, self._answers([opened[i] for i in usable], [names[i] for i in usable], explain, start), strict=True)
+        if usable:
+            answers |= zip(usable, self._answers([opened[i] for i in usable], [names[i] for i in usable], explain, start), strict=True)
         return [answers[i] for i in range(len(opened))]
 
     def no_answer(self,
@@ -189,9 +192,11 @@ class Predictor:
     def _answer(self, opened, name, probabilities, possible, ood_score, evidence, explain, took):
         picture, top = opened.picture, int(np.nan_to_num(probabilities, nan=-1).argmax())
         reasons = abstention_reasons(probabilities, opened.quality, ood_score, self.rule.abstain_below, self.language)
-        shown = dict(heat=heat_on(evidence[top], picture.image.size, self.about.preprocessing.fit), picture=picture.image) if explain else {}
+        shown = dict(heat=heat_on(evidence[top], picture.image.size, self.about.preprocessing.fit),
+                     picture=picture.image) if explain else {}
         score = float(ood_score) if np.isfinite(ood_score) else None
-        return Answer(name, '' if reasons else CLASSES[top], _plain(probabilities), tuple(compress(CLASSES, possible)), tuple(reasons), tuple(opened.quality),
+        return Answer(name, '' if reasons else CLASSES[top], _plain(probabilities), tuple(compress(CLASSES, possible)), tuple(reasons),
+                      tuple(opened.quality),
                       score, picture.width, picture.height, took, self.label, self.words['disclaimer'], **shown)
 
     def _repr_markdown_(self):
@@ -199,7 +204,8 @@ class Predictor:
         rule, how = self.rule, self.about.preprocessing
         below = 'no threshold could be fitted' if rule.abstain_below is None else f'below a probability of {rule.abstain_below:.2f}'
         rows = {'model': self.label, 'sees': f'{how.model_size} × {how.model_size} pixels', 'abstains': below,
-                'prediction sets': f'{rule.coverage:.0%} coverage of each class', 'fitted on': f'{rule.images} pictures of {rule.groups} people',
+                'prediction sets': f'{rule.coverage:.0%} coverage of each class',
+                'fitted on': f'{rule.images} pictures of {rule.groups} people',
                 'note': self.words['disclaimer']}
         return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in rows.items())])
 
@@ -215,12 +221,15 @@ def answer_subject(
 ) -> Answer: # without heat map; its name says how many photos it rests on
     "One answer from all photos of a person. Raises `AnklealignError` without any."
     if not answers: raise AnklealignError('There is nothing to answer together: give at least one photo.')
-    judged = [o for o in answers if o.probabilities and o.ood_score is not None and o.ood_score <= 1 and not any(f.withholds for f in o.quality)]
+    judged = [o for o in answers if o.probabilities and o.ood_score is not None and o.ood_score <= 1
+              and not any(f.withholds for f in o.quality)]
     words, took = predictor.words, sum(o.milliseconds for o in answers)
-    said = dict(name=words['together'].format(used=len(judged), all=len(answers)), milliseconds=took, model=predictor.label, disclaimer=words['disclaimer'])
+    said = dict(name=words['together'].format(used=len(judged), all=len(answers)), milliseconds=took, model=predictor.label,
+                disclaimer=words['disclaimer'])
     if not judged: return Answer(reasons=(words['no_photo'],), **said)
     mean = aggregate([[o.probabilities[c] for c in CLASSES] for o in judged], [0]*len(judged), predictor.rule.sharpening)[:1]
     reasons = abstention_reasons(mean[0], (), 0., predictor.rule.abstain_below, predictor.language)
     possible = prediction_sets(mean, predictor.rule.sets)[0]
-    return Answer(answer='' if reasons else CLASSES[mean.argmax()], probabilities=_plain(mean[0]), possible=tuple(compress(CLASSES, possible)),
+    return Answer(answer='' if reasons else CLASSES[mean.argmax()], probabilities=_plain(mean[0]),
+                  possible=tuple(compress(CLASSES, possible)),
                   reasons=tuple(reasons), **said)

@@ -16,7 +16,8 @@ from typing import Annotated
 
 import typer
 
-from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, SettingsFile, WeightsFile, handle_errors,
+from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, SettingsFile, WeightsFile,
+                                     handle_errors,
                                      log, log_lines, log_to, progress, settings_of, stop)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
@@ -67,13 +68,15 @@ def _train(settings, run, resume=False):
 # %% ../../nbs/app/cli.ipynb #a3cbc866
 @app.command()
 @handle_errors
-def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precision: Precision=None, weights: WeightsFile=None, run: Run=None,
+def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precision: Precision=None, weights: WeightsFile=None,
+          run: Run=None,
           output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):
     """Train a model on the prepared study; the run it leaves can be asked with `predict`.
 
     Example: anklealign train --recipe baseline
     """
-    chosen = settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs, precision=precision, weights_file=weights and str(weights)))
+    chosen = settings_of(settings, output, seed,
+                         train=dict(recipe=recipe, epochs=epochs, precision=precision, weights_file=weights and str(weights)))
     with log_to(): _train(chosen, run, resume)
 
 # %% ../../nbs/app/cli.ipynb #ddb2d4e9
@@ -91,7 +94,9 @@ def tune(recipe: Recipe=None, epochs: Epochs=None,
     from anklealign.training.recipes import chosen_recipe
     from anklealign.training.train import tune
     chosen = settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs))
-    with log_to(): tune(recover(Path(chosen.output)/'processed'), chosen.output, chosen_recipe(chosen.train), trials, folds, chosen.seed, chosen.train.precision)
+    with log_to():
+        tune(recover(Path(chosen.output)/'processed'), chosen.output, chosen_recipe(chosen.train), trials, folds, chosen.seed,
+             chosen.train.precision)
 
 # %% ../../nbs/app/cli.ipynb #a9497c88
 def _evaluate(settings, run):
@@ -106,7 +111,8 @@ def _evaluate(settings, run):
 # %% ../../nbs/app/cli.ipynb #1331c383
 def _open(show, page):
     import webbrowser
-    if show and not webbrowser.open(page.resolve().as_uri()): typer.echo(f'anklealign: No browser could be opened: {page} is the report.', err=True)
+    if show and not webbrowser.open(page.resolve().as_uri()):
+        typer.echo(f'anklealign: No browser could be opened: {page} is the report.', err=True)
 
 # %% ../../nbs/app/cli.ipynb #ed2af5fb
 @app.command()
@@ -144,10 +150,13 @@ def compare(
 @handle_errors
 def protocols(
     recipe: Recipe=None, epochs: Epochs=None,
-    only: Annotated[list[str]|None, typer.Option('--only', help='split, folds, owners or naive; may be given several times (else all four).')]=None,
+    only: Annotated[list[str]|None,
+                    typer.Option('--only', help='split, folds, owners or naive; may be given several times (else all four).')]=None,
     repeats: Annotated[int, typer.Option('--repeats', min=1, help='Times that the folds are dealt.')]=3,
     folds: Annotated[int, typer.Option('--folds', min=2, help='Of the cross-validation and of the careless splits.')]=5,
-    full: Annotated[bool, typer.Option('--full', help="With the recipe's own picture size and epochs, not with at most 48 pixels and 6 epochs.")]=False,
+    full: Annotated[bool, typer.Option('--full',
+                                       help="With the recipe's own picture size and epochs, "
+                                             'not with at most 48 pixels and 6 epochs.')]=False,
     output: Output=None, settings: SettingsFile=None, seed: Seed=None,
     show: Annotated[bool, typer.Option('--open', help='Open the report in a browser.')]=False, debug: Debug=False,
 ):
@@ -182,19 +191,20 @@ def _answer_inference(raw, settings, run):
     log.info('inference: %d photos, %d answered; see %s', len(answers), sum(bool(o.answer) for o in answers), file)
 
 # %% ../../nbs/app/cli.ipynb #b00734dd
-def _all_steps(raw, settings, run=None):
+def _all_steps(raw, settings, run=None, photos=True):
     with log_to(settings.output):
         _prepare(raw, settings)
         _train(settings, run)
         _evaluate(settings, run)
         name, home = run or settings.train.recipe, Path(settings.output)
-        _answer_inference(raw, settings, home/'models'/name)
+        if photos: _answer_inference(raw, settings, home/'models'/name)
         log.info('Everything lies in %s; the report is %s.', settings.output, home/'evaluation'/name/'report.html')
 
 # %% ../../nbs/app/cli.ipynb #4c67aee3
 @app.command()
 @handle_errors
-def run(raw: Raw, recipe: Recipe=None, epochs: Epochs=None, run: Run=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):
+def run(raw: Raw, recipe: Recipe=None, epochs: Epochs=None, run: Run=None, output: Output=None, settings: SettingsFile=None,
+        seed: Seed=None, debug: Debug=False):
     """Prepare, train and evaluate in one go.
 
     Example: anklealign run my_pictures.zip --output results
@@ -212,13 +222,14 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
     from anklealign.assets import demo_study
     chosen = settings_of(settings, output, seed, train=dict(epochs=epochs))
     if output is None: chosen = chosen.model_copy(update=dict(output=str(Path(chosen.output)/'demo')))
-    _all_steps(demo_study(), chosen)
+    _all_steps(demo_study(), chosen, photos=False)
     typer.echo(f'To go on with this study, add --output {chosen.output}: anklealign train --recipe gapcnn --output {chosen.output}')
 
 # %% ../../nbs/app/cli.ipynb #7ee1d67b
 @app.command()
 @handle_errors
-def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], output: Output=None, settings: SettingsFile=None, debug: Debug=False):
+def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], output: Output=None, settings: SettingsFile=None,
+           debug: Debug=False):
     """Make a folder and a .zip of a run: all that answers need, to give away.
 
     Example: anklealign bundle baseline
@@ -236,7 +247,8 @@ def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], o
         log.info('bundle: %s and %s.zip', made, made)
 
 # %% ../../nbs/app/cli.ipynb #017918e5
-Model = Annotated[Path|None, typer.Option('--model', '-m', help='A bundle (folder or .zip) or the folder of a run (else the demonstration model).')]
+Model = Annotated[Path|None, typer.Option('--model', '-m',
+                                          help='A bundle (folder or .zip) or the folder of a run (else the demonstration model).')]
 
 # %% ../../nbs/app/cli.ipynb #0199f4eb
 @app.command()
@@ -247,7 +259,8 @@ def predict(
     as_json: Annotated[bool, typer.Option('--json', help='JSON instead of a table.')]=False,
     as_csv: Annotated[bool, typer.Option('--csv', help='CSV instead of a table.')]=False,
     overlay: Annotated[Path|None, typer.Option('--overlay', help='Folder for pictures that show where the evidence lies.')]=None,
-    together: Annotated[bool, typer.Option('--together', help='The photos show one person: one more row, the answer of all of them.')]=False,
+    together: Annotated[bool, typer.Option('--together',
+                                           help='The photos show one person: one more row, the answer of all of them.')]=False,
     settings: SettingsFile=None, debug: Debug=False,
 ):
     """Answer for photos: pronation, neutral, supination, or why there is no answer.
@@ -275,9 +288,11 @@ def predict(
 @handle_errors
 def serve(
     model: Model=None,
-    host: Annotated[str|None, typer.Option('--host', help='0.0.0.0: reachable from other machines (else serve.host of settings.ini).')]=None,
+    host: Annotated[str|None, typer.Option('--host',
+                                           help='0.0.0.0: reachable from other machines (else serve.host of settings.ini).')]=None,
     port: Annotated[int|None, typer.Option('--port', '-p', help='0: any free one (else serve.port of settings.ini).')]=None,
-    page: Annotated[bool|None, typer.Option('--page/--no-page', help='Whether there is a page for people (else serve.page of settings.ini).')]=None,
+    page: Annotated[bool|None, typer.Option('--page/--no-page',
+                                            help='Whether there is a page for people (else serve.page of settings.ini).')]=None,
     settings: SettingsFile=None, debug: Debug=False,
 ):
     """Answer over HTTP: a page in the browser for people, addresses for programs. Ctrl-C ends it.

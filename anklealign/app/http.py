@@ -70,7 +70,8 @@ class _PagePredictor(Predictor):
         finally: waiting.cancel()
 
 # %% ../../nbs/app/http.ipynb #f32f8af4
-_UPLOADS = ('malformed', 'slow', 'too-large', 'too-many-pixels', 'too-many-photos', 'no-picture', 'parameters', 'unusable', 'busy', 'error', 'late')
+_UPLOADS = ('malformed', 'slow', 'too-large', 'too-many-pixels', 'too-many-photos', 'no-picture', 'parameters', 'unusable', 'busy',
+            'error', 'late')
 
 def _add_answers(app, predictor, settings, pool, figures):
     def speaking(request, response, asked):
@@ -78,17 +79,21 @@ def _add_answers(app, predictor, settings, pool, figures):
         response.headers.update({'Content-Language': chosen.language, 'Vary': 'Accept-Language'})
         return chosen
 
-    async def answered(chosen, photo, asked): return await pool.work(_row, chosen, photo, asked.overlay, settings.max_megapixels, figures.answers)
+    async def answered(chosen, photo, asked):
+        return await pool.work(_row, chosen, photo, asked.overlay, settings.max_megapixels, figures.answers)
 
-    @app.post('/predict', max_body_size=_bytes(settings.photo_megabytes), responses=refusals(*_UPLOADS), openapi_extra=form_of('photo', False))
+    @app.post('/predict', max_body_size=_bytes(settings.photo_megabytes), responses=refusals(*_UPLOADS),
+              openapi_extra=form_of('photo', False))
     async def predict(request: fastapi.Request, response: fastapi.Response, asked: Annotated[Asked, fastapi.Query()]) -> Said:
         "The answer for one photo, sent as form field `photo` or as the body."
         async with pool.place():
             [photo] = await read_photos(request, 'photo', 1)
             return _record(*await answered(speaking(request, response, asked), photo, asked))
 
-    @app.post('/predict/batch', max_body_size=_bytes(settings.batch_megabytes), responses=refusals(*_UPLOADS), openapi_extra=form_of('photos', True))
-    async def predict_batch(request: fastapi.Request, response: fastapi.Response, asked: Annotated[AskedOfSeveral, fastapi.Query()]) -> Batch:
+    @app.post('/predict/batch', max_body_size=_bytes(settings.batch_megabytes), responses=refusals(*_UPLOADS),
+              openapi_extra=form_of('photos', True))
+    async def predict_batch(request: fastapi.Request, response: fastapi.Response,
+                            asked: Annotated[AskedOfSeveral, fastapi.Query()]) -> Batch:
         "The answers for several photos, sent as form fields `photos`; one that cannot be used has its reason in `error`."
         chosen = speaking(request, response, asked)
         async def row(photo):
@@ -163,7 +168,8 @@ def _wrap(app, settings, key, figures, ours): # the last one added is the outerm
     app.add_middleware(Patience, seconds=settings.timeout, stopping=app.state.stopping)
     if key: app.add_middleware(ApiKey, key=key, open_paths=_OPEN)
     app.add_middleware(Problems, sentences={413: too_large})
-    app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=['GET', 'POST'], allow_headers=['Authorization', 'Content-Type'],
+    app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=['GET', 'POST'],
+                       allow_headers=['Authorization', 'Content-Type'],
                        expose_headers=['X-Request-ID']) # with no origins too: otherwise Gradio brings one that lets others in
     app.add_middleware(Problems)
     app.add_middleware(AccessLog, figures=figures, routes=ours)
@@ -238,6 +244,7 @@ def run_app(
 ) -> None:
     "Answer requests until told to stop."
     return_memory()
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws='none', timeout_graceful_shutdown=math.ceil(seconds))
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws='none',
+                            timeout_graceful_shutdown=math.ceil(seconds))
     for o in (signal.SIGINT, signal.SIGTERM): signal.signal(o, lambda *_: None) # uvicorn stops for them, and when it has, sends them again
     _Server(config, app, started).run(sockets=[listening])

@@ -1,4 +1,4 @@
-"""What stands before the service: refusals in one form, the API key, time limits, the worker pool, log and metrics, and the door for uploads
+"""What stands before the service: refusals, the API key, time limits, the worker pool, log, metrics and uploads
 
 Docs: https://anklealign.github.io/anklealign/app/middleware.html.md"""
 
@@ -144,7 +144,8 @@ class Patience:
             try:
                 async with asyncio.timeout_at(until): message = await receive()
             except TimeoutError:
-                late = f'The request has not arrived within {self.seconds:g} seconds: send a smaller photo, or send it from a faster network.'
+                late = (f'The request has not arrived within {self.seconds:g} seconds: send a smaller photo, '
+                        'or send it from a faster network.')
                 scope.setdefault('state', {})['refused'] = Refused('slow', late) # for libraries that respond themselves
                 raise scope['state']['refused'] from None
             whole = not message.get('more_body', False)
@@ -179,7 +180,8 @@ class WorkerPool:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         "Wait for a place, and have it while the block runs. Raises `Refused` if there is none, or not in time."
-        if self.inside >= self.waiting: raise Refused('busy', f'{self.inside} requests are waiting already: try again in a few seconds.', {'Retry-After': '5'})
+        if self.inside >= self.waiting:
+            raise Refused('busy', f'{self.inside} requests are waiting already: try again in a few seconds.', {'Retry-After': '5'})
         self.inside += 1
         try:
             await self._in_time(self.reading.acquire())
@@ -196,7 +198,8 @@ class WorkerPool:
 
     async def _in_time(self, awaited):
         try: return await asyncio.wait_for(awaited, self.timeout)
-        except TimeoutError: raise Refused('late', f'No answer within {self.timeout:g} seconds: try again later.', {'Retry-After': '30'}) from None
+        except TimeoutError:
+            raise Refused('late', f'No answer within {self.timeout:g} seconds: try again later.', {'Retry-After': '30'}) from None
 
     def close(self) -> None:
         "Take no more work; what has begun is finished."
@@ -210,7 +213,8 @@ class RequestMetrics:
         self.requests = Counter('anklealign_requests', 'Requests by route and status.', ['route', 'status'], registry=r)
         self.seconds = Histogram('anklealign_request_seconds', 'From a request to its response.', ['route'], registry=r,
                                  buckets=(.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30))
-        self.answers = Counter('anklealign_answers', "Photos by answer: a class, 'none' if it was withheld, or 'unusable'.", ['answer'], registry=r)
+        self.answers = Counter('anklealign_answers', "Photos by answer: a class, 'none' if it was withheld, or 'unusable'.", ['answer'],
+                               registry=r)
         self.inside = Gauge('anklealign_requests_inside', 'Requests with a place, waiting or worked on.', registry=r)
         ProcessCollector(registry=r)
 
@@ -261,7 +265,8 @@ async def _form(request, most):
     parser = _InMemory(request.headers, request.stream(), max_files=most, max_fields=1)
     try: form = await parser.parse()
     except MultiPartException as e:
-        if e.message.startswith('Too many files'): raise Refused('too-many-photos', f'Send {most} at most; several go to /predict/batch.') from e
+        if e.message.startswith('Too many files'):
+            raise Refused('too-many-photos', f'Send {most} at most; several go to /predict/batch.') from e
         raise Refused('malformed', f'The form cannot be read: {e.message}') from e
     except ValueError as e: raise Refused('malformed', 'The form cannot be read: its charset is not one for text.') from e
     if not parser.whole: raise Refused('malformed', 'The form ends before its last part does: send it again.')
@@ -277,7 +282,8 @@ async def read_photos(
     kind = request.headers.get('content-type', '').split(';')[0].strip().lower()
     if kind.startswith('image/') or kind == 'application/octet-stream': return [Photo('photo', await request.body())]
     right = f"form field '{field}' (multipart/form-data)"
-    if kind != 'multipart/form-data': raise Refused('no-picture', f'Send the photo as {right}, or as the body with its own type (image/jpeg).')
+    if kind != 'multipart/form-data':
+        raise Refused('no-picture', f'Send the photo as {right}, or as the body with its own type (image/jpeg).')
     items = await _form(request, most)
     if unknown := [name for name, o in items if isinstance(o, str) or name != field]:
         raise Refused('parameters', f"'{_plain(unknown[0])[:40]}' is not known here: send a file as {right}.")
@@ -289,7 +295,8 @@ def _plain(name): return re.split(r'[/\\]', name.encode(errors='replace').decode
 
 # %% ../../nbs/app/middleware.ipynb #76266adc
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'HEIF', 'AVIF', 'TIFF', 'BMP') # as Pillow calls them
-warnings.filterwarnings('ignore', module='PIL') # of damaged metadata; nobody can do anything about it, and a log is no place for what is in a picture
+warnings.filterwarnings('ignore',
+                        module='PIL') # of damaged metadata; nobody can do anything about it, and a log is no place for what is in a picture
 _MOST_SCANS = 100 # of a JPEG; those of cameras have one, progressive ones about ten
 
 # %% ../../nbs/app/middleware.ipynb #0a514b84
@@ -301,7 +308,8 @@ def check_photo(
     if not data: raise Refused('unusable', 'The photo is empty: send it again.')
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as im: (width, height), kind = im.size, im.format
-    except UnidentifiedImageError: raise Refused('no-picture', f"This is none of {', '.join(FORMATS)}, or its beginning is damaged: send a photo.") from None
+    except UnidentifiedImageError:
+        raise Refused('no-picture', f"This is none of {', '.join(FORMATS)}, or its beginning is damaged: send a photo.") from None
     except Image.DecompressionBombError: raise _too_large('More', max_megapixels) from None
     except Exception as e: raise Refused('unusable', 'The header of the picture is damaged: send it again.') from e
     if width*height > max_megapixels*1e6: raise _too_large(f'{width:,} × {height:,} pixels, more', max_megapixels)
@@ -309,7 +317,8 @@ def check_photo(
     raise Refused('unusable', f'The JPEG is painted in more than {_MOST_SCANS} passes: save it again.')
 
 # %% ../../nbs/app/middleware.ipynb #462fe7e9
-def _too_large(what, most): return Refused('too-many-pixels', f'{what} than the {most:g} megapixels that are taken: send a smaller version.')
+def _too_large(what, most):
+    return Refused('too-many-pixels', f'{what} than the {most:g} megapixels that are taken: send a smaller version.')
 
 # %% ../../nbs/app/middleware.ipynb #af31000f
 _MARKER = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]') # neither a stuffed byte nor a restart

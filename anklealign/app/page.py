@@ -1,4 +1,4 @@
-"""Photo in, answer out, for people: by mouse, finger, keyboard or screen reader, in English and Hungarian, and without a photo ever touching the disk
+"""Photo in, answer out, for people: by mouse, finger, keyboard or screen reader, in English and Hungarian
 
 Docs: https://anklealign.github.io/anklealign/app/page.html.md"""
 
@@ -30,7 +30,8 @@ from ..assets import demo_study
 if TYPE_CHECKING: from fastapi import FastAPI
 
 # %% ../../nbs/app/page.ipynb #12cd484a
-_TEMPLATES = Environment(loader=PackageLoader('anklealign.app', 'static'), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+_TEMPLATES = Environment(loader=PackageLoader('anklealign.app', 'static'), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                         lstrip_blocks=True)
 
 # %% ../../nbs/app/page.ipynb #fb8b647f
 def answer_html(
@@ -43,7 +44,8 @@ def answer_html(
     explained = answer.heat is not None and bool(answer.probabilities)
     return _TEMPLATES.get_template('answer.html').render(
         answer=answer, photo=answer.width > 0, possible=', '.join(names[o] for o in answer.possible), labels=labels, names=names,
-        top=answer.probabilities.get(answer.most_probable), coverage=labels['coverage'].format(share=100*thresholds.coverage, images=thresholds.images),
+        top=answer.probabilities.get(answer.most_probable),
+        coverage=labels['coverage'].format(share=100*thresholds.coverage, images=thresholds.images),
         advice=[o.advice for o in answer.quality if o.advice not in answer.reasons], figures=labels['figures'].format_map(vars(answer)),
         heat='data:image/jpeg;base64,' + b64encode(jpeg_bytes(marked_picture(answer), 85)).decode() if explained else '',
         where=labels['where'].format(name=names.get(answer.most_probable)))
@@ -56,7 +58,8 @@ def announced(
     "The gist of an answer, to be spoken."
     labels, together = translations(language)['labels'], '' if answer.width else f'{answer.name}: '
     if not answer.answer: return together + ' '.join([f"{labels['none']}.", *answer.reasons])
-    return f"{together}{translations(language)['classes'][answer.answer]}, {labels['probability']} {answer.probabilities[answer.answer]:.2f}."
+    name = translations(language)['classes'][answer.answer]
+    return f"{together}{name}, {labels['probability']} {answer.probabilities[answer.answer]:.2f}."
 
 # %% ../../nbs/app/page.ipynb #682404b3
 def refusal(
@@ -111,11 +114,14 @@ def reply_for_subject(
 
 def _from_numbers(sent):
     chances, score = {c: float(sent['probabilities'][c]) for c in CLASSES if sent['probabilities']}, sent['ood_score']
-    if chances and not (min(chances.values()) >= 0 and abs(sum(chances.values()) - 1) < .001): raise ValueError('these are no probabilities')
-    return Answer('', probabilities=chances, ood_score=None if score is None else float(score), quality=(Finding('', '', True),)*bool(sent['withholds']))
+    if chances and not (min(chances.values()) >= 0 and abs(sum(chances.values()) - 1) < .001):
+        raise ValueError('these are no probabilities')
+    return Answer('', probabilities=chances, ood_score=None if score is None else float(score),
+                  quality=(Finding('', '', True),)*bool(sent['withholds']))
 
 # %% ../../nbs/app/page.ipynb #623523d7
-_EXAMPLES = 'B8V41Y/Resztvevo_08_03.jpg', 'D6AE9F/sajat_resztvevo07_01.jpg', 'D6AE9F/sajat_resztvevo10_02.jpg', 'H51B9J/not annotated 6099.jpg'
+_EXAMPLES = ('B8V41Y/Resztvevo_08_03.jpg', 'D6AE9F/sajat_resztvevo07_01.jpg', 'D6AE9F/sajat_resztvevo10_02.jpg',
+             'H51B9J/not annotated 6099.jpg')
 
 def examples() -> list[str]: # `data:` addresses of JPEG files
     "A few synthetic pictures of the study that ships with the package."
@@ -164,7 +170,8 @@ class _Gate:
         await (self.app if needed else Response(status_code=404))(scope, receive, sent)
 
 # %% ../../nbs/app/page.ipynb #df9d0e14
-_FRAME = '.gradio-container { overflow: visible !important; } .gradio-container .app, .gradio-container .html-container { padding: 0 !important; }'
+_FRAME = ('.gradio-container { overflow: visible !important; } '
+          '.gradio-container .app, .gradio-container .html-container { padding: 0 !important; }')
 
 def mount_page(
     app: 'FastAPI', # the service; what it answers itself has to be defined before
@@ -172,7 +179,9 @@ def mount_page(
     megabytes: float=20., # most of a file
 ) -> None:
     "Serve the page at `/`."
-    theme = gradio.themes.Base(font='system-ui', font_mono='ui-monospace').set(body_background_fill='#f4f6f8', body_background_fill_dark='#12171d')
-    gradio.mount_gradio_app(app, make_page(predictor, megabytes), '/', theme=theme, css=_FRAME, footer_links=[], run_history=False, ssr_mode=False,
+    theme = gradio.themes.Base(font='system-ui', font_mono='ui-monospace').set(body_background_fill='#f4f6f8',
+                                                                               body_background_fill_dark='#12171d')
+    gradio.mount_gradio_app(app, make_page(predictor, megabytes), '/', theme=theme, css=_FRAME, footer_links=[], run_history=False,
+                            ssr_mode=False,
                             mcp_server=False, pwa=False, enable_monitoring=False)
     app.routes[-1].app.add_middleware(_Gate)

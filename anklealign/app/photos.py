@@ -48,7 +48,8 @@ def _photos(source, stdin):
 
 # %% ../../nbs/app/photos.ipynb #8d02bddc
 def _in_folder(folder):
-    found = [Photo(str(PurePosixPath(Path(folder).as_posix())/o.path), Path(folder)/o.path, o.reason) for o in walk(folder) if o.kind == 'image']
+    found = [Photo(str(PurePosixPath(Path(folder).as_posix())/o.path), Path(folder)/o.path, o.reason) for o in walk(folder)
+             if o.kind == 'image']
     return found or [Photo(folder, Path(folder), 'there is no picture in this folder')]
 
 # %% ../../nbs/app/photos.ipynb #9c318e37

@@ -25,7 +25,8 @@ from ..inference.bundle import OodScore, Preprocessing
 class Remark(BaseModel):
     "What is wrong with a photo."
     code: str = Field(examples=['dark'], description='For programs.')
-    advice: str = Field(examples=['The picture is too dark: switch on a light, or turn so that the window is behind the camera.'], description='For people.')
+    advice: str = Field(examples=['The picture is too dark: switch on a light, or turn so that the window is behind the camera.'],
+                        description='For people.')
     silent: bool = Field(description='Whether no answer is given because of it.')
 
 # %% ../../nbs/app/schemas.ipynb #42bf22bd
@@ -33,12 +34,15 @@ class Said(BaseModel):
     "What is said about one photo."
     name: str = Field(examples=['heels.jpg'], description='As it was sent.')
     answer: Literal['', *CLASSES] = Field(examples=['neutral'], description='Empty if no answer is given.')
-    most_probable: Literal['', *CLASSES] = Field(examples=['neutral'], description='Answered or not; empty if the photo could not be looked at.')
-    probabilities: dict[Literal[CLASSES], float] = Field(examples=[dict(zip(CLASSES, (.12, .8, .08), strict=True))], description='Calibrated; may be empty.')
+    most_probable: Literal['', *CLASSES] = Field(examples=['neutral'],
+                                                 description='Answered or not; empty if the photo could not be looked at.')
+    probabilities: dict[Literal[CLASSES], float] = Field(examples=[dict(zip(CLASSES, (.12, .8, .08), strict=True))],
+                                                         description='Calibrated; may be empty.')
     possible: list[Literal[CLASSES]] = Field(examples=[['neutral']], description='The classes that cannot be ruled out.')
     reasons: list[str] = Field(examples=[[]], description='Why no answer is given.')
     quality: list[Remark] = Field(examples=[[]], description='What is wrong with the photo.')
-    strangeness: float|None = Field(examples=[.4], description='How unlike the training pictures; above 1 it is not taken for heels from behind.')
+    strangeness: float|None = Field(examples=[.4],
+                                    description='How unlike the training pictures; above 1 it is not taken for heels from behind.')
     width: int = Field(examples=[3024], description='Upright, pixels.')
     height: int = Field(examples=[4032], description='Upright, pixels.')
     milliseconds: float = Field(examples=[48.1], description='From the file to the answer.')
@@ -140,7 +144,8 @@ class Problem(BaseModel):
     title: str = Field(examples=[PROBLEMS['unusable'][1]], description='The same for people.')
     status: int = Field(examples=[422], description='The HTTP status.')
     detail: str = Field(examples=['truncated: the file ends before the picture does'], description='What was wrong with this request.')
-    instance: str = Field(examples=['urn:uuid:7c9e6679-7425-40de-944b-e07fc1f90ae7'], description='The number of the request, as in the log.')
+    instance: str = Field(examples=['urn:uuid:7c9e6679-7425-40de-944b-e07fc1f90ae7'],
+                          description='The number of the request, as in the log.')
 
 # %% ../../nbs/app/schemas.ipynb #4361c8fb
 def problem_response(

@@ -35,7 +35,8 @@ def stop(
     raise typer.Exit(1)
 
 # %% ../../nbs/app/terminal.ipynb #5cb69ed8
-_EXTRAS = dict.fromkeys(('fastapi', 'gradio', 'prometheus_client', 'uvicorn'), 'serve') # package → the extra that brings it, where it is not `train`
+_EXTRAS = dict.fromkeys(('fastapi', 'gradio', 'prometheus_client', 'uvicorn'),
+                        'serve') # package → the extra that brings it, where it is not `train`
 
 def handle_errors(
     command: Callable, # a command with a `debug` argument
@@ -52,10 +53,13 @@ def handle_errors(
             raise typer.Exit(1) from None
         except KeyboardInterrupt: stop('interrupted; nothing half-written is left, and what was there before is intact.')
         except OSError as e: stop(file_error(e, e.filename or 'the output'))
-        except ModuleNotFoundError as e: stop(f"This needs the package {e.name}, which is not installed: pip install 'anklealign[{_EXTRAS.get(e.name, 'train')}]'.")
+        except ModuleNotFoundError as e:
+            stop(f"This needs the package {e.name}, which is not installed: pip install 'anklealign[{_EXTRAS.get(e.name, 'train')}]'.")
         except MemoryError: stop('out of memory; use a smaller batch_size or image size.')
         except (typer.Exit, typer.Abort): raise
-        except Exception as e: stop(f'stopped by an error of its own ({type(e).__name__}: {" ".join(str(e).split())[:200]}); please report it with the output of --debug.')
+        except Exception as e:
+            stop(f'stopped by an error of its own ({type(e).__name__}: {" ".join(str(e).split())[:200]}); please report it with the '
+                 'output of --debug.')
     return inner
 
 # %% ../../nbs/app/terminal.ipynb #1b571802
@@ -124,7 +128,8 @@ class JsonLines(logging.Formatter):
     ) -> str: # JSON
         "One line."
         event = record.getMessage().strip() if record.name.startswith(('anklealign', 'uvicorn')) else record.name
-        said = {'time': datetime.fromtimestamp(record.created, UTC).isoformat(timespec='milliseconds'), 'level': record.levelname.lower(), 'event': event}
+        said = {'time': datetime.fromtimestamp(record.created, UTC).isoformat(timespec='milliseconds'), 'level': record.levelname.lower(),
+                'event': event}
         failed = {'failure': place_of(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
         return json.dumps(said | getattr(record, 'fields', {}) | failed, ensure_ascii=False)
 
@@ -150,8 +155,11 @@ Debug = Annotated[bool, typer.Option('--debug', help='Show the traceback of an e
 Recipe = Annotated[str|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini).')]
 Epochs = Annotated[int|None, typer.Option('--epochs', help="Instead of the recipe's own number.")]
 Resume = Annotated[bool, typer.Option('--resume', help='Go on with an unfinished training, if there is one.')]
-Precision = Annotated[str|None, typer.Option('--precision', help='auto, float32, bfloat16 or float16 (else train.precision of settings.ini).')]
-WeightsFile = Annotated[Path|None, typer.Option('--weights', help="The weights that the recipe starts from, if not those that it brings or downloads.")]
+Precision = Annotated[str|None,
+                      typer.Option('--precision', help='auto, float32, bfloat16 or float16 (else train.precision of settings.ini).')]
+WeightsFile = Annotated[Path|None,
+                        typer.Option('--weights', help='The weights that the recipe starts from, '
+                                      'if not those that it brings or downloads.')]
 Run = Annotated[str|None, typer.Option('--run', help="Name of the folder of the run (else that of the recipe).")]
 
 # %% ../../nbs/app/terminal.ipynb #3d331133

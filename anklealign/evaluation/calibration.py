@@ -1,4 +1,4 @@
-"""Whether "80 % sure" means right four times out of five, how often prediction sets contain the right class, and what the model gains by not answering
+"""Whether "80 % sure" means right four times out of five, what prediction sets contain, and what not answering gains
 
 Docs: https://anklealign.github.io/anklealign/evaluation/calibration.html.md"""
 

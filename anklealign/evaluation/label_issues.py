@@ -43,9 +43,10 @@ def _suspected(labels, probabilities):
 
 # %% ../../nbs/evaluation/label_issues.ipynb #8e8d2609
 def find_label_issues(
-    answers: pd.DataFrame, # out-of-sample answers: image, label and a probability for each class, as `cross_validate` or `add_answers` gives them
+    answers: pd.DataFrame, # out-of-sample answers: image, label and a probability for each class, as `cross_validate` gives them
 ) -> pd.DataFrame: # one row a picture: also suggested, self_confidence, margin and suspected; the most contradicted first
-    "How far the model contradicts each label, see [confident learning](https://arxiv.org/abs/1911.00068). Raises `AnklealignError` if there is nothing to go by."
+    """How far the model contradicts each label, see [confident learning](https://arxiv.org/abs/1911.00068).
+    Raises `AnklealignError` if there is nothing to go by."""
     from cleanlab.rank import get_label_quality_scores
     if 'split' in answers and (answers.split == 'train').any():
         raise AnklealignError('The answers are about training pictures, whose labels the model knows by heart: use cross_validate, or the '
@@ -131,7 +132,8 @@ def write_label_issues(
     address: str, # what stands before the path of a picture in the raw folder, such as LOCAL_FILES + 'my_pictures/'
     top: int=50, # of the most contradicted pictures
 ) -> Path: # `file`
-    "Write tasks for [Label Studio](https://labelstud.io/guide/tasks.html) to annotate again. Raises `AnklealignError` if there is none, or for another ending."
+    """Write tasks for [Label Studio](https://labelstud.io/guide/tasks.html) to annotate again.
+    Raises `AnklealignError` if there is none, or for another ending."""
     kind, chosen = Path(file).suffix.lower(), issues[issues.margin.notna()].head(top)
     if kind not in ('.csv', '.json'):
         raise AnklealignError(f"Label Studio cannot import '{Path(file).name}': give the file the ending .csv or .json.")

@@ -26,7 +26,8 @@ def group_confusions(
     predicted: Sequence[int], # predicted class ids
     groups: Sequence, # what each picture's group is called
 ) -> np.ndarray: # groups × true class × predicted class, counts
-    "The confusion matrix of each group, in the order of the groups' names. Raises `AnklealignError` without pictures and for an id that is no class."
+    """The confusion matrix of each group, in the order of the groups' names.
+    Raises `AnklealignError` without pictures and for an id that is no class."""
     codes = _codes(groups)
     counts = np.zeros((codes.max() + 1, len(CLASSES), len(CLASSES)), int)
     np.add.at(counts, (codes, _ids(labels, len(codes)), _ids(predicted, len(codes))), 1)
@@ -56,7 +57,8 @@ _APART = np.abs(np.subtract.outer(range(len(CLASSES)), range(len(CLASSES))))
 def figures(
     confusion: np.ndarray, # … × true class × predicted class, counts
 ) -> dict[str, np.ndarray]: # name -> figure, of the shape …
-    "What follows from a confusion matrix: the figures of `OVERALL` that need no probabilities, and each class's precision, recall and F1; NaN where undefined."
+    """What follows from a confusion matrix: the figures of `OVERALL` that need no probabilities, and each class's precision, recall and
+    F1; NaN where undefined."""
     hits, support, called = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)
     n, apart = support.sum(-1), lambda d: (confusion * d).sum((-2, -1))
     with np.errstate(invalid='ignore', divide='ignore'):
@@ -228,7 +230,8 @@ def drawn_interval(
     confidence: float=.95, # of the interval
     rate: bool=True, # whether it is a share of pictures
 ) -> tuple[float, float]: # low, high; NaN where the draws cannot say
-    "Percentiles of the draws; a rate that does not vary, or rests on fewer than `MIN_GROUPS`, gets Wilson's interval with the groups as trials."
+    """Percentiles of the draws; a rate that does not vary, or rests on fewer than `MIN_GROUPS`, gets Wilson's interval with the groups
+    as trials."""
     known = drawn[~np.isnan(drawn)]
     if groups >= MIN_GROUPS and len(np.unique(known)) > 1: return tuple(np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2]))
     return _wilson('accuracy' if rate else '', value, groups, confidence)
@@ -243,7 +246,8 @@ def score(
     probabilities: np.ndarray|None=None, # pictures × classes, for AUC, Brier score and log loss
     prior: Sequence[float]|None=None, # class shares of the training pictures, to compare Brier score and log loss with
 ) -> pd.DataFrame: # metric -> value, low, high, majority, images, groups
-    "All figures with intervals over groups, always-majority beside them, what each rests on. Raises `AnklealignError` if the arguments do not fit."
+    """All figures with intervals over groups, always-majority beside them, what each rests on.
+    Raises `AnklealignError` if the arguments do not fit."""
     labels, predicted, groups = map(np.asarray, (labels, predicted, groups))
     always, weights, rows = _always(labels, majority, groups, prior), _weights(_codes(groups).max() + 1, how), {}
     for name, values, pulls in _estimates(labels, predicted, groups, probabilities, weights):
@@ -304,7 +308,8 @@ def difference(
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
     probabilities: tuple[np.ndarray, np.ndarray]|None=None, # of `first` and of `second`, each pictures × classes
 ) -> pd.DataFrame: # metric -> value, low, high of first minus second
-    "By how much `first` exceeds `second` in each overall figure, with paired intervals over groups within what is possible; none on fewer than ten groups."
+    """By how much `first` exceeds `second` in each overall figure, with paired intervals over groups within what is possible; none on
+    fewer than ten groups."""
     weights, rows = _weights(_codes(groups).max() + 1, how), {}
     both = (_estimates(labels, o, groups, p, weights) for o, p in zip((first, second), probabilities or (None, None), strict=True))
     for (name, a, pulls_a), (_, b, pulls_b) in zip(*both, strict=True):

@@ -155,7 +155,8 @@ QUICK_SIZE, QUICK_EPOCHS = 48, 6 # side of the pictures in pixels, and epochs, a
 def quick_recipe(
     train: TrainSettings, # the section `train` of the study's settings
 ) -> Recipe: # named …-quick
-    "The recipe that `train` asks for, with small pictures, and few epochs unless `train` says how many: too few for a moving average. Raises `AnklealignError` if there is none of that name."
+    """The recipe that `train` asks for, with small pictures, and few epochs unless `train` says how many: too few for a moving average.
+    Raises `AnklealignError` if there is none of that name."""
     own = chosen_recipe(train)
     size = train.size or min(own.size, QUICK_SIZE)
     load = max(size, own.load * size // own.size) if own.load else 0
@@ -367,7 +368,8 @@ def run_protocols(
     which: Sequence[str]=tuple(PROTOCOLS), # names in `PROTOCOLS`
     step: Callable[[int, int], None]|None=None, # told after each training: how many are done, and how many there are
 ) -> dict: # what `protocols.json` says
-    "Put `recipe` through the protocols and lay down the report. Raises `AnklealignError` if none can be done or a name is not known; then `out` is as it was."
+    """Put `recipe` through the protocols and lay down the report.
+    Raises `AnklealignError` if none can be done or a name is not known; then `out` is as it was."""
     for o in which: PROTOCOLS[o]
     check_place(out, _MARK)
     plan = _Plan(study, recipe, read_manifest(study), settings, repeats, folds)

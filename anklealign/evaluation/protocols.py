@@ -61,8 +61,9 @@ def repeat_figures(
     answers: pd.DataFrame, # from `repeated_folds`
     majority: str, # class that always-majority answers
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # metric -> value (mean), sd, lowest and highest of the repeats, low and high over groups, majority, repeats, images, groups
-    "The overall figures of repeated folds, with the spread between repeats and an interval over groups. Raises `AnklealignError` without answers."
+) -> pd.DataFrame: # metric -> value (mean), sd, lowest, highest of the repeats, low, high over groups, majority, repeats, images, groups
+    """The overall figures of repeated folds, with the spread between repeats and an interval over groups.
+    Raises `AnklealignError` without answers."""
     given = _answered(answers)
     counts, always = _confusions(given, given.predicted), _confusions(given, CLASSES.index(majority))
     each, drawn, yardstick = figures(counts.sum(0)), figures(resample(counts, how)), figures(always.sum(0))

@@ -238,7 +238,8 @@ def sanity_checks(
     synthetic: bool, # whether the pictures are phantoms
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict: # robustness and explanation, each with its verdict and its table; plain values
-    "What the pictures, changed, and the model, randomised, say about the answers. Raises `AnklealignError` if the model answers no picture."
+    """What the pictures, changed, and the model, randomised, say about the answers.
+    Raises `AnklealignError` if the model answers no picture."""
     changed = robustness(model, pictures, answers.label.map(CLASSES.index), answers.group, CLASSES.index(majority), how=how)
     one_each = np.flatnonzero((answers.predicted != '') & ~answers.group.where(answers.predicted != '').duplicated())[:_MAPS]
     known = answers.iloc[one_each]

@@ -124,7 +124,8 @@ def slices(
     columns: Sequence[str]|None=None, # None: those of `COLUMNS` that there are
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # one row a slice: images, groups, accuracy, macro_f1, difference, each with interval; p, p_holm, note
-    "What the model is worth on each slice, and whether it differs from all other pictures. Raises `AnklealignError` if no picture has an answer."
+    """What the model is worth on each slice, and whether it differs from all other pictures.
+    Raises `AnklealignError` if no picture has an answer."""
     answers = _answered(answers)
     if columns is None: columns = [c for c in COLUMNS if c in answers or c == 'resolution' and {'width', 'height'} <= set(answers)]
     shuffled = shuffle_groups(answers.label == answers.predicted, answers.group, how)
@@ -204,7 +205,8 @@ def adjust(
     prior: Sequence[float], # share of each class that the model was trained to expect
     new_prior: Sequence[float], # share of each class where the pictures come from
 ) -> np.ndarray: # pictures × classes; NaN rows stay NaN
-    "The probabilities of a model that expects `new_prior`. Raises `AnklealignError` for shares or rows that do not add up to 1, and for a class it never saw."
+    """The probabilities of a model that expects `new_prior`.
+    Raises `AnklealignError` for shares or rows that do not add up to 1, and for a class it never saw."""
     weighted = _checked(probabilities) * _shares('new_prior', new_prior) / _seen(prior)
     with np.errstate(invalid='ignore'): return weighted / weighted.sum(1, keepdims=True)
 

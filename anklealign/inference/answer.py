@@ -32,7 +32,7 @@ class Answer:
     "The answer for one photo."
     name: str # of the photo
     answer: str='' # the class; empty if no answer is given
-    probabilities: dict[str, float]=field(default_factory=dict) # class → calibrated probability; empty if the photo could not be looked at
+    probabilities: dict[str, float]=field(default_factory=dict) # class → calibrated probability; may be empty
     possible: tuple[str, ...]=() # the classes that cannot be ruled out
     reasons: tuple[str, ...]=() # why no answer is given, a sentence each
     quality: tuple[Finding, ...]=() # what is wrong with the photo
@@ -53,10 +53,12 @@ class Answer:
 
     def _repr_html_(self):
         "The answer as a notebook shows it, with the marked picture if there is one."
-        rows = ''.join(f'<tr><td>{c}</td><td><meter value="{p:.3f}"></meter></td><td>{p:.2f}</td></tr>' for c, p in self.probabilities.items())
+        rows = ''.join(f'<tr><td>{c}</td><td><meter value="{p:.3f}"></meter></td><td>{p:.2f}</td></tr>'
+                       for c, p in self.probabilities.items())
         marked = self.heat is not None and self.picture is not None
         picture = f'<img src="data:image/png;base64,{b64encode(overlay_png(self)).decode()}" width="240" alt="">' if marked else ''
-        notes = [self.error, *self.reasons, *(o.advice for o in self.quality if o.advice not in self.reasons), f'{self.model}. {self.disclaimer}']
+        notes = [self.error, *self.reasons, *(o.advice for o in self.quality if o.advice not in self.reasons),
+                 f'{self.model}. {self.disclaimer}']
         said = self.answer or translations()['answer']['none']
         return f'<p>{escape(self.name)}: <b>{said}</b></p><table>{rows}</table>{picture}<p>{"<br>".join(escape(o) for o in notes if o)}</p>'
 
@@ -68,7 +70,8 @@ def as_record(
     named = {'ood_score': 'strangeness'} # as the interfaces have always called it
     kept = {named.get(k, k): v for k, v in vars(answer).items() if k not in ('heat', 'picture')}
     quality = [{'code': o.code, 'advice': o.advice, 'silent': o.withholds} for o in answer.quality]
-    return kept | {'possible': list(answer.possible), 'reasons': list(answer.reasons), 'quality': quality, 'most_probable': answer.most_probable}
+    return kept | {'possible': list(answer.possible), 'reasons': list(answer.reasons), 'quality': quality,
+                   'most_probable': answer.most_probable}
 
 # %% ../../nbs/inference/answer.ipynb #b1da9826
 def to_json(
@@ -93,7 +96,8 @@ def _row(o):
     probabilities = {f'prob_{c}': f'{o.probabilities[c]:.4f}' if o.probabilities else '' for c in CLASSES}
     score = '' if o.ood_score is None else f'{o.ood_score:.3f}'
     return {'image': o.name, 'answer': o.answer, 'most_probable': o.most_probable} | probabilities | {
-        'possible': ' '.join(o.possible), 'reasons': ' '.join(o.reasons), 'quality': ' '.join(f.code for f in o.quality), 'strangeness': score,
+        'possible': ' '.join(o.possible), 'reasons': ' '.join(o.reasons), 'quality': ' '.join(f.code for f in o.quality),
+        'strangeness': score,
         'model': o.model, 'disclaimer': o.disclaimer, 'error': o.error}
 
 # %% ../../nbs/inference/answer.ipynb #466228dd
@@ -108,10 +112,12 @@ def to_table(
     table = Table(caption=plain('\n'.join(dict.fromkeys(o for a in answers for o in (a.model, a.disclaimer) if o))), show_lines=True)
     for title, most in ((words['photo'], 40), (words['answer'], None), (words['probabilities'], None), (words['note'], None)):
         table.add_column(title, overflow='fold', max_width=most)
-    alone = len({PurePath(o.name).parent for o in answers if o.width or o.error}) <= 1 # the answer for several photos together has no folder
+    alone = len({PurePath(o.name).parent for o in answers if o.width
+                 or o.error}) <= 1 # the answer for several photos together has no folder
     for o in answers:
         chances = '\n'.join(f'{names[c]} {p:.2f}' for c, p in o.probabilities.items())
-        table.add_row(plain(PurePath(o.name).name if alone else o.name), names[o.answer] if o.answer else words['none'], chances, plain(_remarks(o, words, names)),
+        table.add_row(plain(PurePath(o.name).name if alone else o.name), names[o.answer] if o.answer else words['none'], chances,
+                      plain(_remarks(o, words, names)),
                       style='' if o.answer else 'dim')
     return table
 
@@ -121,8 +127,10 @@ def _remarks(o, words, names):
     return '\n'.join(filter(None, [o.error, *o.reasons, *(f.advice for f in o.quality if not (f.withholds and o.reasons)), possible]))
 
 # %% ../../nbs/inference/answer.ipynb #9b05795a
-_INFERNO = np.array([(0, 0, 4), (12, 8, 38), (36, 12, 79), (66, 10, 104), (93, 18, 110), (120, 28, 109), (147, 38, 103), (174, 48, 92), (199, 62, 76),
-                     (221, 81, 58), (237, 105, 37), (248, 133, 15), (252, 165, 10), (250, 198, 45), (242, 230, 97), (252, 255, 164)], float) # at equal steps
+_INFERNO = np.array([(0, 0, 4), (12, 8, 38), (36, 12, 79), (66, 10, 104), (93, 18, 110), (120, 28, 109), (147, 38, 103), (174, 48, 92),
+                     (199, 62, 76),
+                     (221, 81, 58), (237, 105, 37), (248, 133, 15), (252, 165, 10), (250, 198, 45), (242, 230, 97), (252, 255, 164)],
+                     float) # at equal steps
 
 def warm(
     heat: np.ndarray, # any shape, in 0–1
@@ -138,7 +146,8 @@ def marked_picture(
     side: int=640, # of the marked picture's longer side at most, pixels
 ) -> Image.Image: # RGB
     "The photo in grey with the evidence for its most probable class over it. Raises `AnklealignError` if the answer came without."
-    if answer.heat is None or answer.picture is None: raise AnklealignError(f"The answer for {answer.name} has no heat map: ask for it with explain=True.")
+    if answer.heat is None or answer.picture is None:
+        raise AnklealignError(f"The answer for {answer.name} has no heat map: ask for it with explain=True.")
     base = answer.picture if max(answer.picture.size) <= side else ImageOps.contain(answer.picture, (side, side), Image.Resampling.BOX)
     heat = np.asarray(Image.fromarray(answer.heat.astype(np.float32)).resize(base.size, Image.Resampling.BILINEAR)).clip(0, 1)[..., None]
     mixed = (1 - _OPAQUE*heat)*(np.asarray(base) @ _GREY)[..., None] + _OPAQUE*heat*warm(heat[..., 0])

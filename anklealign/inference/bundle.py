@@ -122,11 +122,13 @@ def _about(path, text):
     try: about = About.model_validate(said)
     except ValidationError as e:
         first = e.errors()[0]
-        raise AnklealignError(f"{path} is no usable bundle: {'.'.join(map(str, first['loc']))} in its {MARK} is wrong ({first['msg'].lower()}).") from e
+        raise AnklealignError(f"{path} is no usable bundle: {'.'.join(map(str, first['loc']))} in its {MARK} is wrong "
+                              f"({first['msg'].lower()}).") from e
     if about.classes != CLASSES:
         raise AnklealignError(f"{path} answers {', '.join(about.classes)}, not {', '.join(CLASSES)}: it is a bundle for something else.")
     if GRAPH not in about.files: raise AnklealignError(f'{path} is no usable bundle: its {MARK} lacks a {GRAPH}.')
-    if wrong := [o for o in about.files if Path(o).name != o]: raise AnklealignError(f'{path} is no usable bundle: {wrong[0]!r} is no plain file name.')
+    if wrong := [o for o in about.files if Path(o).name != o]:
+        raise AnklealignError(f'{path} is no usable bundle: {wrong[0]!r} is no plain file name.')
     return about
 
 # %% ../../nbs/inference/bundle.ipynb #6edf06db
@@ -148,7 +150,8 @@ def read_figures(
         if (said['run'], said['study']) != (about.name, about.study['fingerprint']): return None
         return {k: said[k] for k in ('summary', 'images', 'groups', 'synthetic', 'majority_class', 'intervals', 'metrics')}
     except FileNotFoundError: return None
-    except (OSError, ValueError, KeyError, TypeError) as e: raise AnklealignError(f'The evaluation {evaluation} is damaged: evaluate the run again.') from e
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise AnklealignError(f'The evaluation {evaluation} is damaged: evaluate the run again.') from e
 
 # %% ../../nbs/inference/bundle.ipynb #e59dd904
 def _completed(about, run, evaluation):

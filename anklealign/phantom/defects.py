@@ -33,7 +33,7 @@ class Plan:
     exports: dict[str, list[dict]]=field(default_factory=dict) # path → tasks of a Label Studio export
     truth: dict[str, object]=field(default_factory=dict) # path of a picture → its phantom
     free: list[str]=field(default_factory=list) # pictures without a defect
-    styles: dict[str, str]=field(default_factory=dict) # path of an export → how it is written: 'json', 'tasks', 'bom', 'min', 'csv', 'tsv'
+    styles: dict[str, str]=field(default_factory=dict) # path of an export → 'json', 'tasks', 'bom', 'min', 'csv' or 'tsv'
     injected: list[dict]=field(default_factory=list) # defects so far: kind, item, reality (name of the defect), expected, reason
 
     def take(self) -> str: # path of a picture

@@ -55,7 +55,8 @@ def draw_person(
     leg = rest_leg(build | dict(age=age))
     shape = Shape(rng.uniform(.15, .4), rng.uniform(0, .035), rng.uniform(-.08, .1), rng.normal(.03, .03))
     stance = Stance(leg.length*rng.uniform(.2, .36), rng.normal(8, 4))
-    return Person(leg, shape, stance, rng.beta(1.1, 1.6), float(np.interp(age, (0, 1/3, 2/3, 1), (1, 11, 25, 90))), int(rng.integers(2**31)))
+    return Person(leg, shape, stance, rng.beta(1.1, 1.6), float(np.interp(age, (0, 1/3, 2/3, 1), (1, 11, 25, 90))),
+                  int(rng.integers(2**31)))
 
 # %% ../../nbs/phantom/picture.ipynb #c365f3cf
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def _add_lamps(plotter, rng):
     shares = rng.dirichlet(np.full(rng.integers(1, 4), 2.))*rng.uniform(.75, 1)
     directions = [np.array([rng.normal(0, 1.3), rng.uniform(-.2, 2), rng.uniform(1, 2.6)]) for _ in shares]
     for d, share in zip(directions, shares, strict=True):
-        plotter.add_light(pv.Light(position=2*d, focal_point=(0, 0, .1), intensity=share, color=np.clip(rng.normal((1, .97, .92), .03), 0, 1)))
+        plotter.add_light(pv.Light(position=2*d, focal_point=(0, 0, .1), intensity=share,
+                                   color=np.clip(rng.normal((1, .97, .92), .03), 0, 1)))
     plotter.add_light(pv.Light(position=(rng.normal(0, .6), 3, .8), focal_point=(0, 0, .1), intensity=.3))
     return [(d, .55*share, rng.uniform(.012, .05)) for d, share in zip(directions, shares, strict=True)]
 
@@ -209,12 +211,14 @@ def render_phantom(
     picture, how = _photograph(picture, rng)
     angles = {o.side: o.angle_deg for o in shown}
     params = _params(person, camera, shown) | how | dict(footwear=footwear, both_feet=both, floor=floor)
-    return Phantom(Image.fromarray(picture), float(np.mean(list(angles.values()))), angles.get('left'), angles.get('right'), participant, params)
+    return Phantom(Image.fromarray(picture), float(np.mean(list(angles.values()))), angles.get('left'), angles.get('right'), participant,
+                   params)
 
 # %% ../../nbs/phantom/picture.ipynb #e03808ae
 def _step(person, rng):
     usual = person.stance
-    return Stance(max(.16*person.leg.length, usual.half_width + rng.normal(0, .012)), usual.toe_out_deg + rng.normal(0, 3), rng.normal(0, .015))
+    return Stance(max(.16*person.leg.length, usual.half_width + rng.normal(0, .012)), usual.toe_out_deg + rng.normal(0, 3),
+                  rng.normal(0, .015))
 
 # %% ../../nbs/phantom/picture.ipynb #d2a908c5
 def _draw(standing, surfaces, camera, rng):

@@ -51,7 +51,8 @@ class Surface:
 def _shell(leg, grow, cut, above=False, smooth=0):
     "The leg's surface, grown by `grow` metres, below (or above) the height `cut`; the cut of a shoe rises forwards."
     import pyvista as pv
-    mesh = pv.PolyData.from_regular_faces(leg.points, leg.faces).compute_normals(cell_normals=False, split_vertices=False, consistent_normals=False)
+    mesh = pv.PolyData.from_regular_faces(leg.points, leg.faces).compute_normals(cell_normals=False, split_vertices=False,
+                                                                                 consistent_normals=False)
     mesh.points = leg.points + grow*mesh['Normals']
     mesh = mesh.clip((0, .4 if smooth else 0, 1), origin=(0, leg.points[:, 1].max(), cut), invert=not above)
     return mesh.smooth(n_iter=smooth) if smooth else mesh
@@ -111,7 +112,8 @@ def wear_trousers(
 # %% ../../nbs/phantom/render.ipynb #3d8d0a6f
 FLOOR_HALF, _res = 1.3, 900 # metres from the middle to the edge; texture points a side
 
-def _colour(rng, hue, saturation, value): return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))
+def _colour(rng, hue, saturation, value):
+    return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))
 
 def _noise(rng, rows, columns):
     return zoom(rng.normal(size=(rows + 3, columns + 3)), (_res/rows, _res/columns), order=1)[:_res, :_res]

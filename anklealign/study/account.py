@@ -18,7 +18,7 @@ from PIL import Image
 from .. import __version__
 from ..core import CLASSES, AnklealignError, Settings, class_names, markdown_table, new_folder, write_atomic
 from ..images import unpadded
-from .manifest import RawStudy, is_synthetic, manifest_of, markdown_table, ratings_of, reason_kinds
+from .manifest import RawStudy, is_synthetic, manifest_of, ratings_of, reason_kinds
 from .preprocess import JOURNAL, Stage, gather
 from .splits import audit, describe_splits
 from .votes import agreement_report

@@ -6,7 +6,7 @@ Docs: https://anklealign.github.io/anklealign/study/manifest.html.md"""
 
 # %% auto #0
 __all__ = ['RawStudy', 'reason_kinds', 'manifest_of', 'ratings_of', 'read_manifest', 'read_ratings', 'study_fingerprint',
-           'is_synthetic', 'markdown_table', 'markdown_cell']
+           'is_synthetic']
 
 # %% ../../nbs/study/manifest.ipynb #751caa5d
 import hashlib
@@ -14,7 +14,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -136,20 +136,3 @@ def is_synthetic(
 ) -> bool: # True if any picture is a phantom
     "Whether the pictures of a study are synthetic: their rear-foot angle is known."
     return 'angle_deg' in rows and bool(rows.angle_deg.notna().any())
-
-# %% ../../nbs/study/manifest.ipynb #0a16ab2a
-def markdown_table(
-    header: Sequence[str], # names of the columns
-    rows: Iterable[Sequence], # one sequence of cells a row
-) -> str: # lines of Markdown
-    "A Markdown table, the first column to the left and the others to the right."
-    def line(cells): return '| ' + ' | '.join(markdown_cell(o) for o in cells) + ' |'
-    return '\n'.join([line(header), '|' + ':--|' + '--:|'*(len(header) - 1), *map(line, rows)])
-
-# %% ../../nbs/study/manifest.ipynb #3f612277
-def markdown_cell(
-    value: object, # text or number
-) -> str: # one line in which nothing is markup
-    "`value` as a cell of a table, or any harmless piece of a page."
-    text = f'{value:.3f}' if isinstance(value, float) else f'{value:,}' if isinstance(value, int) else str(value)
-    return re.sub(r'([|\\`*_<>\[\]])', r'\\\1', ' '.join(text.split()))

@@ -333,7 +333,8 @@ def _write_best(search, recipe, path, n):
         raise AnklealignError(f"No proposal for recipe '{recipe.name}' could be trained: start from a smaller learning rate.")
     best, tried = search.best_trial, len(search.get_trials(states=_TRIED))
     lines = [f'# Best of {tried} proposals: macro-F1 {best.value:.3f} on {n} pictures, each tested once. '
-             'Chosen as the best, so a little too good.', '[train]', f'recipe = {recipe.name}', f'epochs = {recipe.epochs}', f'size = {recipe.size}']
+             'Chosen as the best, so a little too good.', '[train]', f'recipe = {recipe.name}', f'epochs = {recipe.epochs}',
+             f'size = {recipe.size}']
     write_atomic(path, '\n'.join([*lines, *(f'{k} = {v:.4g}' for k, v in best.params.items())]) + '\n')
     log.info('the best of %d proposals lies in %s: train it with --settings', len(search.trials), path)
     return path
