@@ -29,8 +29,7 @@ def demo_study() -> Path: # a .zip
 _CHOSEN = 'my_study.txt' # beside the notebooks
 
 def book_study(
-    chosen: str|os.PathLike|None=None,
-    # raw folder or `.zip`, from now on for all chapters; '': the shipped one again; None: what was chosen last
+    chosen: str|os.PathLike|None=None, # raw folder or `.zip`, for all chapters; '': the shipped one again; None: what was chosen last
 ) -> Path:
     "The raw study that the chapters speak of. Raises `AnklealignError` if it is not there."
     if chosen: write_atomic(_CHOSEN, str(_there(chosen)))
