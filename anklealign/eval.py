@@ -63,7 +63,7 @@ def evaluate(
     with new_folder(out, 'evaluation_report.json') as folder:
         _write(folder, report, answers, issues, parts, galleries, settings.evaluate.picture_address)
     if own: write_atomic(Path(run)/'model_card.md', model_card(config, report, parts))
-    for line in filter(None, _markdown(report, parts[:1]).splitlines()): log.info(line)
+    for line in (report['summary'], *report['notes'], f"The whole report: {Path(out)/'report.html'}"): log.info(line)
     return report
 
 _FOREIGN = 'The run was trained on another study (its fingerprint differs): if the two share people, the figures are too good.'

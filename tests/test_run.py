@@ -4,6 +4,8 @@ import json
 
 from conftest import content
 
+from anklealign.core import class_names
+
 FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 'doubtful_labels.csv', 'test_predictions.csv', 'confusion_matrix.csv', 'confusion_matrix.png',
          'confusion_matrix_normalized.csv', 'confusion_matrix_normalized.png'}
 
@@ -54,7 +56,7 @@ def test_figures_agree_with_the_predictions_and_the_report_opens(raw, ankle, bro
 def test_hungarian_where_people_read_english_where_programs_do(raw, ankle):
     shown = ankle('run', raw, '--epochs', '1', ANKLEALIGN_DISPLAY_LANGUAGE='hu', **SMALL).stdout
     where = ankle.home/'output/evaluation/baseline'
-    assert 'Szupináció' in shown and 'Szupináció' in (where/'report.md').read_text()
+    assert any(o in shown for o in class_names('hu')) and 'Szupináció' in (where/'report.md').read_text()
     assert 'Szupináció' not in (where/'metrics.csv').read_text() + (where/'test_predictions.csv').read_text()
 
 
