@@ -271,7 +271,7 @@ def _rests_on(name, labels, predicted, groups):
     rarer = true if len(np.unique(groups[true])) <= len(np.unique(groups[~true])) else ~true
     return {'recall': true, 'precision': called, 'f1': true | called, 'auc': rarer}[kind]
 
-# %% ../../nbs/evaluation/metrics.ipynb #31f3596a
+# %% ../../nbs/evaluation/metrics.ipynb #32324a3c
 HEADLINE = 'accuracy', 'low', 'high', 'macro_f1', 'macro_f1_low', 'macro_f1_high'
 
 def headline(
@@ -281,12 +281,13 @@ def headline(
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
     notes: Sequence[str]=(), # what else must be known; empty ones do not count
     images: Sequence|None=None, # names of the pictures, where one has several rows
+    table: pd.DataFrame|None=None, # the figures, if they are not those of `score`
 ) -> dict: # accuracy and macro_f1, each with low and high; images, groups, note
     "Accuracy and macro-F1 with intervals over groups, and what is missing; NaN without pictures."
     missing = [c for i, c in enumerate(CLASSES) if i not in set(labels)] if len(labels) else []
     note = '; '.join(filter(None, [*notes, missing and f"no {' or '.join(missing)} to find, so no macro-F1"]))
     if not len(labels): return dict.fromkeys(HEADLINE, np.nan) | dict(images=0, groups=0, note=note)
-    table = score(labels, predicted, groups, majority=0, how=how) # always-majority is not read
+    if table is None: table = score(labels, predicted, groups, majority=0, how=how) # always-majority is not read
     values = table.loc[['accuracy', 'macro_f1'], ['value', 'low', 'high']].to_numpy().ravel()
     return dict(zip(HEADLINE, values, strict=True)) | dict(
         images=len(labels if images is None else set(images)), groups=int(table.groups['accuracy']), note=note)
