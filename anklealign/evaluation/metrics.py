@@ -74,7 +74,7 @@ def group_losses(
 ) -> np.ndarray: # groups × (Brier score, log loss), sums over the group's pictures
     "Brier score and log loss of each group, summed. Raises `AnklealignError` if the probabilities of a picture do not add up to 1."
     codes = _codes(groups)
-    probabilities = _checked(probabilities, len(codes))
+    probabilities = checked_probabilities(probabilities, len(codes))
     truth = np.eye(len(CLASSES))[_ids(labels, len(codes))]
     given = (probabilities * truth).sum(1).clip(np.finfo(float).eps)
     sums = np.zeros((codes.max() + 1, 2))
@@ -82,13 +82,16 @@ def group_losses(
     return sums
 
 # %% ../../nbs/evaluation/metrics.ipynb #54b5b11d
-def _checked(probabilities, n):
+def checked_probabilities(
+    probabilities: np.ndarray, # pictures × classes
+    n: int, # pictures
+) -> np.ndarray: # the same, as floating-point numbers
+    "`probabilities`, if they are some. Raises `AnklealignError` if they do not fit `n` pictures, or do not add up to 1; NaN is let through."
     probabilities = np.asarray(probabilities, float)
     if probabilities.shape != (n, len(CLASSES)):
         raise AnklealignError(f'Probabilities of shape {probabilities.shape} do not fit {n} pictures: give a row for each picture and a '
                               'column for each class.')
-    sums = probabilities.sum(1)
-    if (wrong := (np.abs(sums - 1) > 1e-3) | (probabilities < 0).any(1)).any():
+    if (wrong := (np.abs(probabilities.sum(1) - 1) > 1e-3) | (probabilities < 0).any(1)).any():
         raise AnklealignError(f'A picture has the probabilities {probabilities[wrong][0].tolist()}: make them add up to 1, none below 0, '
                               'as a softmax does.')
     return probabilities
@@ -101,7 +104,7 @@ def group_wins(
 ) -> np.ndarray: # class × group of the picture of the class × group of the other picture, pairs won
     "For each class the pairs in which its picture got more of its probability than another's picture did; ties count half."
     codes = _codes(groups)
-    labels, probabilities, member = _ids(labels, len(codes)), _checked(probabilities, len(codes)), np.eye(codes.max() + 1)[codes]
+    labels, probabilities, member = _ids(labels, len(codes)), checked_probabilities(probabilities, len(codes)), np.eye(codes.max() + 1)[codes]
     wins = []
     for c, p in enumerate(probabilities.T):
         ahead = np.sign(p[labels == c][:, None] - p[labels != c])

@@ -16,11 +16,10 @@ from matplotlib.figure import Figure
 
 from ..core import CLASSES, AnklealignError, Settings, class_names, kind_of
 from ..decision import MIN_GROUPS, DecisionRule
-from .baselines import baselines
 from .calibration import (calibration_error, reliability, risk_area, risk_coverage, set_coverage, show_reliability,
                                                show_risk_coverage)
 from .document import DISCLAIMER, Plot, Section, Table, metric_title, names_of, number, shown, span
-from .label_issues import label_issue_findings, label_section
+from .labels import baselines, label_issue_findings, label_section
 from .metrics import Bootstrap, difference, group_confusions, plain, score
 from .schema import OVERALL
 from .slices import aggregation_gain, aggregation_section, conclude_aggregation, conclude_slices, slices
