@@ -70,11 +70,12 @@ def _folds_sections(report):
     apart = (f"is {number(o['lowest'])} each time" if o['lowest'] == o['highest']
              else f"lies from {number(o['lowest'])} to {number(o['highest'])}")
     text = (f"With {report['repeats']} splits into {report['folds']} folds, the accuracy {apart} on the same {o['images']} {kind} of "
-            f"{o['groups']} groups: that is the luck of one split and one training. The interval is the doubt that other people would bring, "
-            'and no repeat makes it smaller.')
+            f"{o['groups']} groups: that is the luck of one split and one training. The interval is the doubt that other people would "
+            'bring, and no repeat makes it smaller.')
     luck = Table([f'on {kind}', 'mean', sure, 'pictures', 'groups', 'sd of repeats', 'range of repeats', 'always-majority'],
                  [[metric_title(k), o['value'], span(o), o['images'], o['groups'], o['sd'],
-                   span({'low': o['lowest'], 'high': o['highest']}), o['majority']] for k, o in report['repeat_figures'].items() if k in OVERALL],
+                   span({'low': o['lowest'], 'high': o['highest']}), o['majority']]
+                  for k, o in report['repeat_figures'].items() if k in OVERALL],
                  f"Means of {report['repeats']} repeats; intervals over groups, sd and range over repeats.")
     labels = Table([f'on {kind}', 'accuracy', sure, 'pictures', 'groups', *CLASSES],
                    [[f'{k} labels', o['accuracy'], span(o), o['images'], o['groups'], *(o[f'share_{c}'] for c in CLASSES)]
