@@ -13,7 +13,7 @@ import io
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..core import CLASSES, AnklealignError, translations
+from ..heels.feet import Foot, draw_feet
+from ..heels.geometry import SIDES
 from .quality import Finding
 
 if TYPE_CHECKING: from rich.table import Table
@@ -42,6 +44,7 @@ class Answer:
     milliseconds: float=0. # from the file to the answer
     model: str='' # name of the model; of a demonstration model, that it is one
     disclaimer: str='' # what the answer is not
+    feet: tuple[Foot, ...]=() # what was measured, left before right; empty if the model measures no heels, or found none
     error: str='' # why the photo could not be looked at; empty if it could
     heat: np.ndarray|None=field(default=None, repr=False) # places × places: evidence for the most probable class in 0–1, if asked for
     picture: Image.Image|None=field(default=None, repr=False) # RGB, upright, if asked for
@@ -51,16 +54,25 @@ class Answer:
         "The most probable class, answered or not."
         return max(self.probabilities, key=self.probabilities.get, default='')
 
+    def sentences(self,
+        language: str='en', # 'en' or 'hu'
+    ) -> list[str]: # what was measured, foot by foot, then why no answer is given
+        "The answer as a person reads it."
+        feet = [o.in_words(language) for o in self.feet]
+        return feet + [o for o in self.reasons if o not in feet]
+
     def _repr_html_(self):
         "The answer as a notebook shows it, with the marked picture if there is one."
         rows = ''.join(f'<tr><td>{c}</td><td><meter value="{p:.3f}"></meter></td><td>{p:.2f}</td></tr>'
                        for c, p in self.probabilities.items())
-        marked = self.heat is not None and self.picture is not None
-        picture = f'<img src="data:image/png;base64,{b64encode(overlay_png(self)).decode()}" width="240" alt="">' if marked else ''
-        notes = [self.error, *self.reasons, *(o.advice for o in self.quality if o.advice not in self.reasons),
+        picture = self.picture and f'<img src="data:image/png;base64,{b64encode(overlay_png(self)).decode()}" width="320" alt="{_MARKED}">'
+        notes = [self.error, *self.sentences(), *(o.advice for o in self.quality if o.advice not in self.reasons),
                  f'{self.model}. {self.disclaimer}']
         said = self.answer or translations()['answer']['none']
-        return f'<p>{escape(self.name)}: <b>{said}</b></p><table>{rows}</table>{picture}<p>{"<br>".join(escape(o) for o in notes if o)}</p>'
+        notes = '<br>'.join(escape(o) for o in notes if o)
+        return f'<p>{escape(self.name)}: <b>{said}</b></p><table>{rows}</table>{picture or ""}<p>{notes}</p>'
+
+_MARKED = 'The photo with what the answer rests on drawn over it'
 
 # %% ../../nbs/inference/answer.ipynb #348cdccc
 def as_record(
@@ -70,7 +82,8 @@ def as_record(
     named = {'ood_score': 'strangeness'} # as the interfaces have always called it
     kept = {named.get(k, k): v for k, v in vars(answer).items() if k not in ('heat', 'picture')}
     quality = [{'code': o.code, 'advice': o.advice, 'silent': o.withholds} for o in answer.quality]
-    return kept | {'possible': list(answer.possible), 'reasons': list(answer.reasons), 'quality': quality,
+    feet = [{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(o).items()} for o in answer.feet]
+    return kept | {'possible': list(answer.possible), 'reasons': list(answer.reasons), 'quality': quality, 'feet': feet,
                    'most_probable': answer.most_probable}
 
 # %% ../../nbs/inference/answer.ipynb #b1da9826
@@ -95,7 +108,9 @@ def to_csv(
 def _row(o):
     probabilities = {f'prob_{c}': f'{o.probabilities[c]:.4f}' if o.probabilities else '' for c in CLASSES}
     score = '' if o.ood_score is None else f'{o.ood_score:.3f}'
-    return {'image': o.name, 'answer': o.answer, 'most_probable': o.most_probable} | probabilities | {
+    feet = {f.side: f for f in o.feet if f.angle_deg is not None}
+    measured = {f'{s}_{k}': f'{getattr(feet[s], k):.1f}' if s in feet else '' for s in SIDES for k in ('angle_deg', 'low_deg', 'high_deg')}
+    return {'image': o.name, 'answer': o.answer, 'most_probable': o.most_probable} | probabilities | measured | {
         'possible': ' '.join(o.possible), 'reasons': ' '.join(o.reasons), 'quality': ' '.join(f.code for f in o.quality),
         'strangeness': score,
         'model': o.model, 'disclaimer': o.disclaimer, 'error': o.error}
@@ -117,14 +132,15 @@ def to_table(
     for o in answers:
         chances = '\n'.join(f'{names[c]} {p:.2f}' for c, p in o.probabilities.items())
         table.add_row(plain(PurePath(o.name).name if alone else o.name), names[o.answer] if o.answer else words['none'], chances,
-                      plain(_remarks(o, words, names)),
+                      plain(_remarks(o, words, names, language)),
                       style='' if o.answer else 'dim')
     return table
 
 # %% ../../nbs/inference/answer.ipynb #4e6abfcd
-def _remarks(o, words, names):
+def _remarks(o, words, names, language):
     possible = f"{words['possible']}: {', '.join(names[c] for c in o.possible)}" if o.possible else ''
-    return '\n'.join(filter(None, [o.error, *o.reasons, *(f.advice for f in o.quality if not (f.withholds and o.reasons)), possible]))
+    advice = [f.advice for f in o.quality if not (f.withholds and o.reasons)]
+    return '\n'.join(filter(None, [o.error, *o.sentences(language), *advice, possible]))
 
 # %% ../../nbs/inference/answer.ipynb #9b05795a
 _INFERNO = np.array([(0, 0, 4), (12, 8, 38), (36, 12, 79), (66, 10, 104), (93, 18, 110), (120, 28, 109), (147, 38, 103), (174, 48, 92),
@@ -142,12 +158,13 @@ def warm(
 _GREY, _OPAQUE = np.array([.299, .587, .114]), .75 # weights of red, green and blue, ITU-R BT.601; opacity where there is most evidence
 
 def marked_picture(
-    answer: Answer, # with `heat` and `picture`
-    side: int=640, # of the marked picture's longer side at most, pixels
+    answer: Answer, # with its `picture`, and `feet` or `heat`
+    side: int=960, # of the marked picture's longer side at most, pixels
 ) -> Image.Image: # RGB
-    "The photo in grey with the evidence for its most probable class over it. Raises `AnklealignError` if the answer came without."
-    if answer.heat is None or answer.picture is None:
-        raise AnklealignError(f"The answer for {answer.name} has no heat map: ask for it with explain=True.")
+    "The photo with what the answer rests on: lines on the heels, or evidence in colour. Raises `AnklealignError` if it came without."
+    if answer.picture is None:
+        raise AnklealignError(f'The answer for {answer.name} came without its picture: ask for it with explain=True.')
+    if answer.heat is None: return draw_feet(answer.picture, answer.feet, answer.width, side)
     base = answer.picture if max(answer.picture.size) <= side else ImageOps.contain(answer.picture, (side, side), Image.Resampling.BOX)
     heat = np.asarray(Image.fromarray(answer.heat.astype(np.float32)).resize(base.size, Image.Resampling.BILINEAR)).clip(0, 1)[..., None]
     mixed = (1 - _OPAQUE*heat)*(np.asarray(base) @ _GREY)[..., None] + _OPAQUE*heat*warm(heat[..., 0])
@@ -155,7 +172,7 @@ def marked_picture(
 
 # %% ../../nbs/inference/answer.ipynb #edfb64e1
 def overlay_png(
-    answer: Answer, # with `heat` and `picture`
+    answer: Answer, # with its `picture`
 ) -> bytes: # a PNG file
     "The marked picture as a file that holds pixels and nothing else. Raises `AnklealignError` as `marked_picture` does."
     out = io.BytesIO()
