@@ -108,7 +108,7 @@ def open_photo(
     return Opened(picture, seen_pixels(picture, how), check_quality(picture.image, picture.width, picture.height, how.model_size, language))
 
 # %% ../nbs/05_deploy.ipynb #35e25c1e
-_INPUT, _OUTPUTS, _HEELS = 'pixels', ['log_probabilities', 'evidence', 'strangeness'], ['feet', 'view'] # as in `training.onnx`
+_INPUT, _OUTPUTS, _HEELS = 'pixels', ['log_probabilities', 'evidence', 'strangeness'], ['feet', 'views'] # as in `training.onnx`
 
 # %% ../nbs/05_deploy.ipynb #865e00c3
 def _session(bundle, threads):

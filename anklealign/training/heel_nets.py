@@ -164,7 +164,7 @@ class HeelReader(nn.Module):
 
     def crops(self, x: torch.Tensor, maps: torch.Tensor) -> torch.Tensor: # two a picture
         "What the measurer sees of squares, from a copy that is no more than half as fine as needed."
-        n, side = len(x), x.shape[-1]
+        n, side = x.shape[0], x.shape[-1]
         grid = sampling_grid(maps, CROP).view(n, 2*CROP[0], CROP[1], 2)
         zoom = maps[:, :, 1].norm(dim=1).view(n, 2, 1, 1, 1)*side # pixels of the square to one of the crop
         seen = None
@@ -176,13 +176,13 @@ class HeelReader(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         score, box, vertical, view = self.find(x)
-        mirror = torch.tensor([-1., 1.], device=x.device).repeat(len(x))
+        mirror = torch.tensor([-1., 1.], device=x.device).repeat(x.shape[0])
         maps = crop_maps(box.flatten(0, 1), vertical.flatten(), mirror)
         marks, angle, spread, footwear, measurable, yaw = self.measurer(self.crops(x, maps))
         places = F.pad(marks, (0, 1), value=1.) @ maps.transpose(1, 2)
         rows = [score.flatten()[:, None], box.flatten(0, 1), vertical.flatten()[:, None], places.flatten(1), angle[:, None],
                 spread.clamp(*SPREADS)[:, None], footwear.softmax(1), measurable.sigmoid()[:, None], (yaw*mirror)[:, None]]
-        return torch.cat(rows, 1).view(len(x), 2, -1), view.float().log_softmax(1)
+        return torch.cat(rows, 1).view(x.shape[0], 2, -1), view.float().log_softmax(1)
 
 DEGREES, SPREADS = 5., (-2., 4.) # a vertical of 1 in the finder's map; range of log spreads
 
@@ -248,6 +248,14 @@ class MeasuredHeels(nn.Module):
         "The feet in squares."
         with torch.no_grad(): return self.reader(x)[0]
 
+    def served(self) -> 'ServedHeels':
+        "The same as a graph has it."
+        return ServedHeels(self)
+
+    def places(self, x: torch.Tensor) -> torch.Tensor: # n × 24 × 24, in 0–1
+        "Where it sees heels, in place of a map of evidence."
+        with torch.no_grad(): return self.reader.finder(F.avg_pool2d(x, x.shape[-1]//SQUARE))[0].sigmoid().amax(1)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor: return self.head(x if x.ndim == 3 else self.read(x))
 
 # %% ../../nbs/training/heel_nets.ipynb #725cc7a2
@@ -265,8 +273,7 @@ class ServedHeels(nn.Module):
         "Log probabilities (n × 3), map of places (n × 3 × 24 × 24), score (n), feet (n × 2 × 27), views (n × 7)."
         x = pixels.permute(0, 3, 1, 2).float()/255
         feet, view = self.model.reader(x)
-        heat = self.model.reader.finder(F.avg_pool2d(x, x.shape[-1]//SQUARE))[0].sigmoid().amax(1, keepdim=True).expand(-1, 3, -1, -1)
-        head, view = self.model.head, view.exp()
-        alone = [head.of(feet, feet.new_tensor(o).expand(len(x), 2)).exp() for o in ((1., 0.), (0., 1.))]
+        heat, head, view = self.model.places(x)[:, None].expand(-1, 3, -1, -1), self.model.head, view.exp()
+        alone = [head.of(feet, feet.new_tensor(o).expand(x.shape[0], 2)).exp() for o in ((1., 0.), (0., 1.))]
         score = torch.maximum((1 - view[:, 0])/(1 - BEHIND), (1 - feet[..., 0].amax(1))/(1 - FOUND))
         return head(feet), heat, score, torch.cat([feet, torch.stack(alone, 1)], 2), view
