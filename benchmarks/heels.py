@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
 from anklealign.deploy import Predictor
-from anklealign.phantom.study import write_pictures
+from anklealign.phantom.picture import write_pictures
 
 RESULTS = Path(__file__).parents[1]/'anklealign'/'results'
 SETS = dict(bare=(1000, 2), covered=(400, 1), refuse=(600, 1)) # pictures, and how many of each person

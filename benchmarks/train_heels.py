@@ -137,7 +137,7 @@ if __name__ == '__main__':
     keep_memory()
     torch.manual_seed(1)
     if given.step == 'pictures':
-        from anklealign.phantom.study import write_pictures
+        from anklealign.phantom.picture import write_pictures
         write_pictures(given.folder, given.n, seed=21, size=SIDE, each=3)
     elif given.step == 'pack': pack(given.folder)
     else: train(given.step, given.folder, given.epochs or dict(measurer=9, finder=6)[given.step])

@@ -10,16 +10,14 @@ __all__ = ['SIDES', 'lateral', 'line_angle', 'turned_marks', 'heel_offset']
 # %% ../../nbs/heels/geometry.ipynb #d3542893
 import numpy as np
 
-from ..core import AnklealignError
-
 # %% ../../nbs/heels/geometry.ipynb #1eba7773
 SIDES = ('left', 'right') # of the person, in the order in which they stand in a picture taken from behind
 
 def lateral(
     side: str, # 'left' or 'right' of the person
 ) -> int: # -1 or 1: the direction of x in which outward lies
-    "Which way is outward in a picture taken from behind. Raises `AnklealignError` for any other side."
-    if side not in SIDES: raise AnklealignError(f"side = '{side}' is not known: use 'left' or 'right'.")
+    "Which way is outward in a picture taken from behind. Raises `ValueError` for any other side."
+    if side not in SIDES: raise ValueError(f"side = '{side}' is not known: use 'left' or 'right'.")
     return -1 if side == 'left' else 1
 
 # %% ../../nbs/heels/geometry.ipynb #a8e971fc

@@ -317,7 +317,7 @@ def make_study(
     workers: int|None=None, # processes that render; None: one a core
     progress: Callable[[int, int], None]|None=None, # called with the number of pictures done, and of all
 ) -> Path: # `out`
-    "Render `n` phantoms and write a raw study of them. Raises `AnklealignError` if the `phantom` extra is missing."
+    "Render `n` phantoms and write a raw study of them. Raises `AnklealignError` if `out` is taken or cannot be written."
     check_free(out)
     _check_known(layout, defects)
     return write_study(out, make_phantoms(n, seed, workers=workers, progress=progress), seed, layout, defects, max(1, n // 400))
