@@ -10,16 +10,15 @@ __all__ = []
 # %% ../../nbs/phantom/annotators.ipynb #af65fe02
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from PIL import Image
+from scipy.stats import norm
 
 from ..core import CLASSES, AnklealignError
 from ..decision import CUTOFFS, class_of_angle
-
-# %% ../../nbs/phantom/annotators.ipynb #a91e0002
-if TYPE_CHECKING: import pandas as pd
+from ..study.votes import fleiss_kappa
 
 # %% ../../nbs/phantom/annotators.ipynb #a91e0004
 @dataclass(frozen=True)
@@ -39,10 +38,8 @@ def draw_angles(
     n_participants: int, # how many people
     seed: int, # same seed, same angles
     pictures: int=4, # of each person
-) -> 'pd.DataFrame': # one row a picture: participant, picture, angle_deg, left_deg, right_deg
+) -> pd.DataFrame: # one row a picture: participant, picture, angle_deg, left_deg, right_deg
     "Rear-foot angles to aim at; a picture's angle is the mean of its feet."
-    import pandas as pd
-    from scipy.stats import norm
     rng = np.random.default_rng(seed)
     person = norm.ppf((rng.permutation(n_participants)[:, None] + .5) / n_participants, MEAN_DEG, PERSON_SD_DEG)
     angle = person + rng.normal(0, PICTURE_SD_DEG, (n_participants, pictures))
@@ -84,7 +81,6 @@ def agreement_of(
     votes: np.ndarray, # (pictures, annotators): 0, 1 or 2
 ) -> dict[str, float]: # pairwise, kappa, majority_share, against_majority
     "How far the annotators of a panel agree."
-    from anklealign.study.votes import fleiss_kappa
     counts = (votes[:, :, None] == np.arange(3)).sum(1)
     n = counts.sum(1)
     rates = votes == counts.argmax(1)[:, None]
@@ -116,7 +112,6 @@ def answer_probability(
     people: Annotators, # how they answer
 ) -> np.ndarray: # (angles, 3): probability of each of `CLASSES`
     "How probable each answer of one of these people is at each angle."
-    from scipy.stats import norm
     sd = np.hypot(people.bias_sd_deg, people.noise_sd_deg)
     below, above = (norm.cdf((c - np.asarray(angle, float)) / sd) for c in CUTOFFS)
     seen = np.stack([1 - above, above - below, below], axis=-1)

@@ -22,6 +22,7 @@ from PIL import Image, ImageOps
 
 from ..core import CLASSES, AnklealignError
 from ..study.labelstudio import label_of
+from ..study.matching import mangle
 
 # %% ../../nbs/phantom/defects.ipynb #f62e8ca9
 @dataclass
@@ -61,7 +62,6 @@ def upload_name(
     rng: np.random.Generator, # draws the prefix
 ) -> str: # the name in storage
     "The name that an upload gets: eight hex digits, a dash, and the name mangled and, if it is too long, cut."
-    from anklealign.study.matching import mangle # it brings pandas
     stored = f'{rng.integers(2**32):08x}-{mangle(name)}'
     stem, dot, suffix = stored.rpartition('.')
     room = 100 - len('upload/1/') - len(dot + suffix)
