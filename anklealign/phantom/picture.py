@@ -225,7 +225,7 @@ def write_pictures(
     tasks = [(out, i, seed, size, mix, each) for i in range(n) if f'{i:06d}.jpg' not in have]
     workers = min(workers or os.cpu_count() or 1, len(tasks))
     say = functools.partial(print, file=sys.stderr, flush=True)
-    say(f'{len(tasks)} of {n} pictures to draw in {workers} processes; the first ones take some seconds, while each process reads the legs')
+    say(f'{len(tasks)} of {n} pictures to draw in {workers} processes; the first ones take some seconds: each process reads the legs')
     with open(out/'truth.jsonl', 'a', encoding='utf-8') as truth:
         for done, line in enumerate(_run(_write_one, tasks, workers, 4), 1):
             print(line, file=truth, flush=True)
