@@ -50,7 +50,7 @@ class Camera:
         x = ((np.arange(w*factor, dtype='f4') + .5)/factor - w/2)/self.scale
         y = (h/2 - (np.arange(h*factor, dtype='f4') + .5)/factor)/self.scale
         right, up, forward = self.axes.astype('f4')
-        return x[None, :, None]*right + y[:, None, None]*up + forward
+        return (x[:, None]*right)[None] + (y[:, None]*up)[:, None] + forward
 
 # %% ../../nbs/phantom/render.ipynb #79f125b7
 @dataclass(frozen=True)
@@ -125,9 +125,11 @@ def _fragments(at, area, box, number, kind):
         weights.append(part)
     last = 1 - weights[0] - weights[1]
     inside &= last >= -1e-6
-    tri, row, column = np.nonzero(inside)
-    found = np.stack([weights[0][inside], weights[1][inside], last[inside]], 1)
-    return px[tri, 0, column], py[tri, row, 0], number[tri], found
+    found = np.flatnonzero(inside)
+    pixel, column = np.divmod(found, kind[0])
+    tri, row = np.divmod(pixel, kind[1])
+    weights = np.stack([o.ravel()[found] for o in (*weights, last)], 1)
+    return box[tri, 0] + column, box[tri, 1] + row, number[tri], weights
 
 # %% ../../nbs/phantom/render.ipynb #51f23d8c
 def corner_normals(

@@ -95,8 +95,9 @@ def draw_scene(
     out = _background(points, faces, seen, room, light, camera, fine, shadow, size)
     depth, label, rest = np.full(size[0]*size[1], np.inf, 'f4'), np.zeros(size[0]*size[1], np.uint8), np.zeros((size[0]*size[1], 3), 'f4')
     which = np.full(size[0]*size[1], -1, np.int16)
+    seen_of = owner[seen.faces] if parts else owner
     for k, part in enumerate(parts):
-        mine = np.flatnonzero(owner[seen.faces] == k)
+        mine = np.flatnonzero(seen_of == k)
         if not len(mine): continue
         pixels = seen.pixels[mine]
         one, again = _one_each(pixels, size)
