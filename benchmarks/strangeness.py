@@ -13,7 +13,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from anklealign.deploy import Predictor
-from anklealign.phantom.picture import draw_person, make_picture
+from anklealign.phantom.person import VIEWS, draw_person
+from anklealign.phantom.picture import make_picture
 from anklealign.study.manifest import read_manifest
 
 
@@ -36,12 +37,10 @@ def crops(rng, n):
 
 
 def wrong_sides(n):
-    "Phantoms from the side, from the front and obliquely, soles, people who lie."
-    def shot(view, i):
-        rng = np.random.default_rng([5, i])
-        angles = dict(zip(('left', 'right'), rng.normal(4, 4, 2), strict=True))
-        return make_picture(draw_person(rng), angles, view, (320, 320), rng).image
-    return {view: [shot(view, i) for i in range(n)] for view in ('front', 'side', 'oblique', 'sole', 'lying')}
+    "Phantoms in the views that are to be refused."
+    makers = {view: [np.random.default_rng([5, i]) for i in range(n)] for view in VIEWS if view != 'behind'}
+    return {f'phantoms, {view}': [make_picture(draw_person(o), dict(left=4., right=4.), view, (320, 320), o).image for o in rngs]
+            for view, rngs in makers.items()}
 
 
 def measure(bundle, study, n):

@@ -1,4 +1,4 @@
-"""Legs of any person with a heel of a wanted angle, which is measured on the mesh
+"""Legs and feet of any person, with a heel tilted to a wanted angle that is then measured on the mesh.
 
 Docs: https://anklealign.github.io/anklealign/phantom/body.html.md"""
 
@@ -7,21 +7,21 @@ Docs: https://anklealign.github.io/anklealign/phantom/body.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/phantom/body.ipynb #291904ff
+# %% ../../nbs/phantom/body.ipynb #51d67086
 import functools
 from dataclasses import dataclass, field
 from importlib.resources import files
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
-from .render import corner_normals
+from .render import corner_normals, loop_matrix
 
-# %% ../../nbs/phantom/body.ipynb #bc57066e
+# %% ../../nbs/phantom/body.ipynb #f78d190f
 @functools.cache
-def load_basis() -> tuple: # mean (n, 3), directions (k, n, 3), places (people, k), triangles (m, 3), all float64 or int
-    "The legs of the basis, subdivided once so that they are smooth, and once more about the heel and the tendon."
-    kept = np.load(str(files('anklealign.phantom')/'legs.npz'))
+def load_basis(
+) -> tuple: # mean (n, 3), directions (k, n, 3), places (people, k), triangles (m, 3), all float64 or int
+    "The legs of the basis, smooth, and finest about the heel and the tendon; read once a process."
+    with (files('anklealign')/'phantom'/'legs.npz').open('rb') as f: kept = dict(np.load(f))
     mean, faces = kept['mean'].astype(float), kept['faces'].astype(int)
     back = mean[mean[:, 2] < .1, 1].max()
     toes = (mean[faces].mean(1)[:, 2] < .09) & (mean[faces].mean(1)[:, 1] < back - .17) # fine as they are, and more than half of all
@@ -33,48 +33,7 @@ def load_basis() -> tuple: # mean (n, 3), directions (k, n, 3), places (people, 
     matrix = second @ first
     return matrix @ mean, np.stack([matrix @ o for o in kept['directions'].astype(float)]), kept['places'].astype(float), faces
 
-# %% ../../nbs/phantom/body.ipynb #a97e9ed7
-def loop_matrix(
-    faces: np.ndarray, # (m, 3) triangles
-    n: int, # corners
-    chosen: np.ndarray, # (m,) which triangles to split in four; their neighbours are split to fit
-) -> tuple[csr_matrix, np.ndarray]: # (n + new, n) new corners from old ones; new triangles
-    "One step of Loop's subdivision; rims stay where they are."
-    ends, where = np.unique(np.sort(np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2), 1), axis=0, return_inverse=True)
-    of_face = where.reshape(-1, 3) # edge from each corner to the next
-    split = np.zeros(len(ends), bool)
-    split[of_face[chosen]] = True
-    inner = (np.bincount(where) == 2) & (np.bincount(where, np.repeat(chosen, 3)) == 2)
-    number = np.where(split, n + np.cumsum(split) - 1, -1)
-    opposite = np.roll(faces, 1, 1).ravel()
-    kept = inner[where]
-    rows = [number[where[kept]], number[split], number[split], *_smoothing(ends, n, inner, split)[0]]
-    columns = [opposite[kept], *ends[split].T, *_smoothing(ends, n, inner, split)[1]]
-    weights = [np.full(kept.sum(), .125), *(np.where(inner[split], .375, .5),)*2, *_smoothing(ends, n, inner, split)[2]]
-    matrix = csr_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (n + split.sum(), n))
-    return matrix, _split(faces, number[of_face])
-
-def _smoothing(ends, n, inner, split):
-    "Old corners whose edges are all split move towards their neighbours."
-    around = np.concatenate([ends, ends[:, ::-1]])
-    degree, still = np.bincount(around[:, 0], minlength=n), np.zeros(n, bool)
-    still[ends[~inner | ~split]] = True
-    beta = np.where(still, 0, .625 - (.375 + .25*np.cos(2*np.pi/np.maximum(degree, 3)))**2)
-    return [around[:, 0], np.arange(n)], [around[:, 1], np.arange(n)], [(beta/np.maximum(degree, 1))[around[:, 0]], 1 - beta]
-
-def _split(faces, middles):
-    "Triangles with new corners on some edges (-1: none), cut into one, two, three or four."
-    count, out = (middles >= 0).sum(1), [faces[(middles < 0).all(1)]]
-    for k in range(3):
-        a, b, c = np.roll(faces, -k, 1).T
-        ab, bc, ca = np.roll(middles, -k, 1).T
-        one, two, all_ = (count == 1) & (ab >= 0), (count == 2) & (ca < 0), count == 3
-        out += [np.stack(o, 1)[one] for o in ((a, ab, c), (ab, b, c))]
-        out += [np.stack(o, 1)[two] for o in ((ab, b, bc), (a, ab, bc), (a, bc, c))]
-        out.append(np.stack([a, ab, ca], 1)[all_])
-    return np.concatenate([*out, middles[count == 3]])
-
-# %% ../../nbs/phantom/body.ipynb #9e58f9c4
+# %% ../../nbs/phantom/body.ipynb #2e66c93f
 @dataclass(frozen=True)
 class Leg:
     "A left leg in foot lengths: heel at the origin, toes towards -y, lateral towards +x, floor at z = 0."
@@ -82,7 +41,7 @@ class Leg:
     faces: np.ndarray # (m, 3) triangles, outward
     length: float # of the foot, in metres
 
-# %% ../../nbs/phantom/body.ipynb #1b0e26c6
+# %% ../../nbs/phantom/body.ipynb #3184b493
 def draw_leg(
     rng: np.random.Generator, # same state, same leg
 ) -> Leg: # standing, foot straight ahead
@@ -95,6 +54,7 @@ def draw_leg(
     points = (points - [_middle(heel[:, 0]), foot[:, 1].max(), points[:, 2].min()])/np.ptp(foot[:, 1])
     return Leg(_spin(points, -_heading(points)), faces, float(np.ptp(foot[:, 1])))
 
+# %% ../../nbs/phantom/body.ipynb #23561de8
 def _middle(x): return (x.min() + x.max())/2
 
 def _spin(points, deg):
@@ -106,7 +66,7 @@ def _heading(points):
     toes, heel = low[low[:, 1] < -.55], low[low[:, 1] > -.2]
     return np.rad2deg(np.arctan2(_middle(toes[:, 0]) - _middle(heel[:, 0]), .8))
 
-# %% ../../nbs/phantom/body.ipynb #d09d1c53
+# %% ../../nbs/phantom/body.ipynb #586c4d76
 def smoothstep(
     x: np.ndarray, # any numbers
     lo: float, # where the step begins
@@ -116,7 +76,6 @@ def smoothstep(
     t = np.clip((x - lo)/(hi - lo), 0, 1)
     return t*t*(3 - 2*t)
 
-# %% ../../nbs/phantom/body.ipynb #fc54fc79
 def bump(
     x: np.ndarray, # any numbers
     centre: float, # where it is 1
@@ -125,7 +84,7 @@ def bump(
     "A bell."
     return np.exp(-((x - centre)/width)**2)
 
-# %% ../../nbs/phantom/body.ipynb #6bf79f50
+# %% ../../nbs/phantom/body.ipynb #2f8ff6f9
 @dataclass(frozen=True)
 class Shape:
     "What makes one ankle differ from another, in foot lengths."
@@ -143,7 +102,7 @@ class Shape:
     abduct: tuple[float, float]=(.45, 0.) # how far the forefoot turns out with the heel's tilt; radians of its own
     inward: tuple[float, float]=(.35, 0.) # the same for the shank turning inward
 
-# %% ../../nbs/phantom/body.ipynb #ebe91c7e
+# %% ../../nbs/phantom/body.ipynb #b7cc2d6f
 def draw_shape(
     rng: np.random.Generator, # same state, same ankle
 ) -> Shape: # of anybody
@@ -154,7 +113,7 @@ def draw_shape(
                  rng.normal(.02, .03), rng.normal(.205, .015), rng.normal(0, .008), (rng.uniform(.21, .27), rng.uniform(.45, .72)),
                  rng.uniform(0, .6), (rng.uniform(-.1, .7), rng.normal(0, .07)), (rng.uniform(-.1, .6), rng.normal(0, .07)))
 
-# %% ../../nbs/phantom/body.ipynb #7a416364
+# %% ../../nbs/phantom/body.ipynb #74a4c4af
 def sculpt(
     points: np.ndarray, # of a `Leg`
     shape: Shape, # what to make of it
@@ -176,6 +135,7 @@ def sculpt(
     x = x + shape.lean*np.maximum(0, z - .4) + shape.skew*(1 - smoothstep(z, .01, .1))*(1 - smoothstep(behind, .2, .5))
     return np.stack([x, y, z], 1)
 
+# %% ../../nbs/phantom/body.ipynb #68367c19
 def _levels(values, z, step, top): # the largest value within `step` of each height
     level, n = (z/step).astype(int).clip(0), int(top/step) + 2
     most = np.full(n + 2, -np.inf)
@@ -189,9 +149,9 @@ def _behind(y, z):
     backs = _levels(y, z, step, z.max())
     return np.interp(z, step*(np.arange(len(backs)) + .5), np.where(np.isfinite(backs), backs, backs[np.isfinite(backs)].min())) - y
 
+# %% ../../nbs/phantom/body.ipynb #0cb47d5e
 _pad_at = np.array([0, .02, .06, .10, .14]) # heights where the pad's width is known
 
-# %% ../../nbs/phantom/body.ipynb #26a80afc
 def _pad(x, z, behind, shape):
     "Bring the back part of each height to the width a heel has there, symmetric about the heel's own line."
     near, step = behind < .09, .015
@@ -206,6 +166,7 @@ def _pad(x, z, behind, shape):
     fade = (1 - smoothstep(z, .2, .34))*(1 - smoothstep(behind, .1, .4 - .15*smoothstep(z, .08, .25)))
     return x + fade*((x - centre)*scale - x)
 
+# %% ../../nbs/phantom/body.ipynb #771165f0
 def _bend(x, z, angle, heights, pivot=.08):
     "Sections across the heel's axis, turned by `angle` (radians) below and upright above."
     u = np.linspace(-.05, z.max() + .1, 800)
@@ -216,7 +177,7 @@ def _bend(x, z, angle, heights, pivot=.08):
     rise = x*np.sin(here)*smoothstep(z, .01, .14) # the pad stays flat on the floor
     return np.interp(z, u, axis_x) + x*np.cos(here), np.interp(z, u, axis_z) + rise
 
-# %% ../../nbs/phantom/body.ipynb #e809a268
+# %% ../../nbs/phantom/body.ipynb #6743811e
 def tilt(
     points: np.ndarray, # of a `Leg`
     deg: float, # how far to turn the heel; positive everts
@@ -238,7 +199,7 @@ def tilt(
     x, y = x*np.cos(inward) - (y + .2)*np.sin(inward), x*np.sin(inward) + (y + .2)*np.cos(inward) - .2
     return np.stack([x, y, np.maximum(z_new, .002*z)], 1)
 
-# %% ../../nbs/phantom/body.ipynb #3c945648
+# %% ../../nbs/phantom/body.ipynb #6642e262
 def _cut(shapes, axis, at):
     "Where the edges of closed `shapes` (n, corners, 3) cross the plane `axis` = `at`: (crossed shapes, 2, 3)."
     a, b = shapes, np.roll(shapes, -1, axis=1)
@@ -248,7 +209,10 @@ def _cut(shapes, axis, at):
     t = (at - a[:, axis])/(b[:, axis] - a[:, axis])
     return (a + t[:, None]*(b - a)).reshape(-1, 2, 3)
 
-# %% ../../nbs/phantom/body.ipynb #217f5f39
+# %% ../../nbs/phantom/body.ipynb #0b8f1499
+def _range(o): return np.minimum(np.minimum(o[:, 0], o[:, 1]), o[:, 2]), np.maximum(np.maximum(o[:, 0], o[:, 1]), o[:, 2])
+
+# %% ../../nbs/phantom/body.ipynb #c6907bf8
 def heel_line(
     points: np.ndarray, # of one leg in the room, in metres: z up, seen from +y
     faces: np.ndarray, # its triangles
@@ -266,7 +230,7 @@ def heel_line(
         marks.append([_middle(back[:, 0]), back[:, 1].max(), height])
     return np.mean(marks[:3], axis=0), np.mean(marks[-3:], axis=0)
 
-# %% ../../nbs/phantom/body.ipynb #738bfa27
+# %% ../../nbs/phantom/body.ipynb #b72d63e7
 def rearfoot_angle(
     low: np.ndarray, # lower mark
     high: np.ndarray, # upper mark
@@ -276,7 +240,7 @@ def rearfoot_angle(
     lateral = dict(left=1, right=-1)[side]
     return float(np.rad2deg(np.arctan2((low[0] - high[0])*lateral, high[2] - low[2])))
 
-# %% ../../nbs/phantom/body.ipynb #543aaa47
+# %% ../../nbs/phantom/body.ipynb #29c31b7c
 @dataclass(frozen=True)
 class Stance:
     "Where a foot stands."
@@ -284,7 +248,7 @@ class Stance:
     toe_out_deg: float=8. # foot-progression angle
     forward: float=0. # shift along the line of sight, in metres
 
-# %% ../../nbs/phantom/body.ipynb #d65105f1
+# %% ../../nbs/phantom/body.ipynb #99392289
 @dataclass(frozen=True)
 class PosedLeg:
     "A leg in the room, in metres, and its measured angle."
@@ -302,6 +266,7 @@ class PosedLeg:
         "Outward directions of the corners."
         return corner_normals(self.points, self.faces)
 
+# %% ../../nbs/phantom/body.ipynb #2ce45b6f
 def _place(points, length, side, stance):
     points = _spin(points, stance.toe_out_deg)*length + [stance.half_width, stance.forward, 0]
     above = points[:, 2]/length - .3
@@ -310,7 +275,7 @@ def _place(points, length, side, stance):
     points[:, 0] = np.where(above > .25, np.maximum(points[:, 0], .003), points[:, 0])
     return points if side == 'left' else points*[-1, 1, 1]
 
-# %% ../../nbs/phantom/body.ipynb #92343281
+# %% ../../nbs/phantom/body.ipynb #0ae4aba6
 def pose_leg(
     leg: Leg, # as it stands at rest
     side: str, # 'left' or 'right'
@@ -318,7 +283,7 @@ def pose_leg(
     shape: Shape=Shape(), # of the ankle
     stance: Stance=Stance(), # place in the room
     above_deg: float|None=None, # turn that what a shoe leaves to be seen has instead, so that it does not tell the heel's
-) -> PosedLeg: # with the angle it really has, within .2 degrees of the target
+) -> PosedLeg: # with the angle it really has, within .2 degrees of the target unless `above_deg` is given
     "Tilt the heel until the measured angle is the wanted one."
     base = sculpt(leg.points, shape)
     faces = leg.faces if side == 'left' else leg.faces[:, ::-1]
@@ -338,6 +303,7 @@ def pose_leg(
     marks['heel_place'] = np.array([(1, -1)[side == 'right']*stance.half_width, stance.forward, 0]) # of the resting leg's origin
     return PosedLeg(points, faces, base, leg.length, side, rearfoot_angle(low, high, side), stance.toe_out_deg, marks)
 
+# %% ../../nbs/phantom/body.ipynb #e866a001
 def _solve(measure, target, slope=.92):
     "The turn of the heel that gives the wanted angle; a turn of one degree gives about `slope`."
     b = target/slope
@@ -349,8 +315,7 @@ def _solve(measure, target, slope=.92):
         slope = np.clip((got - before)/(b - a), .3, 2) if b != a else slope
     return b
 
-def _range(o): return np.minimum(np.minimum(o[:, 0], o[:, 1]), o[:, 2]), np.maximum(np.maximum(o[:, 0], o[:, 1]), o[:, 2])
-
+# %% ../../nbs/phantom/body.ipynb #60e600d2
 def _near(corners, height):
     low, high = _range(corners[..., 2])
     return corners[(low < height) & (high > height)]
@@ -360,7 +325,6 @@ def _onto_skin(mark, corners):
     section = _cut(_cut(_near(corners, mark[2]), 2, mark[2]), 0, mark[0]).reshape(-1, 3)
     return np.array([mark[0], section[:, 1].max() if len(section) else mark[1], mark[2]])
 
-# %% ../../nbs/phantom/body.ipynb #2bc47afb
 def _marks(points, faces, heel, low, high, length):
     marks = dict(lower=_onto_skin(low, points[heel]), upper=_onto_skin(high, points[heel]))
     floor = points[np.unique(heel)]

@@ -7,19 +7,18 @@ Docs: https://anklealign.github.io/anklealign/phantom/clothes.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/phantom/clothes.ipynb #a78f50ec
+# %% ../../nbs/phantom/clothes.ipynb #6df6261f
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
 from .body import PosedLeg, bump, smoothstep
-from .render import field, lookup, soft
-from .room import lathe_faces, paint
+from .person import Person
+from .render import field, lathe_faces, lookup, paint, soft
 from .scene import Part, leg_part
-from .skin import Skin
 
-# %% ../../nbs/phantom/clothes.ipynb #ee35a6ca
+# %% ../../nbs/phantom/clothes.ipynb #d24d2e4a
 @dataclass(frozen=True)
 class ShoeStyle:
     "A pair of shoes; lengths in foot lengths."
@@ -36,7 +35,7 @@ class ShoeStyle:
     pattern: int # which parts have which colour
     seed: int
 
-# %% ../../nbs/phantom/clothes.ipynb #62d3afd9
+# %% ../../nbs/phantom/clothes.ipynb #f9846c6a
 def draw_shoes(
     rng: np.random.Generator, # same state, same shoes
 ) -> ShoeStyle: # sneakers, low shoes, boots
@@ -52,6 +51,7 @@ def draw_shoes(
                      rng.normal(0, 2.5), rng.uniform(.02, .05), main, second, paint(rng, (0, 1), (0, 1), (.05, .98)), under,
                      int(rng.integers(6)), int(rng.integers(500)))
 
+# %% ../../nbs/phantom/clothes.ipynb #c6cfc5c6
 _half = [[0, .05], [.34, .04], [.62, .01], [.86, -.06], [.98, -.15], [.97, -.3], [.9, -.45], [1.1, -.62], [1.24, -.76], [1.12, -.9],
          [.7, -1.03], [0, -1.1]] # lateral, forward; from the heel around
 
@@ -64,6 +64,7 @@ def _ring(count):
     t = np.linspace(0, at[-1], count, endpoint=False)
     return CubicSpline(at, closed, bc_type='periodic')(t)
 
+# %% ../../nbs/phantom/clothes.ipynb #06cbab6b
 def _loft(style, count=64, rows=14):
     "The upper of a left shoe in foot lengths, and the place of each corner around and up."
     sole, around = _ring(count), np.arange(count)/count
@@ -83,7 +84,7 @@ def _loft(style, count=64, rows=14):
         carried.append(np.stack([around, np.full(count, t), y, high*rise], 1))
     return np.concatenate(points), np.concatenate(carried), lathe_faces(rows, count)
 
-# %% ../../nbs/phantom/clothes.ipynb #5d854daa
+# %% ../../nbs/phantom/clothes.ipynb #ed8db438
 def _sole_mesh(style, count=64):
     ring = _ring(count)*[style.wide*1.06, 1.02]
     heights = [0, .15, .85, 1]
@@ -95,15 +96,7 @@ def _sole_mesh(style, count=64):
     carried = np.column_stack([np.tile(np.arange(count)/count, 5), points[:, 2]/style.sole, points[:, 1], points[:, 2]])
     return points, carried, lathe_faces(5, count)
 
-def _place_shoe(points, leg, style, shift):
-    lean = np.deg2rad(style.lean_deg)
-    x = points[:, 0] + lean*points[:, 2] + shift
-    turn, mirror = np.deg2rad(leg.toe_out_deg), (1, -1)[leg.side == 'right']
-    c, s = np.cos(turn), np.sin(turn)
-    local = np.stack([x*c - points[:, 1]*s, x*s + points[:, 1]*c, points[:, 2]], 1)
-    heel = leg.marks['heel_place']
-    return (local*leg.length)*[mirror, 1, 1] + heel
-
+# %% ../../nbs/phantom/clothes.ipynb #ed61e2e3
 def _shoe_colours(style):
     def surface(at):
         around, t, y, z = at.T
@@ -118,6 +111,7 @@ def _shoe_colours(style):
         return colour*(weave*(1 - seam))[:, None].clip(.1, 2), None
     return surface
 
+# %% ../../nbs/phantom/clothes.ipynb #f61b7e3c
 def _sole_colours(style):
     def surface(at):
         around, h, y, z = at.T
@@ -126,7 +120,31 @@ def _sole_colours(style):
         return np.where((h < .33)[:, None], style.trim*.5, style.under)*(tread*line)[:, None], None
     return surface
 
-# %% ../../nbs/phantom/clothes.ipynb #89b49ba9
+# %% ../../nbs/phantom/clothes.ipynb #8ae8f244
+def _place_shoe(points, leg, style, shift):
+    lean = np.deg2rad(style.lean_deg)
+    x = points[:, 0] + lean*points[:, 2] + shift
+    turn, mirror = np.deg2rad(leg.toe_out_deg), (1, -1)[leg.side == 'right']
+    c, s = np.cos(turn), np.sin(turn)
+    local = np.stack([x*c - points[:, 1]*s, x*s + points[:, 1]*c, points[:, 2]], 1)
+    heel = leg.marks['heel_place']
+    return (local*leg.length)*[mirror, 1, 1] + heel
+
+def _forward(places, leg):
+    turn, mirror = np.deg2rad(leg.toe_out_deg), (1, -1)[leg.side == 'right']
+    x, y = ((places - leg.marks['heel_place'])/leg.length)[:, :2].T
+    return x*mirror*np.sin(turn) - y*np.cos(turn)
+
+# %% ../../nbs/phantom/clothes.ipynb #8fab8648
+def lift(
+    leg: PosedLeg, # as measured, on the floor
+    by: float, # metres
+) -> PosedLeg: # the same, higher
+    "Raise a leg and its marks."
+    up = np.array([0, 0, by])
+    return replace(leg, points=leg.points + up, marks={k: v + up*(k != 'heel_place') for k, v in leg.marks.items()})
+
+# %% ../../nbs/phantom/clothes.ipynb #d261ad1b
 def wear_shoe(
     leg: PosedLeg, # posed, on the floor
     style: ShoeStyle, # of both shoes
@@ -149,21 +167,7 @@ def wear_shoe(
         return places[:, 2] < (style.sole + .93*(style.collar + style.slope*smoothstep(forward, .1, .42)))*leg.length
     return raised, [shoe, base], hidden
 
-def _forward(places, leg):
-    turn, mirror = np.deg2rad(leg.toe_out_deg), (1, -1)[leg.side == 'right']
-    x, y = ((places - leg.marks['heel_place'])/leg.length)[:, :2].T
-    return x*mirror*np.sin(turn) - y*np.cos(turn)
-
-# %% ../../nbs/phantom/clothes.ipynb #0830674b
-def lift(
-    leg: PosedLeg, # as measured, on the floor
-    by: float, # metres
-) -> PosedLeg: # the same, higher
-    "Raise a leg and its marks."
-    up = np.array([0, 0, by])
-    return replace(leg, points=leg.points + up, marks={k: v + up*(k != 'heel_place') for k, v in leg.marks.items()})
-
-# %% ../../nbs/phantom/clothes.ipynb #c0009d88
+# %% ../../nbs/phantom/clothes.ipynb #4acc9e84
 def wear_slipper(
     leg: PosedLeg, # posed, on the floor
     style: ShoeStyle, # sole and colours
@@ -179,7 +183,7 @@ def wear_slipper(
     base = Part(_place_shoe(sole, leg, replace(style, lean_deg=0), 0), under[:, order], _sole_colours(style), at, .02)
     return raised, [base, strap]
 
-# %% ../../nbs/phantom/clothes.ipynb #3bc0a533
+# %% ../../nbs/phantom/clothes.ipynb #5cdf3e2e
 @dataclass(frozen=True)
 class SockStyle:
     "A pair of socks."
@@ -190,7 +194,7 @@ class SockStyle:
     pattern: int # plain, heel patch, stripes, cuff band
     thick: float # in foot lengths
 
-# %% ../../nbs/phantom/clothes.ipynb #b44051eb
+# %% ../../nbs/phantom/clothes.ipynb #9cec927b
 def draw_socks(
     rng: np.random.Generator, # same state, same socks
 ) -> SockStyle: # short or long
@@ -200,7 +204,7 @@ def draw_socks(
     second = paint(rng, (0, 1), (0, .9), (.05, .98))
     return SockStyle(height, main, second, rng.uniform(0, .25), int(rng.integers(5)), rng.uniform(.005, .012))
 
-# %% ../../nbs/phantom/clothes.ipynb #cc9b3b5f
+# %% ../../nbs/phantom/clothes.ipynb #05945677
 def wear_sock(
     leg: PosedLeg, # the leg that gets it
     style: SockStyle, # of both socks
@@ -225,7 +229,7 @@ def wear_sock(
     sock = Part(points, leg.faces[worn], surface, leg.rest, .01, False, 1 + (leg.side == 'right'), whole=leg.faces)
     return sock, leg.rest[:, 2] < style.height - .03
 
-# %% ../../nbs/phantom/clothes.ipynb #4275be73
+# %% ../../nbs/phantom/clothes.ipynb #0f86970f
 @dataclass(frozen=True)
 class TrouserStyle:
     "A pair of trousers."
@@ -237,7 +241,7 @@ class TrouserStyle:
     seam: bool
     seed: int
 
-# %% ../../nbs/phantom/clothes.ipynb #d7778a3d
+# %% ../../nbs/phantom/clothes.ipynb #ab0ad826
 def draw_trousers(
     rng: np.random.Generator, # same state, same trousers
 ) -> TrouserStyle: # from the floor to the knee
@@ -248,7 +252,7 @@ def draw_trousers(
     rolled = rng.uniform(.12, .3) if rng.random() < .45 else 0
     return TrouserStyle(hem, rng.uniform(.03, .16), rng.uniform(.01, .04), colour, rolled, jeans, int(rng.integers(500)))
 
-# %% ../../nbs/phantom/clothes.ipynb #cb3f0338
+# %% ../../nbs/phantom/clothes.ipynb #6fe60f8a
 def wear_trousers(
     leg: PosedLeg, # the leg that gets them
     style: TrouserStyle, # of both legs
@@ -278,7 +282,7 @@ def wear_trousers(
         return style.colour*tone[:, None].clip(.1, 3), None
     return Part(np.concatenate(rings), lathe_faces(len(heights), columns), surface, carried)
 
-# %% ../../nbs/phantom/clothes.ipynb #42db6afe
+# %% ../../nbs/phantom/clothes.ipynb #a5f114a9
 def wear_skirt(
     legs: list[PosedLeg], # both
     rng: np.random.Generator, # same state, same skirt
@@ -297,10 +301,10 @@ def wear_skirt(
     def surface(at): return colour*(1 + .08*lookup(field(.4, 35), at[:, 0], at[:, 1]))[:, None], None
     return Part(np.concatenate(rings), lathe_faces(8, columns), surface, np.stack([np.tile(angle, 8), np.repeat(heights, columns)], 1))
 
-# %% ../../nbs/phantom/clothes.ipynb #2b30115e
+# %% ../../nbs/phantom/clothes.ipynb #d10cea54
 def dress(
     legs: dict[str, PosedLeg], # of 'left' and 'right', as posed
-    skin: Skin, # of the person
+    person: Person, # whose
     footwear: str, # bare, sock, shoe or slipper
     standing: bool, # trousers and shoes only fit those who stand
     rng: np.random.Generator, # same state, same clothes
@@ -321,7 +325,7 @@ def dress(
             hidden.append(inside)
             worn.append(sock)
         out[side] = leg
-        parts += [leg_part(leg, skin, np.any(hidden, axis=0)), *worn]
+        parts += [leg_part(leg, person.skin, np.any(hidden, axis=0)), *worn]
     if dressed < .3: parts += [wear_trousers(o, trousers) for o in out.values()]
     if .3 < dressed < .36: parts.append(wear_skirt(list(out.values()), rng))
     return out, parts

@@ -1,4 +1,4 @@
-"""Lamps, windows, sun and flash; shadows; and what a phone makes of the light
+"""Lamps, windows, sun and flash; shadows; how a surface looks in them
 
 Docs: https://anklealign.github.io/anklealign/phantom/light.html.md"""
 
@@ -7,14 +7,12 @@ Docs: https://anklealign.github.io/anklealign/phantom/light.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/phantom/light.ipynb #73158524
-import colorsys
+# %% ../../nbs/phantom/light.ipynb #10ee9291
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.sparse import csr_matrix, diags
 
@@ -22,7 +20,7 @@ from .body import smoothstep
 from .render import Camera, rasterise
 from .room import Room
 
-# %% ../../nbs/phantom/light.ipynb #f71d6f3b
+# %% ../../nbs/phantom/light.ipynb #88a2a38a
 @dataclass(frozen=True)
 class Lamp:
     "A light far away, or a flash."
@@ -32,7 +30,7 @@ class Lamp:
     shadow: float # share of it that is kept away by what stands in its way
     place: np.ndarray|None=None # of a flash, in metres: its light falls off
 
-# %% ../../nbs/phantom/light.ipynb #1e13f280
+# %% ../../nbs/phantom/light.ipynb #e67c936d
 @dataclass(frozen=True)
 class Light:
     "All light of a scene."
@@ -43,11 +41,7 @@ class Light:
     contact: float # how dark the floor is where something touches it
     contact_width: float # metres
 
-_warmth = np.array([1., .35, -.75]) # reddish or bluish
-
-def _tint(rng, spread): return np.exp(rng.normal(0, spread)*_warmth)
-
-# %% ../../nbs/phantom/light.ipynb #cee35c3c
+# %% ../../nbs/phantom/light.ipynb #5d21912a
 def draw_light(
     camera: Camera, # where a flash would be
     outdoors: bool, # sun or overcast sky, or a room
@@ -76,13 +70,18 @@ def draw_light(
     lamps = tuple(_ceiling_lamp(toward_eye, tint, rng) for _ in range(1 if kind == 'room' else rng.integers(2, 4)))
     return Light(lamps, cold*rng.uniform(.3, .65), tint*rng.uniform(.08, .25), **common)
 
+# %% ../../nbs/phantom/light.ipynb #7e2ec43f
+_warmth = np.array([1., .35, -.75]) # reddish or bluish
+
+def _tint(rng, spread): return np.exp(rng.normal(0, spread)*_warmth)
+
 def _ceiling_lamp(toward_eye, tint, rng):
     towards = rng.normal(0, 1, 3)*[1, .8, 0] + toward_eye*[.7, .7, 0] + [0, 0, rng.uniform(.5, 2)]
     return Lamp(_unit(towards), tint*rng.uniform(.3, .7), rng.uniform(.008, .04), rng.uniform(.5, .9))
 
 def _unit(x): return x/np.linalg.norm(x)
 
-# %% ../../nbs/phantom/light.ipynb #45eae0c0
+# %% ../../nbs/phantom/light.ipynb #5269b903
 class Shadow:
     "What one lamp sees: everything else lies in shadow."
     def __init__(self,
@@ -124,9 +123,9 @@ class Shadow:
         out[near] = 1 - self.lamp.shadow*(1 - lit/6)
         return out
 
+# %% ../../nbs/phantom/light.ipynb #de016000
 _cell = .006 # metres of the map of what touches the floor
 
-# %% ../../nbs/phantom/light.ipynb #701f387b
 def contact_shade(
     points: np.ndarray, # (n, 3) of everything that stands there
     light: Light, # its contact shadows
@@ -150,16 +149,7 @@ def contact_shade(
         return out
     return left
 
-# %% ../../nbs/phantom/light.ipynb #e7442bd1
-@functools.lru_cache(4)
-def _neighbours(key, n): # key: bytes of the triangles
-    faces = np.frombuffer(key, np.int64).reshape(-1, 3)
-    i, j = np.concatenate([faces, faces[:, ::-1]]).ravel(), np.roll(np.concatenate([faces, faces[:, ::-1]]), 1, 1).ravel()
-    matrix = csr_matrix((np.ones(len(i), 'f4'), (i, j)), (n, n))
-    matrix.data[:] = 1
-    return diags((1/np.maximum(np.asarray(matrix.sum(1)).ravel(), 1)).astype('f4')) @ matrix
-
-# %% ../../nbs/phantom/light.ipynb #3903e17a
+# %% ../../nbs/phantom/light.ipynb #087a38f7
 def cavities(
     points: np.ndarray, # (n, 3)
     faces: np.ndarray, # (m, 3)
@@ -173,18 +163,26 @@ def cavities(
     deep = ((around - points)*normals).sum(1)/scale
     return mean @ (mean @ deep)
 
-def _f4(x): return np.asarray(x, 'f4')
+@functools.lru_cache(4)
+def _neighbours(key, n): # key: bytes of the triangles
+    faces = np.frombuffer(key, np.int64).reshape(-1, 3)
+    i, j = np.concatenate([faces, faces[:, ::-1]]).ravel(), np.roll(np.concatenate([faces, faces[:, ::-1]]), 1, 1).ravel()
+    matrix = csr_matrix((np.ones(len(i), 'f4'), (i, j)), (n, n))
+    matrix.data[:] = 1
+    return diags((1/np.maximum(np.asarray(matrix.sum(1)).ravel(), 1)).astype('f4')) @ matrix
 
-def _dot(a, b): return np.einsum('ij,ij->i', a, b)
+# %% ../../nbs/phantom/light.ipynb #62c63d10
+def floor_fade(
+    height: np.ndarray, # (k,) above the floor, in metres
+    normals: np.ndarray, # (k, 3)
+    cavity: np.ndarray, # (k,) as `cavities` gives it
+    light: Light, # how dark hollows are
+) -> np.ndarray: # (k,) share of the sky that is seen
+    "Hollows and undersides see less of the sky."
+    under = 1 - .55*np.exp(-height/.018)*(1 - smoothstep(normals[:, 2], -.6, .3)*.7)
+    return (under*np.clip(1 - light.hollow*np.clip(cavity, -.25, 1), .15, 1.25)).astype('f4')
 
-# %% ../../nbs/phantom/light.ipynb #676df0c8
-def unit(
-    x: np.ndarray, # (k, 3)
-) -> np.ndarray: # of length 1
-    "Directions."
-    return x/np.sqrt(np.maximum(_dot(x, x), 1e-18))[:, None]
-
-# %% ../../nbs/phantom/light.ipynb #15309c78
+# %% ../../nbs/phantom/light.ipynb #1ca42052
 def shade(
     colour: np.ndarray, # (k, 3) linear, of the surface
     normals: np.ndarray, # (k, 3)
@@ -220,7 +218,18 @@ def shade(
     rim = np.float32(gloss*.6*light.sky.mean())*(1 - np.clip(_dot(normals, sight), 0, 1))**4
     return colour*out + (np.float32(gloss)*shine + rim)[:, None]
 
-# %% ../../nbs/phantom/light.ipynb #d2c17ae0
+def _f4(x): return np.asarray(x, 'f4')
+
+def _dot(a, b): return np.einsum('ij,ij->i', a, b)
+
+# %% ../../nbs/phantom/light.ipynb #6aad6dbe
+def unit(
+    x: np.ndarray, # (k, 3)
+) -> np.ndarray: # of length 1
+    "Directions."
+    return x/np.sqrt(np.maximum(_dot(x, x), 1e-18))[:, None]
+
+# %% ../../nbs/phantom/light.ipynb #9cd4ba2a
 def shade_room(
     place: np.ndarray, # (k, 3)
     on_floor: np.ndarray, # (k,)
@@ -234,127 +243,3 @@ def shade_room(
     out = shade(np.ones_like(place), normal, place, np.array([0, 0, 9.]), light, lit, np.ones(len(place), 'f4'))
     corner = 1 if room.kind == 'seamless' else 1 - .3*np.exp(-np.where(on_floor, 9, place[:, 2])/.12)
     return out*(contact*corner)[:, None]
-
-# %% ../../nbs/phantom/light.ipynb #382c5d4f
-def floor_fade(
-    height: np.ndarray, # (k,) above the floor, in metres
-    normals: np.ndarray, # (k, 3)
-    cavity: np.ndarray, # (k,) as `cavities` gives it
-    light: Light, # how dark hollows are
-) -> np.ndarray: # (k,) share of the sky that is seen
-    "Hollows and undersides see less of the sky."
-    under = 1 - .55*np.exp(-height/.018)*(1 - smoothstep(normals[:, 2], -.6, .3)*.7)
-    return (under*np.clip(1 - light.hollow*np.clip(cavity, -.25, 1), .15, 1.25)).astype('f4')
-
-# %% ../../nbs/phantom/light.ipynb #530ec7e5
-def develop(
-    light: np.ndarray, # (height, width, 3) linear, finer than the picture
-    subject: np.ndarray, # (height, width) where the legs are
-    size: tuple[int, int], # of the picture: width, height
-    rng: np.random.Generator, # same state, same camera
-) -> np.ndarray: # (height, width, 3), 0 to 1
-    "A photograph of the scene."
-    fine = light.shape[0]//size[1]
-    light = sum(light[i::fine, j::fine] for i in range(fine) for j in range(fine))/np.float32(fine*fine)
-    subject, grey = subject[::fine, ::fine], _grey(light)
-    on = grey[subject] if subject.sum() > 60 else grey.ravel()
-    target = np.clip(np.exp(rng.normal(-.92, .4)), .12, 1.3)
-    mixed = .7*np.percentile(on, 75) + .3*np.percentile(grey, 75)
-    light = light*(target/max(mixed, 1e-3)*np.exp(rng.normal(0, .045)*np.array([1., .15, -1.]))).astype('f4')
-    if rng.random() < .3: light = light + .06*rng.random()*gaussian_filter(np.minimum(light, 2), (5, 5, 0)) # glare
-    light = np.where(light > .7, .7 + .42*np.tanh((light - .7)/.42), light)
-    picture = np.clip(light, 0, 1.05)**(1/2.2)
-    contrast, black = rng.uniform(.95, 1.45), rng.uniform(-.02, .03)
-    picture = np.clip(picture, 0, 1)
-    picture = picture + (contrast - 1)*(picture*picture*(3 - 2*picture) - picture)*1.2 + black
-    grey = _grey(picture)[..., None]
-    picture = grey + (picture - grey)*np.clip(rng.normal(1.35, .28), .5, 2.2)
-    h, w = picture.shape[:2]
-    y, x = np.linspace(-1, 1, h, dtype='f4')[:, None], np.linspace(-1, 1, w, dtype='f4')
-    picture = picture*(1 - np.float32(rng.uniform(0, .18))*(x*x + y*y)/2)[..., None]
-    return _sensor(picture.clip(0, 1), rng)
-
-def _grey(o): return (o[..., 0] + o[..., 1] + o[..., 2])/3
-
-def _sensor(picture, rng):
-    "Blur, noise, smoothing and sharpening."
-    blur = np.clip(rng.gamma(1.1, .22), 0, 1.7)
-    if blur > .25: picture = gaussian_filter(picture, (blur, blur, 0))
-    if rng.random() < .05: picture = _shake(picture, rng)
-    noise = np.clip(rng.gamma(1.3, .0045), 0, .035)*(1.4 - .8*_grey(picture)[..., None])
-    field = rng.standard_normal(picture.shape, 'f4')*np.float32(.6) + rng.standard_normal((*picture.shape[:2], 1), 'f4')
-    if rng.random() < .5: field = gaussian_filter(field, (.7, .7, 0))*1.8
-    picture = picture + noise*field
-    if rng.random() < .7: picture = picture + rng.uniform(.2, 1.1)*(picture - gaussian_filter(picture, (1., 1., 0)))
-    return picture.clip(0, 1)
-
-def _shake(picture, rng):
-    dx, dy = rng.normal(0, 1.3, 2)
-    h, w = picture.shape[:2]
-    def moved(t):
-        rows, columns = (np.clip(np.arange(n) + round(d*t), 0, n - 1) for n, d in ((h, dy), (w, dx)))
-        return picture[rows[:, None], columns]
-    return np.mean([moved(t) for t in np.linspace(-1, 1, 5)], axis=0)
-
-# %% ../../nbs/phantom/light.ipynb #cc4e350b
-@dataclass(frozen=True)
-class Frame:
-    "Where the photograph lies in the picture that is kept."
-    scale: float=1. # of the photograph
-    left: float=0. # pixels
-    top: float=0.
-
-# %% ../../nbs/phantom/light.ipynb #bdd6ea70
-def put_in_frame(
-    image: Image.Image, # a photograph
-    rng: np.random.Generator, # same state, same frame
-) -> tuple[Image.Image, Frame]: # as it is handed on; where the photograph lies in it
-    "Borders, screenshots, drawn lines, stamps: mostly nothing."
-    w, h = image.size
-    if rng.random() < .13: image = _scribble(image, rng)
-    kind = rng.choice(['none', 'bars', 'screen', 'white'], p=[.87, .06, .04, .03])
-    if kind == 'none': return image, Frame()
-    scale = rng.uniform(.72, .95)
-    small = image.resize((max(8, round(w*scale)), max(8, round(h*scale))), Image.Resampling.LANCZOS)
-    if kind == 'bars':
-        sideways = rng.random() < .5
-        canvas = Image.new('RGB', (w, small.height) if sideways else (small.width, h), (0, 0, 0) if rng.random() < .7 else (127, 127, 127))
-    else: canvas = Image.new('RGB', (w, h), (250, 250, 250) if kind == 'white' or rng.random() < .5 else (18, 18, 20))
-    left, top = (canvas.width - small.width)//2, (canvas.height - small.height)//2
-    canvas.paste(small, (left, top))
-    if kind == 'screen': _screen(ImageDraw.Draw(canvas), canvas.size, top, rng)
-    return canvas, Frame(small.width/w, left, top)
-
-def _screen(pen, size, top, rng):
-    w, h = size
-    ink = tuple(rng.integers(90, 170, 3).tolist())
-    for x in rng.uniform(.03, .95, 7): pen.rectangle([x*w, .3*top, x*w + rng.uniform(.01, .07)*w, .3*top + max(2, .25*top)], fill=ink)
-    for x in (.15, .5, .85): pen.ellipse([x*w - .2*top, h - .7*top, x*w + .2*top, h - .3*top], outline=ink)
-
-# %% ../../nbs/phantom/light.ipynb #228de8db
-def _scribble(image, rng):
-    "Lines, arrows and words somebody put on the photograph."
-    image, (w, h) = image.copy(), image.size
-    pen = ImageDraw.Draw(image)
-    ink = tuple(int(255*o) for o in colorsys.hsv_to_rgb(rng.random(), rng.choice([0, 1]), 1))
-    kind = rng.choice(['line', 'grid', 'stamp', 'arrow', 'circle'])
-    if kind == 'line':
-        for _ in range(rng.integers(1, 4)):
-            x, wide = rng.uniform(.1, .9)*w, max(1, round(w*rng.uniform(.003, .012)))
-            pen.line([x + rng.normal(0, .05)*w, rng.uniform(0, .4)*h, x, rng.uniform(.6, 1)*h], fill=ink, width=wide)
-    if kind == 'grid':
-        for t in np.arange(0, 1, rng.uniform(.06, .2)):
-            pen.line([t*w, 0, t*w, h], fill=ink)
-            pen.line([0, t*h, w, t*h], fill=ink)
-    if kind == 'stamp':
-        text = ''.join(rng.choice(list('abcdefghiklmnoprstuvw .'), rng.integers(5, 16)))
-        layer, font = Image.new('L', (w, h)), ImageFont.load_default(size=max(8, w*rng.uniform(.03, .12)))
-        ImageDraw.Draw(layer).text((rng.uniform(0, .6)*w, rng.uniform(.02, .9)*h), text, fill=int(rng.uniform(70, 255)), font=font)
-        image.paste(Image.new('RGB', (w, h), ink), mask=layer)
-    if kind == 'arrow':
-        x, y, u, v = rng.uniform(.1, .9, 4)*[w, h, w, h]
-        pen.line([x, y, u, v], fill=ink, width=max(1, round(.01*w)))
-    if kind == 'circle':
-        x, y, r = rng.uniform(.2, .8)*w, rng.uniform(.4, .9)*h, rng.uniform(.05, .2)*w
-        pen.ellipse([x - r, y - r, x + r, y + r], outline=ink, width=max(1, round(.008*w)))
-    return image

@@ -1,4 +1,4 @@
-"""Synthetic pictures of heels from behind, whose rear-foot angle is known to a fifth of a degree
+"""Synthetic pictures of heels whose rear-foot angle, marks and masks are known exactly
 
 Docs: https://anklealign.github.io/anklealign/phantom/picture.html.md"""
 
@@ -7,66 +7,30 @@ Docs: https://anklealign.github.io/anklealign/phantom/picture.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/phantom/picture.ipynb #b7d9561b
+# %% ../../nbs/phantom/picture.ipynb #3c74329f
+import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from loky import ProcessPoolExecutor
+from PIL import Image
 
 from ..core import AnklealignError
-from .annotators import draw_angles
-from .body import Leg, PosedLeg, Shape, Stance, draw_leg, draw_shape, pose_leg
+from .annotators import Phantom, draw_angles
+from .body import PosedLeg, pose_leg
 from .clothes import dress
-from .light import develop, draw_light, put_in_frame
-from .render import Camera
-from .room import Room, draw_room
-from .scene import FINE, VIEWS, _shown, draw_camera, draw_scene, furniture_parts
-from .skin import Skin, draw_skin
+from .light import draw_light
+from .person import VIEWS, Person, draw_angle, draw_camera, draw_person, draw_stances, in_view, picture_size
+from .room import draw_room, turned
+from .scene import FINE, develop, draw_scene, furniture_parts, put_in_frame
 
-# %% ../../nbs/phantom/picture.ipynb #b57a672f
-@dataclass(frozen=True)
-class Person:
-    "What stays the same in all pictures of somebody."
-    leg: Leg # at rest
-    shape: Shape # of the ankle
-    skin: Skin # colour and marks
-
-# %% ../../nbs/phantom/picture.ipynb #d20aa6c2
-def draw_person(
-    rng: np.random.Generator, # same state, same person
-) -> Person: # somebody
-    "Anybody from school age on."
-    return Person(draw_leg(rng), draw_shape(rng), draw_skin(rng))
-
-# %% ../../nbs/phantom/picture.ipynb #1a9215c4
-def draw_wide_angle(
-    rng: np.random.Generator, # same state, same angle
-) -> float: # degrees, eversion positive
-    "Wide and signed, of nothing else's making."
-    return float(rng.uniform(-15, 20) if rng.random() < .5 else np.clip(rng.normal(3.5, 5), -15, 20))
-
-# %% ../../nbs/phantom/picture.ipynb #8ebc27f8
-def draw_stances(
-    length: float, # of a foot, in metres
-    rng: np.random.Generator, # same state, same stances
-    pad: float=.13, # half the width of the heel, in foot lengths
-) -> dict[str, Stance]: # of the left and the right foot
-    "Usual, touching, in a V, wide, one before the other."
-    kind = rng.choice(['usual', 'touching', 'v', 'wide'], p=[.5, .2, .15, .15])
-    half = length*dict(usual=rng.uniform(.19, .34), touching=pad + rng.uniform(0, .03), v=rng.uniform(.14, .24),
-                       wide=rng.uniform(.34, .65))[kind]
-    out = dict(usual=rng.normal(7, 4), touching=rng.normal(3, 4), v=rng.uniform(14, 23), wide=rng.normal(9, 5))[kind]
-    apart = rng.normal(0, .012) if rng.random() < .8 else rng.normal(0, .09)
-    return {side: Stance(half, out + rng.normal(0, 2.5), k*apart) for side, k in (('left', 1), ('right', -1))}
-
-# %% ../../nbs/phantom/picture.ipynb #8ee3752b
+# %% ../../nbs/phantom/picture.ipynb #fdf17126
 @dataclass(frozen=True)
 class Foot:
     "The truth about one foot; pixels of the picture that is kept."
@@ -86,7 +50,7 @@ class Foot:
     footwear: str # bare, sock, shoe, slipper
     measurable: bool # whether a clinician could draw the line
 
-# %% ../../nbs/phantom/picture.ipynb #33887c65
+# %% ../../nbs/phantom/picture.ipynb #d8d6996f
 @dataclass(frozen=True)
 class Picture:
     "A synthetic picture and its truth."
@@ -100,20 +64,7 @@ class Picture:
         "All but the pixels."
         return dict(size=list(self.image.size), view=self.view, feet=[asdict(o) for o in self.feet]) | self.facts
 
-# %% ../../nbs/phantom/picture.ipynb #20d4d272
-def lay_down(
-    leg: PosedLeg, # standing
-    prone: bool, # toes down
-) -> PosedLeg: # lying, sole towards +y
-    "Put somebody to bed."
-    k = 1 if prone else -1
-    def turn(p): return np.stack([k*p[:, 0], -p[:, 2], k*p[:, 1]], 1)
-    points = turn(leg.points)
-    lift = np.array([0, 0, -points[:, 2].min()])
-    marks = {k: turn(v[None])[0] + lift for k, v in leg.marks.items()}
-    return replace(leg, points=points + lift, marks=marks)
-
-# %% ../../nbs/phantom/picture.ipynb #cdfce1f9
+# %% ../../nbs/phantom/picture.ipynb #abf25573
 def make_picture(
     person: Person, # who
     angles: dict[str, float], # wanted rear-foot angle of 'left' and 'right', in degrees
@@ -131,25 +82,40 @@ def make_picture(
     if view in ('sole', 'lying'):
         prone = rng.random() < .5
         legs = {k: lay_down(o, prone) for k, o in legs.items()}
-    legs, parts = dress(legs, person.skin, footwear, view not in ('sole', 'lying'), rng)
+    legs, parts = dress(legs, person, footwear, view not in ('sole', 'lying'), rng)
     camera = draw_camera(list(legs.values()), view, size, rng)
     return _take(legs, parts, person, camera, view, footwear, rng)
 
+# %% ../../nbs/phantom/picture.ipynb #650d7d05
+def lay_down(
+    leg: PosedLeg, # standing
+    prone: bool, # toes down
+) -> PosedLeg: # lying, sole towards +y
+    "Put somebody to bed."
+    k = 1 if prone else -1
+    def turn(p): return np.stack([k*p[:, 0], -p[:, 2], k*p[:, 1]], 1)
+    points = turn(leg.points)
+    lift = np.array([0, 0, -points[:, 2].min()])
+    marks = {k: turn(v[None])[0] + lift for k, v in leg.marks.items()}
+    return replace(leg, points=points + lift, marks=marks)
+
+# %% ../../nbs/phantom/picture.ipynb #3c0671f5
 def _without_heels(legs, person, size, rng):
     "Furniture, or knees and calves, or shoes that nobody wears."
     kind = rng.choice(['room', 'calves', 'shoes'], p=[.55, .25, .2])
     footwear = 'shoe' if kind == 'shoes' else 'bare'
-    legs, parts = dress(legs, person.skin, footwear, True, rng)
+    legs, parts = dress(legs, person, footwear, True, rng)
     camera = draw_camera(list(legs.values()), 'behind', size, rng)
     if kind == 'calves':
         points, most = np.concatenate([o.points for o in legs.values()]), rng.uniform(1.1, 1.7)*person.leg.length
         for up in np.linspace(most, .8*most, 4):
             moved = replace(camera, position=camera.position + [0, 0, up], target=camera.target + [0, 0, up])
-            if not _shown(moved, points[points[:, 2] > .93*points[:, 2].max()]): break
+            if not in_view(moved, points[points[:, 2] > .93*points[:, 2].max()]): break
         camera = moved
     if kind == 'shoes': parts = [o for o in parts if not o.label]
     return _take(legs if kind == 'calves' else {}, parts if kind != 'room' else [], person, camera, 'none', footwear, rng)
 
+# %% ../../nbs/phantom/picture.ipynb #3bed958b
 def _take(legs, parts, person, camera, view, footwear, rng):
     size = camera.size
     room = turned(draw_room(rng), camera)
@@ -163,19 +129,7 @@ def _take(legs, parts, person, camera, view, footwear, rng):
     facts = dict(room=room.kind, tone=round(person.skin.tone, 3), **_camera_facts(camera))
     return Picture(image, _mask(drawn, image.size, frame), view, feet, facts)
 
-# %% ../../nbs/phantom/picture.ipynb #2192fc33
-def turned(
-    room: Room, # as drawn
-    camera: Camera, # that looks at it
-) -> Room: # with its wall opposite to the camera
-    "Turn the room so that the wall lies beyond the legs."
-    away = camera.position - camera.target
-    yaw = np.arctan2(away[0], away[1])
-    c, s = np.cos(-yaw), np.sin(-yaw)
-    spin = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
-    boxes, things = tuple((o @ spin, k) for o, k in room.boxes), tuple((o @ spin, f, k) for o, f, k in room.things)
-    return replace(room, wall_turn=room.wall_turn - yaw, boxes=boxes, things=things)
-
+# %% ../../nbs/phantom/picture.ipynb #222dc1bd
 def _camera_facts(camera):
     away = camera.position - camera.target
     far = np.linalg.norm(away)
@@ -183,6 +137,7 @@ def _camera_facts(camera):
                  focal_deg=camera.focal_deg, distance_m=far, height_m=camera.position[2])
     return {k: round(float(v), 2) for k, v in facts.items()}
 
+# %% ../../nbs/phantom/picture.ipynb #9970fe75
 def _truth(leg, camera, drawn, view, footwear, frame):
     def place(points): return camera.project(points)[:, :2]*frame.scale + [frame.left, frame.top]
     at = {k: place(v[None])[0] for k, v in leg.marks.items()}
@@ -203,7 +158,7 @@ def _truth(leg, camera, drawn, view, footwear, frame):
     figures = {k: round(float(v), 3) for k, v in figures.items()}
     return Foot(side=leg.side, box=edges, footwear=footwear, measurable=bool(good), **marks, **figures)
 
-# %% ../../nbs/phantom/picture.ipynb #db43f252
+# %% ../../nbs/phantom/picture.ipynb #6e637b6a
 def _visible(leg, camera, drawn):
     "Shares of the heel's corners that are seen, and that lie in the picture, among those that face the camera."
     heel = np.flatnonzero((leg.rest[:, 2] < .3) & (leg.rest[:, 1] > -.3))
@@ -227,83 +182,7 @@ def _mask(drawn, size, frame):
     out.paste(small, (int(frame.left), int(frame.top)))
     return out
 
-# %% ../../nbs/phantom/picture.ipynb #f8453ccb
-@dataclass(frozen=True)
-class Phantom:
-    "A synthetic picture of known rear-foot angle, as a study has it."
-    image: Image.Image # RGB, upright
-    angle_deg: float # mean rear-foot angle of the visible feet, in degrees, eversion positive
-    angle_left_deg: float|None # None if the left foot is not in the picture
-    angle_right_deg: float|None # None if the right foot is not in the picture
-    participant: int # number of the body, unique in the study
-    params: dict # plain values: skin_tone, footwear, yaw_deg, roll_deg …
-
-# %% ../../nbs/phantom/picture.ipynb #7d1f8df5
-FOOTWEAR_SHARES = dict(bare=.8, sock=.12, shoe=.08) # of the pictures of a study
-
-# %% ../../nbs/phantom/picture.ipynb #e56a5f50
-def render_phantom(
-    person: Person, # who stands there
-    left_deg: float, # wanted rear-foot angle of the left foot, eversion positive
-    right_deg: float, # and of the right foot
-    rng: np.random.Generator, # for all that differs between pictures of a person
-    size: tuple[int, int]=(300, 300), # width, height in pixels
-    participant: int=0, # number to give to the person
-    footwear: str|None=None, # 'bare', 'sock', 'shoe' or 'slipper'; None: drawn
-) -> Phantom: # with the measured angles
-    "A picture from behind, as an annotator gets it."
-    footwear = footwear or str(rng.choice(list(FOOTWEAR_SHARES), p=list(FOOTWEAR_SHARES.values())))
-    while True:
-        shot = make_picture(person, dict(left=left_deg, right=right_deg), 'behind', size, rng, footwear)
-        feet = {o.side: o for o in shot.feet if o.in_picture > .5 and o.visible > .3}
-        if feet: break
-    angles = {k: o.angle_deg for k, o in feet.items()}
-    marks = {f'heel_{k}_px': [*o.lower, *o.upper] for k, o in feet.items()}
-    params = dict(skin_tone=round(float(person.skin.tone), 3), footwear=footwear, both_feet=len(feet) == 2) | shot.facts | marks
-    return Phantom(shot.image, float(np.mean(list(angles.values()))), angles.get('left'), angles.get('right'), participant, params)
-
-def _size(size, rng):
-    if not isinstance(size, int): return size
-    shape = rng.choice(3, p=[.35, .25, .4])
-    return [(size*3//4, size), (size, size*3//4), (size, size)][shape]
-
-def _participant(task):
-    seed, size, rows = task
-    person = draw_person(np.random.default_rng([seed, int(rows[0][1]), 1]))
-    rngs = [np.random.default_rng([seed, o[0], 0]) for o in rows]
-    return [render_phantom(person, left, right, rng, _size(size, rng), int(who))
-            for (_, who, left, right), rng in zip(rows, rngs, strict=True)]
-
-# %% ../../nbs/phantom/picture.ipynb #595dc58a
-def make_phantoms(
-    n: int, # how many pictures, about four for each participant
-    seed: int, # same seed, same pictures, whatever the number of workers
-    size: tuple[int, int]|int=320, # (width, height), or the long side of pictures of several shapes, in pixels
-    workers: int|None=None, # processes; None: one a core; 1: this process
-    progress: Callable[[int, int], None]|None=None, # called with pictures done and `n`
-) -> list[Phantom]: # in order of participant
-    "Render phantoms on all cores. Raises `AnklealignError` if none are asked for."
-    if n < 1: raise AnklealignError(f"Cannot make {n} phantoms: ask for at least 1.")
-    people = draw_angles(-(-n//4), seed).iloc[:n]
-    rows = list(zip(range(n), people.participant, people.left_deg, people.right_deg, strict=True))
-    phantoms = []
-    for done in in_processes(_participant, [(seed, size, rows[i:i + 4]) for i in range(0, n, 4)], workers):
-        phantoms += done
-        if progress: progress(len(phantoms), n)
-    return phantoms
-
-# %% ../../nbs/phantom/picture.ipynb #514c278c
-def in_processes(
-    work: Callable, # one task to its result
-    tasks: Sequence, # in order
-    workers: int|None, # processes; None: one a core; 1: this process
-) -> Iterator: # results in order
-    "Work on several cores, one thread each."
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
-    if workers <= 1: yield from map(work, tasks); return
-    with ProcessPoolExecutor(workers, env={o: '1' for o in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}) as pool: yield from pool.map(work, tasks)
-
-# %% ../../nbs/phantom/picture.ipynb #83d291eb
+# %% ../../nbs/phantom/picture.ipynb #0725ea74
 MIXES: dict[str, dict[str, dict[str, float]]] = dict( # shares of views and footwear
     train=dict(views=VIEWS, footwear=dict(bare=.64, sock=.11, shoe=.16, slipper=.09)),
     bare=dict(views=dict(behind=1.), footwear=dict(bare=1.)),
@@ -311,48 +190,115 @@ MIXES: dict[str, dict[str, dict[str, float]]] = dict( # shares of views and foot
     refuse=dict(views=dict(oblique=.2, side=.2, front=.2, sole=.15, lying=.1, none=.15),
                 footwear=dict(bare=.7, sock=.1, shoe=.15, slipper=.05)))
 
-_ASPECTS = ((3/4, .3), (4/3, .25), (9/16*1.34, .08), (1., .1), (16/9, .15), (3/2, .07), (2.1, .05)) # width : height, share of the pictures
-
-def _picture_size(long, rng):
-    ratios, shares = zip(*_ASPECTS, strict=True)
-    ratio = float(np.clip(rng.choice(ratios, p=np.array(shares)/sum(shares))*np.exp(rng.normal(0, .03)), .74, 2.35))
-    return (long, round(long/ratio)) if ratio > 1 else (round(long*ratio), long)
-
-def _write_one(task):
-    "Make and write one picture; its line of truth."
-    folder, index, seed, size, mix, each = task
-    number, shares = index//each, MIXES[mix]
-    who, rng = np.random.default_rng([seed, number, 1]), np.random.default_rng([seed, index, 2])
-    person, angles = draw_person(who), dict(left=draw_wide_angle(who), right=draw_wide_angle(who))
+# %% ../../nbs/phantom/picture.ipynb #722ff790
+def make_one(
+    index: int, # of the picture; same index, same picture
+    seed: int, # of all of them
+    size: int, # pixels of the long side
+    mix: str, # of `MIXES`
+    each: int, # pictures of the same person, with the same feet
+) -> tuple: # `Picture` and number of the person
+    "One picture, whatever was made before it."
+    number = index//each
+    who = np.random.default_rng([seed, number, 1])
+    person, angles = draw_person(who), dict(left=draw_angle(who), right=draw_angle(who))
+    rng = np.random.default_rng([seed, index, 2])
+    shares = MIXES[mix]
     view, footwear = (str(rng.choice(list(o), p=list(o.values()))) for o in (shares['views'], shares['footwear']))
-    picture, name = make_picture(person, angles, view, _picture_size(size, rng), rng, footwear), f'{index:06d}'
-    rng = np.random.default_rng([seed, index, 3])
+    return make_picture(person, angles, view, picture_size(size, rng), rng, footwear), number
+
+# %% ../../nbs/phantom/picture.ipynb #2986c4e1
+def write_pictures(
+    out: str|Path, # folder of the pictures; what is there already is kept
+    n: int, # how many there shall be
+    seed: int=1, # same seed, same pictures, whatever the number of workers
+    size: int=320, # pixels of the long side
+    mix: str='train', # of `MIXES`
+    each: int=1, # pictures of the same person, with the same feet
+    workers: int|None=None, # processes; None: one a core; 1: this process
+) -> Path: # `out`, with a .jpg and a .png for each picture, and `truth.jsonl`
+    "Draw pictures to learn from, and what is true of them. Raises `AnklealignError` for an unknown mixture."
+    if mix not in MIXES: raise AnklealignError(f"mix = '{mix}' is not known: use one of {', '.join(MIXES)}.")
+    out, start = Path(out), time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    have = _existing(out/'truth.jsonl')
+    tasks = [(out, i, seed, size, mix, each) for i in range(n) if f'{i:06d}.jpg' not in have]
+    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    say(f'{len(tasks)} of {n} pictures to draw in {workers} processes; the first ones take some seconds: each process reads the legs')
+    with open(out/'truth.jsonl', 'a', encoding='utf-8') as truth:
+        for done, line in enumerate(_run(_write_one, tasks, workers, 4), 1):
+            print(line, file=truth, flush=True)
+            if done % 100 == 0 or done == len(tasks): say(f'{done}/{len(tasks)} pictures, {done/(time.perf_counter() - start):.1f} a second')
+    return out
+
+# %% ../../nbs/phantom/picture.ipynb #03ccdbff
+def _write_one(task):
+    folder, index, *how = task
+    picture, number = make_one(index, *how)
+    name = f'{index:06d}'
+    rng = np.random.default_rng([how[0], index, 3])
     picture.image.save(folder/f'{name}.jpg', quality=int(rng.choice([60, 75, 85, 92, 96])), subsampling=int(rng.choice([0, 2])))
     picture.mask.save(folder/f'{name}.png', optimize=True)
     return json.dumps(dict(name=f'{name}.jpg', mask=f'{name}.png', person=number) | picture.truth())
 
-# %% ../../nbs/phantom/picture.ipynb #f70f3a6e
-def write_pictures(
-    folder: str|Path, # where to; what is there already is kept
-    n: int, # pictures
-    seed: int, # of all of them
-    size: int=384, # pixels of the long side
-    mix: str='train', # of `MIXES`
-    each: int=1, # pictures of a person, with the same feet
+# %% ../../nbs/phantom/picture.ipynb #939588a5
+def _existing(truth):
+    if not truth.exists(): return set()
+    text = truth.read_text(encoding='utf-8')
+    kept = [line for line in text.split('\n') if line.endswith('}')]
+    if text and not text.endswith('\n'): truth.write_text('\n'.join([*kept, '']), encoding='utf-8')
+    return {json.loads(line)['name'] for line in kept}
+
+# %% ../../nbs/phantom/picture.ipynb #bf523938
+def _run(work, tasks, workers, chunk=1):
+    if workers <= 1: yield from map(work, tasks); return
+    one_thread = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), '1')
+    with ProcessPoolExecutor(workers, env=one_thread) as pool: yield from pool.map(work, tasks, chunksize=chunk)
+
+# %% ../../nbs/phantom/picture.ipynb #6f9b8a27
+FOOTWEAR_SHARES = dict(bare=.8, sock=.12, shoe=.08) # of the pictures of a study
+
+def render_phantom(
+    person: Person, # who stands there
+    left_deg: float, # wanted rear-foot angle of the left foot, eversion positive
+    right_deg: float, # and of the right foot
+    rng: np.random.Generator, # for all that differs between pictures of a person
+    size: tuple[int, int]=(300, 300), # width, height in pixels; bars that somebody added may change it
+    participant: int=0, # number to give to the person
+    footwear: str|None=None, # 'bare', 'sock', 'shoe' or 'slipper'; None: drawn
+) -> Phantom: # with the measured angles
+    "Draw one picture from behind with a heel in it."
+    footwear = footwear or str(rng.choice(list(FOOTWEAR_SHARES), p=list(FOOTWEAR_SHARES.values())))
+    while not (picture := make_picture(person, dict(left=left_deg, right=right_deg), 'behind', size, rng, footwear)).feet: pass
+    angles = {o.side: o.angle_deg for o in picture.feet}
+    facts = {'skin_tone' if k == 'tone' else k: v for k, v in picture.facts.items()}
+    marks = {f'heel_{o.side}_px': [*o.lower, *o.upper] for o in picture.feet}
+    params = facts | marks | dict(footwear=footwear, both_feet=len(angles) == 2)
+    return Phantom(picture.image, float(np.mean(list(angles.values()))), angles.get('left'), angles.get('right'), participant, params)
+
+# %% ../../nbs/phantom/picture.ipynb #3208ba67
+def make_phantoms(
+    n: int, # how many pictures, about four for each participant
+    seed: int, # same seed, same pictures, whatever the number of workers
+    size: tuple[int, int]|int=320, # (width, height), or the long side of pictures of several shapes, in pixels
     workers: int|None=None, # processes; None: one a core; 1: this process
-) -> None:
-    "Write pictures, masks and `truth.jsonl`, a line a picture, going on where it was stopped."
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    truth = folder/'truth.jsonl'
-    kept = [o for o in truth.read_text(encoding='utf-8').split('\n') if o.endswith('}')] if truth.exists() else []
-    truth.write_text(''.join(f'{o}\n' for o in kept), encoding='utf-8')
-    have = {json.loads(o)['name'] for o in kept}
-    tasks = [(folder, i, seed, size, mix, each) for i in range(n) if f'{i:06d}.jpg' not in have]
-    if tasks: print(f'{len(tasks)} of {n} synthetic pictures to draw; the first takes a few seconds', file=sys.stderr)
-    start = time.perf_counter()
-    with open(truth, 'a', encoding='utf-8') as out:
-        for done, line in enumerate(in_processes(_write_one, tasks, workers), 1):
-            out.write(line + '\n')
-            out.flush()
-            if done % 100 == 0: print(f'{done} of {len(tasks)}, {done/(time.perf_counter() - start):.1f} a second', file=sys.stderr)
+    progress: Callable[[int, int], None]|None=None, # called with pictures done and `n`
+) -> list[Phantom]: # in order of participant
+    "Draw the phantoms of a study. Raises `AnklealignError` if fewer than one is asked for."
+    if n < 1: raise AnklealignError(f"Cannot make {n} phantoms: ask for at least 1.")
+    people = draw_angles(-(-n//4), seed).iloc[:n]
+    rows = list(zip(range(n), people.participant, people.left_deg, people.right_deg, strict=True))
+    tasks, phantoms = [(seed, size, rows[i:i + 4]) for i in range(0, n, 4)], []
+    for done in _run(_participant, tasks, min(workers or os.cpu_count() or 1, len(tasks))):
+        phantoms += done
+        if progress: progress(len(phantoms), n)
+    return phantoms
+
+# %% ../../nbs/phantom/picture.ipynb #7113edb2
+def _participant(task):
+    seed, size, rows = task
+    person = draw_person(np.random.default_rng([seed, int(rows[0][1]), 1]))
+    rngs = [np.random.default_rng([seed, o[0], 0]) for o in rows]
+    return [render_phantom(person, left, right, rng, picture_size(size, rng) if isinstance(size, int) else size, int(who))
+            for (_, who, left, right), rng in zip(rows, rngs, strict=True)]

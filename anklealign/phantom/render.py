@@ -1,4 +1,4 @@
-"""A camera, a z-buffer, and random fields for surfaces: what is needed to draw people without any graphics hardware
+"""A camera, a z-buffer, meshes and textures, from which the rooms above draw people
 
 Docs: https://anklealign.github.io/anklealign/phantom/render.html.md"""
 
@@ -7,63 +7,15 @@ Docs: https://anklealign.github.io/anklealign/phantom/render.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/phantom/render.ipynb #5f5021a1
+# %% ../../nbs/phantom/render.ipynb #fc338382
+import colorsys
 import functools
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
-# %% ../../nbs/phantom/render.ipynb #e7f6461c
-TEXELS = 512 # texels a side; the field repeats seamlessly
-
-# %% ../../nbs/phantom/render.ipynb #4783f712
-@functools.cache
-def field(
-    roughness: float, # exponent of the spectrum: .5 is sand, 1 is cloth, 2 is clouds
-    seed: int=0, # another field of the same kind
-) -> np.ndarray: # (TEXELS, TEXELS), mean 0 and standard deviation 1
-    "A seamless random field."
-    rng = np.random.default_rng([seed, int(100*roughness)])
-    f = np.hypot(np.fft.fftfreq(TEXELS)[:, None], np.fft.rfftfreq(TEXELS)[None])
-    f[0, 0] = np.inf
-    out = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(TEXELS, TEXELS)))*f**-roughness, (TEXELS, TEXELS))
-    return (out/out.std()).astype('f4')
-
-# %% ../../nbs/phantom/render.ipynb #19189def
-@functools.cache
-def slopes(
-    roughness: float, # as for `field`
-    seed: int=0, # as for `field`
-) -> tuple[np.ndarray, np.ndarray]: # along u and v, standard deviation about 1
-    "How steep a field is."
-    o = field(roughness, seed)
-    u, v = np.roll(o, -1, 1) - np.roll(o, 1, 1), np.roll(o, -1, 0) - np.roll(o, 1, 0)
-    return u/u.std(), v/v.std()
-
-# %% ../../nbs/phantom/render.ipynb #ec65f640
-def lookup(
-    texture: np.ndarray, # (TEXELS, TEXELS)
-    u: np.ndarray, # places, the texture repeats every 1
-    v: np.ndarray, # as many
-) -> np.ndarray: # values there
-    "The texel nearest to each place."
-    return texture[(v*TEXELS).astype(np.int32) & (TEXELS - 1), (u*TEXELS).astype(np.int32) & (TEXELS - 1)]
-
-# %% ../../nbs/phantom/render.ipynb #142809be
-def soft(
-    texture: np.ndarray, # (TEXELS, TEXELS)
-    u: np.ndarray, # places, the texture repeats every 1
-    v: np.ndarray, # as many
-) -> np.ndarray: # values there
-    "Between the four texels about each place: for textures that are seen enlarged."
-    x, y = u*TEXELS - .5, v*TEXELS - .5
-    i, j = np.floor(x), np.floor(y)
-    s, t = (x - i).astype('f4'), (y - j).astype('f4')
-    i, j = i.astype(np.int32) & (TEXELS - 1), j.astype(np.int32) & (TEXELS - 1)
-    k, m = (i + 1) & (TEXELS - 1), (j + 1) & (TEXELS - 1)
-    return (1 - t)*((1 - s)*texture[j, i] + s*texture[j, k]) + t*((1 - s)*texture[m, i] + s*texture[m, k])
-
-# %% ../../nbs/phantom/render.ipynb #f56ba296
+# %% ../../nbs/phantom/render.ipynb #20fb0ea3
 @dataclass(frozen=True)
 class Camera:
     "A pinhole camera."
@@ -98,9 +50,9 @@ class Camera:
         x = ((np.arange(w*factor, dtype='f4') + .5)/factor - w/2)/self.scale
         y = (h/2 - (np.arange(h*factor, dtype='f4') + .5)/factor)/self.scale
         right, up, forward = self.axes.astype('f4')
-        return x[None, :, None]*right + y[:, None, None]*up + forward
+        return (x[:, None]*right)[None] + (y[:, None]*up)[:, None] + forward
 
-# %% ../../nbs/phantom/render.ipynb #76ff24c2
+# %% ../../nbs/phantom/render.ipynb #79f125b7
 @dataclass(frozen=True)
 class Seen:
     "What is seen in each pixel that shows a triangle."
@@ -114,7 +66,7 @@ class Seen:
         at = triangles[self.faces]
         return sum(self.weights[:, i, None]*values[at[:, i]] for i in range(3))
 
-# %% ../../nbs/phantom/render.ipynb #9a25eae2
+# %% ../../nbs/phantom/render.ipynb #58495445
 def rasterise(
     corners: np.ndarray, # (n, 3) as `Camera.project` gives them
     triangles: np.ndarray, # (m, 3)
@@ -145,6 +97,7 @@ def rasterise(
     first = winner[winner >= 0]
     return Seen(pixel[first], turned[which[face[first]]], near[first]/inverse[first, None], 1/inverse[first])
 
+# %% ../../nbs/phantom/render.ipynb #c31f424d
 def _least(o): return np.minimum(np.minimum(o[:, 0], o[:, 1]), o[:, 2])
 
 def _most(o): return np.maximum(np.maximum(o[:, 0], o[:, 1]), o[:, 2])
@@ -158,7 +111,6 @@ def _bins(box):
     kinds, starts = np.unique(kind[order], return_index=True)
     return [((2**(k//16), 2**(k % 16)), o) for k, o in zip(kinds, np.split(order, starts[1:]), strict=True)]
 
-# %% ../../nbs/phantom/render.ipynb #e24cde65
 def _fragments(at, area, box, number, kind):
     "Pixels inside of triangles whose boxes fit into `kind`: x, y, which triangle, weights of its corners."
     columns, rows = np.arange(kind[0], dtype=np.int32), np.arange(kind[1], dtype=np.int32)[:, None]
@@ -173,11 +125,13 @@ def _fragments(at, area, box, number, kind):
         weights.append(part)
     last = 1 - weights[0] - weights[1]
     inside &= last >= -1e-6
-    tri, row, column = np.nonzero(inside)
-    found = np.stack([weights[0][inside], weights[1][inside], last[inside]], 1)
-    return px[tri, 0, column], py[tri, row, 0], number[tri], found
+    found = np.flatnonzero(inside)
+    pixel, column = np.divmod(found, kind[0])
+    tri, row = np.divmod(pixel, kind[1])
+    weights = np.stack([o.ravel()[found] for o in (*weights, last)], 1)
+    return box[tri, 0] + column, box[tri, 1] + row, number[tri], weights
 
-# %% ../../nbs/phantom/render.ipynb #c722b2d9
+# %% ../../nbs/phantom/render.ipynb #51f23d8c
 def corner_normals(
     points: np.ndarray, # (n, 3)
     faces: np.ndarray, # (m, 3)
@@ -188,3 +142,146 @@ def corner_normals(
     face = [u[:, i]*v[:, j] - u[:, j]*v[:, i] for i, j in ((1, 2), (2, 0), (0, 1))]
     out = np.stack([sum(np.bincount(faces[:, k], o, len(points)) for k in range(3)) for o in face], 1)
     return out/np.maximum(np.sqrt(np.einsum('ij,ij->i', out, out)), 1e-12)[:, None]
+
+# %% ../../nbs/phantom/render.ipynb #44063101
+def loop_matrix(
+    faces: np.ndarray, # (m, 3) triangles
+    n: int, # corners
+    chosen: np.ndarray, # (m,) which triangles to split in four; their neighbours are split to fit
+) -> tuple[csr_matrix, np.ndarray]: # (n + new, n) new corners from old ones; new triangles
+    "One step of Loop's subdivision; rims stay where they are."
+    ends, where = np.unique(np.sort(np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2), 1), axis=0, return_inverse=True)
+    of_face = where.reshape(-1, 3) # edge from each corner to the next
+    split = np.zeros(len(ends), bool)
+    split[of_face[chosen]] = True
+    inner = (np.bincount(where) == 2) & (np.bincount(where, np.repeat(chosen, 3)) == 2)
+    number = np.where(split, n + np.cumsum(split) - 1, -1)
+    opposite = np.roll(faces, 1, 1).ravel()
+    kept = inner[where]
+    rows = [number[where[kept]], number[split], number[split], *_smoothing(ends, n, inner, split)[0]]
+    columns = [opposite[kept], *ends[split].T, *_smoothing(ends, n, inner, split)[1]]
+    weights = [np.full(kept.sum(), .125), *(np.where(inner[split], .375, .5),)*2, *_smoothing(ends, n, inner, split)[2]]
+    matrix = csr_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (n + split.sum(), n))
+    return matrix, _split(faces, number[of_face])
+
+# %% ../../nbs/phantom/render.ipynb #c1f7b4a2
+def _smoothing(ends, n, inner, split):
+    "Old corners whose edges are all split move towards their neighbours."
+    around = np.concatenate([ends, ends[:, ::-1]])
+    degree, still = np.bincount(around[:, 0], minlength=n), np.zeros(n, bool)
+    still[ends[~inner | ~split]] = True
+    beta = np.where(still, 0, .625 - (.375 + .25*np.cos(2*np.pi/np.maximum(degree, 3)))**2)
+    return [around[:, 0], np.arange(n)], [around[:, 1], np.arange(n)], [(beta/np.maximum(degree, 1))[around[:, 0]], 1 - beta]
+
+def _split(faces, middles):
+    "Triangles with new corners on some edges (-1: none), cut into one, two, three or four."
+    count, out = (middles >= 0).sum(1), [faces[(middles < 0).all(1)]]
+    for k in range(3):
+        a, b, c = np.roll(faces, -k, 1).T
+        ab, bc, ca = np.roll(middles, -k, 1).T
+        one, two, all_ = (count == 1) & (ab >= 0), (count == 2) & (ca < 0), count == 3
+        out += [np.stack(o, 1)[one] for o in ((a, ab, c), (ab, b, c))]
+        out += [np.stack(o, 1)[two] for o in ((ab, b, bc), (a, ab, bc), (a, bc, c))]
+        out.append(np.stack([a, ab, ca], 1)[all_])
+    return np.concatenate([*out, middles[count == 3]])
+
+# %% ../../nbs/phantom/render.ipynb #795d1189
+BOX_FACES = np.array([[0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4],
+                      [2, 6, 3], [3, 6, 7], [0, 4, 2], [2, 4, 6], [1, 3, 5], [3, 7, 5]])
+
+def box_corners(
+    centre: tuple[float, float], # on the floor, in metres
+    size: tuple[float, float, float], # metres along x, y and z
+    turn: float=0., # radians
+    base: float=0., # height of its underside, in metres
+) -> np.ndarray: # (8, 3)
+    "A box on the floor."
+    at = np.array([[x, y, z] for z in (0, 1) for y in (-.5, .5) for x in (-.5, .5)])*size
+    c, s = np.cos(turn), np.sin(turn)
+    return np.stack([at[:, 0]*c - at[:, 1]*s + centre[0], at[:, 0]*s + at[:, 1]*c + centre[1], at[:, 2] + base], 1)
+
+# %% ../../nbs/phantom/render.ipynb #ee24eb0b
+def lathe_faces(
+    rows: int, # rings
+    columns: int, # corners a ring
+    closed: bool=True, # the last corner meets the first
+) -> np.ndarray: # (m, 3) triangles
+    "Triangles between rings of corners, numbered ring by ring."
+    i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing='ij')
+    a, b = (i*columns + j).ravel(), (i*columns + (j + 1) % columns).ravel()
+    return np.concatenate([np.stack([a, b, a + columns], 1), np.stack([b, b + columns, a + columns], 1)])
+
+# %% ../../nbs/phantom/render.ipynb #7d29a328
+_TEXELS = 512 # texels a side; the field repeats seamlessly
+
+@functools.cache
+def field(
+    roughness: float, # exponent of the spectrum: .5 is sand, 1 is cloth, 2 is clouds
+    seed: int=0, # another field of the same kind
+) -> np.ndarray: # (_TEXELS, _TEXELS), mean 0 and standard deviation 1
+    "A seamless random field."
+    rng = np.random.default_rng([seed, int(100*roughness)])
+    f = np.hypot(np.fft.fftfreq(_TEXELS)[:, None], np.fft.rfftfreq(_TEXELS)[None])
+    f[0, 0] = np.inf
+    out = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(_TEXELS, _TEXELS)))*f**-roughness, (_TEXELS, _TEXELS))
+    return (out/out.std()).astype('f4')
+
+# %% ../../nbs/phantom/render.ipynb #9a48476a
+@functools.cache
+def slopes(
+    roughness: float, # as for `field`
+    seed: int=0, # as for `field`
+) -> tuple[np.ndarray, np.ndarray]: # along u and v, standard deviation about 1
+    "How steep a field is."
+    o = field(roughness, seed)
+    u, v = np.roll(o, -1, 1) - np.roll(o, 1, 1), np.roll(o, -1, 0) - np.roll(o, 1, 0)
+    return u/u.std(), v/v.std()
+
+# %% ../../nbs/phantom/render.ipynb #d0c693e8
+def lookup(
+    texture: np.ndarray, # (_TEXELS, _TEXELS)
+    u: np.ndarray, # places, the texture repeats every 1
+    v: np.ndarray, # as many
+) -> np.ndarray: # values there
+    "The texel nearest to each place."
+    return texture[(v*_TEXELS).astype(np.int32) & (_TEXELS - 1), (u*_TEXELS).astype(np.int32) & (_TEXELS - 1)]
+
+def soft(
+    texture: np.ndarray, # (_TEXELS, _TEXELS)
+    u: np.ndarray, # places, the texture repeats every 1
+    v: np.ndarray, # as many
+) -> np.ndarray: # values there
+    "Between the four texels about each place: for textures that are seen enlarged."
+    x, y = u*_TEXELS - .5, v*_TEXELS - .5
+    i, j = np.floor(x), np.floor(y)
+    s, t = (x - i).astype('f4'), (y - j).astype('f4')
+    i, j = i.astype(np.int32) & (_TEXELS - 1), j.astype(np.int32) & (_TEXELS - 1)
+    k, m = (i + 1) & (_TEXELS - 1), (j + 1) & (_TEXELS - 1)
+    return (1 - t)*((1 - s)*texture[j, i] + s*texture[j, k]) + t*((1 - s)*texture[m, i] + s*texture[m, k])
+
+# %% ../../nbs/phantom/render.ipynb #d10a1360
+def paint(
+    rng: np.random.Generator, # same state, same colour
+    hue: tuple[float, float]=(0, 1), # range, of a turn
+    saturation: tuple[float, float]=(0, .5), # range
+    value: tuple[float, float]=(.1, .95), # range
+) -> np.ndarray: # (3,) in linear light
+    "A colour of a thing."
+    return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))**2.2
+
+# %% ../../nbs/phantom/render.ipynb #30afb574
+def piece_tone(
+    i: np.ndarray, # row of each place
+    j: np.ndarray, # column
+    seed: int, # same seed, same floor
+) -> np.ndarray: # a random number for each plank or tile
+    "What makes one plank differ from the next."
+    return field(0., 11)[(i*7 + seed) & 511, (j*13 + seed//7) & 511]
+
+def lines(
+    t: np.ndarray, # places
+    width: float, # of a line
+) -> np.ndarray: # 1 on a line about each whole number, else 0
+    "Gaps between planks, tiles and bricks."
+    f = np.abs(t - np.round(t))
+    return np.clip(1.5 - f/width, 0, 1)

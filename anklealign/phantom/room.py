@@ -1,4 +1,4 @@
-"""Where people stand: floors, walls with doors and cupboards, furniture, backdrops, the street
+"""Floors, walls, furniture and the street: what stands and lies around the legs
 
 Docs: https://anklealign.github.io/anklealign/phantom/room.html.md"""
 
@@ -7,44 +7,15 @@ Docs: https://anklealign.github.io/anklealign/phantom/room.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/phantom/room.ipynb #7f2a31e2
-import colorsys
+# %% ../../nbs/phantom/room.ipynb #72b1235b
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .render import field, lookup, soft
+from .render import Camera, box_corners, field, lathe_faces, lines, lookup, paint, piece_tone, soft
 
-# %% ../../nbs/phantom/room.ipynb #90a92f8c
-def paint(
-    rng: np.random.Generator, # same state, same colour
-    hue: tuple[float, float]=(0, 1), # range, of a turn
-    saturation: tuple[float, float]=(0, .5), # range
-    value: tuple[float, float]=(.1, .95), # range
-) -> np.ndarray: # (3,) in linear light
-    "A colour of a thing."
-    return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))**2.2
-
-# %% ../../nbs/phantom/room.ipynb #b6cad0ff
-def piece_tone(
-    i: np.ndarray, # row of each place
-    j: np.ndarray, # column
-    seed: int, # same seed, same floor
-) -> np.ndarray: # a random number for each plank or tile
-    "What makes one plank differ from the next."
-    return field(0., 11)[(i*7 + seed) & 511, (j*13 + seed//7) & 511]
-
-# %% ../../nbs/phantom/room.ipynb #3e5f0cea
-def lines(
-    t: np.ndarray, # places
-    width: float, # of a line
-) -> np.ndarray: # 1 on a line about each whole number, else 0
-    "Gaps between planks, tiles and bricks."
-    f = np.abs(t - np.round(t))
-    return np.clip(1.5 - f/width, 0, 1)
-
-# %% ../../nbs/phantom/room.ipynb #7f4fc507
+# %% ../../nbs/phantom/room.ipynb #511a18e3
 def wood_floor(
     rng: np.random.Generator, # same state, same floor
 ) -> Callable: # x, y in metres → (k, 3) colour in linear light
@@ -61,7 +32,7 @@ def wood_floor(
         return base*tone[:, None]**np.array([.85, 1, 1.2])
     return colour
 
-# %% ../../nbs/phantom/room.ipynb #ce9d8566
+# %% ../../nbs/phantom/room.ipynb #60b36c84
 def tile_floor(
     rng: np.random.Generator, # same state, same floor
 ) -> Callable: # x, y in metres → (k, 3) colour in linear light
@@ -79,7 +50,7 @@ def tile_floor(
         return out + line*(grout - out)
     return colour
 
-# %% ../../nbs/phantom/room.ipynb #6bcb3f17
+# %% ../../nbs/phantom/room.ipynb #1dc05810
 def fabric_floor(
     rng: np.random.Generator, # same state, same floor
 ) -> Callable: # x, y in metres → (k, 3) colour in linear light
@@ -94,7 +65,19 @@ def fabric_floor(
         return (base + .8*mix*(other - base))*tone[:, None].clip(.15, 2)
     return colour
 
-# %% ../../nbs/phantom/room.ipynb #6ccdd2b8
+# %% ../../nbs/phantom/room.ipynb #47e58bb8
+def sheet(
+    rng: np.random.Generator, # same state, same floor
+) -> Callable: # x, y in metres → (k, 3) colour in linear light
+    "Cloth, paper, linoleum or a mat: one colour with folds or without."
+    white = rng.random() < .4
+    base = paint(rng, (0, 1), (0, .05), (.85, .98)) if white else paint(rng, (0, 1), (0, rng.choice([.08, .08, .2, .5])), (.03, .9))
+    folds = rng.choice([0, .04, .12])
+    def colour(x, y):
+        return base*(1 + folds*lookup(field(1.9, 21), .8*x, .5*y) + .012*lookup(field(.4, 22), 2*x, 2*y))[:, None].clip(.2, 2)
+    return colour
+
+# %% ../../nbs/phantom/room.ipynb #ed9688c6
 def ground(
     rng: np.random.Generator, # same state, same floor
 ) -> Callable: # x, y in metres → (k, 3) colour in linear light
@@ -116,19 +99,7 @@ def ground(
         return base*tone[:, None].clip(.1, 2.5)
     return colour
 
-# %% ../../nbs/phantom/room.ipynb #8ce779f3
-def sheet(
-    rng: np.random.Generator, # same state, same floor
-) -> Callable: # x, y in metres → (k, 3) colour in linear light
-    "Cloth, paper, linoleum or a mat: one colour with folds or without."
-    white = rng.random() < .4
-    base = paint(rng, (0, 1), (0, .05), (.85, .98)) if white else paint(rng, (0, 1), (0, rng.choice([.08, .08, .2, .5])), (.03, .9))
-    folds = rng.choice([0, .04, .12])
-    def colour(x, y):
-        return base*(1 + folds*lookup(field(1.9, 21), .8*x, .5*y) + .012*lookup(field(.4, 22), 2*x, 2*y))[:, None].clip(.2, 2)
-    return colour
-
-# %% ../../nbs/phantom/room.ipynb #29defe57
+# %% ../../nbs/phantom/room.ipynb #8c2c1796
 def dark_cloth(
     rng: np.random.Generator, # same state, same floor
 ) -> Callable: # x, y in metres → (k, 3) colour in linear light
@@ -139,11 +110,11 @@ def dark_cloth(
         return base*(1 + .35*folds + .5*np.clip(folds - 1, 0, 1) + .12*lookup(field(.6, 22), 2*x, 2*y))[:, None].clip(.1, 4)
     return colour
 
-# %% ../../nbs/phantom/room.ipynb #0ebe7738
+# %% ../../nbs/phantom/room.ipynb #fb30b5ab
 FLOORS: dict[str, tuple[Callable, float]] = dict( # of a home, and how frequent
     wood=(wood_floor, .34), tiles=(tile_floor, .24), carpet=(fabric_floor, .16), sheet=(sheet, .26))
 
-# %% ../../nbs/phantom/room.ipynb #ebe30e74
+# %% ../../nbs/phantom/room.ipynb #fa5c94d2
 @dataclass(frozen=True)
 class Panel:
     "A rectangle on a wall: door, drawer, window, socket, poster."
@@ -155,7 +126,7 @@ class Panel:
     rim: float # brightness of its upper and left edge against its own; the others go the other way
     glow: float=0. # light of its own
 
-# %% ../../nbs/phantom/room.ipynb #2633c56b
+# %% ../../nbs/phantom/room.ipynb #f31474e4
 @dataclass(frozen=True)
 class Room:
     "Floor, wall and what lies about."
@@ -172,6 +143,7 @@ class Room:
     haze: float=0. # how far the background is out of focus, in pixels of a 320 px picture
     rug: tuple|None=None # left, right, near, far, floor function
 
+# %% ../../nbs/phantom/room.ipynb #a67462b4
 def _plain_wall(rng):
     base = paint(rng, (0, 1), (0, .12), (.5, .97)) if rng.random() < .65 else paint(rng, (0, 1), (.1, .7), (.2, .9))
     rough, ramp = rng.uniform(0, .03), rng.normal(0, .25)
@@ -189,6 +161,7 @@ def _plain_wall(rng):
         return base*tone[:, None].clip(.05, 2)
     return colour
 
+# %% ../../nbs/phantom/room.ipynb #ed3355e1
 def _far_wall(rng):
     "What is seen beyond a street or a lawn: blurred greens, houses, sky."
     low, high = paint(rng, (.1, .35), (.1, .7), (.1, .6)), paint(rng, (0, 1), (0, .5), (.2, .9))
@@ -199,7 +172,7 @@ def _far_wall(rng):
         return out + (sky - out)*np.clip((v - 1.2 + .3*lookup(field(1.5, 27), .3*u, 0*v))/.3, 0, 1)[:, None]
     return colour
 
-# %% ../../nbs/phantom/room.ipynb #e3cf789e
+# %% ../../nbs/phantom/room.ipynb #56965cc0
 def _panels(rng, height=2.2):
     "Doors, cupboard fronts, drawers, windows, sockets, skirting."
     panels, tint = [], paint(rng, (.02, .12), (0, .7), (.15, .95))
@@ -229,22 +202,7 @@ def _panels(rng, height=2.2):
     if rng.random() < .2: panels.append(Panel(left + .9, left + .98, .25, .33, np.full(3, .75), .4))
     return tuple(panels)
 
-# %% ../../nbs/phantom/room.ipynb #562920ef
-def box_corners(
-    centre: tuple[float, float], # on the floor, in metres
-    size: tuple[float, float, float], # metres along x, y and z
-    turn: float=0., # radians
-    base: float=0., # height of its underside, in metres
-) -> np.ndarray: # (8, 3)
-    "A box on the floor."
-    at = np.array([[x, y, z] for z in (0, 1) for y in (-.5, .5) for x in (-.5, .5)])*size
-    c, s = np.cos(turn), np.sin(turn)
-    return np.stack([at[:, 0]*c - at[:, 1]*s + centre[0], at[:, 0]*s + at[:, 1]*c + centre[1], at[:, 2] + base], 1)
-
-# %% ../../nbs/phantom/room.ipynb #73763f40
-BOX_FACES = np.array([[0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4],
-                      [2, 6, 3], [3, 6, 7], [0, 4, 2], [2, 4, 6], [1, 3, 5], [3, 7, 5]])
-
+# %% ../../nbs/phantom/room.ipynb #79528678
 def _furniture(rng, distance):
     "Table and chair legs, boxes, beds, cupboards, cables: whatever stands in front of the wall."
     pieces = []
@@ -259,6 +217,7 @@ def _furniture(rng, distance):
             pieces.append((box_corners((x, y), rng.uniform(.05, .3, 3), turn), paint(rng, (0, 1), (0, rng.choice([.2, .4, .9])))))
     return tuple(pieces)
 
+# %% ../../nbs/phantom/room.ipynb #8d9c2551
 def _things(rng, distance, columns=20):
     "Bottles, bins, balls, pots, lamps: something turned on a lathe, standing or lying about; cables."
     out = []
@@ -278,28 +237,17 @@ def _things(rng, distance, columns=20):
         out.append((points, lathe_faces(3, 40, False), paint(rng, (0, 1), (0, .2))))
     return tuple(out)
 
-# %% ../../nbs/phantom/room.ipynb #6ec687d5
-def lathe_faces(
-    rows: int, # rings
-    columns: int, # corners a ring
-    closed: bool=True, # the last corner meets the first
-) -> np.ndarray: # (m, 3) triangles
-    "Triangles between rings of corners, numbered ring by ring."
-    i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing='ij')
-    a, b = (i*columns + j).ravel(), (i*columns + (j + 1) % columns).ravel()
-    return np.concatenate([np.stack([a, b, a + columns], 1), np.stack([b, b + columns, a + columns], 1)])
-
 def _stand(points, faces, colour, rng, distance):
     if rng.random() < .3: points = points[:, [2, 0, 1]]
     points = points - [0, 0, points[:, 2].min()]
     return points + [rng.uniform(-1, 1), -rng.uniform(.4, max(.5, distance)), 0], faces, colour
 
-# %% ../../nbs/phantom/room.ipynb #e8eb7c5a
+# %% ../../nbs/phantom/room.ipynb #bd1ab492
 def draw_room(
     rng: np.random.Generator, # same state, same room
 ) -> Room: # somewhere
     "A home, a seamless backdrop, black cloth or the street."
-    kind = rng.choice(['home', 'seamless', 'cloth', 'outdoor'], p=[.62, .16, .1, .12])
+    kind = str(rng.choice(['home', 'seamless', 'cloth', 'outdoor'], p=[.62, .16, .1, .12]))
     turn, distance = rng.uniform(0, np.pi), rng.uniform(.3, 1.6) if rng.random() < .6 else rng.uniform(1.6, 3.5)
     wall_turn = rng.normal(0, .25)
     if kind == 'home': return _home(rng, turn, distance, wall_turn)
@@ -323,7 +271,20 @@ def _home(rng, turn, distance, wall_turn):
     return Room('home', FLOORS[name][0](rng), turn, _plain_wall(rng), distance, wall_turn, _panels(rng), _furniture(rng, distance),
                 _things(rng, distance), gloss, rng.gamma(1, .3), rug)
 
-# %% ../../nbs/phantom/room.ipynb #59479e05
+# %% ../../nbs/phantom/room.ipynb #3327e402
+def turned(
+    room: Room, # as drawn
+    camera: Camera, # that looks at it
+) -> Room: # with its wall opposite to the camera
+    "Turn the room so that the wall lies beyond the legs."
+    away = camera.position - camera.target
+    yaw = np.arctan2(away[0], away[1])
+    c, s = np.cos(-yaw), np.sin(-yaw)
+    spin = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+    boxes, things = tuple((o @ spin, k) for o, k in room.boxes), tuple((o @ spin, f, k) for o, f, k in room.things)
+    return replace(room, wall_turn=room.wall_turn - yaw, boxes=boxes, things=things)
+
+# %% ../../nbs/phantom/room.ipynb #14cb85fb
 def hits(
     room: Room, # where
     origin: np.ndarray, # (3,) eye, in metres
@@ -337,7 +298,7 @@ def hits(
     on_floor = to_floor < to_wall
     return origin + rays*np.minimum(np.where(on_floor, to_floor, to_wall), 60)[:, None], on_floor
 
-# %% ../../nbs/phantom/room.ipynb #393a6c10
+# %% ../../nbs/phantom/room.ipynb #4cff2088
 def room_colours(
     room: Room, # where
     place: np.ndarray, # (k, 3) on floor or wall

@@ -1,4 +1,4 @@
-"""Legs, what they wear and where they stand, drawn: a picture in linear light, and what is where in it
+"""Legs, what they wear and where they stand, drawn in linear light; then what a phone, and whoever had the picture afterwards, make of it
 
 Docs: https://anklealign.github.io/anklealign/phantom/scene.html.md"""
 
@@ -7,24 +7,22 @@ Docs: https://anklealign.github.io/anklealign/phantom/scene.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/phantom/scene.ipynb #45bf2962
+# %% ../../nbs/phantom/scene.ipynb #ec741de5
+import colorsys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
 from .body import PosedLeg
 from .light import Light, Shadow, cavities, contact_shade, floor_fade, shade, shade_room, unit
-from .render import Camera, corner_normals, rasterise
-from .room import BOX_FACES, Room, hits, room_colours
-from .skin import Skin, hair_strokes, skin_surface
+from .person import Skin, hair_strokes, skin_surface
+from .render import BOX_FACES, Camera, corner_normals, rasterise
+from .room import Room, hits, room_colours
 
-# %% ../../nbs/phantom/scene.ipynb #c98d7e92
-FINE = 2 # pixels along each side of one pixel of the picture
-
-# %% ../../nbs/phantom/scene.ipynb #d51b0b69
+# %% ../../nbs/phantom/scene.ipynb #b3b0557b
 @dataclass(frozen=True)
 class Part:
     "Something with a surface."
@@ -39,7 +37,7 @@ class Part:
     leg: PosedLeg|None=None # whose skin this is
     whole: np.ndarray|None=None # (l, 3) triangles of all of it, where `faces` leaves out some
 
-# %% ../../nbs/phantom/scene.ipynb #6105f23f
+# %% ../../nbs/phantom/scene.ipynb #5c878772
 def leg_part(
     leg: PosedLeg, # posed
     skin: Skin, # of its person
@@ -54,7 +52,7 @@ def leg_part(
     faces = leg.faces if hidden is None else leg.faces[~hidden[leg.faces].all(1)]
     return Part(leg.points, faces, surface, leg.rest, skin.gloss, True, 1 + (leg.side == 'right'), leg=leg, whole=leg.faces)
 
-# %% ../../nbs/phantom/scene.ipynb #c829f3d1
+# %% ../../nbs/phantom/scene.ipynb #2c1ef546
 def furniture_parts(
     room: Room, # with boxes
 ) -> list[Part]: # one for each
@@ -63,7 +61,9 @@ def furniture_parts(
     things = [Part(points, faces, plain(colour), points, .12) for points, faces, colour in room.things]
     return things + [Part(corners, BOX_FACES, plain(colour), corners, .04, flat=True) for corners, colour in room.boxes]
 
-# %% ../../nbs/phantom/scene.ipynb #cd230fa3
+# %% ../../nbs/phantom/scene.ipynb #e79d38ca
+FINE = 2 # pixels along each side of one pixel of the picture
+
 @dataclass
 class Drawn:
     "A picture in linear light with what is where."
@@ -73,7 +73,7 @@ class Drawn:
     rest: np.ndarray # (height, width, 3): place on the resting leg where skin or sock is
     part: np.ndarray # (height, width): number of the part, -1 where none is
 
-# %% ../../nbs/phantom/scene.ipynb #4318d72f
+# %% ../../nbs/phantom/scene.ipynb #43f3431d
 def draw_scene(
     parts: list[Part], # all that stands there
     room: Room, # around it
@@ -95,8 +95,9 @@ def draw_scene(
     out = _background(points, faces, seen, room, light, camera, fine, shadow, size)
     depth, label, rest = np.full(size[0]*size[1], np.inf, 'f4'), np.zeros(size[0]*size[1], np.uint8), np.zeros((size[0]*size[1], 3), 'f4')
     which = np.full(size[0]*size[1], -1, np.int16)
+    seen_of = owner[seen.faces] if parts else owner
     for k, part in enumerate(parts):
-        mine = np.flatnonzero(owner[seen.faces] == k)
+        mine = np.flatnonzero(seen_of == k)
         if not len(mine): continue
         pixels = seen.pixels[mine]
         one, again = _one_each(pixels, size)
@@ -110,6 +111,7 @@ def draw_scene(
         if part.leg is not None: _draw_hair(drawn, part.leg, k, skin, fine, rng)
     return drawn
 
+# %% ../../nbs/phantom/scene.ipynb #6bf73b60
 def _one_each(pixels, size):
     "One fine pixel of each pixel of the picture, and for every fine pixel the place of the one that stands for it."
     row, column = np.divmod(pixels, size[0])
@@ -120,11 +122,11 @@ def _one_each(pixels, size):
     slot[coarse[one]] = np.arange(len(one))
     return one, slot[coarse]
 
-# %% ../../nbs/phantom/scene.ipynb #c7892e46
 def _over(values, triangles, weights):
     values = values.astype('f4')
     return weights[:, :1]*values[triangles[:, 0]] + weights[:, 1:2]*values[triangles[:, 1]] + weights[:, 2:]*values[triangles[:, 2]]
 
+# %% ../../nbs/phantom/scene.ipynb #190f8726
 def _shine(part, triangles, weights, light, shadow, eye):
     "Light from the seen places of one part, and what it carries there."
     if part.flat:
@@ -150,7 +152,7 @@ def _shine(part, triangles, weights, light, shadow, eye):
         normal = unit(normal + relief.astype('f4'))
     return shade(colour, normal, place, eye, light, lit, open_, part.gloss, part.skin), carried
 
-# %% ../../nbs/phantom/scene.ipynb #262f4451
+# %% ../../nbs/phantom/scene.ipynb #ff2f603f
 def _background(points, faces, seen, room, light, camera, fine, shadow, size):
     "What lies behind the parts: colours in every fine pixel unless they will be blurred, light in every FINE-th."
     rays, eye, free = fine.rays(), fine.position.astype('f4'), np.ones(size[::-1], bool)
@@ -178,6 +180,7 @@ def _background(points, faces, seen, room, light, camera, fine, shadow, size):
 
 def _finer(o): return o.repeat(FINE, 0).repeat(FINE, 1) # every pixel twice, as FINE is 2
 
+# %% ../../nbs/phantom/scene.ipynb #3d7a483c
 def _mirror(out, free, on_floor, points, faces, room, camera, size):
     "Legs and wall, dimly, in a glossy floor."
     seen = rasterise(camera.project(points*[1, 1, -1]), faces, camera.size)
@@ -197,7 +200,7 @@ def _blur_behind(out, haze, size):
     s = haze*max(size)/640
     return _finer(gaussian_filter(image, (s, s, 0), truncate=2.5)).reshape(-1, 3)
 
-# %% ../../nbs/phantom/scene.ipynb #2b9c1121
+# %% ../../nbs/phantom/scene.ipynb #f4e4c610
 def _draw_hair(drawn, leg, number, skin, fine, rng):
     strokes = hair_strokes(leg, skin, rng)
     if not len(strokes): return
@@ -216,55 +219,116 @@ def _draw_hair(drawn, leg, number, skin, fine, rng):
     under = drawn.light[row, column]
     drawn.light[row, column] = under*(1 - cover) + cover*colour*(.3 + under.mean(1, keepdims=True))
 
-# %% ../../nbs/phantom/scene.ipynb #d1d61732
-VIEWS = dict(behind=.72, oblique=.06, side=.05, front=.06, sole=.03, lying=.03, none=.05) # share of the pictures
-
-# %% ../../nbs/phantom/scene.ipynb #9dbcd9f3
-def draw_yaw(
-    view: str, # one of `VIEWS`
-    rng: np.random.Generator, # same state, same direction
-) -> float: # degrees the camera stands to the person's left (negative) or right of straight behind
-    "From where the person is seen."
-    sign = rng.choice([-1, 1])
-    if view == 'behind': return float(np.clip(rng.normal(0, 11), -25, 25))
-    if view == 'oblique': return float(sign*(rng.uniform(33, 62) if rng.random() < .7 else rng.uniform(118, 148)))
-    if view == 'side': return float(sign*rng.uniform(68, 112))
-    if view == 'front': return float(180 + rng.uniform(-28, 28))
-    if view == 'lying': return float(sign*rng.uniform(25, 140))
-    return float(rng.normal(0, 15))
-
-# %% ../../nbs/phantom/scene.ipynb #a9550f22
-def draw_camera(
-    legs: list[PosedLeg], # to be shown
-    view: str, # one of `VIEWS`
+# %% ../../nbs/phantom/scene.ipynb #aa725349
+def develop(
+    light: np.ndarray, # (height, width, 3) linear, finer than the picture
+    subject: np.ndarray, # (height, width) where the legs are
     size: tuple[int, int], # of the picture: width, height
     rng: np.random.Generator, # same state, same camera
-) -> Camera: # with the feet in the picture
-    "Stand anywhere between floor and standing height, near or far."
-    length, (width, height), long = legs[0].length, size, max(size)
-    points = np.concatenate([o.points for o in legs])
-    feet = np.concatenate([o.points[(o.rest[:, 2] < .4) & (o.rest[:, 1] > -.45)] for o in legs])
-    yaw, roll = np.deg2rad(draw_yaw(view, rng)), float(np.clip(rng.normal(0, 3.5), -15, 15) if rng.random() < .85 else rng.uniform(-15, 15))
-    rise = np.deg2rad([rng.uniform(-1, 8), rng.uniform(4, 22), rng.uniform(20, 52)][rng.choice(3, p=[.4, .38, .22])])
-    if view == 'sole': rise = np.deg2rad(rng.uniform(-3, 40))
-    if view == 'lying': rise = np.deg2rad(rng.uniform(8, 70))
-    focal = rng.uniform(16, 64)
-    tall = rng.choice([.62, .9, 1.25, 1.8, 2.3], p=[.2, .3, .27, .15, .08])*rng.uniform(.9, 1.12)*length
-    away = np.array([np.sin(yaw)*np.cos(rise), np.cos(yaw)*np.cos(rise), np.sin(rise)])
-    across = feet @ np.array([np.cos(yaw), -np.sin(yaw), 0])
-    span = max(tall*long/height, np.ptp(across)*rng.uniform(1.08, 1.5)*long/width)
-    low = feet[:, 2].min() - rng.uniform(.06, .3)*length
-    middle = np.array([(feet[:, 0].min() + feet[:, 0].max())/2, (feet[:, 1].min() + feet[:, 1].max())/2, 0])
-    aim = middle + np.array([np.cos(yaw), -np.sin(yaw), 0])*rng.normal(0, .05)*span
-    rim = points[:: 3][points[:: 3, 2] > .93*points[:, 2].max()]
-    for _ in range(8):
-        target = aim + [0, 0, low + span*height/long/2*np.cos(rise)]
-        distance = max(span/2/np.tan(np.deg2rad(focal/2)), .3)
-        camera = Camera(np.maximum(target + distance*away, [-9, -9, .02]), target, roll, focal, size)
-        if view in ('sole', 'lying') or not _shown(camera, rim): break
-        span *= .85
-    return camera
+) -> np.ndarray: # (height, width, 3), 0 to 1
+    "A photograph of the scene."
+    fine = light.shape[0]//size[1]
+    light = sum(light[i::fine, j::fine] for i in range(fine) for j in range(fine))/np.float32(fine*fine)
+    subject, grey = subject[::fine, ::fine], _grey(light)
+    on = grey[subject] if subject.sum() > 60 else grey.ravel()
+    target = np.clip(np.exp(rng.normal(-.92, .4)), .12, 1.3)
+    mixed = .7*np.percentile(on, 75) + .3*np.percentile(grey, 75)
+    light = light*(target/max(mixed, 1e-3)*np.exp(rng.normal(0, .045)*np.array([1., .15, -1.]))).astype('f4')
+    if rng.random() < .3: light = light + .06*rng.random()*gaussian_filter(np.minimum(light, 2), (5, 5, 0)) # glare
+    light = np.where(light > .7, .7 + .42*np.tanh((light - .7)/.42), light)
+    picture = np.clip(light, 0, 1.05)**(1/2.2)
+    contrast, black = rng.uniform(.95, 1.45), rng.uniform(-.02, .03)
+    picture = np.clip(picture, 0, 1)
+    picture = picture + (contrast - 1)*(picture*picture*(3 - 2*picture) - picture)*1.2 + black
+    grey = _grey(picture)[..., None]
+    picture = grey + (picture - grey)*np.clip(rng.normal(1.35, .28), .5, 2.2)
+    h, w = picture.shape[:2]
+    y, x = np.linspace(-1, 1, h, dtype='f4')[:, None], np.linspace(-1, 1, w, dtype='f4')
+    picture = picture*(1 - np.float32(rng.uniform(0, .18))*(x*x + y*y)/2)[..., None]
+    return _sensor(picture.clip(0, 1), rng)
 
-def _shown(camera, points):
-    x, y, depth = camera.project(points).T
-    return ((depth > 0) & (x > 0) & (y > 0) & (x < camera.size[0]) & (y < camera.size[1])).any()
+def _grey(o): return (o[..., 0] + o[..., 1] + o[..., 2])/3
+
+# %% ../../nbs/phantom/scene.ipynb #e8fdb236
+def _sensor(picture, rng):
+    "Blur, noise, smoothing and sharpening."
+    blur = np.clip(rng.gamma(1.1, .22), 0, 1.7)
+    if blur > .25: picture = gaussian_filter(picture, (blur, blur, 0))
+    if rng.random() < .05: picture = _shake(picture, rng)
+    noise = np.clip(rng.gamma(1.3, .0045), 0, .035)*(1.4 - .8*_grey(picture)[..., None])
+    field = rng.standard_normal(picture.shape, 'f4')*np.float32(.6) + rng.standard_normal((*picture.shape[:2], 1), 'f4')
+    if rng.random() < .5: field = gaussian_filter(field, (.7, .7, 0))*1.8
+    picture = picture + noise*field
+    if rng.random() < .7: picture = picture + rng.uniform(.2, 1.1)*(picture - gaussian_filter(picture, (1., 1., 0)))
+    return picture.clip(0, 1)
+
+def _shake(picture, rng):
+    dx, dy = rng.normal(0, 1.3, 2)
+    h, w = picture.shape[:2]
+    def moved(t):
+        rows, columns = (np.clip(np.arange(n) + round(d*t), 0, n - 1) for n, d in ((h, dy), (w, dx)))
+        return picture[rows[:, None], columns]
+    return np.mean([moved(t) for t in np.linspace(-1, 1, 5)], axis=0)
+
+# %% ../../nbs/phantom/scene.ipynb #c9aeca63
+@dataclass(frozen=True)
+class Frame:
+    "Where the photograph lies in the picture that is kept."
+    scale: float=1. # of the photograph
+    left: float=0. # pixels
+    top: float=0.
+
+# %% ../../nbs/phantom/scene.ipynb #a3061c0c
+def put_in_frame(
+    image: Image.Image, # a photograph
+    rng: np.random.Generator, # same state, same frame
+) -> tuple[Image.Image, Frame]: # as it is handed on; where the photograph lies in it
+    "Borders, screenshots, drawn lines, stamps: mostly nothing."
+    w, h = image.size
+    if rng.random() < .13: image = _scribble(image, rng)
+    kind = rng.choice(['none', 'bars', 'screen', 'white'], p=[.87, .06, .04, .03])
+    if kind == 'none': return image, Frame()
+    scale = rng.uniform(.72, .95)
+    small = image.resize((max(8, round(w*scale)), max(8, round(h*scale))), Image.Resampling.LANCZOS)
+    if kind == 'bars':
+        sideways = rng.random() < .5
+        canvas = Image.new('RGB', (w, small.height) if sideways else (small.width, h), (0, 0, 0) if rng.random() < .7 else (127, 127, 127))
+    else: canvas = Image.new('RGB', (w, h), (250, 250, 250) if kind == 'white' or rng.random() < .5 else (18, 18, 20))
+    left, top = (canvas.width - small.width)//2, (canvas.height - small.height)//2
+    canvas.paste(small, (left, top))
+    if kind == 'screen': _screen(ImageDraw.Draw(canvas), canvas.size, top, rng)
+    return canvas, Frame(small.width/w, left, top)
+
+# %% ../../nbs/phantom/scene.ipynb #94dab17d
+def _screen(pen, size, top, rng):
+    w, h = size
+    ink = tuple(rng.integers(90, 170, 3).tolist())
+    for x in rng.uniform(.03, .95, 7): pen.rectangle([x*w, .3*top, x*w + rng.uniform(.01, .07)*w, .3*top + max(2, .25*top)], fill=ink)
+    for x in (.15, .5, .85): pen.ellipse([x*w - .2*top, h - .7*top, x*w + .2*top, h - .3*top], outline=ink)
+
+def _scribble(image, rng):
+    "Lines, arrows and words somebody put on the photograph."
+    image, (w, h) = image.copy(), image.size
+    pen = ImageDraw.Draw(image)
+    ink = tuple(int(255*o) for o in colorsys.hsv_to_rgb(rng.random(), rng.choice([0, 1]), 1))
+    kind = rng.choice(['line', 'grid', 'stamp', 'arrow', 'circle'])
+    if kind == 'line':
+        for _ in range(rng.integers(1, 4)):
+            x, wide = rng.uniform(.1, .9)*w, max(1, round(w*rng.uniform(.003, .012)))
+            pen.line([x + rng.normal(0, .05)*w, rng.uniform(0, .4)*h, x, rng.uniform(.6, 1)*h], fill=ink, width=wide)
+    if kind == 'grid':
+        for t in np.arange(0, 1, rng.uniform(.06, .2)):
+            pen.line([t*w, 0, t*w, h], fill=ink)
+            pen.line([0, t*h, w, t*h], fill=ink)
+    if kind == 'stamp':
+        text = ''.join(rng.choice(list('abcdefghiklmnoprstuvw .'), rng.integers(5, 16)))
+        layer, font = Image.new('L', (w, h)), ImageFont.load_default(size=max(8, w*rng.uniform(.03, .12)))
+        ImageDraw.Draw(layer).text((rng.uniform(0, .6)*w, rng.uniform(.02, .9)*h), text, fill=int(rng.uniform(70, 255)), font=font)
+        image.paste(Image.new('RGB', (w, h), ink), mask=layer)
+    if kind == 'arrow':
+        x, y, u, v = rng.uniform(.1, .9, 4)*[w, h, w, h]
+        pen.line([x, y, u, v], fill=ink, width=max(1, round(.01*w)))
+    if kind == 'circle':
+        x, y, r = rng.uniform(.2, .8)*w, rng.uniform(.4, .9)*h, rng.uniform(.05, .2)*w
+        pen.ellipse([x - r, y - r, x + r, y + r], outline=ink, width=max(1, round(.008*w)))
+    return image
