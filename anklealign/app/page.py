@@ -27,7 +27,7 @@ from ..core import CLASSES, LANGUAGES, AnklealignError, translations
 from ..deploy import Predictor, answer_subject
 from ..heels.geometry import turned_marks
 from ..images import PictureError, jpeg_bytes
-from ..inference.answer import Answer, as_record, marked_picture
+from ..inference.answer import Answer, as_record, marked_picture, shown_probability
 from ..decision import DecisionRule
 from ..inference.quality import Finding
 from ..assets import demo_study
@@ -47,7 +47,7 @@ def answer_html(
     "An answer for the page. Raises `AnklealignError` for another language."
     labels, names = (translations(language)[o] for o in ('labels', 'classes'))
     explained, sentences = answer.heat is not None and bool(answer.probabilities), [o.in_words(language) for o in answer.feet]
-    shown, words = {c: f'{p:.2f}' for c, p in answer.probabilities.items()}, translations(language)['heels']
+    shown, words = {c: shown_probability(p) for c, p in answer.probabilities.items()}, translations(language)['heels']
     return _TEMPLATES.get_template('answer.html').render(
         answer=answer, photo=answer.width > 0, possible=', '.join(names[o] for o in answer.possible), labels=labels, names=names,
         shown=shown, top=shown.get(answer.most_probable), language=language, reasons=[o for o in answer.reasons if o not in sentences],
@@ -81,7 +81,7 @@ def announced(
     sentences = answer.sentences(language)
     if not answer.answer: return together + ' '.join([f"{labels['none']}.", *sentences])
     name = translations(language)['classes'][answer.answer]
-    return ' '.join([f"{together}{name}, {labels['probability']} {answer.probabilities[answer.answer]:.2f}.", *sentences])
+    return ' '.join([f"{together}{name}, {labels['probability']} {shown_probability(answer.probabilities[answer.answer])}.", *sentences])
 
 # %% ../../nbs/app/page.ipynb #682404b3
 def refusal(
