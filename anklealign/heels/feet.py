@@ -31,7 +31,7 @@ COLUMNS = ('found', 'left', 'top', 'right', 'bottom', 'vertical_deg', *(f'{m}_{x
 class HeelRule(BaseModel):
     "From estimates to what is said about a heel: numbers that travel with the model."
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
-    found: float = Field(.4, ge=0, le=1, description='least score of a heel that counts as found')
+    found: float = Field(.2, ge=0, le=1, description='least score of a heel that counts as found')
     behind: float = Field(.5, ge=0, le=1, description='least probability of a view from behind')
     measurable: float = Field(.5, ge=0, le=1, description='least probability that a line can be drawn on the heel')
     interval: float = Field(2.3, gt=0, description='half the width of the 90 % interval of an angle, in spreads')

@@ -216,7 +216,7 @@ class OrdinalHead(nn.Module):
 
     def forward(self, feet: torch.Tensor) -> torch.Tensor: return self.of(feet, (feet[..., 0] >= FOUND).float())
 
-FOUND = .4 # least score of a heel that counts
+FOUND = .2 # least score of a heel that counts
 _ANGLE = COLUMNS.index('angle_deg')
 _PLACES = {m: slice(COLUMNS.index(f'{m}_x'), COLUMNS.index(f'{m}_y') + 1) for m in MARKS}
 
