@@ -156,7 +156,8 @@ def phantom_heels(
 # %% ../nbs/03_transfer.ipynb #3ea50002
 models['measured'] = lambda recipe: MeasuredHeels()
 pretrained['phantoms']['measured'] = phantom_heels
-recipes['measured'] = Recipe('measured', 'measured', size=384, epochs=40, steps=400, batch_size=32, lr=.05, schedule='one_cycle', target='group',
+recipes['measured'] = Recipe('measured', 'measured', size=384, epochs=40, steps=400, batch_size=32, lr=.05, schedule='one_cycle',
+                             target='group',
                              loss='half_weighted_cross_entropy', weights='phantoms', keep='last')
 
 # %% ../nbs/03_transfer.ipynb #79c1b3d9

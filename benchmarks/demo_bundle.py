@@ -1,10 +1,9 @@
-"""Make anew the demonstration model that comes with the package, `measured` on a generated study of 300 people, and ask it about other people.
+"""Make the demonstration model of the package anew, `measured` on a generated study of 300 people, and ask it about other people.
 
 python benchmarks/demo_bundle.py --work FOLDER [--table]
 
-Replaces anklealign/demo_bundle.zip, then asks it about the 1,060 phantoms (synthetic pictures) of other people that `ablation.py` tests on, since the
-study's own test pictures are few. Takes about half an hour, most of it for drawing phantoms that FOLDER does not have. `--table` asks the
-bundle that is there.
+Replaces anklealign/demo_bundle.zip, then asks it about the 965 phantoms (synthetic pictures) of other people that `recipes.py` tests on.
+Takes about twenty minutes, most of it for drawing phantoms that FOLDER does not have. `--table` asks the bundle that is there.
 """
 import argparse
 import os
@@ -14,8 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from ablation import other_study
-from recipes import RESULTS
+from recipes import RESULTS, made
 
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
@@ -25,7 +23,6 @@ from anklealign.eval import evaluate
 from anklealign.evaluation.metrics import score
 from anklealign.phantom.picture import make_phantoms
 from anklealign.phantom.study import write_study
-from anklealign.study.manifest import read_manifest
 from anklealign.training.onnx import make_demonstration
 from anklealign.training.recipes import recipes
 from anklealign.training.train import train
@@ -44,8 +41,8 @@ def make(work):
     return make_demonstration(run, study, work/'demo_bundle', settings, evaluation)
 
 
-def report(study):
-    predictor, rows = Predictor(SHIPPED), read_manifest(study)
+def report(study, rows):
+    predictor = Predictor(SHIPPED)
     answers = [predictor(study/'images'/o) for o in rows.image]
     predicted = np.array([CLASSES.index(o.most_probable or 'neutral') for o in answers])
     lines = [f'the demonstration model, asked about {len(rows)} synthetic pictures (phantoms) of {rows.group.nunique()} people whom it has not met; 95 % intervals over people;',
@@ -66,4 +63,4 @@ if __name__ == '__main__':
     if not args.table:
         shutil.copy(make(args.work/'demonstration'), SHIPPED)
         print(f'{SHIPPED.name}: {SHIPPED.stat().st_size/1e6:.1f} MB')
-    report(other_study(args.work))
+    report(*made(args.work/'recipes'))

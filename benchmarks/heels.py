@@ -24,7 +24,7 @@ from anklealign.deploy import Predictor
 from anklealign.phantom.picture import write_pictures
 
 RESULTS = Path(__file__).parents[1]/'anklealign'/'results'
-SETS = dict(bare=(1000, 2), covered=(400, 1), refuse=(600, 1)) # pictures, and how many of each person
+SETS = dict(bare=(1000, 2), covered=(300, 1), refuse=(500, 1)) # pictures, and how many of each person
 ASPECTS = (.75, 1., 16/9, 2.3)
 
 def over_people(people, of, rounds=1000):

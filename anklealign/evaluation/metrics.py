@@ -104,7 +104,8 @@ def group_wins(
 ) -> np.ndarray: # class × group of the picture of the class × group of the other picture, pairs won
     "For each class the pairs in which its picture got more of its probability than another's picture did; ties count half."
     codes = _codes(groups)
-    labels, probabilities, member = _ids(labels, len(codes)), checked_probabilities(probabilities, len(codes)), np.eye(codes.max() + 1)[codes]
+    labels, probabilities, member = _ids(labels, len(codes)), checked_probabilities(probabilities,
+                                                                                    len(codes)), np.eye(codes.max() + 1)[codes]
     wins = []
     for c, p in enumerate(probabilities.T):
         ahead = np.sign(p[labels == c][:, None] - p[labels != c])

@@ -175,8 +175,10 @@ def _local(text, names):
     return text
 
 _MEANING = 'What the figures mean. ' + ''.join(
-    f"{metric_title(k).removesuffix(' (less is better)')}: {meaning.removesuffix('; less is better')}. " for k, meaning in OVERALL.items()) + (
-    'Recall of a class (its sensitivity): share of its pictures that are answered so. Precision (positive predictive value): share of these '
+    f"{metric_title(k).removesuffix(' (less is better)')}: {meaning.removesuffix('; less is better')}. "
+    for k, meaning in OVERALL.items()) + (
+    'Recall of a class (its sensitivity): share of its pictures that are answered so. Precision (positive predictive value): share of '
+    'these '
     'answers that are right. F1: harmonic mean of the two. Intervals are over groups, which are people as far as people are known.')
 
 # %% ../../nbs/evaluation/report.ipynb #d9fa0fb9

@@ -226,7 +226,8 @@ def by_source(
     for name, part in given.groupby(source[answers.predicted.isin(CLASSES)]):
         counts = pd.crosstab(part.group, part.label).reindex(columns=CLASSES, fill_value=0).to_numpy()
         drawn = resample(counts, how)
-        ends = np.quantile(drawn / drawn.sum(1, keepdims=True), [tail, 1 - tail], axis=0) if len(counts) >= MIN_GROUPS else np.full((2, 3), np.nan)
+        ends = np.quantile(drawn / drawn.sum(1, keepdims=True), [tail, 1 - tail],
+                           axis=0) if len(counts) >= MIN_GROUPS else np.full((2, 3), np.nan)
         shares[name] = {f'share_{c}{end}': o[i] for i, c in enumerate(CLASSES)
                         for end, o in zip(('', '_low', '_high'), (counts.sum(0) / counts.sum(), *ends), strict=True)}
     return table.join(pd.DataFrame(shares).T)
@@ -244,7 +245,8 @@ def conclude_sources(
     counts = '; '.join(f'{_WHO[o]} labels, {v}' for o, v in n.items())
     if sources.p.isna().any(): return f'There are too few pictures to compare the sources of the labels: {counts}.'
     def both(name, prefix=''):
-        return ', '.join(f'{r[name]:.3f} ({confidence:.0%} interval {r[f"{prefix}low"]:.3f} to {r[f"{prefix}high"]:.3f}, {n[o]}) on {_WHO[o]} '
+        return ', '.join(f'{r[name]:.3f} ({confidence:.0%} interval {r[f"{prefix}low"]:.3f} to {r[f"{prefix}high"]:.3f}, {n[o]}) on '
+                         f'{_WHO[o]} '
                          'labels' for o, r in sources.iterrows())
     verdict = 'differs between' if sources.p.iloc[0] <= 1 - confidence else 'cannot be shown to differ between'
     return (f"Accuracy {verdict} the sources of the labels (p {sources.p.iloc[0]:.3f}): {both('accuracy')}. "

@@ -229,7 +229,8 @@ def write_pictures(
     with open(out/'truth.jsonl', 'a', encoding='utf-8') as truth:
         for done, line in enumerate(_run(_write_one, tasks, workers, 4), 1):
             print(line, file=truth, flush=True)
-            if done % 100 == 0 or done == len(tasks): say(f'{done}/{len(tasks)} pictures, {done/(time.perf_counter() - start):.1f} a second')
+            if done % 100 == 0 or done == len(tasks):
+                say(f'{done}/{len(tasks)} pictures, {done/(time.perf_counter() - start):.1f} a second')
     return out
 
 # %% ../../nbs/phantom/picture.ipynb #03ccdbff
