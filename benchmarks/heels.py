@@ -56,7 +56,7 @@ def feet_table(folder, predictor, rows):
                   for f in r['feet'] if f['visible'] > .5 and f['in_picture'] > .9 and abs(f['yaw_deg']) < 40]
     out = pd.DataFrame(found)
     near = [b is not None and abs((b[0] + b[2])/2 - m) < w/2 for b, m, w in zip(out.box, out.middle, out.width, strict=True)]
-    return out.assign(right=out.found & near)
+    return out.assign(right=out.found & np.array(near))
 
 def angles(rows):
     "Figures of the angle, with intervals over people."
