@@ -126,7 +126,7 @@ _FIGURES = ['value', 'low', 'high', 'majority', 'images', 'groups'] # the column
 def _write(folder, report, answers, issues, parts, galleries, address):
     counts = pd.DataFrame(report['confusion_matrix'], CLASSES, CLASSES).rename_axis('true')
     tables = {'metrics.csv': pd.DataFrame.from_dict(report['metrics'], orient='index')[_FIGURES].rename_axis('metric'),
-              'confusion_matrix.csv': counts, 'confusion_matrix_normalized.csv': counts.div(counts.sum(1), axis=0),
+              'confusion_matrix.csv': counts, 'confusion_matrix_normalized.csv': counts.div(counts.sum(axis=1), axis=0),
               'test_predictions.csv': answers[_COLUMNS].set_index('image')}
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
     if (issues.margin < 0).any(): write_label_issues(issues[issues.margin < 0], folder/'doubtful_labels.csv', address, len(issues))
