@@ -253,8 +253,8 @@ def draw_interval(
     y: float, # height of the line
     value: float|None, # the figure; None: nothing is drawn
     low: float|None, # ends of its interval, or None
-    high: float|None,
-    colour: str='tab:blue',
+    high: float|None, # the other end
+    colour: str='tab:blue', # of dot and line
 ):
     "Draw a dot with its interval, hollow where there is none."
     if value is None: return
