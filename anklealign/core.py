@@ -332,7 +332,8 @@ def load_settings(
     "Settings from defaults, `file`, the environment and `changes`. Raises `AnklealignError` naming key, value and the nearest valid one."
     if file is None and Path('settings.ini').exists(): file = 'settings.ini'
     tree = {}
-    for (section, key), v in _given(file, os.environ if env is None else env).items(): (tree if section == 'run' else tree.setdefault(section, {}))[key] = v
+    for (section, key), v in _given(file, os.environ if env is None else env).items():
+        (tree if section == 'run' else tree.setdefault(section, {}))[key] = v
     for k, v in changes.items():
         if isinstance(v, Mapping): tree.setdefault(k, {}).update({a: b for a, b in v.items() if b is not None})
         elif v is not None: tree[k] = v

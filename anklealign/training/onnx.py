@@ -222,29 +222,24 @@ def check_graph(
                               'report it with the recipe.')
     return {'pictures': len(said), 'largest_difference': apart}, scores
 
-# %% ../../nbs/training/onnx.ipynb #22539e60
+# %% ../../nbs/training/onnx.ipynb #856c823f
 SHARE = .99 # of the validation pictures that are below the threshold
 _MOST = 2000 # training pictures that what is typical is learned from
 
-def _learn_typical(model, study, rows, size):
-    rows = rows[rows.split == 'train']
-    rows = rows.sample(min(len(rows), _MOST), random_state=1).reset_index(drop=True)
-    early, batches = parts_of(model)[0], picture_loader(study, rows, size, batch_size=32)
-    with torch.inference_mode(): looks = [looks_of(early(o.contiguous(memory_format=torch.channels_last))) for o, _ in batches]
-    return Typical(torch.cat(looks).numpy()), len(rows)
-
-# %% ../../nbs/training/onnx.ipynb #856c823f
 def _checked_graph(model, recipe, run, study, half):
     "The graph of `run`, and what `About` says of it."
     rows = read_manifest(study)
     if recipe.mirror: model = model.inner # the graph mirrors for itself
-    typical, learned_from = _learn_typical(model, study, rows, recipe.size)
-    graph = to_onnx(Served(model, typical, recipe.mirror), recipe.size)
+    learned = rows[rows.split == 'train']
+    learned = learned.sample(min(len(learned), _MOST), random_state=1).reset_index(drop=True)
+    early, batches = parts_of(model)[0], picture_loader(study, learned, recipe.size, batch_size=32)
+    with torch.inference_mode(): looks = [looks_of(early(o.contiguous(memory_format=torch.channels_last))) for o, _ in batches]
+    graph = to_onnx(Served(model, Typical(torch.cat(looks).numpy()), recipe.mirror), recipe.size)
     if half: graph = halved(graph)
     valid = rows.image[rows.split == 'valid']
     said = pd.read_csv(run/'valid_predictions.csv', index_col='image').reindex(valid)[[f'prob_{c}' for c in CLASSES]].to_numpy()
     verified, scores = check_graph(graph, Pixels(study, valid, recipe.size).store, said, _HALF_TOLERANCE if half else TOLERANCE)
-    score = dict(threshold=float(np.quantile(scores, SHARE)), share=SHARE, images=len(scores), learned_from=learned_from)
+    score = dict(threshold=float(np.quantile(scores, SHARE)), share=SHARE, images=len(scores), learned_from=len(learned))
     return graph, dict(stored='float16' if half else 'float32', verified=verified, strangeness=score)
 
 # %% ../../nbs/training/onnx.ipynb #09aa5e1c
