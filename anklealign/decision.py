@@ -102,9 +102,11 @@ def prediction_sets(
     probabilities: np.ndarray, # pictures × classes
     thresholds: Mapping[str, float], # class -> threshold, from `conformal_thresholds`
 ) -> np.ndarray: # pictures × classes, whether the class is in the picture's set
-    "The classes that cannot be ruled out; all of them where a probability is not a number."
+    "The classes that cannot be ruled out, without a gap on their scale; all of them where a probability is not a number."
     p = np.asarray(probabilities, float)
-    return (p >= [thresholds[c] for c in CLASSES]) | ~np.isfinite(p).all(1, keepdims=True)
+    inside = (p >= [thresholds[c] for c in CLASSES]) | ~np.isfinite(p).all(1, keepdims=True)
+    inside[:, 1] |= inside[:, 0] & inside[:, 2]
+    return inside
 
 # %% ../nbs/core/decision.ipynb #29f9dc16
 def ranked(
@@ -154,8 +156,9 @@ def abstention_threshold(
     if trials < needed:
         return None, (f'No threshold for abstention: the {codes.max() + 1} validation groups count as {trials:.1f} of equal size, and even '
                       f'without an error {np.ceil(needed):.0f} are needed to show a risk of at most {target_risk:.0%}.')
-    return None, (f'No threshold for abstention: of the surest {n} of {len(wrong)} validation pictures ({len(np.unique(codes[:n]))} groups) '
-                  f'{wrong[:n].mean():.0%} are wrong, so on new people up to {bound:.0%} may be, more than the {target_risk:.0%} asked for.')
+    people, share = len(np.unique(codes[:n])), wrong[:n].mean()
+    return None, (f'No threshold for abstention: of the surest {n} of {len(wrong)} validation pictures ({people} groups) {share:.0%} are '
+                  f'wrong, so on new people up to {bound:.0%} may be, more than the {target_risk:.0%} asked for.')
 
 # %% ../nbs/core/decision.ipynb #f100c933
 def abstain(
@@ -201,7 +204,8 @@ def fit_sharpening(
     p, labels, codes = finite_answers(probabilities, labels, groups)
     several = np.bincount(codes)[codes] > 1
     if (n := len(np.unique(codes[several]))) < MIN_GROUPS:
-        return 0., f'The mean of several pictures is not sharpened: {n} validation groups have several, fewer than the {MIN_GROUPS} it needs.'
+        return 0., ('The mean of several pictures is not sharpened: '
+                    f'{n} validation groups have several, fewer than the {MIN_GROUPS} it needs.')
     means, pictures = _means(p, codes)
     def loss(s): return -np.log(np.maximum(_sharpened(means, pictures, s)[codes, labels], np.finfo(np.float32).tiny))[several].mean()
     found = float(minimize_scalar(loss, bounds=(0, SHARPEST), method='bounded').x)

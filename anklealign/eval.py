@@ -20,10 +20,9 @@ from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_
 from .decision import fit_on_validation
 from .evaluation.compare import compare_runs, comparison_page, comparison_table, show_differences
 from .evaluation.document import Gallery, Section, html_page, markdown_page, png
-from .evaluation.label_issues import PROBABILITIES, find_label_issues, unseen_answers, write_label_issues
+from .evaluation.labels import PROBABILITIES, find_label_issues, unseen_answers, write_label_issues
 from .evaluation.metrics import Bootstrap, add_answers
-from .evaluation.model_card import model_card
-from .evaluation.report import findings, judge, row_shares, sections, show_confusion
+from .evaluation.report import findings, judge, model_card, row_shares, sections, show_confusion
 from .evaluation.saliency import draw_groups, heat_maps, overlay, sanity_checks, sanity_sections
 from .evaluation.schema import Evaluation
 from .inference.bundle import MARK, read_bundle

@@ -255,7 +255,8 @@ def predict(
     as_json: Annotated[bool, typer.Option('--json', help='JSON instead of a table.')]=False,
     as_csv: Annotated[bool, typer.Option('--csv', help='CSV instead of a table.')]=False,
     overlay: Annotated[Path|None, typer.Option('--overlay', help='Folder for pictures that show where the evidence lies.')]=None,
-    together: Annotated[bool, typer.Option('--together', help='The photos show one person: one more row, the answer of all of them.')]=False,
+    together: Annotated[bool, typer.Option('--together', help='The photos show one person: one more row, the '
+                                                             'answer of all of them.')]=False,
     settings: SettingsFile=None, debug: Debug=False,
 ):
     """Answer for photos: pronation, neutral, supination, or why there is no answer.
@@ -283,7 +284,8 @@ def predict(
 @handle_errors
 def serve(
     model: Model=None,
-    host: Annotated[str|None, typer.Option('--host', help='0.0.0.0: reachable from other machines (else serve.host of settings.ini).')]=None,
+    host: Annotated[str|None, typer.Option('--host', help='0.0.0.0: reachable from other machines (else serve.host '
+                                                           'of settings.ini).')]=None,
     port: Annotated[int|None, typer.Option('--port', '-p', help='0: any free one (else serve.port of settings.ini).')]=None,
     page: Annotated[bool|None, typer.Option('--page/--no-page', help='Whether there is a page for people (else serve.page of '
                                                                      'settings.ini).')]=None,

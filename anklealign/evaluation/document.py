@@ -247,3 +247,17 @@ def png(
     buffer = BytesIO()
     figure.savefig(buffer, format='png', dpi=150, metadata={'Software': None})
     return buffer.getvalue()
+
+# %% ../../nbs/evaluation/document.ipynb #6b152b39
+def draw_interval(
+    ax: object, # matplotlib's axes
+    y: float, # height of the line
+    value: float|None, # the figure; None: nothing is drawn
+    low: float|None, # ends of its interval, or None
+    high: float|None,
+    colour: str='tab:blue',
+):
+    "Draw a dot with its interval, hollow where there is none."
+    if value is None: return
+    if low is not None: ax.plot([low, high], [y, y], color=colour)
+    ax.plot(value, y, 'o', color=colour, markerfacecolor=colour if low is not None else 'white')

@@ -58,6 +58,9 @@ def heat_maps(
         pictures = as_floats(pictures)
         return (heat_maps(model.inner, pictures, classes) + heat_maps(model.inner, pictures.flip(-1), classes)[..., ::-1])/2
     x, classes = as_floats(pictures), torch.tensor(np.asarray(classes), dtype=torch.long)
+    if hasattr(model, 'places'): # it measures heels
+        seen = torch.cat([model.places(o) for o in x.split(_BATCH)])[:, None]*(classes >= 0).view(-1, 1, 1, 1)
+        return LayerAttribution.interpolate(seen, tuple(x.shape[-2:]), interpolate_mode='bilinear')[:, 0].numpy()
     evidence = LayerGradientXActivation(model, last_feature_map(model, x[:1]))
     batches = zip(x.split(_BATCH), classes.clamp(min=0).split(_BATCH), strict=True)
     parts = [evidence.attribute(a.clone().requires_grad_(), target=c).detach().sum(1, keepdim=True) for a, c in batches]

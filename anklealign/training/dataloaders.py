@@ -12,7 +12,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,8 +20,8 @@ import fastai.vision.data # noqa: F401  teaches show_batch about pictures
 import numpy as np
 import pandas as pd
 import torch
-from fastai.basics import (CategoryBlock, ColReader, ColSplitter, DataBlock, DataLoaders, IntToFloatTensor, TensorCategory, TensorImage,
-                           TfmdDL, TransformBlock, chunked)
+from fastai.basics import (CategoryBlock, ColReader, ColSplitter, DataBlock, DataLoaders, IntToFloatTensor, TensorBase, TensorCategory,
+                           TensorImage, TfmdDL, TransformBlock, chunked)
 from fastai.vision.augment import RandTransform
 from fastai.vision.core import PILImage
 from PIL import Image
@@ -58,6 +58,24 @@ class Pixels:
     ) -> TensorImage: # uint8, images × 3 × size × size
         "The pictures named, in the order of their names, laid out with channels last."
         return TensorImage(torch.from_numpy(self.store[[self.at[o] for o in images]]).permute(0, 3, 1, 2))
+
+# %% ../../nbs/training/dataloaders.ipynb #fea70a02
+class Features:
+    "What a model that does not change sees of pictures, in place of their `Pixels`."
+    def __init__(self,
+        read: Callable, # pictures in 0–1 (n × 3 × side × side) to features, picture first
+        pixels: Pixels, # of the pictures
+        size: int=32, # pictures at a time
+    ):
+        self.at, names = pixels.at, list(pixels.at)
+        batches = (names[i:i + size] for i in range(0, len(names), size))
+        with torch.inference_mode(): self.store = torch.cat([read(pixels.batch(o).float().div_(255)) for o in batches]).clone()
+
+    def batch(self,
+        images: Sequence[str], # names of pictures
+    ) -> TensorBase: # picture first
+        "The features of the pictures named, in the order of their names."
+        return TensorBase(self.store[[self.at[o] for o in images]])
 
 # %% ../../nbs/training/dataloaders.ipynb #92358aca
 SHARES = [f'share_{c}' for c in CLASSES]
@@ -159,4 +177,5 @@ def picture_loader(
     pixels = pixels or Pixels(study, rows.image, size)
     for start in range(0, len(rows), batch_size):
         batch = rows.iloc[start:start + batch_size]
-        yield torch.Tensor(pixels.batch(batch.image).float().div_(255)), torch.tensor(batch.label_id.tolist())
+        x = torch.Tensor(pixels.batch(batch.image))
+        yield x.float().div_(255) if x.dtype == torch.uint8 else x, torch.tensor(batch.label_id.tolist())
