@@ -218,24 +218,18 @@ class EpochSeed(Callback):
         loader = self.dls.train
         getattr(loader, 'dl', loader).rng = random.Random(shared)
 
-# %% ../../nbs/training/callbacks.ipynb #f18a2d2e
-class Checkpoint(Callback):
-    "Writes, after every epoch, what a learner with a `History` needs to go on."
-    order = 81
-    def __init__(self,
-        path: str|Path, # the file
-        about: Mapping, # what is trained, plain values
-    ): self.path, self.about = path, about
-
-    def after_epoch(self):
-        "Raises `AnklealignError` if it cannot be written; then the last checkpoint is intact."
-        learn = self.learn
-        parts = {'model': bare(learn.model).state_dict(), 'best': getattr(learn, 'keep_best', None) and learn.keep_best.weights,
-                 'average': getattr(learn, 'average_weights', None) and learn.average_weights.average}
-        for i, state in learn.opt.opt.state_dict()['state'].items(): parts[f'optimiser/{i}'] = state
-        tensors = {f'{part}/{k}': v.detach().cpu().contiguous() for part, values in parts.items() for k, v in (values or {}).items()}
-        words = {'about': json.dumps(self.about), 'history': json.dumps(learn.history.rows)}
-        write_atomic(self.path, safetensors.torch.save(tensors, words))
+# %% ../../nbs/training/callbacks.ipynb #3530f151
+def write_checkpoint(
+    path: str|Path, # the file
+    learn: Learner, # with a `History`
+    about: Mapping, # what is trained, plain values
+) -> None:
+    "Write what `learn` needs to go on after this epoch. Raises `AnklealignError` if it cannot; then the last checkpoint is intact."
+    parts = {'model': bare(learn.model).state_dict(), 'best': getattr(learn, 'keep_best', None) and learn.keep_best.weights,
+             'average': getattr(learn, 'average_weights', None) and learn.average_weights.average}
+    for i, state in learn.opt.opt.state_dict()['state'].items(): parts[f'optimiser/{i}'] = state
+    tensors = {f'{part}/{k}': v.detach().cpu().contiguous() for part, values in parts.items() for k, v in (values or {}).items()}
+    write_atomic(path, safetensors.torch.save(tensors, {'about': json.dumps(about), 'history': json.dumps(learn.history.rows)}))
 
 # %% ../../nbs/training/callbacks.ipynb #490f8a97
 def read_checkpoint(
@@ -249,6 +243,16 @@ def read_checkpoint(
         return parts, json.loads(words['about']), json.loads(words['history'])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
         raise AnklealignError(f'The checkpoint {path} is damaged ({" ".join(str(e).split())}): train without --resume.') from e
+
+# %% ../../nbs/training/callbacks.ipynb #f18a2d2e
+class Checkpoint(Callback):
+    "Writes a checkpoint after every epoch."
+    order = 81
+    def __init__(self,
+        path: str|Path, # the file
+        about: Mapping, # what is trained, plain values
+    ): self.path, self.about = path, about
+    def after_epoch(self): write_checkpoint(self.path, self.learn, self.about)
 
 # %% ../../nbs/training/callbacks.ipynb #9046be75
 class Resume(Callback):
