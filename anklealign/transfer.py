@@ -144,7 +144,7 @@ pretrained['imagenet']['lite0_degrees'], pretrained['sketches']['lite0_degrees']
 
 # %% ../nbs/03_transfer.ipynb #3ea50001
 def phantom_heels(
-    model: MeasuredHeels,
+    model: MeasuredHeels, # with the architecture that the weights are of
     file: str|Path='', # other weights made by `benchmarks/train_heels.py`, safetensors; empty: those of the package
 ) -> None:
     "Give finder and measurer what they have learned from phantoms. Raises `AnklealignError` if the weights do not fit."

@@ -86,7 +86,7 @@ def checked_probabilities(
     probabilities: np.ndarray, # pictures × classes
     n: int, # pictures
 ) -> np.ndarray: # the same, as floating-point numbers
-    "`probabilities`, if they are some. Raises `AnklealignError` if they do not fit `n` pictures, or do not add up to 1; NaN is let through."
+    "`probabilities` as they are, NaN included. Raises `AnklealignError` if they do not fit `n` pictures, or do not add up to 1."
     probabilities = np.asarray(probabilities, float)
     if probabilities.shape != (n, len(CLASSES)):
         raise AnklealignError(f'Probabilities of shape {probabilities.shape} do not fit {n} pictures: give a row for each picture and a '
@@ -104,8 +104,8 @@ def group_wins(
 ) -> np.ndarray: # class × group of the picture of the class × group of the other picture, pairs won
     "For each class the pairs in which its picture got more of its probability than another's picture did; ties count half."
     codes = _codes(groups)
-    labels, probabilities, member = _ids(labels, len(codes)), checked_probabilities(probabilities,
-                                                                                    len(codes)), np.eye(codes.max() + 1)[codes]
+    labels, member = _ids(labels, len(codes)), np.eye(codes.max() + 1)[codes]
+    probabilities = checked_probabilities(probabilities, len(codes))
     wins = []
     for c, p in enumerate(probabilities.T):
         ahead = np.sign(p[labels == c][:, None] - p[labels != c])

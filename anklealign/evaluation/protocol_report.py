@@ -23,8 +23,7 @@ from .document import (DISCLAIMER, Plot, Section, Table, draw_interval, html_pag
                                            span)
 from .report import conclude
 from .metrics import OVERALL, Bootstrap, difference, figures, group_confusions, plain
-from .protocols import (answer_line, answered, leave_one_owner_out, leaky_claims, owner_figures, pixel_model,
-                                             repeat_figures,
+from .protocols import (answer_line, answered, leave_one_owner_out, leaky_claims, owner_figures, pixel_model, repeat_figures,
                                             repeated_folds)
 from .slices import by_source, conclude_sources
 from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
@@ -72,12 +71,11 @@ def _folds_sections(report):
              else f"lies from {number(o['lowest'])} to {number(o['highest'])}")
     text = (f"With {report['repeats']} splits into {report['folds']} folds, the accuracy {apart} on the same {o['images']} {kind} of "
             f"{o['groups']} groups: that is the luck of one split and one training. The interval is the doubt that other people would "
-            "bring, "
-            'and no repeat makes it smaller.')
+            'bring, and no repeat makes it smaller.')
     luck = Table([f'on {kind}', 'mean', sure, 'pictures', 'groups', 'sd of repeats', 'range of repeats', 'always-majority'],
                  [[metric_title(k), o['value'], span(o), o['images'], o['groups'], o['sd'],
-                   span({'low': o['lowest'], 'high': o['highest']}), o['majority']] for k, o in report['repeat_figures'].items()
-                   if k in OVERALL],
+                   span({'low': o['lowest'], 'high': o['highest']}), o['majority']]
+                  for k, o in report['repeat_figures'].items() if k in OVERALL],
                  f"Means of {report['repeats']} repeats; intervals over groups, sd and range over repeats.")
     labels = Table([f'on {kind}', 'accuracy', sure, 'pictures', 'groups', *CLASSES],
                    [[f'{k} labels', o['accuracy'], span(o), o['images'], o['groups'], *(o[f'share_{c}'] for c in CLASSES)]

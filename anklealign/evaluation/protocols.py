@@ -1,4 +1,4 @@
-"""Ways to test a recipe beyond one split: repeated folds, one owner left out, and what a careless split would have claimed
+"""Ways to test a recipe beyond one split: repeated folds, one owner left out, and what a leaky split would have claimed
 
 Docs: https://anklealign.github.io/anklealign/evaluation/protocols.html.md"""
 
@@ -31,9 +31,9 @@ from ..training.train import answer_fold, cross_validate
 def repeated_folds(
     study: str|Path, # study folder
     recipe: Recipe,
-    rows: pd.DataFrame|None=None, # manifest rows to deal to folds; None: all of the study
+    rows: pd.DataFrame|None=None, # manifest rows to split into folds; None: all of the study
     k: int=5, # folds
-    repeats: int=3, # times that folds are dealt
+    repeats: int=3, # times that folds are drawn
     seed: int=1, # of the first repeat; the next ones take the next seeds
     precision: str='auto', # number format, see `precision_callbacks`
 ) -> pd.DataFrame: # one row a picture and repeat, with columns repeat, fold, prob_…, predicted
@@ -68,13 +68,13 @@ def repeat_figures(
     if given.empty:
         raise AnklealignError(f'None of the {len(answers)} rows has an answer with proper probabilities: there is nothing to judge.')
     counts, always = _confusions(given, given.predicted), _confusions(given, CLASSES.index(majority))
-    each, drawn, yardstick = figures(counts.sum(0)), figures(resample(counts, how)), figures(always.sum(0))
+    each, drawn, baseline = figures(counts.sum(0)), figures(resample(counts, how)), figures(always.sum(0))
     rows = {}
     for metric in (o for o in OVERALL if o in each):
         low, high = drawn_interval(each[metric].mean(), drawn[metric].mean(1), len(counts), how.confidence, rate=False)
         sd = each[metric].std(ddof=1) if len(each[metric]) > 1 else np.nan
         rows[metric] = dict(value=each[metric].mean(), sd=sd, lowest=each[metric].min(), highest=each[metric].max(), low=low, high=high,
-                            majority=yardstick[metric].mean(), repeats=len(each[metric]), images=given.image.nunique(), groups=len(counts))
+                            majority=baseline[metric].mean(), repeats=len(each[metric]), images=given.image.nunique(), groups=len(counts))
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('metric')
 
 # %% ../../nbs/evaluation/protocols.ipynb #f2ea0468

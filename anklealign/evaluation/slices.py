@@ -193,8 +193,7 @@ def prior_interval(
     groups: Sequence, # each picture's group
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # class -> prior, new_prior, low, high, images, groups
-    """The class shares that the probabilities suggest, see [Saerens et al. 2002](https://doi.org/10.1162/089976602753284446), with intervals
-    over groups."""
+    "The class shares that the probabilities suggest, [Saerens et al. 2002](https://doi.org/10.1162/089976602753284446), with intervals."
     rows, prior = checked_probabilities(probabilities, len(probabilities)), np.asarray(prior, float)
     if prior.shape != (len(CLASSES),) or not (prior > 0).all() or abs(prior.sum() - 1) > 1e-3:
         raise AnklealignError(f'prior = {prior.tolist()} is no set of class shares: give {len(CLASSES)} above 0 that add up to 1.')
@@ -226,8 +225,8 @@ def by_source(
     for name, part in given.groupby(source[answers.predicted.isin(CLASSES)]):
         counts = pd.crosstab(part.group, part.label).reindex(columns=CLASSES, fill_value=0).to_numpy()
         drawn = resample(counts, how)
-        ends = np.quantile(drawn / drawn.sum(1, keepdims=True), [tail, 1 - tail],
-                           axis=0) if len(counts) >= MIN_GROUPS else np.full((2, 3), np.nan)
+        ends = np.quantile(drawn / drawn.sum(1, keepdims=True), [tail, 1 - tail], axis=0)
+        if len(counts) < MIN_GROUPS: ends = np.full_like(ends, np.nan)
         shares[name] = {f'share_{c}{end}': o[i] for i, c in enumerate(CLASSES)
                         for end, o in zip(('', '_low', '_high'), (counts.sum(0) / counts.sum(), *ends), strict=True)}
     return table.join(pd.DataFrame(shares).T)
@@ -245,9 +244,8 @@ def conclude_sources(
     counts = '; '.join(f'{_WHO[o]} labels, {v}' for o, v in n.items())
     if sources.p.isna().any(): return f'There are too few pictures to compare the sources of the labels: {counts}.'
     def both(name, prefix=''):
-        return ', '.join(f'{r[name]:.3f} ({confidence:.0%} interval {r[f"{prefix}low"]:.3f} to {r[f"{prefix}high"]:.3f}, {n[o]}) on '
-                         f'{_WHO[o]} '
-                         'labels' for o, r in sources.iterrows())
+        ends = {o: f"{r[f'{prefix}low']:.3f} to {r[f'{prefix}high']:.3f}" for o, r in sources.iterrows()}
+        return ', '.join(f'{sources[name][o]:.3f} ({confidence:.0%} interval {ends[o]}, {n[o]}) on {_WHO[o]} labels' for o in n)
     verdict = 'differs between' if sources.p.iloc[0] <= 1 - confidence else 'cannot be shown to differ between'
     return (f"Accuracy {verdict} the sources of the labels (p {sources.p.iloc[0]:.3f}): {both('accuracy')}. "
             f"The share called pronation is {both('share_pronation', 'share_pronation_')}.")

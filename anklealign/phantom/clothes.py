@@ -29,11 +29,11 @@ class ShoeStyle:
     lean_deg: float # of the counter, worn down: its own, not the heel's
     waist: float # how much it narrows upwards
     main: np.ndarray # (3,) colours
-    second: np.ndarray
-    trim: np.ndarray
-    under: np.ndarray
+    second: np.ndarray # (3,) of its other parts
+    trim: np.ndarray # (3,) of tab and stripes
+    under: np.ndarray # (3,) of the sole
     pattern: int # which parts have which colour
-    seed: int
+    seed: int # of its pattern
 
 # %% ../../nbs/phantom/clothes.ipynb #f9846c6a
 def draw_shoes(
@@ -189,7 +189,7 @@ class SockStyle:
     "A pair of socks."
     height: float # of the cuff, in foot lengths
     main: np.ndarray # (3,) colours
-    second: np.ndarray
+    second: np.ndarray # (3,) of its other parts
     ribs: float # how deep
     pattern: int # plain, heel patch, stripes, cuff band
     thick: float # in foot lengths
@@ -238,8 +238,8 @@ class TrouserStyle:
     folds: float # depth in foot lengths
     colour: np.ndarray # (3,)
     rolled: float # height of the turned-up part, 0 for none
-    seam: bool
-    seed: int
+    seam: bool # whether it has one, as jeans have
+    seed: int # of its pattern
 
 # %% ../../nbs/phantom/clothes.ipynb #ab0ad826
 def draw_trousers(

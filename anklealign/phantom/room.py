@@ -119,9 +119,9 @@ FLOORS: dict[str, tuple[Callable, float]] = dict( # of a home, and how frequent
 class Panel:
     "A rectangle on a wall: door, drawer, window, socket, poster."
     left: float # metres along the wall
-    right: float
+    right: float # metres along the wall
     low: float # metres above the floor
-    high: float
+    high: float # metres above the floor
     colour: np.ndarray # (3,) linear
     rim: float # brightness of its upper and left edge against its own; the others go the other way
     glow: float=0. # light of its own
@@ -136,7 +136,7 @@ class Room:
     wall: Callable # along, up in metres → (k, 3)
     distance: float # of the wall from the heels, in metres
     wall_turn: float=0. # radians
-    panels: tuple[Panel, ...]=()
+    panels: tuple[Panel, ...]=() # what hangs on the wall
     boxes: tuple[tuple[np.ndarray, np.ndarray], ...]=() # corners (8, 3) and colour of each piece of furniture
     things: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]=() # corners, triangles and colour of round things
     gloss: float=0. # how much the floor mirrors

@@ -276,7 +276,7 @@ class Frame:
     "Where the photograph lies in the picture that is kept."
     scale: float=1. # of the photograph
     left: float=0. # pixels
-    top: float=0.
+    top: float=0. # pixels
 
 # %% ../../nbs/phantom/scene.ipynb #a3061c0c
 def put_in_frame(

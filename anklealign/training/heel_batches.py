@@ -160,7 +160,9 @@ class CropLoader(DataLoader):
         super().__init__(list(chosen), bs=bs, shuffle=change, drop_last=change, num_workers=0, n_inp=1, **kwargs)
         self.cuts, self.truth, self.change = cuts, truth, change
 
-    def create_batch(self, samples: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def create_batch(self,
+        samples: Sequence[int], # numbers of feet
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: # n × 3 × 160 × 128; name → tensor
         "Crops in 0–1 and what is to be said of them."
         feet, n, normal = [self.truth[k] for k in samples], len(samples), np.random.normal
         height = np.array([f['box'][3] - f['box'][1] for f in feet])
@@ -211,7 +213,9 @@ class PictureLoader(DataLoader):
         super().__init__(list(chosen), bs=bs, shuffle=change, drop_last=change, num_workers=0, n_inp=1, **kwargs)
         self.squares, self.rows, self.change = squares, rows, change
 
-    def create_batch(self, samples: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def create_batch(self,
+        samples: Sequence[int], # numbers of pictures
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: # n × 3 × 192 × 192; name → tensor
         "Pictures in 0–1 and what is to be said of them."
         n, side, random = len(samples), self.squares.shape[1], np.random
         centre, scale, turn, mirror = np.full((n, 2), side/2), np.full((n, 2), side/SQUARE), np.zeros(n), np.ones(n)

@@ -133,6 +133,13 @@ def sampling_grid(
     return 2*places.view(-1, *size, 2) - 1
 
 # %% ../../nbs/training/heel_nets.ipynb #433d3141
+def as_square(
+    x: torch.Tensor, # n × 3 × side × side
+) -> torch.Tensor: # n × 3 × 192 × 192
+    "Pictures at the size that the finder sees."
+    side = x.shape[-1]
+    return F.avg_pool2d(x, side//SQUARE) if side % SQUARE == 0 else F.interpolate(x, (SQUARE, SQUARE), mode='bilinear')
+
 def overlap(
     a: torch.Tensor, # n × 4: left, top, right, bottom
     b: torch.Tensor, # n × 4
@@ -143,14 +150,16 @@ def overlap(
     return common/(one + other - common).clamp(min=1e-9)
 
 class HeelReader(nn.Module):
-    "Squares in 0–1, their side a multiple of 192, to feet (n × 2 × 24: `COLUMNS` but the classes) and views (n × 7, logs)."
+    "Squares in 0–1, best of a multiple of 192 pixels, to feet (n × 2 × 24: `COLUMNS` but the classes) and views (n × 7, logs)."
     def __init__(self):
         super().__init__()
         self.finder, self.measurer = HeelFinder(), HeelMeasurer()
 
-    def find(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def find(self,
+        x: torch.Tensor, # n × 3 × side × side
+    ) -> tuple[torch.Tensor, ...]:
         "Of each side: score (n × 2), box in shares of the square (n × 2 × 4), vertical (n × 2, degrees); logits of the view."
-        heat, maps, view = self.finder(F.avg_pool2d(x, x.shape[-1]//SQUARE))
+        heat, maps, view = self.finder(as_square(x))
         score, at = heat.float().sigmoid().flatten(2).max(2)
         places = SQUARE//STRIDE
         here = maps.float().flatten(2)[:, None].expand(-1, 2, -1, -1).gather(3, at[:, :, None, None].expand(-1, -1, 5, 1))[..., 0]
@@ -236,7 +245,9 @@ class MeasuredHeels(nn.Module):
         super().__init__()
         self.reader, self.head = HeelReader().requires_grad_(False), OrdinalHead()
 
-    def train(self, mode: bool=True) -> nn.Module:
+    def train(self,
+        mode: bool=True, # as PyTorch means it
+    ) -> nn.Module:
         "Training mode for the head alone: the reader has learned already."
         super().train(mode)
         self.reader.eval()
@@ -252,7 +263,7 @@ class MeasuredHeels(nn.Module):
 
     def places(self, x: torch.Tensor) -> torch.Tensor: # n × 24 × 24, in 0–1
         "Where it sees heels, in place of a map of evidence."
-        with torch.no_grad(): return self.reader.finder(F.avg_pool2d(x, x.shape[-1]//SQUARE))[0].sigmoid().amax(1)
+        with torch.no_grad(): return self.reader.finder(as_square(x))[0].sigmoid().amax(1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor: return self.head(x if x.ndim == 3 else self.read(x))
 
