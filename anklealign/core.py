@@ -22,9 +22,9 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 # %% ../nbs/core/core.ipynb #32c1538a
 CLASSES = ('pronation', 'neutral', 'supination')
@@ -65,22 +65,31 @@ def write_atomic(
 ) -> Path: # `path`
     "Write `data` to `path` so that a reader, or a crash, meets the old file or the new one. Raises `AnklealignError` if it cannot."
     path = Path(path)
-    data = data.encode() if isinstance(data, str) else data
-    tmp = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.tmp-', delete=False) as f:
-            tmp = Path(f.name)
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        os.umask(umask := os.umask(0))
-        tmp.chmod(0o666 & ~umask)
-        tmp.replace(path)
-    except OSError as e: raise file_error(e, path) from e
-    finally:
-        if tmp: tmp.unlink(missing_ok=True)
+    with _hidden_beside(path) as hidden:
+        try:
+            with open(hidden/'new', 'wb') as f:
+                f.write(data.encode() if isinstance(data, str) else data)
+                f.flush()
+                os.fsync(f.fileno())
+            (hidden/'new').replace(path)
+        except OSError as e: raise file_error(e, path) from e
     return path
+
+# %% ../nbs/core/core.ipynb #badde686
+@contextmanager
+def _hidden_beside(path, within=None):
+    missing, hidden = [], None
+    try:
+        try:
+            missing += [o for o in path.parents if not o.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            hidden = tempfile.mkdtemp(dir=within or path.parent, prefix='.tmp-')
+        except OSError as e: raise file_error(e, path) from e
+        yield Path(hidden)
+    finally:
+        if hidden: shutil.rmtree(hidden, ignore_errors=True)
+        for o in missing:
+            with suppress(OSError): o.rmdir()
 
 # %% ../nbs/core/core.ipynb #d5e927b6
 def file_error(
@@ -93,22 +102,6 @@ def file_error(
               'Read-only file system': 'choose a folder you may write to with --output'}
     why = error.strerror or str(error)
     return AnklealignError(f"Cannot write {path}: {why.lower()}; {advice.get(why, 'choose another place with --output')}.")
-
-# %% ../nbs/core/core.ipynb #badde686
-@contextmanager
-def _hidden_beside(path, within=None):
-    missing = [o for o in path.parents if not o.exists()]
-    hidden = None
-    try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            hidden = tempfile.mkdtemp(dir=within or path.parent, prefix='.tmp-')
-        except OSError as e: raise file_error(e, path) from e
-        yield Path(hidden)
-    finally:
-        if hidden: shutil.rmtree(hidden, ignore_errors=True)
-        for o in missing:
-            with suppress(OSError): o.rmdir()
 
 # %% ../nbs/core/core.ipynb #509d9968
 def check_place(
@@ -247,19 +240,14 @@ class DisplaySettings(_Section):
     "What a reader sees."
     language: Literal['en', 'hu'] = 'en' # language of class names in tables, plots and answers
 
-# %% ../nbs/core/core.ipynb #2df2c27e
-def _listed(v): return tuple(o.strip() for o in v.split(',') if o.strip()) if isinstance(v, str) else v
-
 # %% ../nbs/core/core.ipynb #d5f3716f
+_Words = Annotated[tuple[str, ...], BeforeValidator(lambda v: [o.strip() for o in v.split(',') if o.strip()] if isinstance(v, str) else v)]
+
 class LabelSettings(_Section):
     "More spellings of each class, beside the built-in ones."
-    pronation: tuple[str, ...] = ()
-    neutral: tuple[str, ...] = ()
-    supination: tuple[str, ...] = ()
-
-    @field_validator('*', mode='before')
-    @classmethod
-    def _from_text(cls, v): return _listed(v)
+    pronation: _Words = ()
+    neutral: _Words = ()
+    supination: _Words = ()
 
 # %% ../nbs/core/core.ipynb #e0848327
 class ServeSettings(_Section):
@@ -268,7 +256,7 @@ class ServeSettings(_Section):
     port: int = Field(8000, ge=0, le=65535) # 0: any free one
     page: bool = True # whether there is a page for people beside the interface for programs
     api_key: SecretStr = SecretStr('') # what a request must bring along; empty: nothing
-    cors_origins: tuple[str, ...] = () # web sites whose pages may ask, e.g. https://clinic.example; empty: none
+    cors_origins: _Words = () # web sites whose pages may ask, e.g. https://clinic.example; empty: none
     photo_megabytes: float = Field(20., gt=0, le=500) # largest upload of one photo
     batch_megabytes: float = Field(100., gt=0, le=2000) # largest upload of several
     batch_photos: int = Field(32, ge=1, le=1000) # most photos of one request
@@ -277,10 +265,6 @@ class ServeSettings(_Section):
     uploads: int = Field(16, ge=1, le=1000) # requests whose photos are in memory at the same time
     waiting: int = Field(128, ge=1, le=10_000) # requests that are let in at the same time; the next one is told to come again
     timeout: float = Field(30., ge=.1, le=3600) # seconds for a place, for the upload, and for the answer, each
-
-    @field_validator('cors_origins', mode='before')
-    @classmethod
-    def _from_text(cls, v): return _listed(v)
 
     @field_validator('cors_origins')
     @classmethod
@@ -304,48 +288,40 @@ class Settings(_Section):
     serve: ServeSettings = ServeSettings()
 
 # %% ../nbs/core/core.ipynb #18259904
-def _read_ini(path):
+def _given(file, env):
+    "(section, key) → text, from the file and over it from the environment."
     ini = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=('#', ';'))
-    try: ini.read_string(Path(path).read_text(encoding='utf-8-sig'))
-    except FileNotFoundError: raise AnklealignError(f'There is no settings file {path}; name an existing one with --settings.') from None
+    try:
+        if file: ini.read_string(Path(file).read_text(encoding='utf-8-sig'))
+    except FileNotFoundError: raise AnklealignError(f'There is no settings file {file}; name an existing one with --settings.') from None
     except (OSError, UnicodeDecodeError, configparser.Error) as e:
-        raise AnklealignError(f'Cannot read the settings file {path}: {" ".join(str(e).split())}.') from e
-    return {(s, k): v for s in ini.sections() for k, v in ini[s].items()}
-
-# %% ../nbs/core/core.ipynb #f77244fd
-def _read_env(env):
-    found = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_')}
-    if wrong := [k for k, m in found.items() if not m]:
+        raise AnklealignError(f'Cannot read the settings file {file}: {" ".join(str(e).split())}.') from e
+    ours = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_')}
+    if wrong := [k for k, m in ours.items() if not m]:
         raise AnklealignError(f'The environment has {wrong[0]}, which names no section: use ANKLEALIGN_<SECTION>_<KEY>, such as '
                               'ANKLEALIGN_RUN_OUTPUT.')
-    return {(m[1].lower(), m[2].lower()): env[k] for k, m in found.items()}
+    stated = {(s, k): v for s in ini.sections() for k, v in ini[s].items()}
+    return stated | {(m[1].lower(), m[2].lower()): env[k] for k, m in ours.items()}
 
 # %% ../nbs/core/core.ipynb #3882fdad
-def _nearest(error, given):
-    kind, ctx, loc = error['type'], error.get('ctx', {}), error['loc']
-    if kind == 'extra_forbidden':
-        model = Settings.model_fields[loc[0]].annotation if len(loc) > 1 else Settings
-        known = [k for k in model.model_fields if len(loc) > 1 or k not in ('output', 'seed')] + (['run'] if len(loc) == 1 else [])
-        close = difflib.get_close_matches(str(loc[-1]), known, 1, 0)
-        return f"is not a setting; the nearest one is '{close[0]}'"
-    if kind == 'literal_error':
-        allowed = re.findall(r"'([^']+)'", ctx['expected'])
-        close = difflib.get_close_matches(str(given), allowed, 1, 0)
-        return f"must be one of {', '.join(allowed)}; the nearest is '{close[0]}'"
-    bounds = {'ge': 'at least', 'le': 'at most', 'gt': 'more than', 'lt': 'less than'}
-    for k, words in bounds.items():
-        if k in ctx: return f'must be {words} {ctx[k]:g}'
-    if kind == 'value_error': return str(ctx['error'])
-    return error['msg'][0].lower() + error['msg'][1:]
-
-# %% ../nbs/core/core.ipynb #ea6bd508
 def _explain(error, tree):
-    first = error.errors()[0]
-    given = tree
-    for o in first['loc']: given = given.get(o, '') if isinstance(given, Mapping) else given
-    name = '.'.join(str(o) for o in first['loc'] if not (o in ('output', 'seed') and len(first['loc']) > 1))
+    first, given = error.errors()[0], tree
+    kind, ctx, loc = first['type'], first.get('ctx', {}), first['loc']
+    for o in loc: given = given.get(o, '') if isinstance(given, Mapping) else given
+    nearest = lambda name, known: difflib.get_close_matches(str(name), known, 1, 0)[0]
+    bounds = {'ge': 'at least', 'le': 'at most', 'gt': 'more than', 'lt': 'less than'}
+    if kind == 'extra_forbidden':
+        sections = [k for k in Settings.model_fields if k not in ('output', 'seed')] + ['run']
+        known = Settings.model_fields[loc[0]].annotation.model_fields if len(loc) > 1 else sections
+        why = f"is not a setting; the nearest one is '{nearest(loc[-1], known)}'"
+    elif kind == 'literal_error':
+        allowed = re.findall(r"'([^']+)'", ctx['expected'])
+        why = f"must be one of {', '.join(allowed)}; the nearest is '{nearest(given, allowed)}'"
+    elif bound := next((k for k in bounds if k in ctx), None): why = f'must be {bounds[bound]} {ctx[bound]:g}'
+    elif kind == 'value_error': why = str(ctx['error'])
+    else: why = first['msg'][0].lower() + first['msg'][1:]
     shown = '' if isinstance(given, Mapping) else f' = {given!r}'
-    return f"Setting {name or 'split'}{shown} {_nearest(first, given)}."
+    return f"Setting {'.'.join(map(str, loc))}{shown} {why}."
 
 # %% ../nbs/core/core.ipynb #d6f037c9
 def load_settings(
@@ -355,9 +331,9 @@ def load_settings(
 ) -> Settings: # checked and frozen
     "Settings from defaults, `file`, the environment and `changes`. Raises `AnklealignError` naming key, value and the nearest valid one."
     if file is None and Path('settings.ini').exists(): file = 'settings.ini'
-    flat = (_read_ini(file) if file else {}) | _read_env(os.environ if env is None else env)
     tree = {}
-    for (section, key), v in flat.items(): (tree if section == 'run' else tree.setdefault(section, {}))[key] = v
+    for (section, key), v in _given(file, os.environ if env is None else env).items():
+        (tree if section == 'run' else tree.setdefault(section, {}))[key] = v
     for k, v in changes.items():
         if isinstance(v, Mapping): tree.setdefault(k, {}).update({a: b for a, b in v.items() if b is not None})
         elif v is not None: tree[k] = v

@@ -32,13 +32,13 @@ def finite_answers(
                               f'give a row of {len(CLASSES)} probabilities, a label and a group for each picture.')
     kept = np.isfinite(p).all(1)
     if not kept.any():
-        raise AnklealignError(f'None of the {len(p)} pictures has probabilities: train the model again, perhaps with a smaller learning '
-                              'rate.')
+        raise AnklealignError(f'None of the {len(p)} pictures has probabilities: '
+                              'train the model again, perhaps with a smaller learning rate.')
     p, labels = p[kept], labels[kept]
     off = np.abs(p.sum(1) - 1).max()
     if off > .01 or p.min() < 0:
-        raise AnklealignError(f'Probabilities are off 1 by up to {off:.3g} in sum, the least is {p.min():.3g}: give softmax outputs, not '
-                              'logits.')
+        raise AnklealignError(f'Probabilities are off 1 by up to {off:.3g} in sum, the least is {p.min():.3g}: '
+                              'give softmax outputs, not logits.')
     if not np.isin(labels, range(len(CLASSES))).all():
         raise AnklealignError(f'Labels {np.unique(labels).tolist()} are not all class ids: use 0, 1 and 2.')
     return p, labels.astype(int), np.unique(groups[kept], return_inverse=True)[1]
@@ -80,25 +80,22 @@ def fit_temperature(
         return 1., 'The temperature stays 1: on the validation pictures the right class is no more probable than the others.'
     return float(found), ''
 
-# %% ../nbs/core/decision.ipynb #d2cb3488
-def _threshold(own, groups, coverage):
-    def left_out(n): return int(np.floor(np.round((n + 1) * (1 - coverage), 9)))
-    return float(np.sort(own)[left_out(len(own)) - 1]) if left_out(len(np.unique(groups))) else 0.
-
 # %% ../nbs/core/decision.ipynb #b42cce63
 def conformal_thresholds(
     probabilities: np.ndarray, # pictures × classes, of validation pictures
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
-    coverage: float=.9, # share of the sets that should contain the right class
-    per_class: bool=True, # reach the coverage in each class, not only over all
+    coverage: float=.9, # share of each class's sets that should contain it
 ) -> dict[str, float]: # class -> least probability with which it is in the set; 0: always
     "Split-conformal thresholds. [Angelopoulos & Bates 2021](https://arxiv.org/abs/2107.07511). Raises as `finite_answers` does."
     if not 0 < coverage < 1: raise AnklealignError(f'coverage = {coverage} must lie between 0 and 1, such as 0.9.')
     p, labels, codes = finite_answers(probabilities, labels, groups)
-    own = p[np.arange(len(p)), labels]
-    chosen = {c: labels == i if per_class else labels >= 0 for i, c in enumerate(CLASSES)}
-    return {c: _threshold(own[o], codes[o], coverage) for c, o in chosen.items()}
+    def left_out(n): return int(np.floor(np.round((n + 1) * (1 - coverage), 9)))
+    thresholds = dict.fromkeys(CLASSES, 0.)
+    for i, c in enumerate(CLASSES):
+        own = np.sort(p[labels == i, i])
+        if left_out(len(np.unique(codes[labels == i]))): thresholds[c] = float(own[left_out(len(own)) - 1])
+    return thresholds
 
 # %% ../nbs/core/decision.ipynb #a1eeb657
 def prediction_sets(
@@ -116,8 +113,7 @@ def ranked(
     probabilities: np.ndarray, # pictures × classes
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
-) -> tuple[np.ndarray, np.ndarray, np.ndarray,
-           np.ndarray]: # highest probability, whether wrong, group number; position of each probability's last picture
+) -> tuple[np.ndarray, ...]: # highest probability, whether wrong, group number; position of each probability's last picture
     "The pictures from the surest down. Raises `AnklealignError` as `finite_answers` does."
     p, labels, codes = finite_answers(probabilities, labels, groups)
     order = np.argsort(-p.max(1), kind='stable')
@@ -154,20 +150,15 @@ def abstention_threshold(
     for n in last[np.searchsorted(last, [int(np.ceil(len(sure) * o / 100)) - 1 for o in SHARES])] + 1:
         bound, trials = risk_bound(wrong[:n], codes[:n], confidence)
         if trials < needed: continue
-        if bound > target_risk: return reached, '' if reached else _failed(n, wrong, codes, bound, target_risk)
+        if bound > target_risk: break
         reached = float(sure[n - 1])
-    return reached, '' if reached else _too_few(codes, trials, needed, target_risk)
-
-# %% ../nbs/core/decision.ipynb #52cb6924
-def _too_few(codes, trials, needed, target_risk):
-    return (f'No threshold for abstention: the {codes.max() + 1} validation groups count as {trials:.1f} of equal size, and even without '
-            'an error '
-            f'{np.ceil(needed):.0f} are needed to show a risk of at most {target_risk:.0%}.')
-
-def _failed(n, wrong, codes, bound, target_risk):
+    if reached is not None: return reached, ''
+    if trials < needed:
+        return None, (f'No threshold for abstention: the {codes.max() + 1} validation groups count as {trials:.1f} of equal size, and even '
+                      f'without an error {np.ceil(needed):.0f} are needed to show a risk of at most {target_risk:.0%}.')
     people, share = len(np.unique(codes[:n])), wrong[:n].mean()
-    return (f'No threshold for abstention: of the surest {n} of {len(wrong)} validation pictures ({people} groups) {share:.0%} are wrong, '
-            f'so on new people up to {bound:.0%} may be, more than the {target_risk:.0%} asked for.')
+    return None, (f'No threshold for abstention: of the surest {n} of {len(wrong)} validation pictures ({people} groups) {share:.0%} are '
+                  f'wrong, so on new people up to {bound:.0%} may be, more than the {target_risk:.0%} asked for.')
 
 # %% ../nbs/core/decision.ipynb #f100c933
 def abstain(
@@ -213,8 +204,8 @@ def fit_sharpening(
     p, labels, codes = finite_answers(probabilities, labels, groups)
     several = np.bincount(codes)[codes] > 1
     if (n := len(np.unique(codes[several]))) < MIN_GROUPS:
-        return (0.,
-                f'The mean of several pictures is not sharpened: {n} validation groups have several, fewer than the {MIN_GROUPS} it needs.')
+        return 0., ('The mean of several pictures is not sharpened: '
+                    f'{n} validation groups have several, fewer than the {MIN_GROUPS} it needs.')
     means, pictures = _means(p, codes)
     def loss(s): return -np.log(np.maximum(_sharpened(means, pictures, s)[codes, labels], np.finfo(np.float32).tiny))[several].mean()
     found = float(minimize_scalar(loss, bounds=(0, SHARPEST), method='bounded').x)
@@ -242,8 +233,7 @@ class DecisionRule(BaseModel):
 
     def answer(self,
         probabilities: np.ndarray, # pictures × classes, as the model gives them
-    ) -> tuple[np.ndarray, np.ndarray,
-               np.ndarray]: # calibrated probabilities, sets (both pictures × classes), whether each picture is left unanswered
+    ) -> tuple[np.ndarray, ...]: # calibrated probabilities, sets (both pictures × classes), whether each picture is left unanswered
         "What to say about each picture."
         calibrated = apply_temperature(probabilities, self.temperature)
         return calibrated, prediction_sets(calibrated, self.sets), abstain(calibrated, self.abstain_below)
@@ -259,31 +249,25 @@ def fit_decision_rule(
     probabilities: np.ndarray, # pictures × classes, of validation pictures
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
-    coverage: float=.9, # share of each class's sets that should contain it
-    target_risk: float=.15, # share of the answers given that may be wrong
-    confidence: float=.95, # with which the risk is at most that
+    asked: EvaluateSettings=EvaluateSettings(), # coverage of the sets, target risk, confidence
 ) -> DecisionRule: # with reasons for whatever could not be fitted
     "The decision rule that validation answers allow. Raises as its parts do."
     p, known, codes = finite_answers(probabilities, labels, groups)
     temperature, why = fit_temperature(p, known, codes)
-    p = apply_temperature(p, temperature)
-    sets = conformal_thresholds(p, known, codes, coverage)
-    threshold, why_not = abstention_threshold(p, known, codes, target_risk, confidence)
+    p, missing = apply_temperature(p, temperature), len(labels) - len(p)
+    sets = conformal_thresholds(p, known, codes, asked.coverage)
+    threshold, why_not = abstention_threshold(p, known, codes, asked.target_risk, asked.confidence)
     sharpening, why_mean = fit_sharpening(p, known, codes)
-    missing = len(labels) - len(p)
-    left_out = f'{missing} of the {len(labels)} validation pictures have no probabilities and are left out.' if missing else ''
-    always = [_always(c, codes[known == i], coverage) for i, c in enumerate(CLASSES) if not sets[c]]
-    reasons = [o for o in (left_out, why, *always, why_not, why_mean) if o]
-    return DecisionRule(temperature=temperature, sets=sets, coverage=coverage, abstain_below=threshold, target_risk=target_risk,
-                        confidence=confidence,
-                        images=len(p), groups=int(codes.max() + 1), reasons=reasons, sharpening=sharpening)
-
-# %% ../nbs/core/decision.ipynb #921189ab
-def _always(name, groups, coverage):
-    needed = np.ceil(np.round(1 / (1 - coverage), 9)) - 1
-    if not len(groups): return f'Every set contains {name}: no validation picture is {name}.'
-    return (f'Every set contains {name}: its validation pictures come from {len(np.unique(groups))} group(s), fewer than the {needed:.0f} '
-            f'that {coverage:.0%} coverage needs.')
+    reasons = [f'{missing} of the {len(labels)} validation pictures have no probabilities and are left out.'] if missing else []
+    reasons += [why] if why else []
+    for i, c in enumerate(CLASSES):
+        if sets[c]: continue
+        few = f'its validation pictures come from {len(np.unique(codes[known == i]))} group(s), fewer than the ' \
+              f'{np.ceil(np.round(1 / (1 - asked.coverage), 9)) - 1:.0f} that {asked.coverage:.0%} coverage needs'
+        reasons.append(f"Every set contains {c}: {few if (known == i).any() else f'no validation picture is {c}'}.")
+    reasons += [o for o in (why_not, why_mean) if o]
+    return DecisionRule(temperature=temperature, sets=sets, coverage=asked.coverage, abstain_below=threshold, target_risk=asked.target_risk,
+                        confidence=asked.confidence, images=len(p), groups=int(codes.max() + 1), reasons=reasons, sharpening=sharpening)
 
 # %% ../nbs/core/decision.ipynb #3717cf40
 def fit_on_validation(
@@ -296,9 +280,9 @@ def fit_on_validation(
     try:
         table = pd.read_csv(file, dtype={'group': str})
         probabilities, labels = table[[f'prob_{c}' for c in CLASSES]].to_numpy(float), table.label.map(CLASSES.index)
-    except (OSError, ValueError,
-            KeyError) as e: raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
-    return fit_decision_rule(probabilities, labels, table.group, asked.coverage, asked.target_risk, asked.confidence)
+    except (OSError, ValueError, KeyError) as e:
+        raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
+    return fit_decision_rule(probabilities, labels, table.group, asked)
 
 # %% ../nbs/core/decision.ipynb #190a4fdc
 CUTOFFS = (0., 6.) # degrees of eversion: below the first supination, above the second pronation

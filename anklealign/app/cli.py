@@ -17,8 +17,7 @@ from typing import Annotated
 import typer
 
 from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, SettingsFile, WeightsFile,
-                                     handle_errors,
-                                     log, log_lines, log_to, progress, settings_of, stop)
+                                     handle_errors, log, log_lines, log_to, progress, settings_of, stop)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode='rich',
@@ -41,7 +40,10 @@ def _prepare(raw, settings):
     from anklealign.data import prepare, summary
     with progress('pictures') as step: study = prepare(raw, settings.output, settings, step)
     for line in summary(study): log.info(line)
-    return study
+
+def _study(settings):
+    from anklealign.core import recover
+    return recover(Path(settings.output)/'processed')
 
 # %% ../../nbs/app/cli.ipynb #893a86f1
 @app.command()
@@ -56,12 +58,11 @@ def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Se
 
 # %% ../../nbs/app/cli.ipynb #efda836d
 def _train(settings, run, resume=False):
-    from anklealign.core import recover
     from anklealign.training.onnx import export_run
     from anklealign.training.recipes import chosen_recipe
     from anklealign.training.train import train
     recipe = chosen_recipe(settings.train)
-    study, folder = recover(Path(settings.output)/'processed'), Path(settings.output)/'models'/(run or recipe.name)
+    study, folder = _study(settings), Path(settings.output)/'models'/(run or recipe.name)
     train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
     if os.environ.get('RANK', '0') == '0': export_run(folder, study, settings)
 
@@ -69,8 +70,7 @@ def _train(settings, run, resume=False):
 @app.command()
 @handle_errors
 def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precision: Precision=None, weights: WeightsFile=None,
-          run: Run=None,
-          output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):
+          run: Run=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):
     """Train a model on the prepared study; the run it leaves can be asked with `predict`.
 
     Example: anklealign train --recipe baseline
@@ -90,25 +90,24 @@ def tune(recipe: Recipe=None, epochs: Epochs=None,
 
     Example: anklealign tune --recipe gapcnn --trials 20
     """
-    from anklealign.core import recover
     from anklealign.training.recipes import chosen_recipe
     from anklealign.training.train import tune
     chosen = settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs))
     with log_to():
-        tune(recover(Path(chosen.output)/'processed'), chosen.output, chosen_recipe(chosen.train), trials, folds, chosen.seed,
-             chosen.train.precision)
+        tune(_study(chosen), chosen.output, chosen_recipe(chosen.train), trials, folds, chosen.seed, chosen.train.precision)
 
 # %% ../../nbs/app/cli.ipynb #a9497c88
 def _evaluate(settings, run):
-    from anklealign.core import recover
     from anklealign.inference.bundle import MARK, add_figures
     from anklealign.eval import evaluate
     name = run or settings.train.recipe
     folder, out = Path(settings.output)/'models'/name, Path(settings.output)/'evaluation'/name
-    evaluate(folder, recover(Path(settings.output)/'processed'), out, settings)
+    evaluate(folder, _study(settings), out, settings)
     if (folder/MARK).exists(): add_figures(folder, out)
 
 # %% ../../nbs/app/cli.ipynb #1331c383
+Show = Annotated[bool, typer.Option('--open', help='Open the report in a browser.')]
+
 def _open(show, page):
     import webbrowser
     if show and not webbrowser.open(page.resolve().as_uri()):
@@ -119,7 +118,7 @@ def _open(show, page):
 @handle_errors
 def evaluate(
     run: Run=None, recipe: Recipe=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None,
-    show: Annotated[bool, typer.Option('--open', help='Open the report in a browser.')]=False, debug: Debug=False,
+    show: Show=False, debug: Debug=False,
 ):
     """Measure a trained run on the test pictures. For folds, owners and careless splits: anklealign protocols.
 
@@ -150,15 +149,13 @@ def compare(
 @handle_errors
 def protocols(
     recipe: Recipe=None, epochs: Epochs=None,
-    only: Annotated[list[str]|None,
-                    typer.Option('--only', help='split, folds, owners or naive; may be given several times (else all four).')]=None,
+    only: Annotated[list[str]|None, typer.Option('--only', help='split, folds, owners or naive; may be given several times '
+                                                                '(else all four).')]=None,
     repeats: Annotated[int, typer.Option('--repeats', min=1, help='Times that the folds are dealt.')]=3,
     folds: Annotated[int, typer.Option('--folds', min=2, help='Of the cross-validation and of the careless splits.')]=5,
-    full: Annotated[bool, typer.Option('--full',
-                                       help="With the recipe's own picture size and epochs, "
-                                             'not with at most 48 pixels and 6 epochs.')]=False,
-    output: Output=None, settings: SettingsFile=None, seed: Seed=None,
-    show: Annotated[bool, typer.Option('--open', help='Open the report in a browser.')]=False, debug: Debug=False,
+    full: Annotated[bool, typer.Option('--full', help="With the recipe's own picture size and epochs, not with at most 48 pixels and "
+                                                      '6 epochs.')]=False,
+    output: Output=None, settings: SettingsFile=None, seed: Seed=None, show: Show=False, debug: Debug=False,
 ):
     """Test a recipe beyond one split: repeated folds, owners it has not met, and what a careless split would have claimed.
 
@@ -167,14 +164,13 @@ def protocols(
 
     Example: anklealign protocols --recipe gapcnn --only folds --only owners --open
     """
-    from anklealign.core import recover
     from anklealign.evaluation.protocol_report import PROTOCOLS, quick_recipe, run_protocols
     from anklealign.training.recipes import chosen_recipe
     chosen = settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs))
     tested = (chosen_recipe if full else quick_recipe)(chosen.train)
     place = Path(chosen.output)/'protocols'/tested.name
     with log_to(), progress('trainings') as step:
-        run_protocols(recover(Path(chosen.output)/'processed'), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), step)
+        run_protocols(_study(chosen), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), step)
         log.info('The report is %s.', place/'report.html')
     _open(show, place/'report.html')
 
@@ -234,7 +230,7 @@ def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], o
 
     Example: anklealign bundle baseline
     """
-    from anklealign.core import AnklealignError, recover
+    from anklealign.core import AnklealignError
     from anklealign.inference.bundle import pack, read_bundle
     chosen = settings_of(settings, output)
     home = Path(chosen.output)
@@ -242,13 +238,13 @@ def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], o
         try: read_bundle(home/'models'/run)
         except AnklealignError:
             from anklealign.training.onnx import export_run
-            export_run(home/'models'/run, recover(home/'processed'), chosen)
+            export_run(home/'models'/run, _study(chosen), chosen)
         made = pack(home/'models'/run, home/'bundles'/run, home/'evaluation'/run)
         log.info('bundle: %s and %s.zip', made, made)
 
 # %% ../../nbs/app/cli.ipynb #017918e5
-Model = Annotated[Path|None, typer.Option('--model', '-m',
-                                          help='A bundle (folder or .zip) or the folder of a run (else the demonstration model).')]
+Model = Annotated[Path|None, typer.Option('--model', '-m', help='A bundle (folder or .zip) or the folder of a run (else the demonstration '
+                                                                'model).')]
 
 # %% ../../nbs/app/cli.ipynb #0199f4eb
 @app.command()
@@ -259,8 +255,8 @@ def predict(
     as_json: Annotated[bool, typer.Option('--json', help='JSON instead of a table.')]=False,
     as_csv: Annotated[bool, typer.Option('--csv', help='CSV instead of a table.')]=False,
     overlay: Annotated[Path|None, typer.Option('--overlay', help='Folder for pictures that show where the evidence lies.')]=None,
-    together: Annotated[bool, typer.Option('--together',
-                                           help='The photos show one person: one more row, the answer of all of them.')]=False,
+    together: Annotated[bool, typer.Option('--together', help='The photos show one person: one more row, the '
+                                                             'answer of all of them.')]=False,
     settings: SettingsFile=None, debug: Debug=False,
 ):
     """Answer for photos: pronation, neutral, supination, or why there is no answer.
@@ -288,11 +284,11 @@ def predict(
 @handle_errors
 def serve(
     model: Model=None,
-    host: Annotated[str|None, typer.Option('--host',
-                                           help='0.0.0.0: reachable from other machines (else serve.host of settings.ini).')]=None,
+    host: Annotated[str|None, typer.Option('--host', help='0.0.0.0: reachable from other machines (else serve.host '
+                                                           'of settings.ini).')]=None,
     port: Annotated[int|None, typer.Option('--port', '-p', help='0: any free one (else serve.port of settings.ini).')]=None,
-    page: Annotated[bool|None, typer.Option('--page/--no-page',
-                                            help='Whether there is a page for people (else serve.page of settings.ini).')]=None,
+    page: Annotated[bool|None, typer.Option('--page/--no-page', help='Whether there is a page for people (else serve.page of '
+                                                                     'settings.ini).')]=None,
     settings: SettingsFile=None, debug: Debug=False,
 ):
     """Answer over HTTP: a page in the browser for people, addresses for programs. Ctrl-C ends it.

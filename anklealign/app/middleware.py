@@ -9,7 +9,6 @@ __all__ = []
 
 # %% ../../nbs/app/middleware.ipynb #e3bea451
 import asyncio
-import binascii
 import io
 import json
 import logging
@@ -22,7 +21,7 @@ import warnings
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -45,16 +44,14 @@ _SENTENCES = {404: 'This address is not known here: see /openapi.json for those 
               500: 'The error is ours and is in the log under the number of this request; nothing of what was sent has been kept.'}
 
 def _foreign(status, body, headers, sentences):
-    refused = Refused(_CODES.get(status, 'malformed'), sentences.get(status) or _detail_in(body) or HTTPStatus(status).phrase, headers)
-    refused.status, refused.title = status, refused.title if status in _CODES else HTTPStatus(status).phrase
-    return refused
-
-# %% ../../nbs/app/middleware.ipynb #2e0cd6f0
-def _detail_in(body):
     try: detail = json.loads(body)['detail']
-    except (ValueError, KeyError, TypeError): return body.decode(errors='replace')[:200]
-    if isinstance(detail, list): return '; '.join(f"{'.'.join(map(str, o['loc']))}: {o['msg'][:1].lower()}{o['msg'][1:]}" for o in detail)
-    return str(detail)
+    except (ValueError, KeyError, TypeError): detail = body.decode(errors='replace')[:200]
+    if isinstance(detail, list): # FastAPI's, of what is wrong
+        detail = '; '.join(f"{'.'.join(map(str, o['loc']))}: {o['msg'][:1].lower()}{o['msg'][1:]}" for o in detail)
+    phrase = HTTPStatus(status).phrase
+    refused = Refused(_CODES.get(status, 'malformed'), sentences.get(status) or str(detail) or phrase, headers)
+    refused.status, refused.title = status, refused.title if status in _CODES else phrase
+    return refused
 
 # %% ../../nbs/app/middleware.ipynb #33f3fa3e
 class _Reply:
@@ -112,17 +109,15 @@ class ApiKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         "Pass a request on, or refuse it with `key`."
-        if scope['type'] == 'http' and scope['path'] not in self.open_paths and not secrets.compare_digest(_key_in(scope), self.key):
-            raise Refused('key', "Send the key of this service as 'Authorization: Bearer KEY'; a browser asks for it as the password.",
-                          {'WWW-Authenticate': 'Bearer, Basic realm="anklealign"'})
+        if scope['type'] == 'http' and scope['path'] not in self.open_paths:
+            kind, _, sent = Headers(scope=scope).get('authorization', '').partition(' ')
+            given = sent.encode('latin-1') if kind.lower() == 'bearer' else b''
+            if kind.lower() == 'basic':
+                with suppress(ValueError): given = b64decode(sent).partition(b':')[2]
+            if not secrets.compare_digest(given, self.key):
+                raise Refused('key', "Send the key of this service as 'Authorization: Bearer KEY'; a browser asks for it as the password.",
+                              {'WWW-Authenticate': 'Bearer, Basic realm="anklealign"'})
         await self.app(scope, receive, send)
-
-# %% ../../nbs/app/middleware.ipynb #b2c19951
-def _key_in(scope):
-    kind, _, sent = Headers(scope=scope).get('authorization', '').partition(' ')
-    if kind.lower() == 'bearer': return sent.encode('latin-1')
-    try: return b64decode(sent).partition(b':')[2] if kind.lower() == 'basic' else b''
-    except (binascii.Error, ValueError): return b''
 
 # %% ../../nbs/app/middleware.ipynb #31ae1f0a
 class Patience:
@@ -260,18 +255,6 @@ class _InMemory(MultiPartParser):
     spool_max_size, whole = 0, False # zero: nothing is ever moved to disk
     def on_end(self): self.whole = True
 
-# %% ../../nbs/app/middleware.ipynb #613cad65
-async def _form(request, most):
-    parser = _InMemory(request.headers, request.stream(), max_files=most, max_fields=1)
-    try: form = await parser.parse()
-    except MultiPartException as e:
-        if e.message.startswith('Too many files'):
-            raise Refused('too-many-photos', f'Send {most} at most; several go to /predict/batch.') from e
-        raise Refused('malformed', f'The form cannot be read: {e.message}') from e
-    except ValueError as e: raise Refused('malformed', 'The form cannot be read: its charset is not one for text.') from e
-    if not parser.whole: raise Refused('malformed', 'The form ends before its last part does: send it again.')
-    return form.multi_items()
-
 # %% ../../nbs/app/middleware.ipynb #a678cfe2
 async def read_photos(
     request: Request, # its body is read
@@ -284,7 +267,14 @@ async def read_photos(
     right = f"form field '{field}' (multipart/form-data)"
     if kind != 'multipart/form-data':
         raise Refused('no-picture', f'Send the photo as {right}, or as the body with its own type (image/jpeg).')
-    items = await _form(request, most)
+    parser = _InMemory(request.headers, request.stream(), max_files=most, max_fields=1)
+    try: items = (await parser.parse()).multi_items()
+    except MultiPartException as e:
+        if e.message.startswith('Too many files'):
+            raise Refused('too-many-photos', f'Send {most} at most; several go to /predict/batch.') from e
+        raise Refused('malformed', f'The form cannot be read: {e.message}') from e
+    except ValueError as e: raise Refused('malformed', 'The form cannot be read: its charset is not one for text.') from e
+    if not parser.whole: raise Refused('malformed', 'The form ends before its last part does: send it again.')
     if unknown := [name for name, o in items if isinstance(o, str) or name != field]:
         raise Refused('parameters', f"'{_plain(unknown[0])[:40]}' is not known here: send a file as {right}.")
     if not items: raise Refused('parameters', f"There is no photo: send a file as {right}.")
@@ -295,8 +285,7 @@ def _plain(name): return re.split(r'[/\\]', name.encode(errors='replace').decode
 
 # %% ../../nbs/app/middleware.ipynb #76266adc
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'HEIF', 'AVIF', 'TIFF', 'BMP') # as Pillow calls them
-warnings.filterwarnings('ignore',
-                        module='PIL') # of damaged metadata; nobody can do anything about it, and a log is no place for what is in a picture
+warnings.filterwarnings('ignore', module='PIL') # of damaged metadata: a log is no place for what is in a picture
 _MOST_SCANS = 100 # of a JPEG; those of cameras have one, progressive ones about ten
 
 # %% ../../nbs/app/middleware.ipynb #0a514b84

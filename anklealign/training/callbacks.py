@@ -21,10 +21,9 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
+from fastai.basics import AvgLoss, Callback, CancelEpochException, CancelFitException, Learner
 from fastai.callback.channelslast import ChannelsLast
-from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from fastai.callback.fp16 import MixedPrecision
-from fastai.learner import AvgLoss, Learner
 from safetensors import SafetensorError, safe_open
 from torch import nn
 

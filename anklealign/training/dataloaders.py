@@ -9,6 +9,7 @@ __all__ = ['Pixels']
 
 # %% ../../nbs/training/dataloaders.ipynb #8d252c25
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,13 +20,10 @@ import fastai.vision.data # noqa: F401  teaches show_batch about pictures
 import numpy as np
 import pandas as pd
 import torch
-from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
-from fastai.data.core import DataLoaders, TfmdDL
-from fastai.data.transforms import ColReader, ColSplitter, IntToFloatTensor
-from fastai.torch_core import TensorBase, TensorCategory, TensorImage
+from fastai.basics import (CategoryBlock, ColReader, ColSplitter, DataBlock, DataLoaders, IntToFloatTensor, TensorBase, TensorCategory,
+                           TensorImage, TfmdDL, TransformBlock, chunked)
 from fastai.vision.augment import RandTransform
 from fastai.vision.core import PILImage
-from fastcore.basics import chunked
 from PIL import Image
 
 from ..core import CLASSES, AnklealignError, file_error
@@ -41,7 +39,11 @@ class Pixels:
     ):
         "Raises `AnklealignError` if a picture is missing or broken, or the temporary folder is full."
         self.at = {name: i for i, name in enumerate(dict.fromkeys(images))}
-        self.store = _temporary_array((len(self.at), size, size, 3))
+        shape, file = (len(self.at), size, size, 3), tempfile.TemporaryFile(prefix='anklealign-')
+        try:
+            if hasattr(os, 'posix_fallocate'): os.posix_fallocate(file.fileno(), 0, max(1, math.prod(shape)))
+            self.store = np.memmap(file, np.uint8, 'w+', shape=shape)
+        except OSError as e: raise file_error(e, tempfile.gettempdir()) from e
         def decode(name):
             path = Path(study)/'images'/name
             try: self.store[self.at[name]] = model_pixels(path, size)
@@ -56,14 +58,6 @@ class Pixels:
     ) -> TensorImage: # uint8, images × 3 × size × size
         "The pictures named, in the order of their names, laid out with channels last."
         return TensorImage(torch.from_numpy(self.store[[self.at[o] for o in images]]).permute(0, 3, 1, 2))
-
-# %% ../../nbs/training/dataloaders.ipynb #404498c8
-def _temporary_array(shape):
-    file = tempfile.TemporaryFile(prefix='anklealign-')
-    try:
-        if hasattr(os, 'posix_fallocate'): os.posix_fallocate(file.fileno(), 0, max(1, int(np.prod(shape))))
-        return np.memmap(file, np.uint8, 'w+', shape=shape)
-    except OSError as e: raise file_error(e, tempfile.gettempdir()) from e
 
 # %% ../../nbs/training/dataloaders.ipynb #fea70a02
 class Features:

@@ -14,7 +14,7 @@ import tomllib
 from collections import UserDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cached_property, partial
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -28,13 +28,6 @@ from .augment import Changes
 # %% ../../nbs/training/recipes.ipynb #750f7f20
 _GROUP = 'anklealign.recipes' # entry points: modules that register models and recipes
 
-@cache
-def _modules() -> tuple[EntryPoint, ...]:
-    if found := tuple(entry_points(group=_GROUP)): return found
-    file = Path(str(files('anklealign'))).with_name('pyproject.toml')
-    stated = tomllib.loads(file.read_text(encoding='utf-8'))['project']['entry-points'][_GROUP] if file.exists() else {}
-    return tuple(EntryPoint(name, module, _GROUP) for name, module in stated.items())
-
 class Registry(UserDict):
     "Things by name; an unknown name raises `AnklealignError` with the nearest one."
     def __init__(self,
@@ -46,7 +39,7 @@ class Registry(UserDict):
         self.kind, self.extended = kind, extended
 
     def __missing__(self, name):
-        for o in self._more():
+        for o in self.modules:
             o.load()
             if name in self.data: return self.data[name]
         if not self.data:
@@ -54,12 +47,20 @@ class Registry(UserDict):
         nearest = difflib.get_close_matches(name, self.data, 1, 0)[0]
         raise AnklealignError(f"There is no {self.kind} '{name}': the nearest is '{nearest}', and these are known: {', '.join(self.data)}.")
 
-    def _more(self): return _modules() if self.extended else ()
+    @cached_property
+    def modules(self) -> tuple[EntryPoint, ...]: # that may add to it
+        "The modules of `_GROUP`, by the installed entry points or, in a checkout, by its `pyproject.toml`."
+        if not self.extended: return ()
+        if found := tuple(entry_points(group=_GROUP)): return found
+        file = Path(str(files('anklealign'))).with_name('pyproject.toml')
+        stated = tomllib.loads(file.read_text(encoding='utf-8'))['project']['entry-points'][_GROUP] if file.exists() else {}
+        return tuple(EntryPoint(name, module, _GROUP) for name, module in stated.items())
+
     def __contains__(self, name) -> bool: return name in iter(self)
     def __len__(self) -> int: return sum(1 for _ in self)
     def __repr__(self) -> str: return f"{self.kind}s: {', '.join(self)}"
     def __iter__(self) -> Iterator[str]:
-        for o in self._more(): o.load()
+        for o in self.modules: o.load()
         return iter(self.data)
 
 # %% ../../nbs/training/recipes.ipynb #404a3873

@@ -14,8 +14,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -27,13 +26,8 @@ import pandas as pd
 import safetensors.torch
 import torch
 from PIL import Image
-from fastai.callback.core import Callback
+from fastai.basics import IN_NOTEBOOK, Callback, DataLoaders, Learner, accuracy, no_random, skm_to_fastai, trainable_params
 from fastai.callback.tracker import TerminateOnNaNCallback
-from fastai.data.core import DataLoaders
-from fastai.learner import Learner
-from fastai.metrics import accuracy, skm_to_fastai
-from fastai.torch_core import no_random, trainable_params
-from fastcore.imports import IN_NOTEBOOK
 from rich.console import Console
 from rich.progress import Progress
 from sklearn.metrics import f1_score
@@ -116,13 +110,6 @@ class _Bar(Callback):
     def after_batch(self):
         self.bar.update(self.task, completed=self.epoch + (self.iter + 1)/self.n_iter, description=f'epoch {self.epoch + 1}/{self.n_epoch}')
 
-@contextmanager
-def _progress(learn) -> Iterator[None]:
-    if IN_NOTEBOOK: yield
-    else:
-        unseen = processes()[0] > 0 or not Console().is_terminal
-        with learn.no_bar(), learn.no_logging(), Progress(transient=True, disable=unseen) as bar, learn.added_cbs(_Bar(bar)): yield
-
 # %% ../../nbs/training/train.ipynb #bf12379a
 def _config(learn, recipe, study, seed, precision):
     rows = pd.concat([learn.dls.train_ds.items, learn.dls.valid_ds.items])
@@ -153,25 +140,23 @@ def checkpoint_of(
     "Where the training of `run` keeps its checkpoint."
     return Path(run).with_name(f'.{Path(run).name}.checkpoint')/'checkpoint.safetensors'
 
-# %% ../../nbs/training/train.ipynb #4e919976
-def _check_same(before, now, what):
-    def flat(config):
-        nested = {k: v if isinstance(v, dict) else {'': v} for k, v in config.items() if k not in ('recipe', 'versions', 'epoch_kept')}
-        return without_gone(config['recipe']) | {f'{k} {j}'.strip(): w for k, v in nested.items() for j, w in v.items()}
-    before, now = flat(before), flat(now)
-    changed = '; '.join([f'{k} was {before.get(k)} and is {now.get(k)}' for k in before | now if before.get(k) != now.get(k)][:3])
-    if changed: raise AnklealignError(f'{what} was trained with other settings ({changed}): use those again, or train without --resume.')
-
 # %% ../../nbs/training/train.ipynb #0cdeb81a
 def _to_go_on_from(run, config):
     "Tensors and history rows of the unfinished training of `run`; None if it is finished."
-    if checkpoint_of(run).exists():
-        parts, about, rows = read_checkpoint(checkpoint_of(run))
-        _check_same(about, config, f'The unfinished run {run}')
-        log.info('going on after epoch %d', len(rows))
-        return parts, rows
-    if not (run/'config.json').exists(): return {}, []
-    _check_same(json.loads((run/'config.json').read_text(encoding='utf-8')), config, f'The run {run}')
+    def flat(config):
+        nested = {k: v if isinstance(v, dict) else {'': v} for k, v in config.items() if k not in ('recipe', 'versions', 'epoch_kept')}
+        return without_gone(config['recipe']) | {f'{k} {j}'.strip(): w for k, v in nested.items() for j, w in v.items()}
+    unfinished = checkpoint_of(run).exists()
+    if unfinished: parts, about, rows = read_checkpoint(checkpoint_of(run))
+    elif (run/'config.json').exists(): about = json.loads((run/'config.json').read_text(encoding='utf-8'))
+    else: return {}, []
+    before, now = flat(about), flat(config)
+    changed = '; '.join([f'{k} was {before.get(k)} and is {now.get(k)}' for k in before | now if before.get(k) != now.get(k)][:3])
+    if changed:
+        raise AnklealignError(f"The {'unfinished '*unfinished}run {run} was trained with other settings ({changed}): "
+                              'use those again, or train without --resume.')
+    if unfinished: log.info('going on after epoch %d', len(rows))
+    return (parts, rows) if unfinished else None
 
 # %% ../../nbs/training/train.ipynb #31231804
 def train(
@@ -207,12 +192,15 @@ def train(
 
 # %% ../../nbs/training/train.ipynb #ba154cb9
 def _trained(learn, recipe, config, run, parts, rows):
-    history = History()
+    history, (rank, count) = History(), processes()
     history.rows = list(rows)
-    rank, count = processes()
-    more = (count > 1)*[Together()] + bool(parts)*[Resume(parts)] + (rank == 0)*[Checkpoint(checkpoint_of(run), config)]
+    bar = Progress(transient=True, disable=rank > 0 or not Console().is_terminal)
+    callbacks = [*recipe_callbacks(recipe, config['seed'], history), *(count > 1)*[Together()], *bool(parts)*[Resume(parts)],
+                 *(rank == 0)*[Checkpoint(checkpoint_of(run), config)], *(not IN_NOTEBOOK)*[_Bar(bar)]]
     try:
-        with _progress(learn): fit(learn, recipe, recipe_callbacks(recipe, config['seed'], history) + more)
+        with ExitStack() as quiet:
+            for o in () if IN_NOTEBOOK else (learn.no_bar(), learn.no_logging(), bar): quiet.enter_context(o)
+            fit(learn, recipe, callbacks)
     except AnklealignError as e: raise AnklealignError(str(e).rpartition('\n\t')[2]) from e # fastai puts the callback's name before it
     if history.diverged:
         raise AnklealignError(f"The loss of recipe '{recipe.name}' was no longer a number in epoch {len(history.rows) + 1}: "
