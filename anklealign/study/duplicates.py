@@ -198,20 +198,6 @@ def connected(
     i, j = np.asarray(pairs, np.intp).reshape(-1, 2).T
     return connected_components(coo_array((np.ones(len(i), bool), (i, j)), shape=(n, n)), directed=False)[1]
 
-# %% ../../nbs/study/duplicates.ipynb #8aab0ed2
-def exact_duplicates(
-    sha256: Sequence[str], # of the file's bytes, one a picture
-    sizes: Sequence[tuple[int, int]], # upright width and height, one a picture
-    near: np.ndarray, # (m, 2) from `near_duplicates`
-    pixel_sha: Callable[[int], str], # position -> SHA-256 of the decoded upright pixels
-) -> np.ndarray: # (n,) cluster numbers, in order of first appearance
-    "Clusters of pictures with the same bytes or the same pixels; decodes only near-duplicates of the same size."
-    table = pd.DataFrame({'sha': sha256, 'size': [f'{w}x{h}' for w, h in sizes], 'near': connected(len(sha256), near)})
-    files = table.drop_duplicates('sha')
-    asked = files[files.duplicated(['near', 'size'], keep=False)]
-    pixels = {sha: f'pixels {pixel_sha(i)}' for i, sha in asked.sha.items()}
-    return pd.factorize(table.sha.map(lambda sha: pixels.get(sha, sha)))[0]
-
 # %% ../../nbs/study/duplicates.ipynb #9ff72e54
 def find_duplicates(
     pictures: pd.DataFrame, # usable ones, one a row; index path: sha256, width, height, descriptor (as `to_text` writes it)
@@ -219,12 +205,13 @@ def find_duplicates(
     pixel_sha: Callable[[str], str], # path → SHA-256 of the decoded upright pixels
 ) -> tuple[pd.Series, tuple[tuple[str, str], ...]]: # path → the picture that stands for it; pairs of near-duplicates among these
     "Which pictures are the same one, and which nearly so."
-    paths = list(pictures.index)
     near = near_duplicates([Fingerprint.from_text(o) for o in pictures.descriptor])
-    sizes = list(zip(pictures.width, pictures.height, strict=True))
-    cluster = exact_duplicates(list(pictures.sha256), sizes, near, lambda i: pixel_sha(paths[i]))
-    first = {}
-    for path, c in sorted(zip(paths, cluster, strict=True), key=lambda o: (not votes.get(o[0]), o[0])): first.setdefault(c, path)
-    stands_for = [first[c] for c in cluster]
+    table = pictures.assign(near=connected(len(pictures), near))
+    files = table.drop_duplicates('sha256')
+    asked = files[files.duplicated(['near', 'width', 'height'], keep=False)]
+    pixels = {sha: f'pixels {pixel_sha(path)}' for path, sha in asked.sha256.items()}
+    content, first = [pixels.get(o, o) for o in pictures.sha256], {}
+    for path, c in sorted(zip(pictures.index, content, strict=True), key=lambda o: (not votes.get(o[0]), o[0])): first.setdefault(c, path)
+    stands_for = [first[c] for c in content]
     pairs = {tuple(sorted((stands_for[i], stands_for[j]))) for i, j in near}
     return pd.Series(stands_for, pictures.index, dtype=object), tuple(sorted(o for o in pairs if o[0] != o[1]))

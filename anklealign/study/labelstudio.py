@@ -286,12 +286,11 @@ def _name_all(found, name):
 def read_export(
     data: bytes, # content of the file
     name: str, # its path relative to the raw folder, POSIX
-    aliases: Mapping[str, str]|None=None, # folded spelling -> class, as `label_aliases` makes it; None: the built-in ones
+    aliases: Mapping[str, str]=ALIASES, # folded spelling -> class, as `label_aliases` makes it
     from_name: str='', # the choice control to read; empty: the one whose values are known labels
 ) -> Export: # every annotation in it, and what else was seen
     "Read a Label Studio export of any format. Raises `NotAnExport`, with the reason, if it is something else."
-    name, aliases = _text(name), ALIASES if aliases is None else aliases
-    text, problems = _decode(data)
+    name, (text, problems) = _text(name), _decode(data)
     if text.lstrip()[:1] in ('[', '{'): form, elements, more = _read_json(text)
     else: (form, elements), more = _table(text), []
     if form == 'JSON': found = [o for i, task in enumerate(elements, 1) for o in _from_task(task, i)]

@@ -58,24 +58,20 @@ def reason_kinds(
     kinds = Counter(re.sub(r'''[:,'"(].*| \S+#.*''', '', o, flags=re.S).strip() for o in reasons if o)
     return dict(sorted(kinds.items(), key=lambda o: (-o[1], o[0])))
 
-# %% ../../nbs/study/manifest.ipynb #04ff52c8
-def _known_angles(path, data): # picture → rear-foot angle in degrees
-    if PurePosixPath(path).name != 'phantom.csv': return {}
-    rows = list(csv.DictReader(io.StringIO(data.decode('utf-8-sig', 'replace'))))
-    if not rows or not {'file', 'angle_deg'} <= rows[0].keys(): return {}
-    folder = path.rpartition('/')[0]
-    return {f'{folder}/{o["file"]}'.lstrip('/'): float(o['angle_deg']) for o in rows
-            if re.fullmatch(r'-?\d+(?:\.\d+)?(?:e-?\d+)?', o['angle_deg'] or '')}
-
 # %% ../../nbs/study/manifest.ipynb #56c12c03
 def _read_text(root, file, aliases, from_name): # the rule by which it was read, the reason why it was not, what it holds
+    folder, _, name = file.path.rpartition('/')
     if file.reason: return '', file.reason, None
     try: data = (root/file.path).read_bytes()
     except OSError as e: return '', f'cannot be read: {(e.strerror or str(e)).lower()}', None
-    if angles := _known_angles(file.path, data): return 'known angles', '', angles
+    text = data.decode('utf-8-sig', 'replace')
+    rows = list(csv.DictReader(io.StringIO(text))) if name == 'phantom.csv' else []
+    angles = {f'{folder}/{o["file"]}'.lstrip('/'): float(o['angle_deg']) for o in rows if {'file', 'angle_deg'} <= o.keys()
+              and re.fullmatch(r'-?\d+(?:\.\d+)?(?:e-?\d+)?', o['angle_deg'] or '')}
+    if angles: return 'known angles', '', angles
     try: export = read_export(data, file.path, aliases, from_name)
     except NotAnExport as e:
-        listing = read_listing(data.decode('utf-8-sig', 'replace'))
+        listing = read_listing(text)
         return ('listing', '', listing) if listing else ('', f'not a Label Studio export: {e}', None)
     return export.format, '', export
 
@@ -137,24 +133,13 @@ def read(
                               'export them from Label Studio as JSON and put the file beside the pictures.')
     return study
 
-# %% ../../nbs/study/manifest.ipynb #840c0aa7
-def _safe(text):
-    text = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', '', unicodedata.normalize('NFC', text)).strip(' .')
-    return text.encode()[:120].decode(errors='ignore') or 'picture'
-
-def _processed_names(rows): # with source, owner, sha256; all different even where case does not count
-    base = [f"{_safe(o.owner)}__{_safe(PurePosixPath(o.source).stem)}" for o in rows.itertuples()]
-    often = Counter(o.casefold() for o in base)
-    names = [b if often[b.casefold()] == 1 else f'{b}-{o.sha256[:6]}' for b, o in zip(base, rows.itertuples(), strict=True)]
-    seen = Counter()
-    for i, name in enumerate(names):
-        seen[name.casefold()] += 1
-        names[i] = name + (f'-{n}' if (n := seen[name.casefold()]) > 1 else '') + '.jpg'
-    return names
-
 # %% ../../nbs/study/manifest.ipynb #72ebf72f
 _COLUMNS = ('source', 'owner', 'participant', 'origin', 'label', 'label_id', *(f'votes_{c}' for c in CLASSES), 'n_votes', 'agreement',
             'width', 'height', 'sha256', 'phash', 'group', 'split', 'angle_deg')
+
+def _safe(text):
+    text = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', '', unicodedata.normalize('NFC', text)).strip(' .')
+    return text.encode()[:120].decode(errors='ignore') or 'picture'
 
 def manifest_of(
     study: RawStudy, # after `split`
@@ -163,7 +148,13 @@ def manifest_of(
     rows = study.used.rename_axis('source').reset_index()
     rows = rows.assign(label_id=rows.label.map(CLASSES.index)).astype({'width': int, 'height': int})
     rows = rows[[c for c in _COLUMNS if c != 'angle_deg' or rows.angle_deg.notna().any()]]
-    rows.insert(0, 'image', _processed_names(rows))
+    base = [f'{_safe(o.owner)}__{_safe(PurePosixPath(o.source).stem)}' for o in rows.itertuples()]
+    often, seen, names = Counter(o.casefold() for o in base), Counter(), []
+    for o, sha in zip(base, rows.sha256, strict=True):
+        name = o if often[o.casefold()] == 1 else f'{o}-{sha[:6]}'
+        seen[name.casefold()] += 1
+        names.append(name + (f'-{n}' if (n := seen[name.casefold()]) > 1 else '') + '.jpg')
+    rows.insert(0, 'image', names)
     return rows
 
 # %% ../../nbs/study/manifest.ipynb #03708aea

@@ -58,13 +58,6 @@ def without_owner(
     while len(tokens) > 1 and tokens[0] in owners: tokens.pop(0)
     return '_'.join(tokens) + dot + suffix
 
-# %% ../../nbs/study/matching.ipynb #7dc01698
-def without_copy(
-    stem: str, # folded name without its extension
-) -> str: # the stem of what it may be a copy of
-    "`stem` without the sign of a second copy."
-    return re.sub(r'(?:[_-]2|[_-]*copy|[_-]*masolat)$', '', stem)
-
 # %% ../../nbs/study/matching.ipynb #7ee3c5d5
 def _stem(name): return name.rpartition('.')[0] if '.' in name and '.' + name.rpartition('.')[2] in IMAGE_SUFFIXES else name
 
@@ -73,6 +66,8 @@ def _nfc(name): return unicodedata.normalize('NFC', name)
 def _cut_parts(name): # before and behind the seven characters that storage adds; a word of seven small letters is no such addition
     m = re.search(r'_(?![a-z]{7}(?:\.|$)|\d{7}(?:\.|$))[A-Za-z0-9]{7}((?:\.[^.]*)*)$', name)
     return (name[:m.start()], m[1]) if m else ('', '')
+
+_copy = re.compile(r'(?:[_-]2|[_-]*copy|[_-]*masolat)$') # at the end of a folded name without its extension
 
 # %% ../../nbs/study/matching.ipynb #5671e6ad
 RULES = {'name':      (lambda n, o: [n],                                   lambda f, o: [_nfc(f)]),
@@ -84,10 +79,12 @@ RULES = {'name':      (lambda n, o: [n],                                   lambd
          'renamed':   (lambda n, o: [without_owner(fold(''.join(_cut_parts(without_prefix(n)))), o)],
                        lambda f, o: [without_owner(fold(f), o)]),
          'extension': (lambda n, o: [_stem(without_owner(fold(without_prefix(n)), o))], lambda f, o: [_stem(without_owner(fold(f), o))]),
-         'copy':      (lambda n, o: [without_copy(_stem(without_owner(fold(without_prefix(n)), o)))],
-                       lambda f, o: [without_copy(_stem(without_owner(fold(f), o)))])}
+         'copy':      (lambda n, o: [_copy.sub('', _stem(without_owner(fold(without_prefix(n)), o)))],
+                       lambda f, o: [_copy.sub('', _stem(without_owner(fold(f), o)))])}
 
 # %% ../../nbs/study/matching.ipynb #b4af7741
+CUT_LENGTH = range(84, 92) # characters of a name that was cut, with its prefix
+
 @dataclass
 class Files:
     "The images of a study, indexed by the keys of each rule."
@@ -95,8 +92,13 @@ class Files:
     owner_pattern: str=r'[A-Z0-9]{6}' # of an owner's code
     same_bytes: Callable[[list[str]], bool]=lambda paths: False # are these files identical?
     _keys: dict=field(default_factory=dict, repr=False)
+    owner: dict[str, str]=field(init=False, repr=False) # of each path, or an empty text
+    codes: frozenset[str]=field(init=False, repr=False) # of all owners, in small letters
 
-    def __post_init__(self): self.paths = sorted(self.paths)
+    def __post_init__(self):
+        self.paths = sorted(self.paths)
+        self.owner = {p: owner_of(p, self.owner_pattern) for p in self.paths}
+        self.codes = frozenset(o.casefold() for o in self.owner.values() if o)
 
     def find(self,
         rule: str, # one of `RULES`
@@ -110,35 +112,23 @@ class Files:
                 for k in dict.fromkeys(RULES[rule][1](p.rpartition('/')[2], self.codes)): table[k].append(p)
         return _inside(self._keys[rule].get(key, []), folder)
 
-    @cached_property
-    def owner(self) -> dict[str, str]: # path → owner, or an empty text
-        "Whose each picture is."
-        return {p: owner_of(p, self.owner_pattern) for p in self.paths}
+    def find_cut(self,
+        name: str, # of about the length at which Label Studio cuts names
+    ) -> list[str]: # paths, sorted; none if the name is shorter or longer
+        "The images whose names begin and end as `name` does."
+        start, end = (fold(o) for o in _cut_parts(without_prefix(name)))
+        if len(name) not in CUT_LENGTH or not start: return []
+        low = bisect.bisect_left(self._folded, (start, ''))
+        high = bisect.bisect_left(self._folded, (start + '\U0010ffff', ''), low)
+        return sorted(p for stored, p in self._folded[low:high] if stored.endswith(end))
 
     @cached_property
-    def codes(self) -> frozenset[str]: # in small letters
-        "The codes of all owners."
-        return frozenset(o.casefold() for o in self.owner.values() if o)
-
-    @cached_property
-    def folded(self) -> list[tuple[str, str]]: # (folded name, path), sorted
-        "The names as `fold` makes them."
-        return sorted((fold(PurePosixPath(p).name), p) for p in self.paths)
+    def _folded(self): return sorted((fold(PurePosixPath(p).name), p) for p in self.paths)
 
 def _inside(paths, folder):
     if not folder: return paths
     start = bisect.bisect_left(paths, folder + '/')
     return paths[start:bisect.bisect_left(paths, folder + '0', start)]
-
-# %% ../../nbs/study/matching.ipynb #e788fbe5
-CUT_LENGTH = range(84, 92) # characters of a name that was cut, with its prefix
-
-def _by_beginning(files, name):
-    start, end = (fold(o) for o in _cut_parts(without_prefix(name)))
-    if len(name) not in CUT_LENGTH or not start: return []
-    low = bisect.bisect_left(files.folded, (start, ''))
-    high = bisect.bisect_left(files.folded, (start + '\U0010ffff', ''), low)
-    return sorted(p for stored, p in files.folded[low:high] if stored.endswith(end))
 
 # %% ../../nbs/study/matching.ipynb #b750cdf3
 @lru_cache(maxsize=4096)
@@ -180,7 +170,7 @@ def _candidates(ref, owners, rule, folder, files, listing):
     if rule == 'copy': keys = [k for k in keys if not any(files.find('extension', f'{k}_{i}', folder) for i in (1, 3, '01', '03'))]
     found = next(filter(None, (files.find(rule, k, folder) for k in keys)), [])
     if rule == 'path': found = _by_path(files, ref, folder)
-    if rule == 'cut': found = _inside(_by_beginning(files, ref.name), folder)
+    if rule == 'cut': found = _inside(files.find_cut(ref.name), folder)
     if rule == 'listing':
         listed = listing.get(ref.name) or listing.get(without_prefix(ref.name)) or ()
         found = _by_path(files, parse_ref(listed[0]), '') if len(listed) == 1 else []
