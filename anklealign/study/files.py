@@ -78,32 +78,28 @@ def walk(
     if not root.is_dir():
         raise AnklealignError(f'There is no folder {root}; give the folder, or the .zip, that holds the pictures and their Label Studio '
                               'exports.')
-    found, todo = [], ['']
-    while todo:
-        folder = todo.pop()
-        try: entries = list(os.scandir(root/folder))
-        except OSError as e:
-            found.append(RawFile(folder, 'other', reason=f'this folder cannot be read: {(e.strerror or str(e)).lower()}'))
-            continue
-        for e in entries:
-            path = f'{folder}/{e.name}' if folder else e.name
-            if e.is_dir(follow_symlinks=False): todo.append(path)
-            else: found.append(_look(e, path))
+    found = []
+    def refuse(e): # a folder
+        reason = f'this folder cannot be read: {(e.strerror or str(e)).lower()}'
+        found.append(RawFile(Path(e.filename).relative_to(root).as_posix(), 'other', reason=reason))
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        paths = [Path(folder, o) for o in names] + [p for o in folders if (p := Path(folder, o)).is_symlink()]
+        found += [_look(p, p.relative_to(root).as_posix()) for p in paths]
     return sorted(found, key=lambda o: o.path)
 
 # %% ../../nbs/study/files.ipynb #6394a619
 def _claimed(path): return 'image' if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES else 'other'
 
-def _look(entry, path):
+def _look(file, path):
     kind = _claimed(path)
     try: path.encode()
     except UnicodeEncodeError:
         return RawFile(os.fsencode(path).decode('utf-8', 'backslashreplace'), kind, reason='its name is not UTF-8: rename it')
-    if entry.is_symlink(): return RawFile(path, kind, reason='a link: links are never followed')
+    if file.is_symlink(): return RawFile(path, kind, reason='a link: links are never followed')
     try:
-        info = entry.stat(follow_symlinks=False)
+        info = file.stat(follow_symlinks=False)
         if not stat.S_ISREG(info.st_mode): return RawFile(path, kind, reason='not an ordinary file')
-        with open(entry.path, 'rb') as f: head = f.read(64)
+        with open(file, 'rb') as f: head = f.read(64)
     except OSError as e: return RawFile(path, kind, reason=f'cannot be read: {(e.strerror or str(e)).lower()}')
     kind, reason = classify(path, head, info.st_size)
     return RawFile(path, kind, info.st_size, info.st_mtime_ns, reason)
