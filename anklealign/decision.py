@@ -105,9 +105,11 @@ def prediction_sets(
     probabilities: np.ndarray, # pictures × classes
     thresholds: Mapping[str, float], # class -> threshold, from `conformal_thresholds`
 ) -> np.ndarray: # pictures × classes, whether the class is in the picture's set
-    "The classes that cannot be ruled out; all of them where a probability is not a number."
+    "The classes that cannot be ruled out, without a gap on their scale; all of them where a probability is not a number."
     p = np.asarray(probabilities, float)
-    return (p >= [thresholds[c] for c in CLASSES]) | ~np.isfinite(p).all(1, keepdims=True)
+    inside = (p >= [thresholds[c] for c in CLASSES]) | ~np.isfinite(p).all(1, keepdims=True)
+    inside[:, 1] |= inside[:, 0] & inside[:, 2]
+    return inside
 
 # %% ../nbs/core/decision.ipynb #29f9dc16
 def ranked(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .decision import aggregate, prediction_sets
+from .heels.feet import feet_of
 from .inference.answer import Answer
 from .inference.bundle import GRAPH, Bundle, Preprocessing, read_bundle
 from .assets import demo_bundle
@@ -106,7 +108,7 @@ def open_photo(
     return Opened(picture, seen_pixels(picture, how), check_quality(picture.image, picture.width, picture.height, how.model_size, language))
 
 # %% ../nbs/05_deploy.ipynb #35e25c1e
-_INPUT, _OUTPUTS = 'pixels', ['log_probabilities', 'evidence', 'strangeness'] # as in `export`, which needs PyTorch
+_INPUT, _OUTPUTS, _HEELS = 'pixels', ['log_probabilities', 'evidence', 'strangeness'], ['feet', 'views'] # as in `training.onnx`
 
 # %% ../nbs/05_deploy.ipynb #865e00c3
 def _session(bundle, threads):
@@ -116,7 +118,7 @@ def _session(bundle, threads):
     try:
         session = onnxruntime.InferenceSession(bundle.files[GRAPH], options, providers=['CPUExecutionProvider'])
         names = [[o.name for o in part] for part in (session.get_inputs(), session.get_outputs())]
-        if names != [[_INPUT], _OUTPUTS]: raise ValueError('its inputs and outputs are not ours')
+        if names != [[_INPUT], _OUTPUTS + bool(bundle.about.heels)*_HEELS]: raise ValueError('its inputs and outputs are not ours')
     except Exception as e:
         raise AnklealignError(f"{bundle.place} is no usable bundle: its {GRAPH} cannot be run ({' '.join(str(e).split())[:120]}).") from e
     return session
@@ -183,21 +185,30 @@ class Predictor:
         return Answer(name, error=error, model=self.label, disclaimer=self.words['disclaimer'])
 
     def _answers(self, opened, names, explain, start):
-        said, evidence, ood_scores = self.session.run(_OUTPUTS, {_INPUT: np.stack([o.pixels for o in opened])})
+        said, evidence, ood_scores, *heels = self.session.run(None, {_INPUT: np.stack([o.pixels for o in opened])})
+        heels = zip(*heels, strict=True) if heels else [()]*len(opened)
         probabilities, sets, _ = self.rule.answer(np.exp(said))
         ood_scores = ood_scores/self.about.strangeness.threshold
         took = 1000*(time.perf_counter() - start)/len(opened)
-        return [self._answer(*o, explain, took) for o in zip(opened, names, probabilities, sets, ood_scores, evidence, strict=True)]
+        return [self._answer(*o, explain, took) for o in zip(opened, names, probabilities, sets, ood_scores, evidence, heels, strict=True)]
 
-    def _answer(self, opened, name, probabilities, possible, ood_score, evidence, explain, took):
+    def _answer(self, opened, name, probabilities, possible, ood_score, evidence, heels, explain, took):
         picture, top = opened.picture, int(np.nan_to_num(probabilities, nan=-1).argmax())
         reasons = abstention_reasons(probabilities, opened.quality, ood_score, self.rule.abstain_below, self.language)
         shown = dict(heat=heat_on(evidence[top], picture.image.size, self.about.preprocessing.fit),
                      picture=picture.image) if explain else {}
         score = float(ood_score) if np.isfinite(ood_score) else None
-        return Answer(name, '' if reasons else CLASSES[top], _plain(probabilities), tuple(compress(CLASSES, possible)), tuple(reasons),
-                      tuple(opened.quality),
-                      score, picture.width, picture.height, took, self.label, self.words['disclaimer'], **shown)
+        made = Answer(name, '' if reasons else CLASSES[top], _plain(probabilities), tuple(compress(CLASSES, possible)), tuple(reasons),
+                      tuple(opened.quality), score, picture.width, picture.height, took, self.label, self.words['disclaimer'], **shown)
+        return self._measured(made, *heels) if heels else made
+
+    def _measured(self, answer, values, view):
+        feet, reason = feet_of(values, view, answer.width, answer.height, self.about.heels, self.language)
+        nothing = dict(answer='', probabilities={}, possible=(), heat=None)
+        if reason: return replace(answer, reasons=(reason,), picture=None, **nothing)
+        if not any(o.probabilities for o in feet):
+            return replace(answer, feet=tuple(feet), reasons=tuple(o.in_words(self.language) for o in feet), **nothing)
+        return replace(answer, feet=tuple(feet), heat=None)
 
     def _repr_markdown_(self):
         "The model that answers, as a notebook shows it."

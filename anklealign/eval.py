@@ -20,10 +20,9 @@ from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_
 from .decision import fit_on_validation
 from .evaluation.compare import compare_runs, comparison_page, comparison_table, show_differences
 from .evaluation.document import Gallery, Section, html_page, markdown_page, png
-from .evaluation.label_issues import PROBABILITIES, find_label_issues, unseen_answers, write_label_issues
+from .evaluation.labels import PROBABILITIES, find_label_issues, unseen_answers, write_label_issues
 from .evaluation.metrics import Bootstrap, add_answers
-from .evaluation.model_card import model_card
-from .evaluation.report import findings, judge, row_shares, sections, show_confusion
+from .evaluation.report import findings, judge, model_card, sections, show_confusion
 from .evaluation.saliency import draw_groups, heat_maps, overlay, sanity_checks, sanity_sections
 from .evaluation.schema import Evaluation
 from .inference.bundle import MARK, read_bundle
@@ -124,22 +123,18 @@ _COLUMNS = ['image', 'source', 'owner', 'group', 'label', 'predicted', 'correct'
             'unanswered']
 _FIGURES = ['value', 'low', 'high', 'majority', 'images', 'groups'] # the columns of metrics.csv
 
-def _matrix(values): return pd.DataFrame(values, CLASSES, CLASSES).rename_axis('true')
-
-def _markdown(report, parts): return markdown_page(report['summary'], report['notes'], report['disclaimer'], parts)
-
 def _write(folder, report, answers, issues, parts, galleries, address):
-    counts = report['confusion_matrix']
+    counts = pd.DataFrame(report['confusion_matrix'], CLASSES, CLASSES).rename_axis('true')
     tables = {'metrics.csv': pd.DataFrame.from_dict(report['metrics'], orient='index')[_FIGURES].rename_axis('metric'),
-              'confusion_matrix.csv': _matrix(counts), 'confusion_matrix_normalized.csv': _matrix(row_shares(counts)),
+              'confusion_matrix.csv': counts, 'confusion_matrix_normalized.csv': counts.div(counts.sum(1), axis=0),
               'test_predictions.csv': answers[_COLUMNS].set_index('image')}
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
     if (issues.margin < 0).any(): write_label_issues(issues[issues.margin < 0], folder/'doubtful_labels.csv', address, len(issues))
     write_atomic(folder/'confusion_matrix.png', png(show_confusion(report)))
     write_atomic(folder/'confusion_matrix_normalized.png', png(show_confusion(report, normalized=True)))
-    title = f"Evaluation of {report['run']}"
-    write_atomic(folder/'report.html', html_page(title, report['summary'], report['notes'], report['disclaimer'], parts + galleries))
-    write_atomic(folder/'report.md', f'# {title}\n\n{_markdown(report, parts)}')
+    title, page = f"Evaluation of {report['run']}", (report['summary'], report['notes'], report['disclaimer'])
+    write_atomic(folder/'report.html', html_page(title, *page, parts + galleries))
+    write_atomic(folder/'report.md', f'# {title}\n\n{markdown_page(*page, parts)}')
     write_atomic(folder/'evaluation_report.json', json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
 
 # %% ../nbs/04_eval.ipynb #a6ffa49a
@@ -156,8 +151,13 @@ def compare(
     shares = {f'prob_{c}': share for c, share in first['prior'].items()}
     tables[always] = next(iter(tables.values()))[['image', 'group', 'label']].assign(predicted=first['majority_class'], **shares)
     report = compare_runs(tables, first['synthetic'], always, Bootstrap.of(settings))
-    with new_folder(out, 'comparison.json') as folder: _write_comparison(folder, report)
-    for line in filter(None, comparison_page(report).splitlines()): log.info(line)
+    page, table = comparison_page(report), comparison_table(report)
+    with new_folder(out, 'comparison.json') as folder:
+        write_atomic(folder/'comparison.md', f'# Comparison\n\n{page}')
+        write_atomic(folder/'comparison.csv', table.to_csv(float_format='%.6f', lineterminator='\n'))
+        write_atomic(folder/'comparison.png', png(show_differences(report)))
+        write_atomic(folder/'comparison.json', json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
+    for line in filter(None, page.splitlines()): log.info(line)
     return report
 
 # %% ../nbs/04_eval.ipynb #bab57f28
@@ -168,9 +168,3 @@ def _read(name, folder):
     except FileNotFoundError as e: raise AnklealignError(f"The run '{name}' has not been evaluated ({folder} is missing): do so with "
                                                          f"`anklealign evaluate --run {name}`.") from e
     except ValueError as e: raise AnklealignError(f'The evaluation {folder} is damaged: evaluate the run {name} again.') from e
-
-def _write_comparison(folder, report):
-    write_atomic(folder/'comparison.md', f'# Comparison\n\n{comparison_page(report)}')
-    write_atomic(folder/'comparison.csv', comparison_table(report).to_csv(float_format='%.6f', lineterminator='\n'))
-    write_atomic(folder/'comparison.png', png(show_differences(report)))
-    write_atomic(folder/'comparison.json', json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))

@@ -22,6 +22,7 @@ from torch.nn.functional import logsigmoid
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from .training.augment import Changes
+from .training.heel_nets import MeasuredHeels
 from .core import AnklealignError
 from .training.recipes import Recipe, augmentations, models, pretrained, recipes
 from .training.runs import check_fit
@@ -140,6 +141,24 @@ def sketched_lite0(
 # %% ../nbs/03_transfer.ipynb #7125e537
 models['lite0_degrees'] = lambda recipe: Transfer(lite0_body(), DegreesHead(1280), [.5]*3, [.5]*3)
 pretrained['imagenet']['lite0_degrees'], pretrained['sketches']['lite0_degrees'] = imagenet_lite0, sketched_lite0
+
+# %% ../nbs/03_transfer.ipynb #3ea50001
+def phantom_heels(
+    model: MeasuredHeels, # with the architecture that the weights are of
+    file: str|Path='', # other weights made by `benchmarks/train_heels.py`, safetensors; empty: those of the package
+) -> None:
+    "Give finder and measurer what they have learned from phantoms. Raises `AnklealignError` if the weights do not fit."
+    file = file or Path(str(files('anklealign')/'heels.safetensors'))
+    state = {k: v.float() if v.is_floating_point() else v for k, v in read_weights(file).items()}
+    check_fit(model.reader, state, f'{file} are not those of finder and measurer', 'make them with benchmarks/train_heels.py')
+    model.reader.load_state_dict(state)
+
+# %% ../nbs/03_transfer.ipynb #3ea50002
+models['measured'] = lambda recipe: MeasuredHeels()
+pretrained['phantoms']['measured'] = phantom_heels
+recipes['measured'] = Recipe('measured', 'measured', size=384, epochs=40, steps=400, batch_size=32, lr=.05, schedule='one_cycle',
+                             target='group',
+                             loss='half_weighted_cross_entropy', weights='phantoms', keep='last')
 
 # %% ../nbs/03_transfer.ipynb #79c1b3d9
 class _Block(BasicBlock):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from anklealign.core import CLASSES
-from anklealign.evaluation.label_issues import PROBABILITIES, find_label_issues, suspected_labels
+from anklealign.evaluation.labels import PROBABILITIES, find_label_issues, suspected_labels
 from anklealign.evaluation.metrics import Bootstrap
 
 

@@ -36,11 +36,11 @@ threading.Thread(target=server.run, daemon=True).start()
 while not server.started: time.sleep(.1)
 with sync_playwright() as playwright:
     chromium = playwright.chromium.launch(executable_path=shutil.which('chromium'), args=['--no-sandbox'])
-    desktop = taken(chromium, 'Example 3', viewport={'width': 1120, 'height': 840}, locale='en')
+    desktop = taken(chromium, 'Example 1', viewport={'width': 1120, 'height': 900}, locale='en')
     phone = taken(chromium, 'Példa 4', viewport={'width': 390, 'height': 840}, locale='hu', color_scheme='dark', has_touch=True)
 server.should_exit = True
 both = Image.new('RGB', (desktop.width + 24 + phone.width, desktop.height), 'white')
 both.paste(desktop, (0, 0))
 both.paste(phone, (desktop.width + 24, 0))
-both.save(PICTURE, quality=64, optimize=True)
+both.save(PICTURE, quality=52, optimize=True)
 print(PICTURE.stat().st_size, 'bytes')

@@ -55,8 +55,8 @@ def contenders():
 def made(work):
     "The study, and the rows that are used."
     if not (work/'output/processed').exists():
-        raw = write_study(work/'raw', make_phantoms(DRAWN, SEED), SEED, 'owners', defects=())
-        prepare(raw, work/'output', Settings(output=str(work/'output')))
+        raw = write_study(work/'raw', make_phantoms(DRAWN, SEED, 384), SEED, 'owners', defects=())
+        prepare(raw, work/'output', Settings(output=str(work/'output'), images=dict(size=384)))
     rows = read_manifest(work/'output/processed')
     chosen = pd.concat([rows[rows.label == c].sample(n, random_state=SEED) for c, n in COUNTS.items()]).sort_index()
     return work/'output/processed', chosen.reset_index(drop=True)

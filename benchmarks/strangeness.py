@@ -3,10 +3,9 @@
 python benchmarks/strangeness.py BUNDLE OTHER_STUDY [--n 200]
 
 BUNDLE is a bundle or run folder, OTHER_STUDY a study folder whose people it has not seen. Everything is synthetic but the crops of the two
-photos that come with scikit-learn. Phantoms from a wrong side need the `phantom` extra and are left out without it.
+photos that come with scikit-learn.
 """
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from anklealign.deploy import Predictor
+from anklealign.phantom.person import VIEWS, draw_person
+from anklealign.phantom.picture import make_picture
 from anklealign.study.manifest import read_manifest
 
 
@@ -36,21 +37,10 @@ def crops(rng, n):
 
 
 def wrong_sides(n):
-    "Phantoms from the side, from the front and obliquely: the camera goes round them."
-    import anklealign.phantom.picture as phantom
-    usual, made = phantom.draw_camera, {}
-    for name, degrees in (('from the front', 180), ('from the side', 90), ('oblique', 45)):
-        def around(points, length, size, rng, degrees=degrees):
-            camera = usual(points, length, size, rng)
-            turn, (x, y, z) = np.deg2rad(degrees), camera.position - camera.target
-            camera = type(camera)(**vars(camera) | {'position': camera.target + np.array([x*np.cos(turn) - y*np.sin(turn), x*np.sin(turn) + y*np.cos(turn), z])})
-            return camera
-        phantom.draw_camera, made[name] = around, []
-        for i in range(n):
-            rng = np.random.default_rng([5, i])
-            made[name].append(phantom.render_phantom(phantom.draw_person(rng), *rng.normal(4, 4, 2), rng, size=(320, 320)).image)
-    phantom.draw_camera = usual
-    return made
+    "Phantoms in the views that are to be refused."
+    makers = {view: [np.random.default_rng([5, i]) for i in range(n)] for view in VIEWS if view != 'behind'}
+    return {f'phantoms, {view}': [make_picture(draw_person(o), dict(left=4., right=4.), view, (320, 320), o).image for o in rngs]
+            for view, rngs in makers.items()}
 
 
 def measure(bundle, study, n):
@@ -58,7 +48,7 @@ def measure(bundle, study, n):
     feet = [Image.open(Path(study)/'images'/o) for o in read_manifest(study).image[:n]]
     sets = {'feet of other people': feet, **noise(rng, n), 'scenes (2 photos)': crops(rng, n),
             'upside down': [o.transpose(Image.Transpose.FLIP_TOP_BOTTOM) for o in feet], 'quarter turn': [o.transpose(Image.Transpose.ROTATE_90) for o in feet]}
-    if find_spec('pyvista') and find_spec('anny'): sets |= wrong_sides(min(n, 40))
+    sets |= wrong_sides(min(n, 40))
     about = predictor.about
     print(f'{about.name}, {about.recipe["model"]} at {about.preprocessing.model_size} px; typical of {about.strangeness.learned_from} training pictures, '
           f'threshold from {about.strangeness.images} validation pictures')

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from anklealign.phantom.study import check_injected, drawn_phantoms, plan_study, planned_labels, write_study
+from anklealign.phantom.sketch import drawn_phantoms
+from anklealign.phantom.study import check_injected, plan_study, planned_labels, write_study
 
 
 @pytest.mark.parametrize('layout', ['owners', 'consensus', 'both'])

@@ -28,7 +28,7 @@ def test_all_of_it_and_the_figures_agree_with_the_answers(prepared, ankle):
     report = json.loads((where/'protocols.json').read_text())
     assert report['summary'] in shown and 'trainings: 13 of 13' in shown and 'epoch 1/1' not in shown
     page = (where/'report.html').read_text()
-    assert report['summary'].partition(': ')[2] in page and 'What a careless split would have claimed' in page
+    assert report['summary'].partition(': ')[2] in page and 'What a leaky split would have claimed' in page
     for name, line in (('split', 'test split'), ('folds', 'repeated folds'), ('owners', 'all owners')):
         rows = list(csv.DictReader((where/f'{name}_answers.csv').open()))
         right = sum(o['predicted'] == o['label'] for o in rows) / len(rows)

@@ -55,8 +55,8 @@ def test_from_pictures_to_an_answer(user):
     assert '2 of 2 photos together' in said[1]
     assert 'demonstration model, trained on synthetic pictures' in said[0] and 'demonstration model' not in said[-2]
     output = user.home/'output'
-    assert {o.name for o in (output/'models').iterdir() if o.name[0] != '.'} == {'baseline', 'heels'}
-    assert (output/'bundles/heels.zip').exists() and 'https' not in said[-1]
+    assert {o.name for o in (output/'models').iterdir() if o.name[0] != '.'} == {'baseline', 'measured'}
+    assert (output/'bundles/measured.zip').exists() and 'https' not in said[-1]
     named = re.findall(r'^\| [^|]+ \| (`output/.*) \|$', README, re.M) # in the table of what is where
     files = [o.replace('<run>', 'baseline').replace('<recipe>', 'baseline') for row in named for o in re.findall(r'`(output/[^`]+)`', row)]
     assert len(files) == 9

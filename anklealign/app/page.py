@@ -8,6 +8,7 @@ Docs: https://anklealign.github.io/anklealign/app/page.html.md"""
 __all__ = []
 
 # %% ../../nbs/app/page.ipynb #0219b190
+import json
 import os
 import zipfile
 from base64 import b64decode, b64encode
@@ -15,14 +16,18 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import gradio
+import numpy as np
+from PIL import ImageOps
 from anyio import CapacityLimiter
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.responses import Response
 
 from ..core import CLASSES, LANGUAGES, AnklealignError, translations
 from ..deploy import Predictor, answer_subject
+from ..heels.geometry import turned_marks
 from ..images import PictureError, jpeg_bytes
-from ..inference.answer import Answer, marked_picture
+from ..inference.answer import Answer, as_record, marked_picture, shown_probability
 from ..decision import DecisionRule
 from ..inference.quality import Finding
 from ..assets import demo_study
@@ -41,14 +46,30 @@ def answer_html(
 ) -> str: # HTML without any script, everything in it escaped
     "An answer for the page. Raises `AnklealignError` for another language."
     labels, names = (translations(language)[o] for o in ('labels', 'classes'))
-    explained = answer.heat is not None and bool(answer.probabilities)
+    explained, sentences = answer.heat is not None and bool(answer.probabilities), [o.in_words(language) for o in answer.feet]
+    shown, words = {c: shown_probability(p) for c, p in answer.probabilities.items()}, translations(language)['heels']
     return _TEMPLATES.get_template('answer.html').render(
         answer=answer, photo=answer.width > 0, possible=', '.join(names[o] for o in answer.possible), labels=labels, names=names,
-        top=answer.probabilities.get(answer.most_probable),
+        shown=shown, top=shown.get(answer.most_probable), language=language, reasons=[o for o in answer.reasons if o not in sentences],
         coverage=labels['coverage'].format(share=100*thresholds.coverage, images=thresholds.images),
         advice=[o.advice for o in answer.quality if o.advice not in answer.reasons], figures=labels['figures'].format_map(vars(answer)),
-        heat='data:image/jpeg;base64,' + b64encode(jpeg_bytes(marked_picture(answer), 85)).decode() if explained else '',
-        where=labels['where'].format(name=names.get(answer.most_probable)))
+        heat=_address(marked_picture(answer, 640)) if explained else '', where=labels['where'].format(name=names.get(answer.most_probable)),
+        drawn=[_drawn(i, o, words[o.side]) for i, o in enumerate(answer.feet) if o.angle_deg is not None] if answer.picture else [],
+        picture=_address(ImageOps.contain(answer.picture, (960, 960))) if answer.feet and answer.picture else '',
+        record=json.dumps(as_record(answer)), radius=max(answer.width, answer.height)/80)
+
+def _address(picture): return 'data:image/jpeg;base64,' + b64encode(jpeg_bytes(picture, 85)).decode()
+
+def _drawn(number, foot, who):
+    def ends(angle, reach=1.6):
+        marks = turned_marks(foot.upper, foot.lower, foot.side, angle, foot.vertical_deg)
+        return (marks.mean(0) + (marks - marks.mean(0))*reach).round(1)
+    def segment(points): return Markup('x1="{}" y1="{}" x2="{}" y2="{}"').format(*points.ravel())
+    (a, b), (c, d) = ends(foot.low_deg), ends(foot.high_deg)
+    middle = (np.add(foot.upper, foot.lower)/2).round(1)
+    band = ' '.join(f'{x},{y}' for x, y in (a, c, middle, d, b, middle))
+    return dict(number=number, who=who, degrees=round(foot.angle_deg), band=band, upright=segment(ends(0., 1.9)),
+                line=segment(ends(foot.angle_deg)), marks={k: np.round(getattr(foot, k), 1) for k in ('upper', 'lower')})
 
 # %% ../../nbs/app/page.ipynb #96a920d9
 def announced(
@@ -57,9 +78,10 @@ def announced(
 ) -> str: # one sentence or several
     "The gist of an answer, to be spoken."
     labels, together = translations(language)['labels'], '' if answer.width else f'{answer.name}: '
-    if not answer.answer: return together + ' '.join([f"{labels['none']}.", *answer.reasons])
+    sentences = answer.sentences(language)
+    if not answer.answer: return together + ' '.join([f"{labels['none']}.", *sentences])
     name = translations(language)['classes'][answer.answer]
-    return f"{together}{name}, {labels['probability']} {answer.probabilities[answer.answer]:.2f}."
+    return ' '.join([f"{together}{name}, {labels['probability']} {shown_probability(answer.probabilities[answer.answer])}.", *sentences])
 
 # %% ../../nbs/app/page.ipynb #682404b3
 def refusal(
@@ -120,7 +142,7 @@ def _from_numbers(sent):
                   quality=(Finding('', '', True),)*bool(sent['withholds']))
 
 # %% ../../nbs/app/page.ipynb #623523d7
-_EXAMPLES = ('B8V41Y/Resztvevo_08_03.jpg', 'D6AE9F/sajat_resztvevo07_01.jpg', 'D6AE9F/sajat_resztvevo10_02.jpg',
+_EXAMPLES = ('D6AE9F/sajat_resztvevo09_03.jpg', 'D6AE9F/sajat_resztvevo10_02.jpg', 'D6AE9F/sajat_resztvevo02_03.jpg',
              'H51B9J/not annotated 6099.jpg')
 
 def examples() -> list[str]: # `data:` addresses of JPEG files
@@ -134,6 +156,7 @@ def _static(name): return (_STATIC/name).read_text(encoding='utf-8')
 
 # %% ../../nbs/app/page.ipynb #21a01771
 _SESSIONS = 100
+_HEELS = ('left', 'right', 'everted', 'inverted', 'upright', 'by_you') # texts for marks that a person has moved
 
 def make_page(
     predictor: Predictor, # answers, in every language
@@ -142,9 +165,10 @@ def make_page(
     "The page, for a predictor."
     predictors = {o: predictor.speaking(o) for o in LANGUAGES}
     def texts(language):
-        page, refusals, labels = (translations(language)[o] for o in ('page', 'refusals', 'labels'))
-        return page | {'heavy': refusals['heavy'].format(megabytes=megabytes), 'many': refusals['many'].format(photos=MOST),
-                       'disclaimer': predictors[language].words['disclaimer'], 'model': f"{labels['model']}: {predictors[language].label}"}
+        page, refusals, labels, heels = (translations(language)[o] for o in ('page', 'refusals', 'labels', 'heels'))
+        said = {'heavy': refusals['heavy'].format(megabytes=megabytes), 'many': refusals['many'].format(photos=MOST),
+                'disclaimer': predictors[language].words['disclaimer'], 'model': f"{labels['model']}: {predictors[language].label}"}
+        return page | {o: heels[o] for o in _HEELS} | said
     def look(asked): return reply(asked, predictors, megabytes)
     def together(asked): return reply_for_subject(asked, predictors)
     with gradio.Blocks(analytics_enabled=False, title=translations()['page']['title'], fill_width=True) as page:

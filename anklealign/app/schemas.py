@@ -10,7 +10,7 @@ __all__ = []
 # %% ../../nbs/app/schemas.ipynb #01b80b0d
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import fastapi
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,6 +28,26 @@ class Remark(BaseModel):
     advice: str = Field(examples=['The picture is too dark: switch on a light, or turn so that the window is behind the camera.'],
                         description='For people.')
     silent: bool = Field(description='Whether no answer is given because of it.')
+
+# %% ../../nbs/app/schemas.ipynb #f0075a1d
+_PLACE = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+class MeasuredFoot(BaseModel):
+    "What was measured of one foot; places are pixels of the upright photo, x and y."
+    side: Literal['left', 'right'] = Field(description='Of the person.')
+    angle_deg: float|None = Field(examples=[6.2], description='Rear-foot angle, eversion positive; null: see `reason`.')
+    low_deg: float|None = Field(examples=[4.1], description='Where its 90 % interval begins.')
+    high_deg: float|None = Field(examples=[8.3], description='Where it ends.')
+    upper: _PLACE = Field(description='The mark over the insertion of the Achilles tendon.')
+    lower: _PLACE = Field(description='The mark low on the heel.')
+    box: Annotated[list[float], Field(min_length=4, max_length=4)] = Field(description='Of the heel: left, top, right, bottom.')
+    answer: Literal['', *CLASSES] = Field(examples=['pronation'], description='The class, if all of the interval lies in it.')
+    probabilities: dict[Literal[CLASSES], float] = Field(description='Empty without an angle.')
+    offset: float|None = Field(examples=[.08], description='Of the heel from the axis of the leg, outward positive, no unit.')
+    possible: list[Literal[CLASSES]] = Field(description='The classes of the interval.')
+    vertical_deg: float = Field(description="How far the room's vertical is turned clockwise at this heel.")
+    reason: str = Field(examples=[''], description='Why there is no angle, and what to do.')
+    set_by: Literal['model', 'person'] = Field(examples=['model'], description='Who set the marks.')
 
 # %% ../../nbs/app/schemas.ipynb #42bf22bd
 class Said(BaseModel):
@@ -49,7 +69,8 @@ class Said(BaseModel):
     model: str = Field(examples=['heels (demonstration model, trained on synthetic pictures)'], description='Which model speaks.')
     disclaimer: str = Field(examples=[translations()['answer']['disclaimer']], description='Show it wherever the answer is shown.')
     error: str = Field(examples=[''], description='In a batch: why this photo could not be looked at.')
-    overlay: str|None = Field(examples=[None], description='If asked for: where the evidence lies, a PNG in base64.')
+    overlay: str|None = Field(examples=[None], description='If asked for: the photo with what the answer rests on, a PNG in base64.')
+    feet: list[MeasuredFoot] = Field(examples=[[]], description='What was measured, left before right; empty if nothing was.')
 
 # %% ../../nbs/app/schemas.ipynb #e62eaa1e
 class Batch(BaseModel):
@@ -83,7 +104,7 @@ class State(BaseModel):
 class Asked(BaseModel):
     "What a request may say beside its photo."
     model_config = ConfigDict(extra='forbid')
-    overlay: bool = Field(False, description='Send a picture along that shows where the evidence lies.')
+    overlay: bool = Field(False, description='Send the photo along with what the answer rests on drawn over it.')
     language: Literal['en', 'hu']|None = Field(None, description='Of sentences; otherwise as Accept-Language says.')
 
 # %% ../../nbs/app/schemas.ipynb #21e0e04c

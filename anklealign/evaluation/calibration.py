@@ -73,15 +73,12 @@ def calibration_error(
     errors = {c: error(p[:, i], labels == i, drawn == i) if (labels == i).any() else (np.nan,) * 3 for i, c in enumerate(CLASSES)}
     overall = {'top_class': error(p.max(1), labels == top, drawn == top)}
     overall['classwise'] = tuple(sum(o) / len(CLASSES) for o in zip(*errors.values(), strict=True))
-    rows = {name: _summary(*o, codes.max() + 1, how.confidence) for name, o in (overall | errors).items()}
-    return pd.DataFrame.from_dict(rows, orient='index').rename_axis('error').assign(images=len(p), groups=codes.max() + 1)
-
-# %% ../../nbs/evaluation/calibration.ipynb #9dbc2e44
-def _summary(value, again, calibrated, groups, confidence):
-    tail = (1 - confidence) / 2
-    bound, ends = np.quantile(calibrated, 1 - tail), (np.nan, np.nan)
-    if groups >= MIN_GROUPS: ends = 0. if value <= bound else np.quantile(again, tail), np.quantile(again, 1 - tail)
-    return dict(value=value, low=ends[0], high=ends[1], calibrated=np.mean(calibrated), calibrated_high=bound)
+    rows, groups, tail = {}, codes.max() + 1, (1 - how.confidence) / 2
+    for name, (value, again, calibrated) in (overall | errors).items():
+        bound, low, high = np.quantile(calibrated, 1 - tail), np.nan, np.nan
+        if groups >= MIN_GROUPS: low, high = 0. if value <= bound else np.quantile(again, tail), np.quantile(again, 1 - tail)
+        rows[name] = dict(value=value, low=low, high=high, calibrated=np.mean(calibrated), calibrated_high=bound)
+    return pd.DataFrame.from_dict(rows, orient='index').rename_axis('error').assign(images=len(p), groups=groups)
 
 # %% ../../nbs/evaluation/calibration.ipynb #e6557cbc
 def show_reliability(
@@ -111,19 +108,17 @@ def set_coverage(
     "How often prediction sets contain the right class, and how much they say. Raises `AnklealignError` if there are no pictures."
     sets, labels, groups = map(np.asarray, (sets, labels, groups))
     if not len(labels): raise AnklealignError('There are no sets to check: give at least one picture.')
-    chosen = {'all': labels >= 0} | {c: labels == i for i, c in enumerate(CLASSES)}
-    rows = {name: _covered(sets[o], labels[o], groups[o], how) for name, o in chosen.items()}
+    rows = {}
+    for name, chosen in ({'all': labels >= 0} | {c: labels == i for i, c in enumerate(CLASSES)}).items():
+        people, codes = np.unique(groups[chosen], return_inverse=True)
+        rows[name] = dict(coverage=np.nan, low=np.nan, high=np.nan, classes=np.nan, single=np.nan, none=np.nan,
+                          images=chosen.sum(), groups=len(people))
+        if not len(people): continue
+        hit, size = sets[chosen, labels[chosen]], sets[chosen].sum(1)
+        drawn = resample(np.stack([np.bincount(codes, hit), np.bincount(codes)], 1), how)
+        low, high = drawn_interval(hit.mean(), drawn[:, 0] / drawn[:, 1], len(people), how.confidence)
+        rows[name] |= dict(coverage=hit.mean(), low=low, high=high, classes=size.mean(), single=(size == 1).mean(), none=(size == 0).mean())
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('class').astype({'images': int, 'groups': int})
-
-# %% ../../nbs/evaluation/calibration.ipynb #4fddc395
-def _covered(sets, labels, groups, how):
-    if not len(labels): return dict.fromkeys(('coverage', 'low', 'high', 'classes', 'single', 'none'), np.nan) | dict(images=0, groups=0)
-    codes, size = np.unique(groups, return_inverse=True)[1], sets.sum(1)
-    hit, people = sets[np.arange(len(labels)), labels], codes.max() + 1
-    drawn = resample(np.stack([np.bincount(codes, hit), np.bincount(codes)], 1), how)
-    low, high = drawn_interval(hit.mean(), drawn[:, 0] / drawn[:, 1], people, how.confidence)
-    said = dict(classes=size.mean(), single=(size == 1).mean(), none=(size == 0).mean())
-    return dict(coverage=hit.mean(), low=low, high=high) | said | dict(images=len(labels), groups=people)
 
 # %% ../../nbs/evaluation/calibration.ipynb #e2c966cd
 def _drawn_risks(wrong, codes, last, how):

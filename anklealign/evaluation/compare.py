@@ -8,18 +8,20 @@ Docs: https://anklealign.github.io/anklealign/evaluation/compare.html.md"""
 __all__ = ['compare_runs', 'comparison_page', 'comparison_table', 'show_differences']
 
 # %% ../../nbs/evaluation/compare.ipynb #7503d401
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
+from scipy.optimize import brentq
+from scipy.stats import norm
 
 from ..core import CLASSES, AnklealignError, kind_of
-from .document import DISCLAIMER, metric_title, number, span
+from .document import DISCLAIMER, draw_interval, metric_title, number, span
 from ..decision import MIN_GROUPS
-from .metrics import POWER, Bootstrap, detectable_difference, difference, discordance, figures, group_confusions, images_needed, score
+from .metrics import Bootstrap, difference, figures, group_confusions, score
 from .schema import OVERALL, Count, Estimate, Number, Part, Rests, Share
 from ..core import markdown_table
 
@@ -32,26 +34,18 @@ def paired(
     ready = {name: _checked(name, o) for name, o in tables.items()}
     (first, reference), *others = ready.items()
     for name, o in others:
-        _same_pictures(first, reference, name, o)
-        for column in ('label', 'group'): _same_values(column, first, reference, name, o)
+        for has, there, lacks, here in ((first, reference, name, o), (name, o, first, reference)):
+            if (gone := there.index.difference(here.index, sort=False)).size:
+                raise AnklealignError(f"Run '{lacks}' has no answer row for {len(gone)} picture(s) of run '{has}', the first is {gone[0]}: "
+                                      f"{_ADVICE}.")
+        for column in ('label', 'group'):
+            ours, theirs = reference[column], o.loc[reference.index, column]
+            if (differ := ours.index[ours != theirs]).size:
+                raise AnklealignError(f"Runs '{first}' and '{name}' have different {column}s for {len(differ)} picture(s), the first is "
+                                      f"{differ[0]} ({ours[differ[0]]} against {theirs[differ[0]]}): {_ADVICE}.")
     return pd.concat({name: o.loc[reference.index] for name, o in ready.items()}, axis=1)
 
-# %% ../../nbs/evaluation/compare.ipynb #aaf76844
 _ADVICE = 'compare runs that were evaluated on the same study'
-
-def _same_pictures(first, a, second, b):
-    for has, there, lacks, here in ((first, a, second, b), (second, b, first, a)):
-        gone = there.index.difference(here.index, sort=False)
-        if len(gone):
-            raise AnklealignError(f"Run '{lacks}' has no answer row for {len(gone)} picture(s) of run '{has}', the first is {gone[0]}: "
-                                  f"{_ADVICE}.")
-
-# %% ../../nbs/evaluation/compare.ipynb #aacd79ea
-def _same_values(column, first, a, second, b):
-    x, y = a[column], b.loc[a.index, column]
-    if (differ := x.index[x != y]).empty: return
-    raise AnklealignError(f"Runs '{first}' and '{second}' have different {column}s for {len(differ)} picture(s), the first is {differ[0]} "
-                          f"({x[differ[0]]} against {y[differ[0]]}): {_ADVICE}.")
 
 # %% ../../nbs/evaluation/compare.ipynb #a342e5d7
 def _checked(name, table):
@@ -68,6 +62,59 @@ def _checked(name, table):
             raise AnklealignError(f"Run '{name}' has the {column} '{odd.iloc[0]}' for {odd.index[0]}: it must be one of "
                                   f"{', '.join(CLASSES)}.")
     return table
+
+# %% ../../nbs/evaluation/compare.ipynb #f8b07bfb
+def sign_flip_p(
+    sums: Sequence[int], # of each group: pictures only the first run gets right, minus those only the second does
+) -> float: # two-sided
+    "The exact p-value of the sign-flip test: how often random signs give a total as far from 0 as the one seen."
+    sums, chance = np.asarray(sums), np.ones(1)
+    for size in np.abs(sums[sums != 0]):
+        coin = np.zeros(2 * size + 1)
+        coin[[0, -1]] = .5
+        chance = np.convolve(chance, coin)
+    totals = np.arange(len(chance)) - len(chance) // 2
+    return float(chance[np.abs(totals) >= abs(sums.sum())].sum())
+
+# %% ../../nbs/evaluation/compare.ipynb #330021bc
+def discordance(
+    first_right: Sequence[bool], # whether the first run's answer to each picture is right
+    second_right: Sequence[bool], # the same of the second run
+    groups: Sequence, # each picture's group
+) -> dict[str, float]: # only_first, only_second, mcnemar_p (ignores groups), group_p, design_effect
+    "On how many pictures only one run is right, and whether that may be chance."
+    from statsmodels.stats.contingency_tables import mcnemar
+    lead = np.asarray(first_right, int) - np.asarray(second_right, int)
+    sums = pd.Series(lead).groupby(np.asarray(groups)).sum().to_numpy()
+    only_first, only_second = int((lead > 0).sum()), int((lead < 0).sum())
+    return dict(only_first=only_first, only_second=only_second, mcnemar_p=float(mcnemar([[0, only_first], [only_second, 0]]).pvalue),
+                group_p=sign_flip_p(sums),
+                design_effect=max(1., float((sums**2).sum() / max(only_first + only_second, 1))))
+
+# %% ../../nbs/evaluation/compare.ipynb #b2bada21
+POWER = .8 # chance of showing a difference that is there
+
+def images_needed(
+    delta: float, # true difference in accuracy
+    discordant: float, # share of pictures on which exactly one run is right; at least |delta|
+    design_effect: float=1., # from `discordance`
+    alpha: float=.05, # two-sided level of the test
+) -> float: # infinite for a difference of 0
+    "How many pictures show a difference of `delta` with 80 % power. [Connor 1987](https://doi.org/10.2307/2531961)"
+    if delta == 0: return np.inf
+    need = norm.isf(alpha / 2) * discordant**.5 + norm.isf(1 - POWER) * (discordant - delta**2)**.5
+    return design_effect * (need / delta)**2
+
+# %% ../../nbs/evaluation/compare.ipynb #189023a0
+def detectable_difference(
+    images: float, # pictures of the test split
+    discordant: float, # share of pictures on which exactly one run is right
+    design_effect: float=1., # from `discordance`
+    alpha: float=.05, # two-sided level of the test
+) -> float: # NaN if there is none
+    "The smallest difference in accuracy that `images` pictures show with 80 % power."
+    def too_many(delta): return images_needed(delta, discordant, design_effect, alpha) - images
+    return brentq(too_many, 1e-6, discordant) if discordant and too_many(discordant) <= 0 else np.nan
 
 # %% ../../nbs/evaluation/compare.ipynb #4c779d53
 METRICS = ('accuracy', 'balanced_accuracy', 'macro_f1', 'log_loss')
@@ -86,13 +133,6 @@ def _pair(joined, a, b, how):
     accuracies = [float(figures(group_confusions(labels, o, first.group).sum(0))['accuracy']) for o in (one, two)]
     who = dict(first=a, second=b, images=len(first), groups=int(first.group.nunique()))
     return who | dict(accuracies=accuracies, differences=differences) | discordance(labels == one, labels == two, first.group)
-
-# %% ../../nbs/evaluation/compare.ipynb #63548f8a
-def _power(pair, alpha):
-    rate, delta = (pair['only_first'] + pair['only_second']) / pair['images'], pair['differences']['accuracy']['value']
-    needed = images_needed(delta, rate, pair['design_effect'], alpha)
-    return dict(needed_images=needed, needed_groups=needed * pair['groups'] / pair['images'],
-                detectable=detectable_difference(pair['images'], rate, pair['design_effect'], alpha))
 
 # %% ../../nbs/evaluation/compare.ipynb #a4b4e01b
 class Pair(Rests):
@@ -134,23 +174,30 @@ def compare_runs(
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> dict: # plain values, ready for JSON
     "Every pair of runs compared, with a sentence each. Raises `AnklealignError` if they are not on the same pictures or share no answer."
-    joined, unanswered = _answered(paired(tables))
-    pairs = [_pair(joined, a, b, how) for a, b in combinations(tables, 2)]
+    joined, notes = _answered(paired(tables))
+    pairs, runs = [_pair(joined, a, b, how) for a, b in combinations(tables, 2)], {}
     families = [[o for o in pairs if (reference in (o['first'], o['second'])) == beside] for beside in (False, True)]
     pairs = [o for family in families if family for o in _corrected(family, how.confidence)]
-    report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'],
-              'intervals': how.model_dump(), 'power': POWER}
-    report |= {'runs': {name: _alone(joined[name], how) for name in tables}, 'pairs': pairs,
-               'notes': _notes(joined[next(iter(tables))], unanswered)}
-    report = _plain(report)
+    for name in tables:
+        labels, predicted = (joined[name][c].map(CLASSES.index) for c in ('label', 'predicted'))
+        own = score(labels, predicted, joined[name].group, majority=0, how=how) # always-majority is not read
+        runs[name] = own.loc[list(METRICS[:3]), ['value', 'low', 'high']].to_dict('index')
+    report = _plain({'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'],
+                     'intervals': how.model_dump(), 'power': POWER, 'runs': runs, 'pairs': pairs, 'notes': notes})
     for o in report['pairs']: o['sentence'] = conclude_pair(o, report)
     return Comparison(**report).model_dump()
 
 # %% ../../nbs/evaluation/compare.ipynb #e5078ddb
 def _corrected(family, confidence):
     from statsmodels.stats.multitest import multipletests
-    corrected, n = multipletests([o['group_p'] for o in family], method='holm')[1], len(family)
-    return [o | {'holm_p': float(p), 'corrected_for': n} | _power(o, (1 - confidence) / n) for o, p in zip(family, corrected, strict=True)]
+    alpha, found = (1 - confidence) / len(family), [] # what is left of the level when the pairs share it
+    for o, p in zip(family, multipletests([o['group_p'] for o in family], method='holm')[1], strict=True):
+        discordant = (o['only_first'] + o['only_second']) / o['images']
+        needed = images_needed(o['differences']['accuracy']['value'], discordant, o['design_effect'], alpha)
+        found.append(o | dict(holm_p=float(p), corrected_for=len(family), needed_images=needed,
+                              needed_groups=needed * o['groups'] / o['images'],
+                              detectable=detectable_difference(o['images'], discordant, o['design_effect'], alpha)))
+    return found
 
 # %% ../../nbs/evaluation/compare.ipynb #3cfa90bb
 def _answered(joined):
@@ -160,13 +207,12 @@ def _answered(joined):
     if joined.empty:
         raise AnklealignError(f"No picture is answered by every run; '{max(runs, key=lambda o: len(unanswered[o]))}' answers fewest: leave "
                               "that run out.")
-    return joined, unanswered
-
-# %% ../../nbs/evaluation/compare.ipynb #c946a698
-def _alone(answers, how):
-    labels, predicted = (answers[c].map(CLASSES.index) for c in ('label', 'predicted'))
-    table = score(labels, predicted, answers.group, majority=0, how=how) # always-majority is not read
-    return table.loc[list(METRICS[:3]), ['value', 'low', 'high']].to_dict('index')
+    notes = [f"Run '{name}' gives {len(o)} picture(s) no answer; they are left out for all runs: {', '.join(o[:5])}."
+             for name, o in unanswered.items() if o]
+    labels, n = set(joined[runs[0]].label), joined[runs[0]].group.nunique()
+    notes += [f'No picture is {c}: balanced accuracy and macro-F1 cannot be compared.' for c in CLASSES if c not in labels]
+    if n < MIN_GROUPS: notes.append(f'The pictures come from {n} groups; with fewer than {MIN_GROUPS} no difference gets an interval.')
+    return joined, notes
 
 # %% ../../nbs/evaluation/compare.ipynb #359b9f66
 def _plain(value):
@@ -175,41 +221,26 @@ def _plain(value):
     if isinstance(value, float): return float(f'{value:.6g}') if np.isfinite(value) else None
     return value
 
-# %% ../../nbs/evaluation/compare.ipynb #8dadf2b0
-def _notes(answers, unanswered):
-    notes = [f"Run '{name}' gives {len(o)} picture(s) no answer; they are left out for all runs: {', '.join(o[:5])}."
-             for name, o in unanswered.items() if o]
-    notes += [f'No picture is {c}: balanced accuracy and macro-F1 cannot be compared.' for c in CLASSES if c not in set(answers.label)]
-    n = answers.group.nunique()
-    return notes + [f'The pictures come from {n} groups; with fewer than {MIN_GROUPS} no difference gets an interval.'] * (n < MIN_GROUPS)
-
 # %% ../../nbs/evaluation/compare.ipynb #9d7a4af9
 def conclude_pair(
     pair: Mapping, # one of `compare_runs`' pairs
     report: Mapping, # from `compare_runs`
 ) -> str: # which run is better, or what it would take to tell
     "What can be concluded about one pair of runs, in a sentence or two."
-    a, b = pair['first'], pair['second']
-    n = f'n = {_pictures(report)}'
-    gap = f"accuracy {_gap(pair['differences']['accuracy'], report)}, {n}"
+    a, b, n = pair['first'], pair['second'], f'n = {_pictures(report)}'
+    accuracy, macro_f1 = (pair['differences'][o] for o in ('accuracy', 'macro_f1'))
+    gap = f"accuracy {_gap(accuracy, report)}, {n}"
     if report['groups'] < MIN_GROUPS: return f'These few pictures cannot tell whether {a} or {b} is better ({gap}).'
     if not pair['only_first'] + pair['only_second']:
         return f'{a} and {b} are right on the same pictures, so their accuracy does not tell them apart ({n}).'
-    verdicts = _verdicts(pair, report)
-    if all(verdicts): return _better(pair, report, n)
-    doubt = f"; the interval and the test ({_test(pair)}) disagree, so it stays open" if any(verdicts) else ''
-    return f'No difference can be shown between {a} and {b} ({gap}){doubt}; {_would_take(pair)}.{_but(pair, report)}'
-
-# %% ../../nbs/evaluation/compare.ipynb #38d6a43c
-def _verdicts(pair, report):
-    row = pair['differences']['accuracy']
-    return pair['holm_p'] <= 1 - report['intervals']['confidence'], row['low'] is None or _leaves_out_0(row)
+    by_test = pair['holm_p'] <= 1 - report['intervals']['confidence']
+    by_interval = accuracy['low'] is None or _leaves_out_0(accuracy)
+    if by_test and by_interval: return _better(pair, report, n)
+    doubt = f"; the interval and the test ({_test(pair)}) disagree, so it stays open" if by_test or by_interval else ''
+    more = f' The interval of macro-F1, taken by itself, leaves out 0: {_gap(macro_f1, report)}.' if _leaves_out_0(macro_f1) else ''
+    return f'No difference can be shown between {a} and {b} ({gap}){doubt}; {_would_take(pair)}.{more}'
 
 def _leaves_out_0(row): return row['low'] is not None and (row['low'] > 0 or row['high'] < 0)
-
-def _but(pair, report):
-    row = pair['differences']['macro_f1']
-    return f' The interval of macro-F1, taken by itself, leaves out 0: {_gap(row, report)}.' if _leaves_out_0(row) else ''
 
 # %% ../../nbs/evaluation/compare.ipynb #ba8a40f2
 def _better(pair, report, n):
@@ -254,47 +285,34 @@ def comparison_page(
     report: Mapping, # from `compare_runs`
 ) -> str: # Markdown
     "The comparison as a page: a sentence for each pair, then notes and tables."
-    sentences = '\n'.join(f"- {o['sentence']}" for o in report['pairs'])
-    tables = [_runs_table(report), _differences_table(report), _tests_table(report)]
-    return '\n\n'.join([sentences, *report['notes'], f"*{report['disclaimer']}*", *tables, _how(report)]) + '\n'
-
-# %% ../../nbs/evaluation/compare.ipynb #4c6a344d
-def _runs_table(report):
-    def cell(row): return number(row['value']) + ('' if row['low'] is None else f' ({span(row)})')
-    return markdown_table([f'on {_pictures(report)}', *map(metric_title, METRICS[:3])],
-                          [(name, *map(cell, rows.values())) for name, rows in report['runs'].items()])
+    def cell(row, signed=False): return number(row['value'], signed) + ('' if row['low'] is None else f' ({span(row, signed)})')
+    on, pairs = _pictures(report), report['pairs']
+    tables = [([f'on {on}', *map(metric_title, METRICS[:3])], [(k, *map(cell, rows.values())) for k, rows in report['runs'].items()]),
+              ([f"difference on {on} ({report['intervals']['confidence']:.0%} interval)", *map(metric_title, METRICS)],
+               [(_title(o), *(cell(o['differences'][m], signed=True) for m in METRICS)) for o in pairs]),
+              ([f'on {on}', *_TESTS], [(_title(o), *(tell(o) for tell in _TESTS.values())) for o in pairs])]
+    sentences = '\n'.join(f"- {o['sentence']}" for o in pairs)
+    return '\n\n'.join([sentences, *report['notes'], f"*{report['disclaimer']}*", *(markdown_table(*o) for o in tables),
+                        _HOW.format(power=report['power'])]) + '\n'
 
 # %% ../../nbs/evaluation/compare.ipynb #6d5ee566
 def _title(pair): return f"{pair['first']} - {pair['second']}"
 
-def _differences_table(report):
-    def cell(row): return number(row['value'], signed=True) + ('' if row['low'] is None else f' ({span(row, signed=True)})')
-    header = [f"difference on {_pictures(report)} ({report['intervals']['confidence']:.0%} interval)", *map(metric_title, METRICS)]
-    return markdown_table(header, [(_title(o), *(cell(o['differences'][m]) for m in METRICS)) for o in report['pairs']])
+def _needed(pair):
+    needed = pair['needed_images']
+    return '–' if needed is None else f'more than {MOST_IMAGES:,}' if needed > MOST_IMAGES else _about(needed)
 
-# %% ../../nbs/evaluation/compare.ipynb #1d2ae5df
-def _tests_table(report):
-    header = ('only first right', 'only second right', "McNemar's p", 'p over groups', 'corrected', 'design effect', 'needed', 'could show')
-    return markdown_table([f'on {_pictures(report)}', *header], [(_title(o), *_tests(o)) for o in report['pairs']])
-
-def _tests(pair):
-    needed, most = pair['needed_images'], f'more than {MOST_IMAGES:,}'
-    needed = '–' if needed is None else most if needed > MOST_IMAGES else _about(needed)
-    return (pair['only_first'], pair['only_second'], *(_p(pair[k]) for k in ('mcnemar_p', 'group_p', 'holm_p')), pair['design_effect'],
-            needed,
-            '–' if pair['detectable'] is None else pair['detectable'])
+_TESTS = {'only first right': lambda o: o['only_first'], 'only second right': lambda o: o['only_second'],
+          "McNemar's p": lambda o: _p(o['mcnemar_p']), 'p over groups': lambda o: _p(o['group_p']), 'corrected': lambda o: _p(o['holm_p']),
+          'design effect': lambda o: o['design_effect'], 'needed': _needed,
+          'could show': lambda o: '–' if o['detectable'] is None else o['detectable']} # heading → cell of a pair
 
 # %% ../../nbs/evaluation/compare.ipynb #6d05bbed
-def _how(report):
-    power = f"{report['power']:.0%}"
-    return ("A difference is the first run minus the second; for the log loss, less is better. McNemar's p ignores groups: it takes every "
-            "picture "
-            "for another person and is too small where people have several. The p over groups is the exact sign-flip test; corrected by "
-            "Holm's "
-            "method for the pairs that ask the same question (the runs among each other; the runs against a reference), it decides "
-            "together with the "
-            f"interval. *Needed* is the number of pictures that show a difference of the "
-            f"size seen with {power} power, *could show* the smallest difference that these pictures show with that power.")
+_HOW = ("A difference is the first run minus the second; for the log loss, less is better. McNemar's p ignores groups: it takes every "
+        'picture for another person and is too small where people have several. The p over groups is the exact sign-flip test; corrected '
+        "by Holm's method for the pairs that ask the same question (the runs among each other; the runs against a reference), it decides "
+        'together with the interval. *Needed* is the number of pictures that show a difference of the size seen with {power:.0%} power, '
+        '*could show* the smallest difference that these pictures show with that power.')
 
 # %% ../../nbs/evaluation/compare.ipynb #40217769
 def comparison_table(
@@ -319,7 +337,7 @@ def show_differences(
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for ax, metric in zip(panels, shown, strict=True):
         ax.axvline(0, color='grey', linewidth=.8)
-        for y, o in enumerate(pairs): _draw(ax, y, o['differences'][metric])
+        for y, o in enumerate(pairs): draw_interval(ax, y, *o['differences'][metric].values())
         ax.set_title(metric_title(metric), fontsize=10)
         if metric == 'log_loss': ax.invert_xaxis()
     panels[0].set_yticks(range(len(pairs)), [_title(o) for o in pairs])
@@ -327,10 +345,3 @@ def show_differences(
     figure.supxlabel(f"difference with {report['intervals']['confidence']:.0%} interval over groups (hollow: no interval)", fontsize=10)
     figure.suptitle(f"Right of 0 favours the first run; n = {_pictures(report)}", fontsize=11)
     return figure
-
-# %% ../../nbs/evaluation/compare.ipynb #78c858c9
-def _draw(ax, y, row):
-    if row['value'] is None: return
-    known = row['low'] is not None
-    if known: ax.plot([row['low'], row['high']], [y, y], color='tab:blue')
-    ax.plot(row['value'], y, 'o', color='tab:blue', markerfacecolor='tab:blue' if known else 'white')

@@ -79,6 +79,8 @@ def shown(
     return f'{value:,}' if isinstance(value, Integral) else f'{value:.3f}'
 
 # %% ../../nbs/evaluation/document.ipynb #22263406
+_NUMERIC = re.compile(r'(?:[-\d\s.,%°+−–<>≥≤±()/×]|to|of)*') # numbers, intervals among them
+
 @dataclass(frozen=True)
 class Table:
     "A table with a caption; its first column names the rows."
@@ -94,13 +96,12 @@ class Table:
 
     def __ft__(self):
         def column(name, kind): return xml.Th(name, scope='col', cls=kind) if name else xml.Td(cls=kind)
-        kinds = [_kind([row[i] for row in self.rows]) if i else None for i in range(len(self.header))]
+        numeric = [all(_NUMERIC.fullmatch(shown(row[i])) for row in self.rows) for i in range(len(self.header))]
+        kinds = [None, *('number' if o else None for o in numeric[1:])]
         head = xml.Tr(*map(column, self.header, kinds))
         body = (xml.Tr(xml.Th(shown(first), scope='row'), *(xml.Td(shown(o), cls=kind) for o, kind in zip(rest, kinds[1:], strict=True)))
                 for first, *rest in self.rows)
         return _scroll(self.caption, xml.Table(xml.Caption(xml.Span(self.caption)), xml.Thead(head), xml.Tbody(*body)))
-
-def _kind(cells): return 'number' if all(re.fullmatch(r'(?:[-\d\s.,%°+−–<>≥≤±()/×]|to|of)*', shown(o)) for o in cells) else None
 
 def _scroll(name, content): return xml.Div(content, cls='scroll', role='group', tabindex='0', aria_label=name)
 
@@ -192,11 +193,6 @@ def _css(): return (files('anklealign')/'evaluation'/'report.css').read_text(enc
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _CONTENTS = {'en': 'Contents', 'hu': 'Tartalom'}
 
-def _head(title):
-    return xml.Head(xml.Meta(charset='utf-8'), xml.Meta(http_equiv='Content-Security-Policy', content=_POLICY),
-                    xml.Meta(name='viewport', content='width=device-width, initial-scale=1'), xml.Title(title),
-                    xml.Link(rel='icon', href='data:,'), xml.Style(xml.Safe(_css())))
-
 # %% ../../nbs/evaluation/document.ipynb #70d971bf
 def html_page(
     title: str, # what the page is about, such as 'Evaluation of baseline'
@@ -215,7 +211,10 @@ def html_page(
     links = (xml.Li(xml.A(section.title, href=f'#section-{i}')) for i, section in enumerate(sections, 1))
     contents = xml.Nav(xml.P(_CONTENTS[language], id='contents'), xml.Ol(*links, role='list'), aria_labelledby='contents')
     main = xml.Main(*(section.__ft__()(id=f'section-{i}') for i, section in enumerate(sections, 1)))
-    return str(xml.to_xml(xml.Html(_head(title), xml.Body(header, contents, main), lang=language)))
+    head = xml.Head(xml.Meta(charset='utf-8'), xml.Meta(http_equiv='Content-Security-Policy', content=_POLICY),
+                    xml.Meta(name='viewport', content='width=device-width, initial-scale=1'), xml.Title(title),
+                    xml.Link(rel='icon', href='data:,'), xml.Style(xml.Safe(_css())))
+    return str(xml.to_xml(xml.Html(head, xml.Body(header, contents, main), lang=language)))
 
 # %% ../../nbs/evaluation/document.ipynb #2e597fb3
 def markdown_sections(
@@ -247,3 +246,17 @@ def png(
     buffer = BytesIO()
     figure.savefig(buffer, format='png', dpi=150, metadata={'Software': None})
     return buffer.getvalue()
+
+# %% ../../nbs/evaluation/document.ipynb #6b152b39
+def draw_interval(
+    ax: object, # matplotlib's axes
+    y: float, # height of the line
+    value: float|None, # the figure; None: nothing is drawn
+    low: float|None, # ends of its interval, or None
+    high: float|None, # the other end
+    colour: str='tab:blue', # of dot and line
+):
+    "Draw a dot with its interval, hollow where there is none."
+    if value is None: return
+    if low is not None: ax.plot([low, high], [y, y], color=colour)
+    ax.plot(value, y, 'o', color=colour, markerfacecolor=colour if low is not None else 'white')

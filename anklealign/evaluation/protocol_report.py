@@ -1,4 +1,4 @@
-"""What repeated folds, unseen owners and careless splits have shown, in tables, plots and words
+"""What repeated folds, unseen owners and leaky splits show of a recipe, in tables, plots and words
 
 Docs: https://anklealign.github.io/anklealign/evaluation/protocol_report.html.md"""
 
@@ -10,8 +10,7 @@ __all__ = ['PROTOCOLS', 'quick_recipe', 'run_protocols']
 # %% ../../nbs/evaluation/protocol_report.ipynb #2c82b92d
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,10 +19,12 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from ..core import CLASSES, AnklealignError, Settings, TrainSettings, check_place, kind_of, new_folder, write_atomic
-from .document import DISCLAIMER, Plot, Section, Table, html_page, markdown_page, metric_title, number, span
+from .document import (DISCLAIMER, Plot, Section, Table, draw_interval, html_page, markdown_page, metric_title, number,
+                                           span)
 from .report import conclude
-from .metrics import OVERALL, Bootstrap, difference, figures, group_confusions, plain, score
-from .protocols import leave_one_owner_out, leaky_claims, owner_figures, pixel_model, repeat_figures, repeated_folds
+from .metrics import OVERALL, Bootstrap, difference, figures, group_confusions, plain
+from .protocols import (answer_line, answered, leave_one_owner_out, leaky_claims, owner_figures, pixel_model, repeat_figures,
+                                            repeated_folds)
 from .slices import by_source, conclude_sources
 from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
 from ..training.recipes import Recipe, Registry, chosen_recipe
@@ -41,109 +42,78 @@ def show_lines(
     panels = figure.subplots(1, 2, sharey=True)
     for ax, metric, ends in zip(panels, ('accuracy', 'macro_f1'), (('low', 'high'), ('macro_f1_low', 'macro_f1_high')), strict=True):
         for y, (name, o) in enumerate(lines.items()):
-            _dot(ax, y, o[metric], *(o[end] for end in ends), 'tab:orange' if 'one by one' in name else 'tab:blue')
+            draw_interval(ax, y, o[metric], *(o[end] for end in ends), 'tab:orange' if 'one by one' in name else 'tab:blue')
         ax.set(xlabel=metric_title(metric), xlim=(0, 1))
         ax.grid(axis='x', alpha=.3)
     for y, o in enumerate(lines.values()): panels[0].plot(o['majority'], y, '|', color='black', markersize=14)
-    panels[0].set_yticks(range(len(lines)), [f'{k}\nn = {_n(o)} of {o["groups"]} groups' for k, o in lines.items()], fontsize=9)
+    counted = {k: f"{o['rows']} votes" if o.get('rows', o['images']) != o['images'] else o['images'] for k, o in lines.items()}
+    panels[0].set_yticks(range(len(lines)), [f"{k}\nn = {counted[k]} of {o['groups']} groups" for k, o in lines.items()], fontsize=9)
     panels[0].set_ylim(len(lines) - .5, -.5)
     figure.suptitle(title, fontsize=11)
     return figure
 
-# %% ../../nbs/evaluation/protocol_report.ipynb #b5eb15d8
-def _n(o): return o['images'] if o.get('rows', o['images']) == o['images'] else f"{o['rows']} votes"
-
-def _dot(ax, y, value, low, high, colour):
-    if value is None: return
-    if low is not None: ax.plot([low, high], [y, y], color=colour)
-    ax.plot(value, y, 'o', color=colour, markerfacecolor=colour if low is not None else 'white')
-
 # %% ../../nbs/evaluation/protocol_report.ipynb #907176df
-def _line_table(report, lines, caption, more=None):
-    sure, more = f"{report['intervals']['confidence']:.0%} interval", more or {}
-    header = [f"on {kind_of(report['synthetic'])}", 'accuracy', sure, 'pictures', 'groups', 'always-majority', 'macro-F1',
-              f'{sure}, macro-F1', *more]
-    cells = [[k, o['accuracy'], span(o), o['images'], o['groups'], o['majority'], o['macro_f1'],
-              span({'low': o['macro_f1_low'], 'high': o['macro_f1_high']}),
-              *(cell(o) for cell in more.values())] for k, o in lines.items()]
-    return Table(header, cells, ' '.join([caption, *(f"({k}: {o['note'].rstrip('.')}.)" for k, o in lines.items() if o['note'])]))
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #545f6434
-def _plot(report, lines, title):
-    kind, words = kind_of(report['synthetic']), (f"{k} {number(o['accuracy'])} ({span(o)})"
-                                                 for k, o in lines.items() if o['accuracy'] is not None)
-    return Plot(show_lines(lines, f'{title} ({kind})'), f"{title}, accuracy and interval: {'; '.join(words)}.",
+def _lines_section(report, title, text, lines, caption, plotted, more=None):
+    sure, kind, more = f"{report['intervals']['confidence']:.0%} interval", kind_of(report['synthetic']), more or {}
+    header = [f'on {kind}', 'accuracy', sure, 'pictures', 'groups', 'always-majority', 'macro-F1', f'{sure}, macro-F1', *more]
+    rows = [[k, o['accuracy'], span(o), o['images'], o['groups'], o['majority'], o['macro_f1'],
+             span({'low': o['macro_f1_low'], 'high': o['macro_f1_high']}), *(cell(o) for cell in more.values())] for k, o in lines.items()]
+    notes = [f"({k}: {o['note'].rstrip('.')}.)" for k, o in lines.items() if o['note']]
+    told = '; '.join(f"{k} {number(o['accuracy'])} ({span(o)})" for k, o in lines.items() if o['accuracy'] is not None)
+    plot = Plot(show_lines(lines, f'{plotted} ({kind})'), f'{plotted}, accuracy and interval: {told}.',
                 f'Lines are intervals over groups, a hollow dot has none; the upright line is always-majority. All on {kind}.')
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #01b9bfc5
-def _overview(report):
-    done = report['protocols']
-    lines = done.get('split', {}) | done.get('folds', {}) | {k: v for k, v in done.get('owners', {}).items() if k == 'all owners'}
-    text = ('The test split is one deal of one training. Repeated folds test every picture several times, each time by another model. With '
-            'one owner left out, '
-            'no model has met the camera, the room and the habits of the owner whose pictures it answers.')
-    table = _line_table(report, lines, 'The same recipe by each protocol; intervals over groups.')
-    return Section('How good the recipe is', text, [table, _plot(report, lines, 'The recipe by protocol')])
+    return Section(title, text, [Table(header, rows, ' '.join([caption, *notes])), plot])
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #e1e9d059
-def _folds_section(report):
-    table, kind = {k: o for k, o in report['repeat_figures'].items() if k in OVERALL}, kind_of(report['synthetic'])
-    rows = [[metric_title(k), o['value'], span(o), o['images'], o['groups'], o['sd'], span({'low': o['lowest'], 'high': o['highest']}),
-             o['majority']]
-            for k, o in table.items()]
-    o = table['accuracy']
+def _folds_sections(report):
+    kind, sure, o = kind_of(report['synthetic']), f"{report['intervals']['confidence']:.0%} interval", report['repeat_figures']['accuracy']
     apart = (f"is {number(o['lowest'])} each time" if o['lowest'] == o['highest']
              else f"lies from {number(o['lowest'])} to {number(o['highest'])}")
-    text = (f"Dealt {report['repeats']} times to {report['folds']} folds, the accuracy {apart} on the same {o['images']} {kind} of "
-            f"{o['groups']} groups: "
-            "that is the luck of one deal and one training. The interval is the doubt that other people would bring, and no repeat makes "
-            "it smaller.")
-    sure = f"{report['intervals']['confidence']:.0%} interval"
-    header = [f'on {kind}', 'mean', sure, 'pictures', 'groups', 'sd of repeats', 'range of repeats', 'always-majority']
-    return Section('How much is luck', text,
-                   [Table(header, rows, f"Means of {report['repeats']} repeats; intervals over groups, sd and range over repeats.")])
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #9ab39fce
-def _sources_section(report):
-    rows = [[f'{k} labels', o['accuracy'], span(o), o['images'], o['groups'], *(o[f'share_{c}'] for c in CLASSES)]
-            for k, o in report['sources'].items()]
-    header = [f"on {kind_of(report['synthetic'])}", 'accuracy', f"{report['intervals']['confidence']:.0%} interval", 'pictures', 'groups',
-              *CLASSES]
-    caption = ('Pictures labelled by the consensus of several annotators and by their owner alone, answers of the first repeat, '
-               'and the share of each class among the labels.')
-    return Section("Consensus and owners' labels", report['sources_sentence'], [Table(header, rows, caption)])
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #38830307
-def _owners_section(report):
-    lines = report['protocols']['owners']
-    text = 'The next user is an owner whom no model has met. Each line is a model that was trained on the other owners.'
-    table = _line_table(report, lines, 'Each owner, left out of the training; intervals over groups.')
-    return Section('Owners it has not met', text, [table, _plot(report, lines, 'Each owner, left out')])
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #bb78e818
-def _naive_section(report):
-    lines = report['protocols']['naive']
-    gap = {'excess': lambda o: o['excess'], 'its interval': lambda o: span({'low': o['excess_low'], 'high': o['excess_high']}, signed=True),
-           'people known': lambda o: o['known'], 'rows': lambda o: o['rows']}
-    text = ['The same data and the same plain model, a logistic regression on a few grey pixels, so that only the deal differs. '
-            'Dealt by group, nobody stands on both sides; dealt one by one, most of the people tested have been learned. An annotation is '
-            'one vote, so the same picture may stand on both sides.',
-            'The excess is what is claimed beyond the same rows dealt by group, paired, with an interval over the true groups.']
-    table = _line_table(report, lines, 'A plain model of pixels, not the recipe; intervals over groups.', gap)
-    return Section('What a careless split would have claimed', text,
-                   [table, _plot(report, lines, 'A plain model, dealt with care and without')])
+    text = (f"With {report['repeats']} splits into {report['folds']} folds, the accuracy {apart} on the same {o['images']} {kind} of "
+            f"{o['groups']} groups: that is the luck of one split and one training. The interval is the doubt that other people would "
+            'bring, and no repeat makes it smaller.')
+    luck = Table([f'on {kind}', 'mean', sure, 'pictures', 'groups', 'sd of repeats', 'range of repeats', 'always-majority'],
+                 [[metric_title(k), o['value'], span(o), o['images'], o['groups'], o['sd'],
+                   span({'low': o['lowest'], 'high': o['highest']}), o['majority']]
+                  for k, o in report['repeat_figures'].items() if k in OVERALL],
+                 f"Means of {report['repeats']} repeats; intervals over groups, sd and range over repeats.")
+    labels = Table([f'on {kind}', 'accuracy', sure, 'pictures', 'groups', *CLASSES],
+                   [[f'{k} labels', o['accuracy'], span(o), o['images'], o['groups'], *(o[f'share_{c}'] for c in CLASSES)]
+                    for k, o in report['sources'].items()],
+                   'Pictures labelled by the consensus of several annotators and by their owner alone, answers of the first repeat, '
+                   'and the share of each class among the labels.')
+    return [Section('How much is luck', text, [luck]), Section("Consensus and owners' labels", report['sources_sentence'], [labels])]
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #c5f72ddd
+_OVERVIEW = ('The test split is one split and one training. Repeated folds test every picture several times, each time by another model. '
+             'With one owner left out, no model has met the camera, the room and the habits of the owner whose pictures it answers.')
+_OWNERS = 'The next user is an owner whom no model has met. Each line is a model that was trained on the other owners.'
+_LEAKY = ['The same data and the same plain model, a logistic regression on a few grey pixels, so that only the split differs. Split by '
+          'group, nobody stands on both sides; split one by one, most of the people tested have been learned. An annotation is one vote, '
+          'so the same picture may stand on both sides.',
+          'The excess is what is claimed beyond the same rows split by group, paired, with an interval over the true groups.']
+_EXCESS = {'excess': lambda o: o['excess'],
+           'its interval': lambda o: span({'low': o['excess_low'], 'high': o['excess_high']}, signed=True),
+           'people known': lambda o: o['known'], 'rows': lambda o: o['rows']} # heading → cell of a line
+
 def protocol_sections(
     report: Mapping, # as `protocols.json` says it, see `run_protocols`
 ) -> list[Section]: # one for each thing that was done
     "The sections of the page of `report`, for `html_page`."
-    done, wanted = report['protocols'], []
-    if set(done) - {'naive'}: wanted.append(_overview)
-    if 'folds' in done: wanted += [_folds_section, _sources_section]
-    if 'owners' in done: wanted.append(_owners_section)
-    if 'naive' in done: wanted.append(_naive_section)
-    return [o(report) for o in wanted]
+    done, sections = report['protocols'], []
+    if set(done) - {'naive'}:
+        beside = done.get('split', {}) | done.get('folds', {}) | {k: o for k, o in done.get('owners', {}).items() if k == 'all owners'}
+        sections.append(_lines_section(report, 'How good the recipe is', _OVERVIEW, beside,
+                                       'The same recipe by each protocol; intervals over groups.', 'The recipe by protocol'))
+    if 'folds' in done: sections += _folds_sections(report)
+    if 'owners' in done:
+        sections.append(_lines_section(report, 'Owners it has not met', _OWNERS, done['owners'],
+                                       'Each owner, left out of the training; intervals over groups.', 'Each owner, left out'))
+    if 'naive' in done:
+        sections.append(_lines_section(report, 'What a leaky split would have claimed', _LEAKY, done['naive'],
+                                       'A plain model of pixels, not the recipe; intervals over groups.',
+                                       'A plain model, split by group and one by one', _EXCESS))
+    return sections
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #bd9fa3f2
 def _markdown(report, sections): return markdown_page(report['summary'], report['notes'], report['disclaimer'], sections)
@@ -164,9 +134,11 @@ def quick_recipe(
                    average=0.)
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #23e28417
-PROTOCOLS = Registry('protocol', split='test split', folds='repeated folds', owners='owner left out', naive='careless splits')
+PROTOCOLS = Registry('protocol', split='test split', folds='repeated folds', owners='owner left out', naive='leaky splits')
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #80465770
+_SMALL = 64 # side of pictures that one thread is enough for, pixels
+
 @dataclass(frozen=True)
 class _Plan:
     study: str|Path
@@ -180,7 +152,7 @@ class _Plan:
     def how(self): return Bootstrap.of(self.settings)
 
     @property
-    def like(self): return self.settings.seed, self.settings.train.precision
+    def threads(self): return threadpool_limits(1 if self.recipe.size <= _SMALL else None)
 
     def trainings(self, which):
         return sum({'split': 1, 'folds': self.folds * self.repeats, 'owners': self.rows.owner.nunique(), 'naive': 4 * self.folds}[o]
@@ -189,38 +161,29 @@ class _Plan:
 # %% ../../nbs/evaluation/protocol_report.ipynb #7eadfbd1
 def _commonest(rows): return int(rows.label_id.mode()[0])
 
-# %% ../../nbs/evaluation/protocol_report.ipynb #18f54d78
-def _ask_split(plan, _):
-    for o in ('train', 'test'):
-        if not (plan.rows.split == o).any():
-            raise AnklealignError(f"{plan.study} has no picture in the split '{o}': prepare it again with more groups.")
-    return answer_fold(plan.study, plan.recipe, plan.rows, *plan.like).assign(majority=_commonest(plan.rows[plan.rows.split == 'train']))
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #b4c4cf30
-def _ask_folds(plan, _):
-    answers = repeated_folds(plan.study, plan.recipe, plan.rows, plan.folds, plan.repeats, *plan.like)
-    return answers.assign(majority=_commonest(plan.rows))
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #0f49c197
-def _ask_owners(plan, _):
-    answers = leave_one_owner_out(plan.study, plan.recipe, plan.rows, *plan.like)
-    if (answers.predicted < 0).all(): raise AnklealignError(answers.reason.iloc[0])
-    return answers
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #14a8bcd9
-def _ask_naive(plan, counted):
-    claims = leaky_claims(plan.study, counted(pixel_model(plan.study, plan.rows.image)), plan.rows, plan.folds, how=plan.how)
-    votes = plan.rows[[f'votes_{c}' for c in CLASSES]].sum()
-    of = {'pictures': (plan.rows.label_id == _commonest(plan.rows)).mean(), 'annotations': votes.max() / votes.sum()}
+def _answers(plan, protocol, counted):
+    study, recipe, rows, like = plan.study, plan.recipe, plan.rows, (plan.settings.seed, plan.settings.train.precision)
+    if protocol == 'split':
+        for o in ('train', 'test'):
+            if not (rows.split == o).any():
+                raise AnklealignError(f"{study} has no picture in the split '{o}': prepare it again with more groups.")
+        return answer_fold(study, recipe, rows, *like).assign(majority=_commonest(rows[rows.split == 'train']))
+    if protocol == 'folds':
+        return repeated_folds(study, recipe, rows, plan.folds, plan.repeats, *like).assign(majority=_commonest(rows))
+    if protocol == 'owners':
+        answers = leave_one_owner_out(study, recipe, rows, *like)
+        if (answers.predicted < 0).all(): raise AnklealignError(answers.reason.iloc[0])
+        return answers
+    votes = rows[[f'votes_{c}' for c in CLASSES]].sum()
+    claims = leaky_claims(study, counted(pixel_model(study, rows.image)), rows, plan.folds, how=plan.how)
+    of = {'pictures': (rows.label_id == _commonest(rows)).mean(), 'annotations': votes.max() / votes.sum()}
     return claims.assign(majority=[of[o.partition(',')[0]] for o in claims.index])
-
-_ASK = {'split': _ask_split, 'folds': _ask_folds, 'owners': _ask_owners, 'naive': _ask_naive}
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #fb366901
 def _ask_all(plan, which, counted):
     found, reasons = {}, {}
     for protocol in (o for o in PROTOCOLS if o in which):
-        try: found[protocol] = _ASK[protocol](plan, counted)
+        try: found[protocol] = _answers(plan, protocol, counted)
         except AnklealignError as e: reasons[protocol] = str(e)
     if reasons and not set(found) - {'naive'}: raise AnklealignError(next(iter(reasons.values())))
     return found, reasons
@@ -232,6 +195,19 @@ class _Trainings(logging.Filter):
     def __init__(self, step, total):
         super().__init__()
         self.step, self.total, self.done, self.telling, self.told = step, total, 0, False, set()
+
+    def __enter__(self):
+        self.level = log.level
+        log.addFilter(self)
+        log.setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, error, *_):
+        try:
+            if error is None: self.count(self.total) # those that were not needed, or failed, are over too
+        finally:
+            log.removeFilter(self)
+            log.setLevel(self.level)
 
     def count(self, done):
         self.done, self.telling = min(done, self.total), True
@@ -247,64 +223,19 @@ class _Trainings(logging.Filter):
         self.told.add(record.getMessage())
         return new
 
-# %% ../../nbs/evaluation/protocol_report.ipynb #62c5423c
-@contextmanager
-def _quietly(step, total) -> Iterator[_Trainings]:
-    trainings, level = _Trainings(step, total), log.level
-    log.addFilter(trainings)
-    log.setLevel(logging.INFO)
-    try:
-        yield trainings
-        trainings.count(total) # those that were not needed, or failed, are over too
-    finally:
-        log.removeFilter(trainings)
-        log.setLevel(level)
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #0795d194
-_SMALL = 64 # side of pictures that one thread is enough for, pixels
-
-def _threads(recipe): return threadpool_limits(1 if recipe.size <= _SMALL else None)
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #55aa053c
-def _given(answers): return answers[np.isfinite(answers[[f'prob_{c}' for c in CLASSES]]).all(axis=1)]
-
-def _table(protocol, answers, how):
-    given = _given(answers)
-    if given.empty: raise AnklealignError('The recipe gives no picture a probability, only NaN: use a smaller learning rate.')
-    if protocol == 'folds': return repeat_figures(given, CLASSES[given.majority.iloc[0]], how=how)
-    return score(given.label_id, given.predicted, given.group, int(given.majority.iloc[0]), how=how)
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #591bba7a
-def _line(table, answers):
-    known, f1, n = table.loc['accuracy'], table.loc['macro_f1'], answers.image.nunique()
-    missing = [c for c in CLASSES if c not in set(_given(answers).label)]
-    notes = [f"no {' or '.join(missing)} to find, so no macro-F1"] * bool(missing)
-    notes += [f'{n - known.images:.0f} pictures without an answer'] * bool(known.images < n)
-    return dict(accuracy=known['value'], low=known.low, high=known.high, macro_f1=f1['value'], macro_f1_low=f1.low, macro_f1_high=f1.high,
-                majority=known.majority, images=int(known.images), groups=int(known.groups), note='; '.join(notes))
-
 # %% ../../nbs/evaluation/protocol_report.ipynb #6aff9776
 def _lines(plan, found):
     lines = {}
     for protocol, answers in found.items():
-        if protocol == 'naive': lines[protocol] = plain(answers)
-        elif protocol == 'owners': lines[protocol] = plain(owner_figures(answers, how=plan.how))
-        else: lines[protocol] = plain(pd.DataFrame([_line(_table(protocol, answers, plan.how), answers)], [PROTOCOLS[protocol]]))
+        if protocol == 'naive': table = answers
+        elif protocol == 'owners': table = owner_figures(answers, how=plan.how)
+        elif answered(answers).empty:
+            raise AnklealignError('The recipe gives no picture a probability, only NaN: use a smaller learning rate.')
+        else:
+            repeats = repeat_figures(answers, CLASSES[answers.majority.iloc[0]], plan.how) if protocol == 'folds' else None
+            table = pd.DataFrame([answer_line(answers, plan.how, repeats)], [PROTOCOLS[protocol]])
+        lines[protocol] = plain(table)
     return lines
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #ae5ea7dd
-_MOST_FIRST = ('folds', 'owners', 'split')
-
-def _verdict(plan, answers, line):
-    given = _given(answers)
-    always = figures(group_confusions(given.label_id, given.majority, given.group).sum(0))
-    metrics = {m: {'value': line[m], 'low': line[f'{prefix}low'], 'high': line[f'{prefix}high'], 'majority': float(always[m])}
-               for m, prefix in (('accuracy', ''), ('macro_f1', 'macro_f1_'))}
-    gain = plain(difference(given.label_id, given.predicted, given.majority, given.group, how=plan.how))
-    return conclude({'metrics': metrics, 'gain_over_majority': gain, 'images': line['images'], 'groups': line['groups'],
-                     'synthetic': is_synthetic(plan.rows),
-                     'majority_class': CLASSES[_commonest(plan.rows)], 'language': plan.settings.display.language,
-                     'intervals': plan.how.model_dump()})
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #6d2d7adc
 def _figure(line, kind, confidence):
@@ -315,47 +246,51 @@ def _figure(line, kind, confidence):
 # %% ../../nbs/evaluation/protocol_report.ipynb #8a407bd6
 def _claimed(lines, kind, confidence):
     unit = 'pictures' if lines['annotations, one by one']['accuracy'] is None else 'annotations'
-    honest, claim = lines[f'{unit}, by group'], lines[f'{unit}, one by one']
-    if claim['accuracy'] is None: return 'What a careless split would have claimed cannot be computed.'
-    beside = ('by group there are too few for the folds' if honest['accuracy'] is None
-              else f'dealt by group it is {_figure(honest, kind, confidence)}')
-    return (f'Dealing {unit} one by one, a plain model of pixels would have claimed an accuracy of {_figure(claim, kind, confidence)}; '
+    by_group, claim = lines[f'{unit}, by group'], lines[f'{unit}, one by one']
+    if claim['accuracy'] is None: return 'What a leaky split would have claimed cannot be computed.'
+    beside = ('by group there are too few for the folds' if by_group['accuracy'] is None
+              else f'split by group it is {_figure(by_group, kind, confidence)}')
+    return (f'Splitting {unit} one by one, a plain model of pixels would have claimed an accuracy of {_figure(claim, kind, confidence)}; '
             f'{beside}.')
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #c73a56cd
 def _conclusions(plan, found, lines):
-    kind, said = kind_of(is_synthetic(plan.rows)), []
-    main = next((o for o in _MOST_FIRST if o in found), None)
-    if main: said.append(_verdict(plan, found[main], list(lines[main].values())[-1]))
+    kind, how, said = kind_of(is_synthetic(plan.rows)), plan.how, []
+    main = next((o for o in ('folds', 'owners', 'split') if o in found), None)
+    if main:
+        given, line = answered(found[main]), list(lines[main].values())[-1]
+        always = figures(group_confusions(given.label_id, given.majority, given.group).sum(0))
+        metrics = {m: {'value': line[m], 'low': line[f'{prefix}low'], 'high': line[f'{prefix}high'], 'majority': float(always[m])}
+                   for m, prefix in (('accuracy', ''), ('macro_f1', 'macro_f1_'))}
+        gain = plain(difference(given.label_id, given.predicted, given.majority, given.group, how=how))
+        said.append(conclude({'metrics': metrics, 'gain_over_majority': gain, 'images': line['images'], 'groups': line['groups'],
+                              'synthetic': is_synthetic(plan.rows), 'majority_class': CLASSES[_commonest(plan.rows)],
+                              'language': plan.settings.display.language, 'intervals': how.model_dump()}))
     if main == 'folds' and 'owners' in found:
-        said.append(f"On owners it has not met, its accuracy is {_figure(lines['owners']['all owners'], kind, plan.how.confidence)}.")
-    if 'naive' in found: said.append(_claimed(lines['naive'], kind, plan.how.confidence))
+        said.append(f"On owners it has not met, its accuracy is {_figure(lines['owners']['all owners'], kind, how.confidence)}.")
+    if 'naive' in found: said.append(_claimed(lines['naive'], kind, how.confidence))
     return said
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #2cf74285
 def _report(plan, found, reasons):
-    lines, synthetic = _lines(plan, found), is_synthetic(plan.rows)
-    summary, *more = _conclusions(plan, found, lines)
+    lines, synthetic, recipe = _lines(plan, found), is_synthetic(plan.rows), plan.recipe
+    summary, *notes = _conclusions(plan, found, lines)
+    if set(found) - {'naive'}:
+        notes.append(f"What is tested is the recipe '{recipe.name}' (model {recipe.model}, pictures of {recipe.size} pixels, "
+                     f'{recipe.epochs} epochs), trained anew each time; with other sizes and lengths it does better or worse.')
+    notes += [f'Not done: {PROTOCOLS[k]}. {why}' for k, why in reasons.items()]
     report = {'summary': summary, 'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'language': plan.settings.display.language,
-              'recipe': asdict(plan.recipe), 'study': study_fingerprint(plan.study), 'images': len(plan.rows),
-              'groups': plan.rows.group.nunique(),
-              'owners': plan.rows.owner.nunique(), 'majority_class': CLASSES[_commonest(plan.rows)], 'intervals': plan.how.model_dump(),
-              'repeats': plan.repeats, 'folds': plan.folds, 'protocols': lines, 'not_done': reasons,
-              'notes': more + _notes(plan, found, reasons)}
+              'recipe': asdict(recipe), 'study': study_fingerprint(plan.study), 'images': len(plan.rows),
+              'groups': plan.rows.group.nunique(), 'owners': plan.rows.owner.nunique(), 'majority_class': CLASSES[_commonest(plan.rows)],
+              'intervals': plan.how.model_dump(), 'repeats': plan.repeats, 'folds': plan.folds, 'protocols': lines, 'not_done': reasons,
+              'notes': notes}
     if 'folds' not in found: return report
     first = found['folds'].query('repeat == 0')
-    sources = by_source(first.assign(predicted=np.where(first.index.isin(_given(first).index), np.take(CLASSES, first.predicted), '')),
-                        how=plan.how)
-    return report | {'repeat_figures': plain(_table('folds', found['folds'], plan.how)), 'sources': plain(sources),
+    said = np.where(first.index.isin(answered(first).index), np.take(CLASSES, first.predicted), '')
+    sources = by_source(first.assign(predicted=said), how=plan.how)
+    repeats = repeat_figures(found['folds'], CLASSES[_commonest(plan.rows)], how=plan.how)
+    return report | {'repeat_figures': plain(repeats), 'sources': plain(sources),
                      'sources_sentence': conclude_sources(sources, synthetic, plan.how.confidence)}
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #ac47f7fd
-def _notes(plan, found, reasons):
-    recipe = plan.recipe
-    tested = [f"What is tested is the recipe '{recipe.name}' (model {recipe.model}, pictures of {recipe.size} pixels, {recipe.epochs} "
-              "epochs), "
-              'trained anew each time; with other sizes and lengths it does better or worse.'] * bool(set(found) - {'naive'})
-    return tested + [f'Not done: {PROTOCOLS[k]}. {why}' for k, why in reasons.items()]
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #d4a05541
 def run_protocols(
@@ -363,8 +298,8 @@ def run_protocols(
     out: str|Path, # folder to make or replace
     recipe: Recipe, # trained anew for every test, see `quick_recipe`
     settings: Settings, # bootstrap, seed, precision and display language
-    repeats: int=3, # times that the folds are dealt
-    folds: int=5, # of each deal
+    repeats: int=3, # times that the folds are drawn
+    folds: int=5, # of each repeat
     which: Sequence[str]=tuple(PROTOCOLS), # names in `PROTOCOLS`
     step: Callable[[int, int], None]|None=None, # told after each training: how many are done, and how many there are
 ) -> dict: # what `protocols.json` says
@@ -373,7 +308,7 @@ def run_protocols(
     for o in which: PROTOCOLS[o]
     check_place(out, _MARK)
     plan = _Plan(study, recipe, read_manifest(study), settings, repeats, folds)
-    with _threads(recipe), _quietly(step, plan.trainings(set(which))) as trainings:
+    with plan.threads, _Trainings(step, plan.trainings(set(which))) as trainings:
         found, reasons = _ask_all(plan, which, trainings.counted)
     report = _report(plan, found, reasons)
     sections = protocol_sections(report)
@@ -383,20 +318,16 @@ def run_protocols(
 
 _MARK = 'protocols.json'
 
-# %% ../../nbs/evaluation/protocol_report.ipynb #2481358d
+# %% ../../nbs/evaluation/protocol_report.ipynb #ff143b0f
 _COLUMNS = ['image', 'owner', 'group', 'label', 'predicted', *(f'prob_{c}' for c in CLASSES), 'majority', 'repeat', 'fold', 'reason']
 
-def _words(answers):
-    names = dict(enumerate(CLASSES))
-    said = answers.assign(predicted=answers.predicted.map(names).where(answers.index.isin(_given(answers).index)),
-                          majority=answers.majority.map(names))
-    return said[[o for o in _COLUMNS if o in said]].set_index('image')
-
-# %% ../../nbs/evaluation/protocol_report.ipynb #ff143b0f
 def _write(folder, plan, report, found, sections):
     lines = pd.concat({k: pd.DataFrame.from_dict(o, orient='index') for k, o in report['protocols'].items()}, names=['protocol', 'line'])
-    tables = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))} | {f'{k}_answers.csv': _words(o)
-                                                                                   for k, o in found.items() if k != 'naive'}
+    tables, names = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))}, dict(enumerate(CLASSES))
+    for protocol, o in found.items():
+        if protocol == 'naive': continue
+        said = o.assign(predicted=o.predicted.map(names).where(o.index.isin(answered(o).index)), majority=o.majority.map(names))
+        tables[f'{protocol}_answers.csv'] = said[[c for c in _COLUMNS if c in said]].set_index('image')
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
     title = f'Protocols: {plan.recipe.name}'
     write_atomic(folder/'protocols.md', f'# {title}\n\n{_markdown(report, sections)}')

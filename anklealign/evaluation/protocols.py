@@ -1,4 +1,4 @@
-"""Ways to test a recipe beyond one split: repeated folds, one owner left out, and what a careless split would have claimed
+"""Ways to test a recipe beyond one split: repeated folds, one owner left out, and what a leaky split would have claimed
 
 Docs: https://anklealign.github.io/anklealign/evaluation/protocols.html.md"""
 
@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from ..core import CLASSES, AnklealignError
 from ..study.manifest import read_manifest
 from ..decision import MIN_GROUPS
-from .metrics import OVERALL, Bootstrap, difference, drawn_interval, figures, resample, score
+from .metrics import HEADLINE, OVERALL, Bootstrap, difference, drawn_interval, figures, headline, resample
 from ..training.recipes import Recipe
 from ..study.splits import cross_splits, kfold
 from ..training.train import answer_fold, cross_validate
@@ -31,9 +31,9 @@ from ..training.train import answer_fold, cross_validate
 def repeated_folds(
     study: str|Path, # study folder
     recipe: Recipe,
-    rows: pd.DataFrame|None=None, # manifest rows to deal to folds; None: all of the study
+    rows: pd.DataFrame|None=None, # manifest rows to split into folds; None: all of the study
     k: int=5, # folds
-    repeats: int=3, # times that folds are dealt
+    repeats: int=3, # times that folds are drawn
     seed: int=1, # of the first repeat; the next ones take the next seeds
     precision: str='auto', # number format, see `precision_callbacks`
 ) -> pd.DataFrame: # one row a picture and repeat, with columns repeat, fold, prob_…, predicted
@@ -43,11 +43,11 @@ def repeated_folds(
                      ignore_index=True)
 
 # %% ../../nbs/evaluation/protocols.ipynb #acff69ba
-def _answered(answers):
-    given = answers[np.isfinite(answers[[f'prob_{c}' for c in CLASSES]]).all(axis=1)]
-    if given.empty:
-        raise AnklealignError(f'None of the {len(answers)} rows has an answer with proper probabilities: there is nothing to judge.')
-    return given
+def answered(
+    answers: pd.DataFrame, # with a probability for each class
+) -> pd.DataFrame: # some of its rows
+    "The rows whose probabilities are numbers."
+    return answers[np.isfinite(answers[[f'prob_{c}' for c in CLASSES]]).all(axis=1)]
 
 # %% ../../nbs/evaluation/protocols.ipynb #58d08f0f
 def _confusions(answers, said):
@@ -64,15 +64,17 @@ def repeat_figures(
 ) -> pd.DataFrame: # metric -> value (mean), sd, lowest, highest of the repeats, low, high over groups, majority, repeats, images, groups
     """The overall figures of repeated folds, with the spread between repeats and an interval over groups.
     Raises `AnklealignError` without answers."""
-    given = _answered(answers)
+    given = answered(answers)
+    if given.empty:
+        raise AnklealignError(f'None of the {len(answers)} rows has an answer with proper probabilities: there is nothing to judge.')
     counts, always = _confusions(given, given.predicted), _confusions(given, CLASSES.index(majority))
-    each, drawn, yardstick = figures(counts.sum(0)), figures(resample(counts, how)), figures(always.sum(0))
+    each, drawn, baseline = figures(counts.sum(0)), figures(resample(counts, how)), figures(always.sum(0))
     rows = {}
     for metric in (o for o in OVERALL if o in each):
         low, high = drawn_interval(each[metric].mean(), drawn[metric].mean(1), len(counts), how.confidence, rate=False)
         sd = each[metric].std(ddof=1) if len(each[metric]) > 1 else np.nan
         rows[metric] = dict(value=each[metric].mean(), sd=sd, lowest=each[metric].min(), highest=each[metric].max(), low=low, high=high,
-                            majority=yardstick[metric].mean(), repeats=len(each[metric]), images=given.image.nunique(), groups=len(counts))
+                            majority=baseline[metric].mean(), repeats=len(each[metric]), images=given.image.nunique(), groups=len(counts))
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('metric')
 
 # %% ../../nbs/evaluation/protocols.ipynb #f2ea0468
@@ -108,17 +110,30 @@ def leave_one_owner_out(
     rows = read_manifest(study) if rows is None else rows
     if rows.owner.nunique() < 2:
         raise AnklealignError(f'{rows.owner.nunique()} owner(s) took all {len(rows)} pictures: leaving one out needs at least two.')
-    return pd.concat([_answer_owner(study, recipe, rows, o, seed, precision) for o in sorted(rows.owner.unique())])
+    parts = []
+    for owner in sorted(rows.owner.unique()):
+        try:
+            part = owner_split(rows, owner, seed=seed)
+            commonest = int(part.label_id[part.split != 'test'].mode()[0])
+            parts.append(answer_fold(study, recipe, part, seed, precision).assign(majority=commonest, reason=''))
+        except AnklealignError as e:
+            nothing = {f'prob_{c}': np.nan for c in CLASSES}
+            parts.append(rows[rows.owner == owner].assign(**nothing, predicted=-1, majority=-1, reason=str(e)))
+    return pd.concat(parts)
 
-# %% ../../nbs/evaluation/protocols.ipynb #47caed20
-def _answer_owner(study, recipe, rows, owner, seed, precision):
-    try:
-        part = owner_split(rows, owner, seed=seed)
-        commonest = int(part.label_id[part.split != 'test'].mode()[0])
-        return answer_fold(study, recipe, part, seed, precision).assign(majority=commonest, reason='')
-    except AnklealignError as e:
-        own = rows[rows.owner == owner]
-        return own.assign(**{f'prob_{c}': np.nan for c in CLASSES}, predicted=-1, majority=-1, reason=str(e))
+# %% ../../nbs/evaluation/protocols.ipynb #f51b7d1f
+def answer_line(
+    answers: pd.DataFrame, # with majority, the class id that always-majority answers; `reason`, if any, says why there is no answer
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+    table: pd.DataFrame|None=None, # the figures, if they are not those of `score`
+) -> dict: # accuracy and macro-F1 with intervals, majority, images, groups, note
+    "One line of figures; the note says what is missing, and why."
+    given = answered(answers)
+    missing, groups = answers.image.nunique() - given.image.nunique(), given.group.nunique()
+    notes = sorted(set(answers.get('reason', ())) - {''}) or [f'{missing} pictures without an answer'] * (missing > 0)
+    if 0 < groups < MIN_GROUPS: notes.append(f'too small to judge: {groups} groups')
+    line = headline(given.label_id, given.predicted, given.group, how, notes, given.image, table)
+    return dict.fromkeys([*HEADLINE, 'majority']) | line | dict(majority=(given.label_id == given.majority).mean())
 
 # %% ../../nbs/evaluation/protocols.ipynb #26174af1
 def owner_figures(
@@ -126,29 +141,9 @@ def owner_figures(
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # owner, and all owners together -> accuracy, macro-F1, always-majority, images, groups, note
     "How good the recipe is on owners it has not seen."
-    lines = {owner: _owner_line(own, how)
-             for owner, own in answers.groupby('owner')} | {'all owners': _owner_line(answers.assign(reason=''), how)}
+    lines = {owner: answer_line(own, how) for owner, own in answers.groupby('owner')}
+    lines['all owners'] = answer_line(answers.assign(reason=''), how)
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('owner').astype({'images': int, 'groups': int})
-
-# %% ../../nbs/evaluation/protocols.ipynb #f51b7d1f
-def _owner_line(own, how):
-    given = own[np.isfinite(own[[f'prob_{c}' for c in CLASSES]]).all(axis=1)]
-    line = _claim(given, how)
-    notes = sorted(set(own.reason) - {''}) or [f'{len(own) - len(given)} pictures without an answer'] * (len(given) < len(own))
-    if 0 < line['groups'] < MIN_GROUPS: notes.append(f"too small to judge: {line['groups']} groups")
-    note = '; '.join(filter(None, [*notes, line.pop('note')]))
-    return {o: line.pop(o) for o in _CLAIM} | dict(majority=(given.label_id == given.majority).mean()) | line | dict(note=note)
-
-# %% ../../nbs/evaluation/protocols.ipynb #7c3289d1
-_CLAIM = ['accuracy', 'low', 'high', 'macro_f1', 'macro_f1_low', 'macro_f1_high']
-
-def _claim(answers, how):
-    if answers.empty: return dict.fromkeys(_CLAIM, np.nan) | dict(images=0, groups=0, note='')
-    table = score(answers.label_id, answers.predicted, answers.group, majority=0, how=how)
-    missing = [c for c in CLASSES if c not in set(answers.label)]
-    values = [*table.loc['accuracy', ['value', 'low', 'high']], *table.loc['macro_f1', ['value', 'low', 'high']]]
-    return dict(zip(_CLAIM, values, strict=True)) | dict(images=answers.image.nunique(), groups=answers.group.nunique(),
-                                                         note=f"no {' or '.join(missing)} to find, so no macro-F1" if missing else '')
 
 # %% ../../nbs/evaluation/protocols.ipynb #50657f01
 def annotation_rows(
@@ -185,45 +180,41 @@ def pixel_model(
 def leaky_claims(
     study: str|Path, # study folder
     model: Recipe|Callable[[pd.DataFrame], pd.DataFrame], # a recipe, or what `pixel_model` returns
-    rows: pd.DataFrame|None=None, # manifest rows to deal; None: all of the study
+    rows: pd.DataFrame|None=None, # manifest rows to split; None: all of the study
     k: int=5, # folds
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # way of dealing -> accuracy, macro-F1, known, excess with low and high, rows, images, groups, note
-    "What `model` would have been said to reach, had pictures or annotations been dealt one by one, beside the same data dealt by group."
+) -> pd.DataFrame: # way of splitting -> accuracy, macro-F1, known, excess with low and high, rows, images, groups, note
+    "What `model` would have been said to reach, had pictures or annotations been split one by one, beside the same data split by group."
     rows = read_manifest(study) if rows is None else rows
     answer = partial(answer_fold, study, model, seed=how.seed) if isinstance(model, Recipe) else model
     lines = {}
     for unit, table in (('pictures', rows.reset_index(drop=True)), ('annotations', annotation_rows(rows))):
-        honest = None
-        for dealt in ('by group', 'one by one'):
+        by_group = None
+        for way in ('by group', 'one by one'):
             if unit == 'annotations' and len(table) == len(rows):
                 answers, reason = None, 'every picture has one vote: the rows are the pictures'
-            else: answers, reason = _dealt(table, dealt, answer, k, how.seed)
-            lines[f'{unit}, {dealt}'] = _naive_line(answers, honest, reason, how)
-            honest = answers if dealt == 'by group' else None
-    return pd.DataFrame.from_dict(lines, orient='index').rename_axis('dealt').astype({'rows': int, 'images': int, 'groups': int})
+            else: answers, reason = _split_answers(table, way, answer, k, how.seed)
+            lines[f'{unit}, {way}'] = _claim(answers, by_group, reason, how)
+            by_group = answers if way == 'by group' else None
+    return pd.DataFrame.from_dict(lines, orient='index').rename_axis('split').astype({'rows': int, 'images': int, 'groups': int})
 
 # %% ../../nbs/evaluation/protocols.ipynb #217a5575
-def _dealt(table, dealt, answer, k, seed):
-    dealing = table if dealt == 'by group' else table.assign(group=np.arange(len(table)).astype(str))
-    try: parts = [(part, answer(part)) for part in cross_splits(dealing, k, seed=seed)]
+def _split_answers(table, way, answer, k, seed):
+    units = table if way == 'by group' else table.assign(group=np.arange(len(table)).astype(str))
+    try: parts = [(part, answer(part)) for part in cross_splits(units, k, seed=seed)]
     except AnklealignError as e: return None, str(e)
     true = table.group
-    answers = [tested.assign(group=true[tested.index], known=true[tested.index].isin(true[part.index[part.split != 'test']]))
-               for part, tested in parts]
-    return _all_or_none(pd.concat(answers).sort_index())
-
-# %% ../../nbs/evaluation/protocols.ipynb #1d4d5881
-def _all_or_none(answers):
-    broken = ~np.isfinite(answers.filter(like='prob_')).all(axis=1)
-    return (None, f'{broken.sum()} of {len(answers)} rows have no proper probabilities') if broken.any() else (answers, '')
+    answers = pd.concat([tested.assign(group=true[tested.index], known=true[tested.index].isin(true[part.index[part.split != 'test']]))
+                         for part, tested in parts]).sort_index()
+    broken = len(answers) - len(answered(answers))
+    return (None, f'{broken} of {len(answers)} rows have no proper probabilities') if broken else (answers, '')
 
 # %% ../../nbs/evaluation/protocols.ipynb #07c1573f
-def _naive_line(answers, honest, reason, how):
-    gap = dict.fromkeys(['excess', 'excess_low', 'excess_high'], np.nan)
-    if answers is None: return dict.fromkeys(_CLAIM, np.nan) | dict(known=np.nan) | gap | dict(rows=0, images=0, groups=0, note=reason)
-    if honest is not None:
-        paired = difference(answers.label_id, answers.predicted, honest.predicted, answers.group, how=how)
-        gap = dict(zip(gap, paired.loc['accuracy', ['value', 'low', 'high']], strict=True))
-    claim = _claim(answers, how)
-    return {o: claim.pop(o) for o in _CLAIM} | dict(known=answers.known.mean()) | gap | dict(rows=len(answers)) | claim
+def _claim(answers, by_group, reason, how):
+    line = dict.fromkeys([*HEADLINE, 'known', 'excess', 'excess_low', 'excess_high'], np.nan) | dict(rows=0)
+    if answers is None: return line | dict(images=0, groups=0, note=reason)
+    if by_group is not None:
+        paired = difference(answers.label_id, answers.predicted, by_group.predicted, answers.group, how=how)
+        line |= dict(zip(('excess', 'excess_low', 'excess_high'), paired.loc['accuracy', ['value', 'low', 'high']], strict=True))
+    claimed = headline(answers.label_id, answers.predicted, answers.group, how, images=answers.image)
+    return line | claimed | dict(known=answers.known.mean(), rows=len(answers))

@@ -95,46 +95,6 @@ def roll(
     sin, cos = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
     return reframe(pictures, [[cos, -sin, 0], [sin, cos, 0]])
 
-# %% ../../nbs/evaluation/robustness.ipynb #2cc597c1
-def scale(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
-    factor: float, # by which the feet become larger
-) -> torch.Tensor: # the same shape
-    "The pictures taken from nearer or farther away."
-    return reframe(pictures, [[1/factor, 0, 0], [0, 1/factor, 0]])
-
-# %% ../../nbs/evaluation/robustness.ipynb #d362d96e
-def crop_across(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
-    share: float, # of the side, by which the frame moves to the right
-) -> torch.Tensor: # the same shape
-    "The pictures with the feet off the middle, sideways."
-    return reframe(pictures, [[1, 0, 2*share], [0, 1, 0]])
-
-# %% ../../nbs/evaluation/robustness.ipynb #a738c919
-def crop_down(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
-    share: float, # of the side, by which the frame moves down
-) -> torch.Tensor: # the same shape
-    "The pictures with the feet off the middle, up or down."
-    return reframe(pictures, [[1, 0, 0], [0, 1, 2*share]])
-
-# %% ../../nbs/evaluation/robustness.ipynb #747f6a56
-def brightness(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
-    factor: float, # by which each colour is multiplied
-) -> torch.Tensor: # the same shape
-    "The pictures in more or less light."
-    return (pictures*factor).clamp(max=1)
-
-# %% ../../nbs/evaluation/robustness.ipynb #7de7809d
-def mirror(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
-    level: float=1, # there is only one way to mirror
-) -> torch.Tensor: # the same shape
-    "The pictures with left and right exchanged; the class stays."
-    return pictures.flip(-1)
-
 # %% ../../nbs/evaluation/robustness.ipynb #54df1531
 def blur(
     pictures: torch.Tensor, # n × 3 × side × side, in 0–1
@@ -150,13 +110,12 @@ def jpeg(
     quality: float, # from 1 to 100, as in the usual libraries
 ) -> torch.Tensor: # the same shape
     "The pictures compressed and decompressed once more."
-    pixels = (pictures*255).round().byte().permute(0, 2, 3, 1).numpy()
-    return torch.from_numpy(np.stack([_recoded(o, int(quality)) for o in pixels])).permute(0, 3, 1, 2)/255
-
-def _recoded(pixels, quality):
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, 'JPEG', quality=quality)
-    return np.asarray(Image.open(file))
+    again = []
+    for pixels in (pictures*255).round().byte().permute(0, 2, 3, 1).numpy():
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, 'JPEG', quality=int(quality))
+        again.append(np.asarray(Image.open(file)))
+    return torch.from_numpy(np.stack(again)).permute(0, 3, 1, 2)/255
 
 # %% ../../nbs/evaluation/robustness.ipynb #c66c4719
 class Perturbation(NamedTuple):
@@ -166,6 +125,19 @@ class Perturbation(NamedTuple):
     levels: tuple[float, ...] # the others that are tried
     change: Callable[[torch.Tensor, float], torch.Tensor] # pictures and level to pictures
 
+# %% ../../nbs/evaluation/robustness.ipynb #0135e8de
+_FRAMES = (-.15, -.07, .07, .15)
+
+PERTURBATIONS = {
+    'roll': Perturbation('degrees', 0, (-20, -15, -10, -5, 5, 10, 15, 20), roll),
+    'brightness': Perturbation('times', 1, (.5, .75, 1.25, 1.5), lambda x, factor: (x*factor).clamp(max=1)),
+    'blur': Perturbation('pixels', 0, (.5, 1, 2, 4), blur),
+    'jpeg': Perturbation('quality', 100, (95, 70, 40, 10), jpeg),
+    'scale': Perturbation('times', 1, (.7, .85, 1.2, 1.4), lambda x, factor: reframe(x, [[1/factor, 0, 0], [0, 1/factor, 0]])),
+    'crop_across': Perturbation('of the width', 0, _FRAMES, lambda x, share: reframe(x, [[1, 0, 2*share], [0, 1, 0]])),
+    'crop_down': Perturbation('of the height', 0, _FRAMES, lambda x, share: reframe(x, [[1, 0, 0], [0, 1, 2*share]])),
+    'mirror': Perturbation('0 no, 1 yes', 0, (1,), lambda x, _: x.flip(-1))}
+
 # %% ../../nbs/evaluation/robustness.ipynb #9cec7963
 def perturb(
     pictures: torch.Tensor, # n × 3 × side × side, in 0–1
@@ -174,18 +146,6 @@ def perturb(
 ) -> torch.Tensor: # the same shape
     "The pictures changed, grey bars as they were."
     return between_bars(pictures, perturbation.change(pictures, level))
-
-# %% ../../nbs/evaluation/robustness.ipynb #0135e8de
-_FRAMES = (-.15, -.07, .07, .15)
-
-PERTURBATIONS = {'roll': Perturbation('degrees', 0, (-20, -15, -10, -5, 5, 10, 15, 20), roll),
-                 'brightness': Perturbation('times', 1, (.5, .75, 1.25, 1.5), brightness),
-                 'blur': Perturbation('pixels', 0, (.5, 1, 2, 4), blur),
-                 'jpeg': Perturbation('quality', 100, (95, 70, 40, 10), jpeg),
-                 'scale': Perturbation('times', 1, (.7, .85, 1.2, 1.4), scale),
-                 'crop_across': Perturbation('of the width', 0, _FRAMES, crop_across),
-                 'crop_down': Perturbation('of the height', 0, _FRAMES, crop_down),
-                 'mirror': Perturbation('0 no, 1 yes', 0, (1,), mirror)}
 
 # %% ../../nbs/evaluation/robustness.ipynb #d13e6bc6
 def robustness(
@@ -230,23 +190,20 @@ def show_robustness(
     figure = Figure(figsize=(9, .6 + 2*lines), layout='constrained')
     axes = figure.subplots(lines, min(4, len(names)), sharey=True, squeeze=False)
     for ax in axes.flat[len(names):]: ax.axis('off')
-    for ax, name in zip(axes.flat, names, strict=False): _draw(ax, name, table[table.perturbation == name])
+    for ax, name in zip(axes.flat, names, strict=False):
+        part = table[table.perturbation == name]
+        ax.plot(part.level, part.accuracy, color='tab:blue', marker='o', markersize=3, linewidth=1.2, label='accuracy')
+        ax.fill_between(part.level, part.accuracy_low, part.accuracy_high, color='tab:blue', alpha=.15, linewidth=0)
+        reach = [part.flip_rate - part.flip_low, part.flip_high - part.flip_rate]
+        ax.errorbar(part.level, part.flip_rate, reach, color='tab:orange', marker='s', markersize=3, linewidth=1.2, elinewidth=.8,
+                    label='flip rate: answers that change')
+        ax.plot(part.level, part.majority, color='black', linestyle=':', linewidth=1, label='accuracy of always-majority')
+        ax.set(ylim=(-.03, 1.03))
+        ax.set_xlabel(f"{name.replace('_', ' ')}, {part.unit.iloc[0]}", fontsize=8)
+        ax.tick_params(labelsize=7)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=8)
-    kind = kind_of(synthetic)
-    figure.suptitle(f'Robustness, at most {table.n.max()} {kind} of {table.groups.max()} groups', fontsize=10)
+    figure.suptitle(f'Robustness, at most {table.n.max()} {kind_of(synthetic)} of {table.groups.max()} groups', fontsize=10)
     return figure
-
-# %% ../../nbs/evaluation/robustness.ipynb #f3d6e3e9
-def _draw(ax, name, part):
-    ax.plot(part.level, part.accuracy, color='tab:blue', marker='o', markersize=3, linewidth=1.2, label='accuracy')
-    ax.fill_between(part.level, part.accuracy_low, part.accuracy_high, color='tab:blue', alpha=.15, linewidth=0)
-    reach = [part.flip_rate - part.flip_low, part.flip_high - part.flip_rate]
-    ax.errorbar(part.level, part.flip_rate, reach, color='tab:orange', marker='s', markersize=3, linewidth=1.2, elinewidth=.8,
-                label='flip rate: answers that change')
-    ax.plot(part.level, part.majority, color='black', linestyle=':', linewidth=1, label='accuracy of always-majority')
-    ax.set(ylim=(-.03, 1.03), xlabel=f"{name.replace('_', ' ')}, {part.unit.iloc[0]}")
-    ax.tick_params(labelsize=7)
-    ax.xaxis.label.set_size(8)
 
 # %% ../../nbs/evaluation/robustness.ipynb #75088638
 TOLERABLE = .05 # share of flips that is put up with
@@ -261,15 +218,13 @@ def rotation_verdict(
     within = {d: rolled[rolled.level.abs() <= d] for d in (5, 10, 15)}
     worst = {d: o.loc[o.flip_rate.idxmax()] for d, o in within.items() if len(o)}
     if not worst: raise AnklealignError("The table holds no camera roll of at most 15 degrees: measure it with the perturbation 'roll'.")
-    shares = ', '.join(f'{o.flip_rate:.1%} within ±{d} ({_sure(o, confidence)})' for d, o in worst.items())
-    kind = kind_of(synthetic)
-    return (f'{_conclusion(table, worst)}; flip rate at the worst roll, in degrees: {shares}; n = {rolled.n.max()} {kind} of '
+    sure = {d: 'no interval' if np.isnan(o.flip_low) else f'{confidence:.0%} interval {o.flip_low:.1%} to {o.flip_high:.1%}'
+            for d, o in worst.items()}
+    shares = ', '.join(f'{o.flip_rate:.1%} within ±{d} ({sure[d]})' for d, o in worst.items())
+    return (f'{_conclusion(table, worst)}; flip rate at the worst roll, in degrees: {shares}; n = {rolled.n.max()} {kind_of(synthetic)} of '
             f'{rolled.groups.max()} groups.')
 
 # %% ../../nbs/evaluation/robustness.ipynb #246f880a
-def _sure(row, confidence):
-    return 'no interval' if np.isnan(row.flip_low) else f'{confidence:.0%} interval {row.flip_low:.1%} to {row.flip_high:.1%}'
-
 def _conclusion(table, worst):
     if not table.flip_rate.max() > 0: return 'No perturbation changes any answer of this model, so it says nothing about roll'
     if other := [d for d, o in worst.items() if o.flip_low > TOLERABLE]:

@@ -58,6 +58,9 @@ def heat_maps(
         pictures = as_floats(pictures)
         return (heat_maps(model.inner, pictures, classes) + heat_maps(model.inner, pictures.flip(-1), classes)[..., ::-1])/2
     x, classes = as_floats(pictures), torch.tensor(np.asarray(classes), dtype=torch.long)
+    if hasattr(model, 'places'): # it measures heels
+        seen = torch.cat([model.places(o) for o in x.split(_BATCH)])[:, None]*(classes >= 0).view(-1, 1, 1, 1)
+        return LayerAttribution.interpolate(seen, tuple(x.shape[-2:]), interpolate_mode='bilinear')[:, 0].numpy()
     evidence = LayerGradientXActivation(model, last_feature_map(model, x[:1]))
     batches = zip(x.split(_BATCH), classes.clamp(min=0).split(_BATCH), strict=True)
     parts = [evidence.attribute(a.clone().requires_grad_(), target=c).detach().sum(1, keepdim=True) for a, c in batches]
@@ -102,16 +105,12 @@ def show_maps(
         left.imshow(as_floats(pictures[[i]])[0].permute(1, 2, 0).numpy())
         left.set_title(f"true: {names[row['label']]}", fontsize=8)
         right.imshow(overlay(pictures[i], maps[i]))
-        right.set_title(_said(row, names), fontsize=8, color='black' if row['predicted'] == row['label'] else 'firebrick')
-    kind = kind_of(synthetic)
-    figure.suptitle(f'Evidence for the answer, each map scaled to its own maximum; n = {len(answers)} {kind}', fontsize=10)
+        given, right_one = row['predicted'], row['predicted'] == row['label']
+        said = f"{names[given]} {row[f'prob_{given}']:.2f}{'' if right_one else ', wrong'}" if given else 'no answer'
+        right.set_title(said, fontsize=8, color='black' if right_one else 'firebrick')
+    figure.suptitle(f'Evidence for the answer, each map scaled to its own maximum; n = {len(answers)} {kind_of(synthetic)}',
+                    fontsize=10)
     return figure
-
-# %% ../../nbs/evaluation/saliency.ipynb #be1fdf4f
-def _said(row, names):
-    if not row['predicted']: return 'no answer'
-    wrong = '' if row['predicted'] == row['label'] else ', wrong'
-    return f"{names[row['predicted']]} {row['prob_' + row['predicted']]:.2f}{wrong}"
 
 # %% ../../nbs/evaluation/saliency.ipynb #57fcefe7
 def randomised(
@@ -175,17 +174,16 @@ def randomised_similarity(
     for i in range(copies):
         for layers, copy in randomised(model, stages, how.seed*copies + i):
             found.setdefault(layers, []).append(rank_correlation(original, explain(copy, pictures, classes)))
-    rows = {layers: _row(np.stack(o, 1), np.asarray(groups), how) for layers, o in found.items()}
+    rows, groups = {}, np.asarray(groups)
+    for layers, alike in found.items():
+        values = np.stack(alike, 1)
+        known = ~np.isnan(values).all(1)
+        mean, low, high = mean_over_groups(values[known], groups[known], how=how)
+        rows[layers] = dict(similarity=mean, low=low, high=high, n=int(known.sum()), groups=len(np.unique(groups[known])))
     return pd.DataFrame.from_dict(rows, orient='index').assign(of=max(rows), copies=copies).rename_axis('layers')
 
-# %% ../../nbs/evaluation/saliency.ipynb #ae76414a
-def _row(values, groups, how):
-    known = ~np.isnan(values).all(1)
-    return dict(zip(('similarity', 'low', 'high'), mean_over_groups(values[known], groups[known], how=how), strict=True)) | dict(
-        n=int(known.sum()), groups=len(np.unique(groups[known])))
-
 # %% ../../nbs/evaluation/saliency.ipynb #aa16c84d
-ALIKE = .5 # rank correlation from which a map counts as hardly changed
+ALIKE = .5 # rank correlation from which a map counts as hardly changed; to say that all is well, every stage must be known to lie below
 
 def similarity_verdict(
     table: pd.DataFrame, # from `randomised_similarity`
@@ -199,16 +197,12 @@ def similarity_verdict(
                 'are empty.')
     row = known.loc[known.similarity.idxmax()]
     sure = 'no interval' if np.isnan(row.low) else f'{confidence:.0%} interval {row.low:.2f} to {row.high:.2f}'
-    kind = kind_of(synthetic)
-    return (f'{_found(row, known)}; rank correlation with copies that have {row.name} of {row.of:.0f} layers random {row.similarity:.2f} '
-            f'({sure}; n = {row.n:.0f} {kind} of {row.groups:.0f} groups, {row.copies:.0f} copies).')
-
-# %% ../../nbs/evaluation/saliency.ipynb #3afca3ed
-def _found(row, known):
     if row.similarity >= ALIKE:
-        return 'The heat maps hardly change when what the model has learned is destroyed: they show the pictures and not the model'
-    if (known.high < ALIKE).all(): return 'The heat maps change when what the model has learned is destroyed, as they should'
-    return 'It cannot be told whether the heat maps depend on what the model has learned'
+        verdict = 'The heat maps hardly change when what the model has learned is destroyed: they show the pictures and not the model'
+    elif (known.high < ALIKE).all(): verdict = 'The heat maps change when what the model has learned is destroyed, as they should'
+    else: verdict = 'It cannot be told whether the heat maps depend on what the model has learned'
+    return (f'{verdict}; rank correlation with copies that have {row.name} of {row.of:.0f} layers random {row.similarity:.2f} '
+            f'({sure}; n = {row.n:.0f} {kind_of(synthetic)} of {row.groups:.0f} groups, {row.copies:.0f} copies).')
 
 # %% ../../nbs/evaluation/saliency.ipynb #19c0f652
 def evidence_inside(
@@ -262,23 +256,16 @@ def sanity_sections(
     plot = Plot(show_robustness(numbers, report['synthetic']),
                 f"Accuracy and flip rate of each kind of change: {report['robustness']['verdict']}",
                 'Accuracy (blue, with its interval), answers that change (orange), always-majority (dotted).')
-    return [Section('Changed pictures', report['robustness']['verdict'],
-                    [plot, _worst_levels(numbers, report['robustness']['levels'], kind)]),
-            Section('Heat maps', report['explanation']['verdict'], [_stages(report['explanation']['stages'], kind)])]
-
-# %% ../../nbs/evaluation/saliency.ipynb #73c08230
-def _worst_levels(numbers, levels, kind):
-    worst = numbers[numbers.flip_low.notna()].sort_values('flip_rate', ascending=False,
-                                                          kind='stable').drop_duplicates('perturbation').index.sort_values()
-    rows = [[f"{o['perturbation'].replace('_', ' ')} {o['level']:g} ({o['unit']})", o['flip_rate'],
-             span({'low': o['flip_low'], 'high': o['flip_high']}),
-             o['n'], o['groups']] for o in map(levels.__getitem__, worst)]
-    return Table(['worst level', 'answers that change', 'interval', 'pictures', 'groups'], rows,
-                 f'The level of each kind of change that changes most answers, on {kind}; intervals over groups.')
-
-# %% ../../nbs/evaluation/saliency.ipynb #1705b1a7
-def _stages(stages, kind):
-    rows = [[f"{o['layers']} of {o['of']:.0f} layers random", o['similarity'], span(o), o['n'], o['groups'], o['copies']] for o in stages]
-    return Table(['copies of the model', 'rank correlation', 'interval', 'pictures', 'groups', 'copies'], rows,
-                 f'How like the heat maps of the trained model those of randomised copies are, on {kind}: 1 is the same, 0 nothing in '
-                 'common.')
+    measured = numbers[numbers.flip_low.notna()].sort_values('flip_rate', ascending=False, kind='stable')
+    worst = [report['robustness']['levels'][i] for i in sorted(measured.drop_duplicates('perturbation').index)]
+    changes = Table(['worst level', 'answers that change', 'interval', 'pictures', 'groups'],
+                    [[f"{o['perturbation'].replace('_', ' ')} {o['level']:g} ({o['unit']})", o['flip_rate'],
+                      span({'low': o['flip_low'], 'high': o['flip_high']}), o['n'], o['groups']] for o in worst],
+                    f'The level of each kind of change that changes most answers, on {kind}; intervals over groups.')
+    stages = Table(['copies of the model', 'rank correlation', 'interval', 'pictures', 'groups', 'copies'],
+                   [[f"{o['layers']} of {o['of']:.0f} layers random", o['similarity'], span(o), o['n'], o['groups'], o['copies']]
+                    for o in report['explanation']['stages']],
+                   f'How like the heat maps of the trained model those of randomised copies are, on {kind}: 1 is the same, 0 nothing in '
+                   'common.')
+    return [Section('Changed pictures', report['robustness']['verdict'], [plot, changes]),
+            Section('Heat maps', report['explanation']['verdict'], [stages])]

@@ -96,7 +96,7 @@ class Sets(Rests):
 
 # %% ../../nbs/evaluation/schema.ipynb #9697b55e
 class Abstention(Rests):
-    "What staying silent does: `answered` has `coverage` and `risk`; `area` has `value`, `ideal` and `random`; the others are null."
+    "What abstaining does: `answered` has `coverage` and `risk`; `area` has `value`, `ideal` and `random`; the others are null."
     coverage: Number = Field(description='share of the pictures that are answered')
     risk: Number = Field(description='share of these answers that are wrong')
     value: Number = Field(description='area under the risk–coverage curve; less is better')

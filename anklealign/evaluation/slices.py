@@ -15,11 +15,9 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from ..core import CLASSES, AnklealignError, kind_of
-from ..decision import aggregate
-from .document import Section, Table
-from .document import metric_title, number, span
-from ..decision import MIN_GROUPS
-from .metrics import Bootstrap, difference, plain, resample, score
+from ..decision import MIN_GROUPS, aggregate
+from .document import Section, Table, metric_title, number, span
+from .metrics import HEADLINE, Bootstrap, checked_probabilities, difference, headline, plain, resample, score
 
 # %% ../../nbs/evaluation/slices.ipynb #4a6afb4d
 def terciles(
@@ -35,14 +33,11 @@ def terciles(
     borders = np.intersect1d(borders, above) if np.isin(borders, above).any() else above[:1]
     part = np.where(values.isna(), -1, np.searchsorted(borders, values, side='right'))
     shares = np.bincount(part[part >= 0], minlength=3) / max(len(seen), 1)
-    third = ' third' if np.abs(shares - 1/3).max() < .1 else ''
-    return pd.Categorical.from_codes(part, _names([_short(o) + unit for o in borders], words, third))
-
-# %% ../../nbs/evaluation/slices.ipynb #e3baec6c
-def _names(borders, words, third):
-    if not len(borders): return ['all the same']
-    middle = [f'{words[1]}{third} ({borders[0]} to {borders[1]})'] if len(borders) == 2 else []
-    return [f'{words[0]}{third} (< {borders[0]})', *middle, f'{words[2]}{third} (≥ {borders[-1]})']
+    third, (low, middle, high) = ' third' if np.abs(shares - 1/3).max() < .1 else '', words
+    ends = [_short(o) + unit for o in borders]
+    between = [f'{middle}{third} ({ends[0]} to {ends[1]})'] if len(ends) == 2 else []
+    names = [f'{low}{third} (< {ends[0]})', *between, f'{high}{third} (≥ {ends[-1]})'] if ends else ['all the same']
+    return pd.Categorical.from_codes(part, names)
 
 def _short(value): return f'{value:,.0f}' if abs(value) >= 100 else f'{value:.3g}'
 
@@ -66,11 +61,10 @@ def slice_of(
     if column == 'agreement' and 'n_votes' in answers: values = values.where(answers.n_votes >= 2)
     words, unit = _THIRDS.get(column, (('lowest', 'middle', 'highest'), ''))
     if is_numeric_dtype(values) and values.nunique() > 3: names = terciles(values, words, unit)
-    else: names = pd.Categorical([None if pd.isna(o) or o == '' else _kind(o, unit) for o in values])
+    else:
+        counted = is_numeric_dtype(values) and values.dtype != bool # a number that is one of a few keeps its unit
+        names = pd.Categorical([None if pd.isna(o) or o == '' else _short(o) + unit if counted else str(o) for o in values])
     return names.add_categories('not known').fillna('not known').remove_unused_categories()
-
-# %% ../../nbs/evaluation/slices.ipynb #a13b3a24
-def _kind(value, unit): return _short(value) + unit if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 # %% ../../nbs/evaluation/slices.ipynb #6ec7c532
 def difference_from_rest(
@@ -126,53 +120,37 @@ def slices(
 ) -> pd.DataFrame: # one row a slice: images, groups, accuracy, macro_f1, difference, each with interval; p, p_holm, note
     """What the model is worth on each slice, and whether it differs from all other pictures.
     Raises `AnklealignError` if no picture has an answer."""
-    answers = _answered(answers)
+    from statsmodels.stats.multitest import multipletests
+    if lacking := [c for c in ('group', 'label', 'predicted') if c not in answers]:
+        raise AnklealignError(f"The answers lack the column '{lacking[0]}': give the table of test_predictions.csv, joined with the "
+                              'manifest.')
+    answers = answers[answers.predicted.isin(CLASSES)].sort_values('group', kind='stable')
+    if answers.empty:
+        raise AnklealignError('No picture has an answer, so there is nothing to slice: evaluate a run that gives probabilities.')
     if columns is None: columns = [c for c in COLUMNS if c in answers or c == 'resolution' and {'width', 'height'} <= set(answers)]
     shuffled = shuffle_groups(answers.label == answers.predicted, answers.group, how)
-    rows = [dict(column=c, slice=name) | _judged(answers, (names == name), shuffled, how)
+    rows = [dict(column=c, slice=name) | _slice(answers, (names == name), shuffled, how)
             for c in columns for names in [slice_of(answers, c)] for name in names.categories]
-    return _corrected(pd.DataFrame(rows, columns=_TABLE))
+    table = pd.DataFrame(rows, columns=_COLUMNS)
+    if (known := table.p.notna()).any():
+        table.loc[known, 'p_holm'] = multipletests(table.p[known].astype(float), method='holm')[1]
+    return table.astype({c: float for c in _COLUMNS[4:-1]})
 
-# %% ../../nbs/evaluation/slices.ipynb #ee97460b
-_TABLE = ['column', 'slice', 'images', 'groups', 'accuracy', 'low', 'high', 'macro_f1', 'macro_f1_low', 'macro_f1_high',
-          'difference', 'difference_low', 'difference_high', 'p', 'p_holm', 'note']
-
-# %% ../../nbs/evaluation/slices.ipynb #8521889f
-def _answered(answers):
-    lacking = [c for c in ('group', 'label', 'predicted') if c not in answers]
-    if lacking:
-        raise AnklealignError(f"The answers lack the column '{lacking[0]}': give the table of test_predictions.csv, joined with the "
-                              "manifest.")
-    given = answers[answers.predicted.isin(CLASSES)]
-    if given.empty:
-        raise AnklealignError('No picture has an answer, so there is nothing to slice: evaluate a run that gives probabilities.')
-    return given.sort_values('group', kind='stable')
+_COLUMNS = ['column', 'slice', 'images', 'groups', *HEADLINE, 'difference', 'difference_low', 'difference_high', 'p', 'p_holm', 'note']
 
 # %% ../../nbs/evaluation/slices.ipynb #d7b9db4c
-def _judged(answers, inside, shuffled, how):
-    part, rest = answers[inside], answers[~inside]
-    row = dict(images=len(part), groups=part.group.nunique())
-    if _small(part): return row | dict(note='too small to judge')
-    table = score(part.label.map(CLASSES.index), part.predicted.map(CLASSES.index), part.group, majority=0,
-                  how=how) # always-majority is not read
-    for metric, prefix in (('accuracy', ''), ('macro_f1', 'macro_f1_')):
-        row |= {metric: table.value[metric], f'{prefix}low': table.low[metric], f'{prefix}high': table.high[metric]}
-    notes = [f'no macro-F1: no picture is {c}' for c in CLASSES if not table.images[f'recall_{c}']]
-    if _small(rest): return row | dict(note='; '.join([*notes, 'too little else to compare with']))
-    correct = answers.label == answers.predicted
-    value, low, high = difference_from_rest(correct, inside, answers.group, how=how)
-    if np.isnan(low): notes.append('no interval of the difference: one side is always right, or always wrong')
-    return row | dict(difference=value, difference_low=low, difference_high=high, p=shuffled_p(correct, inside, shuffled),
-                      note='; '.join(notes))
-
-# %% ../../nbs/evaluation/slices.ipynb #258579ab
 def _small(part): return part.group.nunique() < MIN_GROUPS or len(part) < MIN_IMAGES
 
-def _corrected(table):
-    from statsmodels.stats.multitest import multipletests
-    known = table.p.notna()
-    if known.any(): table.loc[known, 'p_holm'] = multipletests(table.p[known].astype(float), method='holm')[1]
-    return table.astype({c: float for c in _TABLE[4:-1]})
+def _slice(answers, inside, shuffled, how):
+    part, rest = answers[inside], answers[~inside]
+    if _small(part): return dict(images=len(part), groups=part.group.nunique(), note='too small to judge')
+    row = headline(part.label.map(CLASSES.index), part.predicted.map(CLASSES.index), part.group, how)
+    if _small(rest): return row | dict(note='; '.join(filter(None, [row['note'], 'too little else to compare with'])))
+    correct = answers.label == answers.predicted
+    value, low, high = difference_from_rest(correct, inside, answers.group, how=how)
+    flat = 'no interval of the difference: one side is always right, or always wrong' if np.isnan(low) else ''
+    return row | dict(difference=value, difference_low=low, difference_high=high, p=shuffled_p(correct, inside, shuffled),
+                      note='; '.join(filter(None, [row['note'], flat])))
 
 # %% ../../nbs/evaluation/slices.ipynb #9c892e43
 def conclude_slices(
@@ -186,55 +164,14 @@ def conclude_slices(
     if not compared:
         return (f'No slice can be compared with the other {kind}: {small} are too small to judge, and {len(table) - small} leave too '
                 'little else.')
-    found = [f"{o.column}, {o.slice}: accuracy {o.accuracy:.3f}, difference from the rest {o.difference:+.3f} ({_interval(o, confidence)}; "
-             "corrected p "
-             f"{o.p_holm:.3f}; n = {o.images} {kind} of {o.groups} groups)"
+    def interval(o): return 'no interval' if np.isnan(o.difference_low) else (
+        f'{confidence:.0%} interval {o.difference_low:+.3f} to {o.difference_high:+.3f}')
+    found = [f'{o.column}, {o.slice}: accuracy {o.accuracy:.3f}, difference from the rest {o.difference:+.3f} ({interval(o)}; corrected p '
+             f'{o.p_holm:.3f}; n = {o.images} {kind} of {o.groups} groups)'
              for o in table.sort_values('p').itertuples() if o.p_holm <= 1 - confidence]
     if not found:
         return f'None of {compared} slices can be shown to differ from the other {kind} ({untold}); that does not show that all are alike.'
     return f"{len(found)} of {compared} slices can be shown to differ from the other {kind} ({untold}). {'; '.join(found)}."
-
-# %% ../../nbs/evaluation/slices.ipynb #97c34528
-def _interval(row, confidence):
-    return ('no interval' if np.isnan(row.difference_low)
-            else f'{confidence:.0%} interval {row.difference_low:+.3f} to {row.difference_high:+.3f}')
-
-# %% ../../nbs/evaluation/slices.ipynb #dee2f697
-def adjust(
-    probabilities: np.ndarray, # pictures × classes; each row adds up to 1, or is NaN
-    prior: Sequence[float], # share of each class that the model was trained to expect
-    new_prior: Sequence[float], # share of each class where the pictures come from
-) -> np.ndarray: # pictures × classes; NaN rows stay NaN
-    """The probabilities of a model that expects `new_prior`.
-    Raises `AnklealignError` for shares or rows that do not add up to 1, and for a class it never saw."""
-    weighted = _checked(probabilities) * _shares('new_prior', new_prior) / _seen(prior)
-    with np.errstate(invalid='ignore'): return weighted / weighted.sum(1, keepdims=True)
-
-# %% ../../nbs/evaluation/slices.ipynb #0b2c90a8
-def _shares(name, shares):
-    shares = np.asarray(shares, float)
-    if shares.shape != (len(CLASSES),) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-3:
-        raise AnklealignError(f"{name} = {shares.tolist()} is no set of class shares: give {len(CLASSES)} that are not negative and add up "
-                              "to 1.")
-    return shares
-
-# %% ../../nbs/evaluation/slices.ipynb #2083dcb4
-def _seen(prior):
-    prior = _shares('prior', prior)
-    if not prior.all():
-        raise AnklealignError(f"The prior of {CLASSES[prior.argmin()]} is 0: a model that never saw a class cannot be corrected for it.")
-    return prior
-
-# %% ../../nbs/evaluation/slices.ipynb #015dfce3
-def _checked(probabilities):
-    rows = np.asarray(probabilities, float)
-    if rows.ndim != 2 or rows.shape[1] != len(CLASSES):
-        raise AnklealignError(f"probabilities has the shape {rows.shape}: it must be pictures × {len(CLASSES)}.")
-    odd = np.flatnonzero((rows < 0).any(1) | (np.abs(rows.sum(1) - 1) > 1e-3))
-    if len(odd):
-        raise AnklealignError(f"Row {odd[0]} of probabilities is {rows[odd[0]].tolist()}: its numbers must not be negative and must add up "
-                              "to 1.")
-    return rows
 
 # %% ../../nbs/evaluation/slices.ipynb #6c175d2c
 STEPS, SETTLED = 5000, 1e-6 # at most so many steps; a share that moves by less than this has settled
@@ -249,24 +186,6 @@ def _new_prior(probabilities, prior, counts):
         if not len(moving): break
     return shares
 
-# %% ../../nbs/evaluation/slices.ipynb #b2a4e177
-def saerens(
-    probabilities: np.ndarray, # pictures × classes; NaN rows have no say
-    prior: Sequence[float], # share of each class that the model was trained to expect
-) -> tuple[np.ndarray, np.ndarray]: # share of each class here; the adjusted probabilities
-    "The likeliest class shares, and the probabilities adjusted to them. [Saerens et al. 2002](https://doi.org/10.1162/089976602753284446)"
-    rows, prior = _checked(probabilities), _seen(prior)
-    known = _known(rows)
-    new_prior = _new_prior(rows[known], prior, np.ones((1, known.sum())))[0]
-    return new_prior, adjust(rows, prior, new_prior)
-
-# %% ../../nbs/evaluation/slices.ipynb #31ee00cf
-def _known(rows):
-    known = np.isfinite(rows).all(1)
-    if not known.any():
-        raise AnklealignError('No picture has probabilities, so the class shares cannot be estimated: evaluate a run that gives them.')
-    return known
-
 # %% ../../nbs/evaluation/slices.ipynb #92813d43
 def prior_interval(
     probabilities: np.ndarray, # pictures × classes; NaN rows have no say
@@ -274,14 +193,19 @@ def prior_interval(
     groups: Sequence, # each picture's group
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # class -> prior, new_prior, low, high, images, groups
-    "The class shares estimated by `saerens`, with intervals over groups."
-    rows = _checked(probabilities)
-    known, (new_prior, _) = _known(rows), saerens(rows, prior)
+    "The class shares that the probabilities suggest, [Saerens et al. 2002](https://doi.org/10.1162/089976602753284446), with intervals."
+    rows, prior = checked_probabilities(probabilities, len(probabilities)), np.asarray(prior, float)
+    if prior.shape != (len(CLASSES),) or not (prior > 0).all() or abs(prior.sum() - 1) > 1e-3:
+        raise AnklealignError(f'prior = {prior.tolist()} is no set of class shares: give {len(CLASSES)} above 0 that add up to 1.')
+    known = np.isfinite(rows).all(1)
+    if not known.any():
+        raise AnklealignError('No picture has probabilities, so the class shares cannot be estimated: evaluate a run that gives them.')
+    rows = rows[known]
     names, codes = np.unique(np.asarray(groups)[known], return_inverse=True)
-    table = pd.DataFrame({'prior': prior, 'new_prior': new_prior, 'low': np.nan, 'high': np.nan}, pd.Index(CLASSES, name='class'))
-    table = table.assign(images=known.sum(), groups=len(names))
+    table = pd.DataFrame({'prior': prior, 'new_prior': _new_prior(rows, prior, np.ones((1, len(rows))))[0], 'low': np.nan, 'high': np.nan},
+                         pd.Index(CLASSES, name='class')).assign(images=len(rows), groups=len(names))
     if len(names) < MIN_GROUPS: return table
-    drawn = _new_prior(rows[known], _seen(prior), resample(np.eye(len(names)), how)[:, codes])
+    drawn = _new_prior(rows, prior, resample(np.eye(len(names)), how)[:, codes])
     low, high = np.quantile(drawn, [(1 - how.confidence) / 2, (1 + how.confidence) / 2], axis=0)
     return table.assign(low=low, high=high)
 
@@ -297,17 +221,15 @@ def by_source(
         raise AnklealignError(f'n_votes is not known for {n} picture(s): join with the manifest of the evaluated study.')
     source = np.where(answers.n_votes >= 2, 'consensus', 'owner')
     table = slices(answers.assign(source_of_label=source), ['source_of_label'], how).set_index('slice').drop(columns=['column', 'p_holm'])
-    given = answers.predicted.isin(CLASSES)
-    return table.join(pd.DataFrame({o: _class_shares(answers[given & (source == o)], how) for o in table.index}).T)
-
-# %% ../../nbs/evaluation/slices.ipynb #3f54d99f
-def _class_shares(answers, how):
-    counts = pd.crosstab(answers.group, answers.label).reindex(columns=CLASSES, fill_value=0).to_numpy()
-    shares, tail = counts.sum(0) / counts.sum(), (1 - how.confidence) / 2
-    drawn = resample(counts, how)
-    low, high = np.quantile(drawn / drawn.sum(1, keepdims=True), [tail, 1 - tail],
-                            axis=0) if len(counts) >= MIN_GROUPS else np.full((2, len(CLASSES)), np.nan)
-    return {f'share_{c}{end}': v[i] for i, c in enumerate(CLASSES) for end, v in (('', shares), ('_low', low), ('_high', high))}
+    given, shares, tail = answers[answers.predicted.isin(CLASSES)], {}, (1 - how.confidence) / 2
+    for name, part in given.groupby(source[answers.predicted.isin(CLASSES)]):
+        counts = pd.crosstab(part.group, part.label).reindex(columns=CLASSES, fill_value=0).to_numpy()
+        drawn = resample(counts, how)
+        ends = np.quantile(drawn / drawn.sum(1, keepdims=True), [tail, 1 - tail], axis=0)
+        if len(counts) < MIN_GROUPS: ends = np.full_like(ends, np.nan)
+        shares[name] = {f'share_{c}{end}': o[i] for i, c in enumerate(CLASSES)
+                        for end, o in zip(('', '_low', '_high'), (counts.sum(0) / counts.sum(), *ends), strict=True)}
+    return table.join(pd.DataFrame(shares).T)
 
 # %% ../../nbs/evaluation/slices.ipynb #5174d510
 def conclude_sources(
@@ -322,16 +244,13 @@ def conclude_sources(
     counts = '; '.join(f'{_WHO[o]} labels, {v}' for o, v in n.items())
     if sources.p.isna().any(): return f'There are too few pictures to compare the sources of the labels: {counts}.'
     def both(name, prefix=''):
-        return ', '.join(f'{_with_interval(sources.loc[o], name, prefix, confidence)}, {n[o]}) on {_WHO[o]} labels' for o in n)
+        ends = {o: f"{r[f'{prefix}low']:.3f} to {r[f'{prefix}high']:.3f}" for o, r in sources.iterrows()}
+        return ', '.join(f'{sources[name][o]:.3f} ({confidence:.0%} interval {ends[o]}, {n[o]}) on {_WHO[o]} labels' for o in n)
     verdict = 'differs between' if sources.p.iloc[0] <= 1 - confidence else 'cannot be shown to differ between'
     return (f"Accuracy {verdict} the sources of the labels (p {sources.p.iloc[0]:.3f}): {both('accuracy')}. "
             f"The share called pronation is {both('share_pronation', 'share_pronation_')}.")
 
-# %% ../../nbs/evaluation/slices.ipynb #7edff621
 _WHO = {'consensus': 'consensus', 'owner': "owners'"}
-
-def _with_interval(row, name, prefix, confidence):
-    return f"{row[name]:.3f} ({confidence:.0%} interval {row[f'{prefix}low']:.3f} to {row[f'{prefix}high']:.3f}"
 
 # %% ../../nbs/evaluation/slices.ipynb #6368e135
 _COMPARED = ['accuracy', 'macro_f1', 'log_loss']

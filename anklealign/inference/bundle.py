@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..core import CLASSES, AnklealignError, new_folder, write_atomic
 from ..decision import DecisionRule
+from ..heels.feet import HeelRule
 
 # %% ../../nbs/inference/bundle.ipynb #908dbb87
 SCHEMA = 1 # raised when an older anklealign would misread a bundle
@@ -67,6 +68,7 @@ class About(_Part):
     verified: dict[str, float] # how far the graph's answers are from PyTorch's, on how many pictures
     thresholds: DecisionRule # the JSON key is of the format's first version
     strangeness: OodScore
+    heels: HeelRule|None = None # what is said of each heel; None: the graph measures none
     study: dict[str, Any] # fingerprint, whether it is synthetic, pictures of each split and class
     demonstration: bool # whether answers must be labelled as those of a demonstration model
     figures: dict[str, Any]|None # of the run's evaluation; None if it has not been evaluated

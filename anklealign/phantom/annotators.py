@@ -13,11 +13,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from scipy.stats import norm
 
 from ..core import CLASSES, AnklealignError
 from ..decision import CUTOFFS, class_of_angle
 from ..study.votes import fleiss_kappa
+
+# %% ../../nbs/phantom/annotators.ipynb #a91e0004
+@dataclass(frozen=True)
+class Phantom:
+    "A synthetic picture of known rear-foot angle."
+    image: Image.Image # RGB, upright
+    angle_deg: float # mean rear-foot angle of the visible feet, in degrees, eversion positive
+    angle_left_deg: float|None # None if the left foot is not in the picture
+    angle_right_deg: float|None # None if the right foot is not in the picture
+    participant: int # number of the body, unique in the study
+    params: dict # plain values: skin_tone, footwear, yaw_deg, roll_deg …
 
 # %% ../../nbs/phantom/annotators.ipynb #ff3afa64
 MEAN_DEG, PERSON_SD_DEG, PICTURE_SD_DEG, SIDE_SD_DEG = 3.8, 2.65, .7, .8 # of rear-foot angles

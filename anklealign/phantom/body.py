@@ -7,66 +7,33 @@ Docs: https://anklealign.github.io/anklealign/phantom/body.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/phantom/body.ipynb #a1587bcc
-import contextlib
+# %% ../../nbs/phantom/body.ipynb #51d67086
 import functools
-import os
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.resources import files
 
 import numpy as np
 
-from ..core import AnklealignError
+from .render import corner_normals, loop_matrix
 
-# %% ../../nbs/phantom/body.ipynb #5a408657
-def load_body(
-) -> tuple: # the model, the corners of its left leg, and the leg's triangles
-    "The body model and the part of it that is used; loaded once a process. Raises `AnklealignError` without the extra."
-    try: import anny, pyvista # noqa: E401, F401
-    except ImportError as e: raise AnklealignError("Phantoms need anny and pyvista: pip install 'anklealign[phantom]'.") from e
-    return _load_body()
-
-# %% ../../nbs/phantom/body.ipynb #11cd6f4f
-@contextlib.contextmanager
-def _quiet(): # warp's compiled part announces on file descriptor 2 that there is no GPU
-    kept = os.dup(2)
-    with open(os.devnull, 'w') as nowhere: os.dup2(nowhere.fileno(), 2)
-    try: yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-# %% ../../nbs/phantom/body.ipynb #1b3436ed
-def _body_model():
-    import vtk, warp # noqa: E401
-    warp.config.log_level = warp.LOG_ERROR
-    vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_ERROR)
-    with _quiet():
-        import anny, torch # noqa: E401
-        warnings.filterwarnings('ignore', module='anny|warp')
-        torch.set_num_threads(1)
-        return anny.Anny()
-
-# %% ../../nbs/phantom/body.ipynb #39a7b2b1
+# %% ../../nbs/phantom/body.ipynb #f78d190f
 @functools.cache
-def _load_body():
-    model = _body_model()
-    corners = _corners(model, {})
-    triangles = model.get_triangular_faces().numpy()
-    x, z = corners[triangles][..., 0], corners[triangles][..., 2]
-    keep = ((z < .42*corners[:, 2].max()) & (x > 0) & (x < .3)).all(1)
-    used, faces = np.unique(triangles[keep], return_inverse=True)
-    return model, used, faces.reshape(-1, 3)
+def load_basis(
+) -> tuple: # mean (n, 3), directions (k, n, 3), places (people, k), triangles (m, 3), all float64 or int
+    "The legs of the basis, smooth, and finest about the heel and the tendon; read once a process."
+    with (files('anklealign')/'phantom'/'legs.npz').open('rb') as f: kept = dict(np.load(f))
+    mean, faces = kept['mean'].astype(float), kept['faces'].astype(int)
+    back = mean[mean[:, 2] < .1, 1].max()
+    toes = (mean[faces].mean(1)[:, 2] < .09) & (mean[faces].mean(1)[:, 1] < back - .17) # fine as they are, and more than half of all
+    first, faces = loop_matrix(faces, len(mean), ~toes)
+    smooth = first @ mean
+    middle = smooth[faces].mean(1)
+    heel = (middle[:, 2] < .17) & (middle[:, 1] > back - .1)
+    second, faces = loop_matrix(faces, len(smooth), heel)
+    matrix = second @ first
+    return matrix @ mean, np.stack([matrix @ o for o in kept['directions'].astype(float)]), kept['places'].astype(float), faces
 
-# %% ../../nbs/phantom/body.ipynb #885c682e
-def _corners(model, phenotype):
-    import torch
-    pose = torch.eye(4, dtype=torch.float64).repeat(1, model.bone_count, 1, 1)
-    middle = dict(gender=.5, age=2/3, muscle=.5, weight=.5, height=.5, proportions=.5)
-    out = model(pose_parameters=pose, phenotype_kwargs=middle | phenotype)['vertices'][0].detach().numpy()
-    return out - [0, 0, out[:, 2].min()]
-
-# %% ../../nbs/phantom/body.ipynb #669fcfb1
+# %% ../../nbs/phantom/body.ipynb #2e66c93f
 @dataclass(frozen=True)
 class Leg:
     "A left leg in foot lengths: heel at the origin, toes towards -y, lateral towards +x, floor at z = 0."
@@ -74,23 +41,21 @@ class Leg:
     faces: np.ndarray # (m, 3) triangles, outward
     length: float # of the foot, in metres
 
-# %% ../../nbs/phantom/body.ipynb #755aaaa8
-def rest_leg(
-    phenotype: dict, # of `anny`: gender, age, muscle, weight, height, proportions, each 0 to 1
+# %% ../../nbs/phantom/body.ipynb #3184b493
+def draw_leg(
+    rng: np.random.Generator, # same state, same leg
 ) -> Leg: # standing, foot straight ahead
-    "The leg of one person before anything is done to it."
-    import pyvista as pv
-    model, used, faces = load_body()
-    mesh = pv.PolyData.from_regular_faces(_corners(model, phenotype)[used], faces).subdivide(1, 'loop')
-    points = np.asarray(mesh.points, float)
+    "The leg of somebody between two people of the basis, before anything is done to it."
+    mean, directions, places, faces = load_basis()
+    one, other = places[rng.integers(len(places), size=2)]
+    points = mean + np.tensordot(one + rng.random()*(other - one), directions, 1)
     foot = points[points[:, 2] < .1*points[:, 2].max()]
     heel = foot[foot[:, 1] > np.quantile(foot[:, 1], .8)]
-    points = points - [_middle(heel[:, 0]), foot[:, 1].max(), points[:, 2].min()]
-    points = points / np.ptp(foot[:, 1])
-    return Leg(_spin(points, -_heading(points)), mesh.regular_faces, float(np.ptp(foot[:, 1])))
+    points = (points - [_middle(heel[:, 0]), foot[:, 1].max(), points[:, 2].min()])/np.ptp(foot[:, 1])
+    return Leg(_spin(points, -_heading(points)), faces, float(np.ptp(foot[:, 1])))
 
-# %% ../../nbs/phantom/body.ipynb #2b337690
-def _middle(x): return (x.min() + x.max()) / 2
+# %% ../../nbs/phantom/body.ipynb #23561de8
+def _middle(x): return (x.min() + x.max())/2
 
 def _spin(points, deg):
     a = np.deg2rad(deg)
@@ -101,84 +66,153 @@ def _heading(points):
     toes, heel = low[low[:, 1] < -.55], low[low[:, 1] > -.2]
     return np.rad2deg(np.arctan2(_middle(toes[:, 0]) - _middle(heel[:, 0]), .8))
 
-# %% ../../nbs/phantom/body.ipynb #37fd139a
+# %% ../../nbs/phantom/body.ipynb #586c4d76
 def smoothstep(
     x: np.ndarray, # any numbers
     lo: float, # where the step begins
     hi: float, # where it ends
 ) -> np.ndarray: # 0 below `lo`, 1 above `hi`
     "A step from 0 to 1 without corners."
-    t = np.clip((x - lo) / (hi - lo), 0, 1)
+    t = np.clip((x - lo)/(hi - lo), 0, 1)
     return t*t*(3 - 2*t)
 
-def _bump(x, centre, width): return np.exp(-((x - centre) / width)**2)
+def bump(
+    x: np.ndarray, # any numbers
+    centre: float, # where it is 1
+    width: float, # where it has fallen to 1/e
+) -> np.ndarray: # 0 to 1
+    "A bell."
+    return np.exp(-((x - centre)/width)**2)
 
-# %% ../../nbs/phantom/body.ipynb #553d46d6
+# %% ../../nbs/phantom/body.ipynb #2f8ff6f9
 @dataclass(frozen=True)
 class Shape:
-    "What makes one ankle differ from another."
-    achilles: float=.25 # how much narrower the tendon is than the model's
-    malleoli: float=.02 # height of the ankle bones, in foot lengths
-    heel: float=0. # how much broader the heel is than the model's
+    "What makes one ankle differ from another, in foot lengths."
+    pad: float=.130 # half the width of the heel pad
+    cord: float=.036 # half the width of the tendon
+    hollow: float=.05 # depth of the hollows beside the tendon
+    malleoli: float=.02 # height of the ankle bones
+    flat: float=.012 # how far the pad is pressed into the floor
+    back: float=.01 # how far the heel bulges backwards
     lean: float=.03 # outward shift of the shank for each unit of height
+    insertion: float=.2 # height at which the pad has become the tendon
+    skew: float=0. # sideways shift of the pad's underside
+    bend: tuple[float, float]=(.24, .55) # heights between which a tilted heel passes into an upright shank
+    arch: float=.35 # how far the arch sinks with the heel's tilt
+    abduct: tuple[float, float]=(.45, 0.) # how far the forefoot turns out with the heel's tilt; radians of its own
+    inward: tuple[float, float]=(.35, 0.) # the same for the shank turning inward
 
-# %% ../../nbs/phantom/body.ipynb #d37d7b2c
+# %% ../../nbs/phantom/body.ipynb #b7cc2d6f
+def draw_shape(
+    rng: np.random.Generator, # same state, same ankle
+) -> Shape: # of anybody
+    "Ankles from bony to plump."
+    plump = rng.beta(1.8, 2.2)
+    return Shape(rng.normal(.128, .008), .026 + .018*plump + rng.normal(0, .003), (.085*(1 - plump) + .012)*rng.uniform(.7, 1.1),
+                 (.034*(1 - plump) + .004)*rng.uniform(.6, 1.2), rng.uniform(.008, .022), rng.uniform(0, .03),
+                 rng.normal(.02, .03), rng.normal(.205, .015), rng.normal(0, .008), (rng.uniform(.21, .27), rng.uniform(.45, .72)),
+                 rng.uniform(0, .6), (rng.uniform(-.1, .7), rng.normal(0, .07)), (rng.uniform(-.1, .6), rng.normal(0, .07)))
+
+# %% ../../nbs/phantom/body.ipynb #74a4c4af
 def sculpt(
     points: np.ndarray, # of a `Leg`
     shape: Shape, # what to make of it
-) -> np.ndarray: # new points, the sole where it was
-    "Give a leg its tendon, ankle bones, heel width and lean."
+) -> np.ndarray: # new points, the sole on the floor
+    "Give a leg its heel pad, tendon with hollows, ankle bones and lean."
     x, y, z = points.T
-    heights = np.linspace(0, z.max(), 60)
-    behind = np.interp(z, heights, [y[np.abs(z - h) < heights[1]].max() for h in heights]) - y
-    x = x*(1 - shape.achilles*_bump(z, .40, .13)*(1 - smoothstep(behind, .06, .2)))
-    bones = np.where(x < 0, -_bump(z, .33, .06), _bump(z, .28, .06))
-    x = x + shape.malleoli*bones*_bump(y, -.24, .07)
-    x = x*(1 + shape.heel*(1 - smoothstep(z, .08, .3))*(1 - smoothstep(-y, .15, .4)))
-    return np.stack([x + shape.lean*np.maximum(0, z - .4), y, z], 1)
+    behind = _behind(y, z)
+    x = _pad(x, z, behind, shape)
+    y = y + shape.back*bump(z, .09, .07)*(1 - smoothstep(behind, .04, .2))
+    reach = smoothstep(z, .14, .30)*(1 - smoothstep(z, .38, .72))
+    rear = 1 - smoothstep(behind, .10, .24)
+    across = smoothstep(np.abs(x), .3*shape.cord, shape.cord + .022)*np.exp(-(np.maximum(np.abs(x) - shape.cord - .022, 0)/.05)**2)
+    y = y - shape.hollow*across*reach*rear
+    y = y + .25*shape.hollow*bump(x, 0, shape.cord)*bump(z, .36, .15)*rear
+    x = x*(1 - 1.2*shape.hollow*bump(behind, .10, .04)*reach)
+    bones = np.where(x < 0, -bump(z, .345, .055)*bump(y, -.23, .065), bump(z, .285, .055)*bump(y, -.19, .06))
+    x = x + shape.malleoli*bones
+    z = np.maximum(z - shape.flat*(1 - smoothstep(behind, .2, .5))*(1 - smoothstep(z, .05, .3)), .06*z)
+    x = x + shape.lean*np.maximum(0, z - .4) + shape.skew*(1 - smoothstep(z, .01, .1))*(1 - smoothstep(behind, .2, .5))
+    return np.stack([x, y, z], 1)
 
-# %% ../../nbs/phantom/body.ipynb #432c6fac
-def _bend(x, z, angle, pivot=.08):
+# %% ../../nbs/phantom/body.ipynb #68367c19
+def _levels(values, z, step, top): # the largest value within `step` of each height
+    level, n = (z/step).astype(int).clip(0), int(top/step) + 2
+    most = np.full(n + 2, -np.inf)
+    np.maximum.at(most, level.clip(0, n), values)
+    most[n:] = -np.inf
+    return np.maximum(np.maximum(most[:-2], most[1:-1]), np.r_[-np.inf, most[:-3]])[:n]
+
+def _behind(y, z):
+    "How far each corner lies before the back of its height."
+    step = z.max()/80
+    backs = _levels(y, z, step, z.max())
+    return np.interp(z, step*(np.arange(len(backs)) + .5), np.where(np.isfinite(backs), backs, backs[np.isfinite(backs)].min())) - y
+
+# %% ../../nbs/phantom/body.ipynb #0cb47d5e
+_pad_at = np.array([0, .02, .06, .10, .14]) # heights where the pad's width is known
+
+def _pad(x, z, behind, shape):
+    "Bring the back part of each height to the width a heel has there, symmetric about the heel's own line."
+    near, step = behind < .09, .015
+    low, high = (k*_levels(k*x[near], z[near], step, .5) for k in (-1, 1))
+    heights, full = step*(np.arange(len(low)) + .5), high - low > .06
+    low, high = (np.interp(heights, heights[full], o[full]) for o in (low, high))
+    have = (high - low)/2
+    at = [*_pad_at, shape.insertion, shape.insertion + .06, .34, .5]
+    pad, cord = shape.pad, shape.cord
+    want = [.88*pad, .98*pad, pad, .97*pad, .87*pad, .40*pad + .033, cord + .045, cord + .05, have[-1]]
+    centre, scale = np.interp(z, heights, (low + high)/2), np.interp(z, heights, np.interp(heights, at, want)/have)
+    fade = (1 - smoothstep(z, .2, .34))*(1 - smoothstep(behind, .1, .4 - .15*smoothstep(z, .08, .25)))
+    return x + fade*((x - centre)*scale - x)
+
+# %% ../../nbs/phantom/body.ipynb #771165f0
+def _bend(x, z, angle, heights, pivot=.08):
     "Sections across the heel's axis, turned by `angle` (radians) below and upright above."
     u = np.linspace(-.05, z.max() + .1, 800)
-    turn = angle*(1 - smoothstep(u, .24, .55))
+    turn = angle*(1 - smoothstep(u, *heights))
     axis_x, axis_z = -np.cumsum(np.sin(turn))*(u[1] - u[0]), np.cumsum(np.cos(turn))*(u[1] - u[0])
     axis_x, axis_z = axis_x - np.interp(pivot, u, axis_x), axis_z - np.interp(pivot, u, axis_z) + pivot
     here = np.interp(z, u, turn)
-    return np.interp(z, u, axis_x) + x*np.cos(here), np.interp(z, u, axis_z) + x*np.sin(here)
+    rise = x*np.sin(here)*smoothstep(z, .01, .14) # the pad stays flat on the floor
+    return np.interp(z, u, axis_x) + x*np.cos(here), np.interp(z, u, axis_z) + rise
 
-# %% ../../nbs/phantom/body.ipynb #8bfda4f5
+# %% ../../nbs/phantom/body.ipynb #6743811e
 def tilt(
     points: np.ndarray, # of a `Leg`
     deg: float, # how far to turn the heel; positive everts
+    shape: Shape=Shape(), # how the rest follows
 ) -> np.ndarray: # new points, standing on the floor
     "Turn the heel, and let ankle, arch, forefoot and tibia follow."
     angle = np.deg2rad(deg)
     x, y, z = points.T
     forward = -y - 1.2*np.maximum(0, z - .12)
     rear = 1 - smoothstep(forward, .22, .68)
-    bent_x, bent_z = _bend(x, z, angle)
+    bent_x, bent_z = _bend(x, z, angle, shape.bend)
     x, z_new = x + rear*(bent_x - x), z + rear*(bent_z - z)
     sink = z_new[forward < .2].min() + .07*abs(np.sin(angle))
     z_new = z_new - rear*sink*(1 - smoothstep(z, .3, 1.5))
-    arch = _bump(y, -.48, .13)*smoothstep(-x, -.02, .12)*(1 - smoothstep(z, .05, .28))
-    z_new = z_new - .35*angle*arch*np.minimum(1, z/.03 + .3)
-    x = x + .45*angle*np.maximum(0, -y - .35)*(1 - smoothstep(z, .2, .5))
-    inward = .35*angle*smoothstep(z, .2, .6)*(1 - smoothstep(z, 1.2, 1.9))
+    arch = bump(y, -.48, .13)*smoothstep(-x, -.02, .12)*(1 - smoothstep(z, .05, .28))
+    z_new = z_new - shape.arch*angle*arch*np.minimum(1, z/.03 + .3)
+    x = x + (shape.abduct[0]*angle + shape.abduct[1])*np.maximum(0, -y - .35)*(1 - smoothstep(z, .2, .5))
+    inward = (shape.inward[0]*angle + shape.inward[1])*smoothstep(z, .2, .6)*(1 - smoothstep(z, 1.2, 1.9))
     x, y = x*np.cos(inward) - (y + .2)*np.sin(inward), x*np.sin(inward) + (y + .2)*np.cos(inward) - .2
-    return np.stack([x, y, np.maximum(z_new, 0)], 1)
+    return np.stack([x, y, np.maximum(z_new, .002*z)], 1)
 
-# %% ../../nbs/phantom/body.ipynb #ccd6523e
+# %% ../../nbs/phantom/body.ipynb #6642e262
 def _cut(shapes, axis, at):
     "Where the edges of closed `shapes` (n, corners, 3) cross the plane `axis` = `at`: (crossed shapes, 2, 3)."
     a, b = shapes, np.roll(shapes, -1, axis=1)
     crossed = (a[..., axis] - at)*(b[..., axis] - at) < 0
-    crossed &= (crossed.sum(1) == 2)[:, None]
+    crossed &= (sum(crossed[:, k].astype(int) for k in range(crossed.shape[1])) == 2)[:, None]
     a, b = a[crossed], b[crossed]
-    t = (at - a[:, axis]) / (b[:, axis] - a[:, axis])
+    t = (at - a[:, axis])/(b[:, axis] - a[:, axis])
     return (a + t[:, None]*(b - a)).reshape(-1, 2, 3)
 
-# %% ../../nbs/phantom/body.ipynb #14a625a9
+# %% ../../nbs/phantom/body.ipynb #0b8f1499
+def _range(o): return np.minimum(np.minimum(o[:, 0], o[:, 1]), o[:, 2]), np.maximum(np.maximum(o[:, 0], o[:, 1]), o[:, 2])
+
+# %% ../../nbs/phantom/body.ipynb #c6907bf8
 def heel_line(
     points: np.ndarray, # of one leg in the room, in metres: z up, seen from +y
     faces: np.ndarray, # its triangles
@@ -186,16 +220,17 @@ def heel_line(
     floor: float=0., # height of what the foot stands on, in metres
 ) -> tuple[np.ndarray, np.ndarray]: # the lower and the upper mark
     "The line that bisects the heel."
-    marks = []
+    marks, corners = [], points[faces]
+    low, high = _range(corners[..., 2])
     for height in floor + np.linspace(.04, .22, 10)*length:
-        section = _cut(points[faces], 2, height)
+        section = _cut(corners[(low < height) & (high > height)], 2, height)
         behind = section[..., 1].max() - .13*length
         ends = _cut(section, 1, behind).reshape(-1, 3)
         back = np.concatenate([section[section[..., 1] > behind], ends])
         marks.append([_middle(back[:, 0]), back[:, 1].max(), height])
     return np.mean(marks[:3], axis=0), np.mean(marks[-3:], axis=0)
 
-# %% ../../nbs/phantom/body.ipynb #97b64a83
+# %% ../../nbs/phantom/body.ipynb #b72d63e7
 def rearfoot_angle(
     low: np.ndarray, # lower mark
     high: np.ndarray, # upper mark
@@ -205,7 +240,7 @@ def rearfoot_angle(
     lateral = dict(left=1, right=-1)[side]
     return float(np.rad2deg(np.arctan2((low[0] - high[0])*lateral, high[2] - low[2])))
 
-# %% ../../nbs/phantom/body.ipynb #02ebf8c3
+# %% ../../nbs/phantom/body.ipynb #29c31b7c
 @dataclass(frozen=True)
 class Stance:
     "Where a foot stands."
@@ -213,52 +248,91 @@ class Stance:
     toe_out_deg: float=8. # foot-progression angle
     forward: float=0. # shift along the line of sight, in metres
 
-# %% ../../nbs/phantom/body.ipynb #e6e38958
+# %% ../../nbs/phantom/body.ipynb #99392289
 @dataclass(frozen=True)
 class PosedLeg:
     "A leg in the room, in metres, and its measured angle."
     points: np.ndarray # (n, 3)
     faces: np.ndarray # (m, 3)
+    rest: np.ndarray # (n, 3): the same corners of the untilted left leg, in foot lengths
     length: float # of the foot, in metres
     side: str # 'left' or 'right'
     angle_deg: float # measured on this mesh, eversion positive
-    low: np.ndarray # lower mark of the heel's line
-    high: np.ndarray # upper mark
+    toe_out_deg: float # foot-progression angle
+    marks: dict = field(default_factory=dict) # name → (3,): lower, upper, contact, leg_lower, leg_upper
 
-# %% ../../nbs/phantom/body.ipynb #8f6565b0
+    @functools.cached_property
+    def normals(self) -> np.ndarray: # (n, 3)
+        "Outward directions of the corners."
+        return corner_normals(self.points, self.faces)
+
+# %% ../../nbs/phantom/body.ipynb #2ce45b6f
 def _place(points, length, side, stance):
     points = _spin(points, stance.toe_out_deg)*length + [stance.half_width, stance.forward, 0]
-    points[:, 0] = np.where(points[:, 2] > .5*length, np.maximum(points[:, 0], .003), points[:, 0])
+    above = points[:, 2]/length - .3
+    lean = ((.004 - points[:, 0])[above > .25]/above[above > .25]).max(initial=0) # knees do not run into each other
+    points[:, 0] += min(lean, .14)*np.maximum(above, 0)
+    points[:, 0] = np.where(above > .25, np.maximum(points[:, 0], .003), points[:, 0])
     return points if side == 'left' else points*[-1, 1, 1]
 
-# %% ../../nbs/phantom/body.ipynb #c25fa8d8
+# %% ../../nbs/phantom/body.ipynb #0ae4aba6
 def pose_leg(
     leg: Leg, # as it stands at rest
     side: str, # 'left' or 'right'
     target_deg: float, # wanted rear-foot angle, eversion positive
     shape: Shape=Shape(), # of the ankle
     stance: Stance=Stance(), # place in the room
-) -> PosedLeg: # with the angle it really has, within .1 degrees of the target
+    above_deg: float|None=None, # turn that what a shoe leaves to be seen has instead, so that it does not tell the heel's
+) -> PosedLeg: # with the angle it really has, within .2 degrees of the target unless `above_deg` is given
     "Tilt the heel until the measured angle is the wanted one."
     base = sculpt(leg.points, shape)
     faces = leg.faces if side == 'left' else leg.faces[:, ::-1]
-    near = (base[leg.faces][..., 2] < .45).all(1) & (base[leg.faces][..., 1] > -.5).all(1)
+    corner = (base[:, 2] < .36) & (base[:, 1] > -.36)
+    near = corner[leg.faces[:, 0]] & corner[leg.faces[:, 1]] & corner[leg.faces[:, 2]]
     used, heel = np.unique(leg.faces[near], return_inverse=True)
+    heel = heel.reshape(-1, 3)
     def measure(deg):
-        points = _place(tilt(base[used], deg), leg.length, side, stance)
-        return rearfoot_angle(*heel_line(points, heel.reshape(-1, 3), leg.length), side)
-    deg = _solve(measure, target_deg)
-    points = _place(tilt(base, deg), leg.length, side, stance)
+        points = _place(tilt(base[used], deg, shape), leg.length, side, stance)
+        return rearfoot_angle(*heel_line(points, heel, leg.length), side)
+    tilted = tilt(base, _solve(measure, target_deg), shape)
+    if above_deg is not None:
+        tilted = tilted + smoothstep(base[:, 2:], .215, .25)*(tilt(base, above_deg, shape) - tilted)
+    points = _place(tilted, leg.length, side, stance)
     low, high = heel_line(points, leg.faces[near], leg.length)
-    return PosedLeg(points, faces, leg.length, side, rearfoot_angle(low, high, side), low, high)
+    marks = _marks(points, leg.faces, leg.faces[near], low, high, leg.length)
+    marks['heel_place'] = np.array([(1, -1)[side == 'right']*stance.half_width, stance.forward, 0]) # of the resting leg's origin
+    return PosedLeg(points, faces, base, leg.length, side, rearfoot_angle(low, high, side), stance.toe_out_deg, marks)
 
-# %% ../../nbs/phantom/body.ipynb #34ab718f
-def _solve(measure, target):
-    a, got_a = 0., measure(0.)
-    b = target - got_a
+# %% ../../nbs/phantom/body.ipynb #e866a001
+def _solve(measure, target, slope=.92):
+    "The turn of the heel that gives the wanted angle; a turn of one degree gives about `slope`."
+    b = target/slope
+    got = measure(b)
     for _ in range(8):
-        got_b = measure(b)
-        if abs(got_b - target) < .05: break
-        slope = np.clip((got_b - got_a) / (b - a or 1), .3, 2)
-        a, got_a, b = b, got_b, b + (target - got_b) / slope
+        if abs(got - target) < .15: break
+        a, before, b = b, got, np.clip(b + (target - got)/slope, -32, 32)
+        got = measure(b)
+        slope = np.clip((got - before)/(b - a), .3, 2) if b != a else slope
     return b
+
+# %% ../../nbs/phantom/body.ipynb #60e600d2
+def _near(corners, height):
+    low, high = _range(corners[..., 2])
+    return corners[(low < height) & (high > height)]
+
+def _onto_skin(mark, corners):
+    "The mark moved along the line of sight to the skin."
+    section = _cut(_cut(_near(corners, mark[2]), 2, mark[2]), 0, mark[0]).reshape(-1, 3)
+    return np.array([mark[0], section[:, 1].max() if len(section) else mark[1], mark[2]])
+
+def _marks(points, faces, heel, low, high, length):
+    marks = dict(lower=_onto_skin(low, points[heel]), upper=_onto_skin(high, points[heel]))
+    floor = points[np.unique(heel)]
+    touching = floor[floor[:, 2] < .008*length]
+    touching = touching[touching[:, 1] > touching[:, 1].max() - .12*length]
+    marks['contact'] = np.array([_middle(touching[:, 0]), touching[:, 1].max(), 0])
+    corners = points[faces]
+    for name, height in dict(leg_lower=.62, leg_upper=1.05).items():
+        section = _cut(_near(corners, height*length), 2, height*length).reshape(-1, 3)
+        marks[name] = _onto_skin(np.array([_middle(section[:, 0]), 0, height*length]), corners)
+    return marks

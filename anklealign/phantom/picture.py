@@ -1,4 +1,4 @@
-"""Synthetic pictures of heels from behind, whose rear-foot angle is known.
+"""Synthetic pictures of heels whose rear-foot angle, marks and masks are known exactly
 
 Docs: https://anklealign.github.io/anklealign/phantom/picture.html.md"""
 
@@ -7,262 +7,278 @@ Docs: https://anklealign.github.io/anklealign/phantom/picture.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/phantom/picture.ipynb #348057da
+# %% ../../nbs/phantom/picture.ipynb #3c74329f
 import functools
+import json
 import os
+import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from loky import ProcessPoolExecutor
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 from ..core import AnklealignError
-from .annotators import draw_angles
-from .body import Leg, Shape, Stance, load_body, pose_leg, rest_leg
-from .render import FLOOR_HALF, FLOORS, Surface, cast_shadows, skin_colours, wear_shoe, wear_sock, wear_trousers
+from .annotators import Phantom, draw_angles
+from .body import PosedLeg, pose_leg
+from .clothes import dress
+from .light import draw_light
+from .person import VIEWS, Person, draw_angle, draw_camera, draw_person, draw_stances, in_view, picture_size
+from .room import draw_room, turned
+from .scene import FINE, develop, draw_scene, furniture_parts, put_in_frame
 
-# %% ../../nbs/phantom/picture.ipynb #1dc53562
+# %% ../../nbs/phantom/picture.ipynb #fdf17126
 @dataclass(frozen=True)
-class Phantom:
-    "A synthetic picture of known rear-foot angle."
-    image: Image.Image # RGB, upright
-    angle_deg: float # mean rear-foot angle of the visible feet, in degrees, eversion positive
-    angle_left_deg: float|None # None if the left foot is not in the picture
-    angle_right_deg: float|None # None if the right foot is not in the picture
-    participant: int # number of the body, unique in the study
-    params: dict # plain values: skin_tone, footwear, yaw_deg, roll_deg …
+class Foot:
+    "The truth about one foot; pixels of the picture that is kept."
+    side: str # 'left' or 'right' of the person
+    angle_deg: float # rear-foot angle of the mesh, eversion positive
+    angle_seen_deg: float # between heel line and vertical in the picture
+    upper: list[float] # mark over the Achilles insertion
+    lower: list[float] # mark low on the heel
+    contact: list[float] # where the back of the heel leaves the floor
+    leg_upper: list[float] # middle of the calf
+    leg_lower: list[float] # middle of the shank above the ankle
+    box: list[float] # of the heel from ankle to floor: left, top, right, bottom
+    visible: float # share of the heel that is seen, of what faces the camera
+    in_picture: float # share of the heel that lies within the picture's edges, hidden or not
+    yaw_deg: float # of the camera, from straight behind this foot; positive on the person's left
+    toe_out_deg: float # of the foot
+    footwear: str # bare, sock, shoe, slipper
+    measurable: bool # whether a clinician could draw the line
 
-# %% ../../nbs/phantom/picture.ipynb #23e25db1
+# %% ../../nbs/phantom/picture.ipynb #d8d6996f
 @dataclass(frozen=True)
-class Person:
-    "What stays the same in all pictures of one participant."
-    leg: Leg # at rest
-    shape: Shape # of the ankle
-    stance: Stance # usual place of the feet
-    skin_tone: float # 0 lightest to 1 darkest
-    age: float # years
-    skin_seed: int # for the blotches
+class Picture:
+    "A synthetic picture and its truth."
+    image: Image.Image # RGB
+    mask: Image.Image # 0 none, 1 left heel, 2 right heel, 3 rest of the left leg, 4 rest of the right leg
+    view: str # one of `VIEWS`
+    feet: tuple[Foot, ...] # in the picture
+    facts: dict = field(default_factory=dict) # camera and surroundings, plain values
 
-# %% ../../nbs/phantom/picture.ipynb #9883e468
-def draw_person(
-    rng: np.random.Generator, # same state, same person
-) -> Person: # somebody
-    "Draw a participant of any age, build and skin tone."
-    age = .2 + .75*rng.beta(2.2, 1.6)
-    build = dict(gender=rng.random(), muscle=rng.random(), weight=rng.beta(2, 2), height=rng.random(), proportions=rng.random())
-    leg = rest_leg(build | dict(age=age))
-    shape = Shape(rng.uniform(.15, .4), rng.uniform(0, .035), rng.uniform(-.08, .1), rng.normal(.03, .03))
-    stance = Stance(leg.length*rng.uniform(.2, .36), rng.normal(8, 4))
-    return Person(leg, shape, stance, rng.beta(1.1, 1.6), float(np.interp(age, (0, 1/3, 2/3, 1), (1, 11, 25, 90))),
-                  int(rng.integers(2**31)))
+    def truth(self) -> dict: # of plain values
+        "All but the pixels."
+        return dict(size=list(self.image.size), view=self.view, feet=[asdict(o) for o in self.feet]) | self.facts
 
-# %% ../../nbs/phantom/picture.ipynb #c365f3cf
-@dataclass(frozen=True)
-class Camera:
-    "A pinhole camera."
-    position: np.ndarray # in metres
-    target: np.ndarray # what it looks at
-    roll_deg: float # clockwise turn of the camera
-    focal_deg: float # angle of view of the long side
-    size: tuple[int, int] # of the picture: width, height
-
-    def axes(self) -> np.ndarray: # rows: right, up, forward
-        "The camera's own directions in the room."
-        forward = (self.target - self.position)/np.linalg.norm(self.target - self.position)
-        right = np.cross(forward, [0, 0, 1])
-        right, r = right/np.linalg.norm(right), np.deg2rad(self.roll_deg)
-        up = np.cross(right, forward)
-        return np.stack([np.cos(r)*right - np.sin(r)*up, np.sin(r)*right + np.cos(r)*up, forward])
-
-    def project(self, points: np.ndarray) -> np.ndarray: # (n, 2) pixels, x to the right, y downwards
-        "Where points of the room, (n, 3) in metres, fall in the picture."
-        right, up, depth = self.axes() @ (points - self.position).T
-        scale = max(self.size)/2/np.tan(np.deg2rad(self.focal_deg/2))
-        return np.stack([right/depth*scale + self.size[0]/2, self.size[1]/2 - up/depth*scale], 1)
-
-# %% ../../nbs/phantom/picture.ipynb #4a900e52
-_framing = dict(heel=(.62, .4), ankle=(1.05, .45), calf=(1.7, .12), thigh=(2.1, .03)) # height in foot lengths, share of the pictures
-
-def draw_camera(
-    feet: np.ndarray, # corners of the feet to be shown, in metres
-    length: float, # of a foot, in metres
+# %% ../../nbs/phantom/picture.ipynb #abf25573
+def make_picture(
+    person: Person, # who
+    angles: dict[str, float], # wanted rear-foot angle of 'left' and 'right', in degrees
+    view: str, # one of `VIEWS`
     size: tuple[int, int], # of the picture: width, height
-    rng: np.random.Generator, # same state, same camera
-) -> Camera: # behind the heels
-    "Place a camera so that `feet` are in the picture."
-    (width, height), long = size, max(size)
-    spans, shares = zip(*_framing.values(), strict=True)
-    tall = rng.choice(spans, p=shares)*rng.uniform(.9, 1.1)*length
-    span = max(tall*long/height, np.ptp(feet[:, 0])*rng.uniform(1.12, 1.32)*long/width)
-    low = -rng.uniform(.1, .28)*length
-    middle = min(low + span*height/long/2, 2.45*length - span*height/long/2) # the body ends at mid-thigh
-    focal, yaw, roll = rng.uniform(14, 34), np.clip(rng.normal(0, 8), -15, 15), np.clip(rng.normal(0, 3), -8, 8)
-    distance = span/2/np.tan(np.deg2rad(focal/2))
-    rise = np.clip(np.deg2rad(rng.normal(9, 7)), np.arcsin(np.clip((.05 - middle)/distance, -.9, .1)), np.deg2rad(26))
-    target = np.array([(feet[:, 0].min() + feet[:, 0].max())/2 + .02*span*rng.normal(), -.05*length, middle])
-    y = np.deg2rad(yaw)
-    away = np.array([np.sin(y)*np.cos(rise), np.cos(y)*np.cos(rise), np.sin(rise)])
-    return Camera(target + distance*away, target, roll, focal, size)
+    rng: np.random.Generator, # for all that differs between pictures of a person
+    footwear: str='bare', # bare, sock, shoe or slipper
+) -> Picture: # with its truth
+    "Take one picture."
+    stances = draw_stances(person.leg.length, rng, person.shape.pad)
+    above = {k: rng.normal(3, 4) if footwear == 'shoe' else None for k in stances}
+    legs = {k: pose_leg(person.leg, k, angles[k], person.shape, o, above[k]) for k, o in stances.items()}
+    if view == 'none': return _without_heels(legs, person, size, rng)
+    if rng.random() < .2: legs.pop(str(rng.choice(['left', 'right'])))
+    if view in ('sole', 'lying'):
+        prone = rng.random() < .5
+        legs = {k: lay_down(o, prone) for k, o in legs.items()}
+    legs, parts = dress(legs, person, footwear, view not in ('sole', 'lying'), rng)
+    camera = draw_camera(list(legs.values()), view, size, rng)
+    return _take(legs, parts, person, camera, view, footwear, rng)
 
-# %% ../../nbs/phantom/picture.ipynb #9729beae
-@functools.cache
-def _plotter():
-    load_body() # VTK must not draw before torch is there
-    import pyvista as pv
-    plotter = pv.Plotter(off_screen=True, lighting='none')
-    plotter.show(auto_close=False)
-    return plotter
+# %% ../../nbs/phantom/picture.ipynb #650d7d05
+def lay_down(
+    leg: PosedLeg, # standing
+    prone: bool, # toes down
+) -> PosedLeg: # lying, sole towards +y
+    "Put somebody to bed."
+    k = 1 if prone else -1
+    def turn(p): return np.stack([k*p[:, 0], -p[:, 2], k*p[:, 1]], 1)
+    points = turn(leg.points)
+    lift = np.array([0, 0, -points[:, 2].min()])
+    marks = {k: turn(v[None])[0] + lift for k, v in leg.marks.items()}
+    return replace(leg, points=points + lift, marks=marks)
 
-# %% ../../nbs/phantom/picture.ipynb #3b9cd983
-def _add_lamps(plotter, rng):
-    import pyvista as pv
-    shares = rng.dirichlet(np.full(rng.integers(1, 4), 2.))*rng.uniform(.75, 1)
-    directions = [np.array([rng.normal(0, 1.3), rng.uniform(-.2, 2), rng.uniform(1, 2.6)]) for _ in shares]
-    for d, share in zip(directions, shares, strict=True):
-        plotter.add_light(pv.Light(position=2*d, focal_point=(0, 0, .1), intensity=share,
-                                   color=np.clip(rng.normal((1, .97, .92), .03), 0, 1)))
-    plotter.add_light(pv.Light(position=(rng.normal(0, .6), 3, .8), focal_point=(0, 0, .1), intensity=.3))
-    return [(d, .55*share, rng.uniform(.012, .05)) for d, share in zip(directions, shares, strict=True)]
+# %% ../../nbs/phantom/picture.ipynb #3c0671f5
+def _without_heels(legs, person, size, rng):
+    "Furniture, or knees and calves, or shoes that nobody wears."
+    kind = rng.choice(['room', 'calves', 'shoes'], p=[.55, .25, .2])
+    footwear = 'shoe' if kind == 'shoes' else 'bare'
+    legs, parts = dress(legs, person, footwear, True, rng)
+    camera = draw_camera(list(legs.values()), 'behind', size, rng)
+    if kind == 'calves':
+        points, most = np.concatenate([o.points for o in legs.values()]), rng.uniform(1.1, 1.7)*person.leg.length
+        for up in np.linspace(most, .8*most, 4):
+            moved = replace(camera, position=camera.position + [0, 0, up], target=camera.target + [0, 0, up])
+            if not in_view(moved, points[points[:, 2] > .93*points[:, 2].max()]): break
+        camera = moved
+    if kind == 'shoes': parts = [o for o in parts if not o.label]
+    return _take(legs if kind == 'calves' else {}, parts if kind != 'room' else [], person, camera, 'none', footwear, rng)
 
-# %% ../../nbs/phantom/picture.ipynb #976b916d
-def _add_floor(plotter, texture):
-    import pyvista as pv
-    plane = pv.Plane(direction=(0, 0, 1), i_size=2*FLOOR_HALF, j_size=2*FLOOR_HALF)
-    h = FLOOR_HALF
-    plane.texture_map_to_plane(origin=(-h, -h, 0), point_u=(h, -h, 0), point_v=(-h, h, 0), inplace=True)
-    picture = np.ascontiguousarray((255*texture.clip(0, 1)).astype(np.uint8)[::-1])
-    plotter.add_mesh(plane, texture=pv.Texture(picture), ambient=.6, diffuse=.45)
+# %% ../../nbs/phantom/picture.ipynb #3bed958b
+def _take(legs, parts, person, camera, view, footwear, rng):
+    size = camera.size
+    room = turned(draw_room(rng), camera)
+    light = draw_light(camera, room.kind == 'outdoor', rng)
+    parts = parts + furniture_parts(room)
+    drawn = draw_scene(parts, room, light, camera, rng, person.skin)
+    shot = Image.fromarray((255*develop(drawn.light, drawn.label > 0, size, rng)).astype(np.uint8))
+    image, frame = put_in_frame(shot, rng)
+    feet = tuple(o for o in (_truth(o, camera, drawn, view, footwear, frame) for o in legs.values()) if o.in_picture > .05)
+    if not feet: view = 'none'
+    facts = dict(room=room.kind, tone=round(person.skin.tone, 3), **_camera_facts(camera))
+    return Picture(image, _mask(drawn, image.size, frame), view, feet, facts)
 
-# %% ../../nbs/phantom/picture.ipynb #f9bcf20b
-def _add_wall(plotter, length, rng):
-    import pyvista as pv
-    colour, at = np.clip(1.05*rng.beta(5, 2) + rng.normal(0, .025, 3), .1, .97), -rng.uniform(length + .05, 1.2)
-    plotter.set_background(.8*colour)
-    if rng.random() < .15: return
-    plotter.add_mesh(pv.Plane(center=(0, at, 1.5), direction=(0, 1, 0), i_size=6, j_size=3), color=colour, ambient=.5, diffuse=.4)
-    board = np.clip(colour*rng.uniform(.5, 1.25) + rng.normal(0, .02, 3), 0, 1)
-    if rng.random() < .7:
-        plotter.add_mesh(pv.Box((-3, 3, at, at + .015, 0, rng.uniform(.05, .12))), color=board, ambient=.5, diffuse=.4)
+# %% ../../nbs/phantom/picture.ipynb #222dc1bd
+def _camera_facts(camera):
+    away = camera.position - camera.target
+    far = np.linalg.norm(away)
+    facts = dict(yaw_deg=np.rad2deg(np.arctan2(away[0], away[1])), roll_deg=camera.roll_deg, rise_deg=np.rad2deg(np.arcsin(away[2]/far)),
+                 focal_deg=camera.focal_deg, distance_m=far, height_m=camera.position[2])
+    return {k: round(float(v), 2) for k, v in facts.items()}
 
-# %% ../../nbs/phantom/picture.ipynb #775ee35a
-def _dress(legs, person, rng, footwear):
-    "The legs as they stand in their shoes, and all surfaces to draw."
-    import pyvista as pv
-    state, hem, cloth = rng.integers(2**31), rng.uniform(.75, 1.9), np.clip(rng.beta(1.5, 3) + rng.normal(0, .06, 3), .02, .95)
-    trousers, standing, surfaces = rng.random() < .35, [], []
-    for leg in legs:
-        skin, same, worn = skin_colours(leg, person.skin_tone, np.random.default_rng(person.skin_seed)), np.random.default_rng(state), []
-        if footwear == 'shoe': leg, worn = wear_shoe(leg, same)
-        if footwear == 'sock': worn = wear_sock(leg, same)
-        if trousers: worn += wear_trousers(leg, hem, cloth)
-        standing.append(leg)
-        surfaces += [Surface(pv.PolyData.from_regular_faces(leg.points, leg.faces), skin), *worn]
-    return standing, surfaces
+# %% ../../nbs/phantom/picture.ipynb #9970fe75
+def _truth(leg, camera, drawn, view, footwear, frame):
+    def place(points): return camera.project(points)[:, :2]*frame.scale + [frame.left, frame.top]
+    at = {k: place(v[None])[0] for k, v in leg.marks.items()}
+    top = place((leg.marks['lower'] + [0, 0, .05])[None])[0] - at['lower']
+    line = at['upper'] - at['lower']
+    lateral = dict(left=-1, right=1)[leg.side]
+    seen = -np.rad2deg(np.arctan2(top[0]*line[1] - top[1]*line[0], top @ line))*lateral
+    heel = (leg.rest[:, 2] < .42) & (leg.rest[:, 1] > -.4)
+    box = place(leg.points[heel])
+    yaw = _camera_facts(camera)['yaw_deg'] - leg.toe_out_deg*lateral
+    yaw = (yaw + 180) % 360 - 180
+    visible, inside = _visible(leg, camera, drawn)
+    good = view == 'behind' and footwear in ('bare', 'sock', 'slipper') and visible > .5 and abs(yaw) < 40
+    marks = {k: [round(float(v), 2) for v in at[k]] for k in ('upper', 'lower', 'contact', 'leg_upper', 'leg_lower')}
+    edges = [round(float(v), 1) for v in (*box.min(0), *box.max(0))]
+    figures = dict(angle_deg=leg.angle_deg, angle_seen_deg=seen, visible=visible, in_picture=inside, yaw_deg=yaw,
+                   toe_out_deg=leg.toe_out_deg)
+    figures = {k: round(float(v), 3) for k, v in figures.items()}
+    return Foot(side=leg.side, box=edges, footwear=footwear, measurable=bool(good), **marks, **figures)
 
-# %% ../../nbs/phantom/picture.ipynb #6b3fb821
-def _add_surfaces(plotter, surfaces, rng):
-    ambient, shine, gloss = rng.uniform(.25, .45), rng.uniform(.03, .2), rng.uniform(5, 20)
-    for o in surfaces:
-        skin = o.colour.ndim == 2
-        mesh = o.mesh
-        if skin: mesh['colour'] = (255*o.colour.clip(0, 1)).astype(np.uint8)
-        mesh = mesh.compute_normals(cell_normals=False, split_vertices=False, consistent_normals=False) if skin else mesh
-        how = dict(scalars='colour', rgb=True, specular=shine) if skin else dict(color=o.colour, specular=0)
-        plotter.add_mesh(mesh, smooth_shading=True, ambient=ambient, diffuse=.8, specular_power=gloss, **how)
+# %% ../../nbs/phantom/picture.ipynb #6e637b6a
+def _visible(leg, camera, drawn):
+    "Shares of the heel's corners that are seen, and that lie in the picture, among those that face the camera."
+    heel = np.flatnonzero((leg.rest[:, 2] < .3) & (leg.rest[:, 1] > -.3))
+    normal = leg.normals[heel]
+    points = leg.points[heel]
+    facing = ((camera.position - points)*normal).sum(1)/np.linalg.norm(camera.position - points, axis=1) > .15
+    if facing.sum() < 20: return 0., 0.
+    x, y, depth = camera.project(points[facing]).T
+    h, w = drawn.depth.shape
+    inside = (x >= 0) & (y >= 0) & (x < w/FINE) & (y < h/FINE)
+    near = drawn.depth[(y*FINE).clip(0, h - 1).astype(int), (x*FINE).clip(0, w - 1).astype(int)]
+    return float((inside & (depth < near + .012)).mean()), float(inside.mean())
 
-# %% ../../nbs/phantom/picture.ipynb #80504d66
-def _photograph(picture, rng):
-    "The picture as a phone would have taken it, and how."
-    exposure, warmth, vignette = np.exp(rng.normal(-.03, .14)), rng.normal(0, .035), rng.uniform(0, .12)
-    contrast, blur, noise = rng.uniform(.9, 1.15), np.clip(rng.gamma(1.5, .3), 0, 1.6), np.clip(rng.gamma(1.5, .008), 0, .03)
-    height, width = picture.shape[:2]
-    y, x = np.mgrid[-1:1:height*1j, -1:1:width*1j]
-    light = picture/255*exposure*np.array([1 + warmth, 1 + rng.normal(0, .008), 1 - warmth])*(1 - vignette*(x*x + y*y))[..., None]
-    light = np.where(light > .8, .8 + .2*np.tanh((light - .8)/.2), light)
-    light = gaussian_filter((light - .5)*contrast + .5, (blur, blur, 0))
-    light += noise*.7*(rng.normal(size=light.shape) + rng.normal(size=(height, width, 1)))
-    how = dict(exposure=exposure, blur_px=blur, noise=noise)
-    return (255*light.clip(0, 1)).astype(np.uint8), {k: round(float(v), 4) for k, v in how.items()}
+def _mask(drawn, size, frame):
+    heel = (drawn.rest[..., 2] < .3) & (drawn.rest[..., 1] > -.33)
+    label = np.where(drawn.label > 0, drawn.label + np.where(heel, 0, 2), 0).astype(np.uint8)
+    half = Image.fromarray(label[FINE//2::FINE, FINE//2::FINE])
+    if frame.scale == 1 and half.size == size: return half
+    out = Image.new('L', size)
+    small = half.resize((round(half.width*frame.scale), round(half.height*frame.scale)), Image.Resampling.NEAREST)
+    out.paste(small, (int(frame.left), int(frame.top)))
+    return out
 
-# %% ../../nbs/phantom/picture.ipynb #251ef937
-BOTH_FEET, FOOTWEAR_SHARES = .85, dict(bare=.8, sock=.12, shoe=.08) # shares of the pictures
+# %% ../../nbs/phantom/picture.ipynb #0725ea74
+MIXES: dict[str, dict[str, dict[str, float]]] = dict( # shares of views and footwear
+    train=dict(views=VIEWS, footwear=dict(bare=.64, sock=.11, shoe=.16, slipper=.09)),
+    bare=dict(views=dict(behind=1.), footwear=dict(bare=1.)),
+    covered=dict(views=dict(behind=1.), footwear=dict(sock=.4, shoe=.4, slipper=.2)),
+    refuse=dict(views=dict(oblique=.2, side=.2, front=.2, sole=.15, lying=.1, none=.15),
+                footwear=dict(bare=.7, sock=.1, shoe=.15, slipper=.05)))
+
+# %% ../../nbs/phantom/picture.ipynb #722ff790
+def make_one(
+    index: int, # of the picture; same index, same picture
+    seed: int, # of all of them
+    size: int, # pixels of the long side
+    mix: str, # of `MIXES`
+    each: int, # pictures of the same person, with the same feet
+) -> tuple: # `Picture` and number of the person
+    "One picture, whatever was made before it."
+    number = index//each
+    who = np.random.default_rng([seed, number, 1])
+    person, angles = draw_person(who), dict(left=draw_angle(who), right=draw_angle(who))
+    rng = np.random.default_rng([seed, index, 2])
+    shares = MIXES[mix]
+    view, footwear = (str(rng.choice(list(o), p=list(o.values()))) for o in (shares['views'], shares['footwear']))
+    return make_picture(person, angles, view, picture_size(size, rng), rng, footwear), number
+
+# %% ../../nbs/phantom/picture.ipynb #2986c4e1
+def write_pictures(
+    out: str|Path, # folder of the pictures; what is there already is kept
+    n: int, # how many there shall be
+    seed: int=1, # same seed, same pictures, whatever the number of workers
+    size: int=320, # pixels of the long side
+    mix: str='train', # of `MIXES`
+    each: int=1, # pictures of the same person, with the same feet
+    workers: int|None=None, # processes; None: one a core; 1: this process
+) -> Path: # `out`, with a .jpg and a .png for each picture, and `truth.jsonl`
+    "Draw pictures to learn from, and what is true of them. Raises `AnklealignError` for an unknown mixture."
+    if mix not in MIXES: raise AnklealignError(f"mix = '{mix}' is not known: use one of {', '.join(MIXES)}.")
+    out, start = Path(out), time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    have = _existing(out/'truth.jsonl')
+    tasks = [(out, i, seed, size, mix, each) for i in range(n) if f'{i:06d}.jpg' not in have]
+    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    say(f'{len(tasks)} of {n} pictures to draw in {workers} processes; the first ones take some seconds: each process reads the legs')
+    with open(out/'truth.jsonl', 'a', encoding='utf-8') as truth:
+        for done, line in enumerate(_run(_write_one, tasks, workers, 4), 1):
+            print(line, file=truth, flush=True)
+            if done % 100 == 0 or done == len(tasks):
+                say(f'{done}/{len(tasks)} pictures, {done/(time.perf_counter() - start):.1f} a second')
+    return out
+
+# %% ../../nbs/phantom/picture.ipynb #03ccdbff
+def _write_one(task):
+    folder, index, *how = task
+    picture, number = make_one(index, *how)
+    name = f'{index:06d}'
+    rng = np.random.default_rng([how[0], index, 3])
+    picture.image.save(folder/f'{name}.jpg', quality=int(rng.choice([60, 75, 85, 92, 96])), subsampling=int(rng.choice([0, 2])))
+    picture.mask.save(folder/f'{name}.png', optimize=True)
+    return json.dumps(dict(name=f'{name}.jpg', mask=f'{name}.png', person=number) | picture.truth())
+
+# %% ../../nbs/phantom/picture.ipynb #939588a5
+def _existing(truth):
+    if not truth.exists(): return set()
+    text = truth.read_text(encoding='utf-8')
+    kept = [line for line in text.split('\n') if line.endswith('}')]
+    if text and not text.endswith('\n'): truth.write_text('\n'.join([*kept, '']), encoding='utf-8')
+    return {json.loads(line)['name'] for line in kept}
+
+# %% ../../nbs/phantom/picture.ipynb #bf523938
+def _run(work, tasks, workers, chunk=1):
+    if workers <= 1: yield from map(work, tasks); return
+    one_thread = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), '1')
+    with ProcessPoolExecutor(workers, env=one_thread) as pool: yield from pool.map(work, tasks, chunksize=chunk)
+
+# %% ../../nbs/phantom/picture.ipynb #6f9b8a27
+FOOTWEAR_SHARES = dict(bare=.8, sock=.12, shoe=.08) # of the pictures of a study
 
 def render_phantom(
     person: Person, # who stands there
     left_deg: float, # wanted rear-foot angle of the left foot, eversion positive
     right_deg: float, # and of the right foot
     rng: np.random.Generator, # for all that differs between pictures of a person
-    size: tuple[int, int]=(300, 300), # width, height in pixels
+    size: tuple[int, int]=(300, 300), # width, height in pixels; bars that somebody added may change it
     participant: int=0, # number to give to the person
-    footwear: str|None=None, # 'bare', 'sock' or 'shoe'; None: drawn
+    footwear: str|None=None, # 'bare', 'sock', 'shoe' or 'slipper'; None: drawn
 ) -> Phantom: # with the measured angles
-    "Render one picture."
-    both, one, beside = rng.random() < BOTH_FEET, rng.choice(['left', 'right']), rng.random() < .5
+    "Draw one picture from behind with a heel in it."
     footwear = footwear or str(rng.choice(list(FOOTWEAR_SHARES), p=list(FOOTWEAR_SHARES.values())))
-    legs = {k: pose_leg(person.leg, k, v, person.shape, _step(person, rng)) for k, v in dict(left=left_deg, right=right_deg).items()}
-    legs = {k: v for k, v in legs.items() if both or beside or k == one}
-    standing, surfaces = _dress(legs.values(), person, rng, footwear)
-    shown = [o for o in standing if both or o.side == one]
-    points = np.concatenate([o.points for o in shown])
-    camera = draw_camera(points[points[:, 2] < .35*person.leg.length], person.leg.length, size, rng)
-    picture, floor = _draw(standing, surfaces, camera, rng)
-    picture, how = _photograph(picture, rng)
-    angles = {o.side: o.angle_deg for o in shown}
-    params = _params(person, camera, shown) | how | dict(footwear=footwear, both_feet=both, floor=floor)
-    return Phantom(Image.fromarray(picture), float(np.mean(list(angles.values()))), angles.get('left'), angles.get('right'), participant,
-                   params)
+    while not (picture := make_picture(person, dict(left=left_deg, right=right_deg), 'behind', size, rng, footwear)).feet: pass
+    angles = {o.side: o.angle_deg for o in picture.feet}
+    facts = {'skin_tone' if k == 'tone' else k: v for k, v in picture.facts.items()}
+    marks = {f'heel_{o.side}_px': [*o.lower, *o.upper] for o in picture.feet}
+    params = facts | marks | dict(footwear=footwear, both_feet=len(angles) == 2)
+    return Phantom(picture.image, float(np.mean(list(angles.values()))), angles.get('left'), angles.get('right'), participant, params)
 
-# %% ../../nbs/phantom/picture.ipynb #e03808ae
-def _step(person, rng):
-    usual = person.stance
-    return Stance(max(.16*person.leg.length, usual.half_width + rng.normal(0, .012)), usual.toe_out_deg + rng.normal(0, 3),
-                  rng.normal(0, .015))
-
-# %% ../../nbs/phantom/picture.ipynb #d2a908c5
-def _draw(standing, surfaces, camera, rng):
-    plotter, size = _plotter(), camera.size
-    plotter.suppress_rendering = True
-    plotter.clear()
-    plotter.remove_all_lights()
-    if plotter.window_size != [max(size)]*2: plotter.window_size = (max(size),)*2
-    lamps, floor = _add_lamps(plotter, rng), str(rng.choice(list(FLOORS), p=[.4, .3, .15, .15]))
-    _add_floor(plotter, cast_shadows(FLOORS[floor](rng), np.concatenate([o.mesh.points for o in surfaces]), lamps))
-    _add_wall(plotter, standing[0].length, rng)
-    _add_surfaces(plotter, surfaces, rng)
-    plotter.camera_position = [camera.position, camera.target, camera.axes()[1]]
-    plotter.camera.view_angle = camera.focal_deg
-    plotter.camera.clipping_range = (.05, 20)
-    plotter.suppress_rendering = False
-    plotter.render()
-    picture = plotter.screenshot(return_img=True)
-    x, y = (max(size) - size[0])//2, (max(size) - size[1])//2
-    return picture[y:y + size[1], x:x + size[0]], floor
-
-# %% ../../nbs/phantom/picture.ipynb #b79cb8f8
-def _params(person, camera, shown):
-    away = camera.position - camera.target
-    marks = {f'heel_{o.side}_px': [round(float(v), 1) for v in camera.project(np.stack([o.low, o.high])).ravel()] for o in shown}
-    scene = dict(skin_tone=person.skin_tone, age=person.age, yaw_deg=np.rad2deg(np.arctan2(away[0], away[1])), roll_deg=camera.roll_deg,
-                 height_m=camera.position[2], distance_m=np.linalg.norm(away), focal_deg=camera.focal_deg)
-    return {k: round(float(v), 3) for k, v in scene.items()} | marks
-
-# %% ../../nbs/phantom/picture.ipynb #f43f59de
-def _size(size, rng):
-    if not isinstance(size, int): return size
-    shape = rng.choice(3, p=[.35, .25, .4])
-    return [(size*3//4, size), (size, size*3//4), (size, size)][shape]
-
-# %% ../../nbs/phantom/picture.ipynb #828d2e88
-def _participant(task):
-    seed, size, rows = task
-    person = draw_person(np.random.default_rng([seed, int(rows[0][1]), 1]))
-    rngs = [np.random.default_rng([seed, o[0], 0]) for o in rows]
-    return [render_phantom(person, left, right, rng, _size(size, rng), int(who))
-            for (_, who, left, right), rng in zip(rows, rngs, strict=True)]
-
-# %% ../../nbs/phantom/picture.ipynb #45f44431
+# %% ../../nbs/phantom/picture.ipynb #3208ba67
 def make_phantoms(
     n: int, # how many pictures, about four for each participant
     seed: int, # same seed, same pictures, whatever the number of workers
@@ -270,21 +286,20 @@ def make_phantoms(
     workers: int|None=None, # processes; None: one a core; 1: this process
     progress: Callable[[int, int], None]|None=None, # called with pictures done and `n`
 ) -> list[Phantom]: # in order of participant
-    "Render phantoms on all cores. Raises `AnklealignError` without the `phantom` extra."
+    "Draw the phantoms of a study. Raises `AnklealignError` if fewer than one is asked for."
     if n < 1: raise AnklealignError(f"Cannot make {n} phantoms: ask for at least 1.")
-    load_body()
     people = draw_angles(-(-n//4), seed).iloc[:n]
     rows = list(zip(range(n), people.participant, people.left_deg, people.right_deg, strict=True))
     tasks, phantoms = [(seed, size, rows[i:i + 4]) for i in range(0, n, 4)], []
-    for done in _run(tasks, min(workers or os.cpu_count() or 1, len(tasks))):
+    for done in _run(_participant, tasks, min(workers or os.cpu_count() or 1, len(tasks))):
         phantoms += done
         if progress: progress(len(phantoms), n)
     return phantoms
 
-# %% ../../nbs/phantom/picture.ipynb #71898754
-def _run(tasks, workers):
-    if workers == 1: yield from map(_participant, tasks); return
-    with ProcessPoolExecutor(workers, initializer=_one_thread) as pool: yield from pool.map(_participant, tasks)
-
-def _one_thread():
-    os.environ['LP_NUM_THREADS'] = '1' # Mesa's software renderer would start as many threads as cores, in each process
+# %% ../../nbs/phantom/picture.ipynb #7113edb2
+def _participant(task):
+    seed, size, rows = task
+    person = draw_person(np.random.default_rng([seed, int(rows[0][1]), 1]))
+    rngs = [np.random.default_rng([seed, o[0], 0]) for o in rows]
+    return [render_phantom(person, left, right, rng, picture_size(size, rng) if isinstance(size, int) else size, int(who))
+            for (_, who, left, right), rng in zip(rows, rngs, strict=True)]

@@ -1,4 +1,4 @@
-"""What turns a bare mesh into something that looks like a photograph taken at home.
+"""A camera, a z-buffer, meshes and textures, from which the rooms above draw people
 
 Docs: https://anklealign.github.io/anklealign/phantom/render.html.md"""
 
@@ -7,166 +7,281 @@ Docs: https://anklealign.github.io/anklealign/phantom/render.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/phantom/render.ipynb #83eecf41
+# %% ../../nbs/phantom/render.ipynb #fc338382
 import colorsys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import functools
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, zoom
-from scipy.spatial import ConvexHull
+from scipy.sparse import csr_matrix
 
-from .body import PosedLeg, smoothstep
-
-# %% ../../nbs/phantom/render.ipynb #a054e978
-_tones = np.array([[238, 208, 188], [224, 184, 156], [188, 143, 112], [134, 96, 72], [80, 56, 44]])/255
-
-def skin_colours(
-    leg: PosedLeg, # whose corners get a colour
-    tone: float, # 0 lightest to 1 darkest
-    rng: np.random.Generator, # same state, same skin
-) -> np.ndarray: # (n, 3), 0 to 1
-    "One skin colour for each corner."
-    base = np.array([np.interp(tone*4, range(5), o) for o in _tones.T])*(1 + rng.normal(0, .012, 3))
-    coarse, fine = (np.sin(leg.points @ rng.normal(0, k, (3, 7)) + rng.uniform(0, 6.3, 7)).mean(1) for k in (18, 70))
-    z = leg.points[:, 2]/leg.length
-    flush = np.exp(-((z - .09)/.07)**2)*rng.uniform(.2, 1) + np.clip(coarse + fine, 0, 1)*rng.uniform(0, .6)
-    colours = base*(1 + .07*coarse + .06*fine)[:, None]
-    colours = colours*(1 + flush[:, None]*np.array([.02, -.10, -.09])*(1 - .5*tone))
-    pale = .45*base + .52*np.array([.95, .80, .66])
-    colours = colours + (pale - colours)*.55*(1 - smoothstep(z, .015, .06))[:, None]
-    return colours*(1 - .45*np.exp(-z/.05))[:, None]
-
-# %% ../../nbs/phantom/render.ipynb #8709c53a
-FOOTWEAR = ('bare', 'sock', 'shoe')
-
-# %% ../../nbs/phantom/render.ipynb #b73dd8e3
+# %% ../../nbs/phantom/render.ipynb #20fb0ea3
 @dataclass(frozen=True)
-class Surface:
-    "A piece of the picture."
-    mesh: object # a `pyvista.PolyData`
-    colour: np.ndarray # (3,) for all of it, or (n, 3), 0 to 1
+class Camera:
+    "A pinhole camera."
+    position: np.ndarray # in metres
+    target: np.ndarray # what it looks at
+    roll_deg: float # clockwise turn of the camera
+    focal_deg: float # angle of view of the long side
+    size: tuple[int, int] # of the picture: width, height
 
-# %% ../../nbs/phantom/render.ipynb #4aa609b4
-def _shell(leg, grow, cut, above=False, smooth=0):
-    "The leg's surface, grown by `grow` metres, below (or above) the height `cut`; the cut of a shoe rises forwards."
-    import pyvista as pv
-    mesh = pv.PolyData.from_regular_faces(leg.points, leg.faces).compute_normals(cell_normals=False, split_vertices=False,
-                                                                                 consistent_normals=False)
-    mesh.points = leg.points + grow*mesh['Normals']
-    mesh = mesh.clip((0, .4 if smooth else 0, 1), origin=(0, leg.points[:, 1].max(), cut), invert=not above)
-    return mesh.smooth(n_iter=smooth) if smooth else mesh
+    @property
+    def scale(self) -> float: # pixels
+        "Focal length."
+        return max(self.size)/2/np.tan(np.deg2rad(self.focal_deg/2))
 
-# %% ../../nbs/phantom/render.ipynb #e9ddb460
-def _sole(shell, top):
-    import pyvista as pv
-    low = shell.points[shell.points[:, 2] < shell.points[:, 2].min() + 2*top, :2]
-    hull = low[ConvexHull(low).vertices]
-    outline = hull.mean(0) + 1.03*(hull - hull.mean(0))
-    flat = pv.PolyData(np.column_stack([outline, np.zeros(len(outline))]), faces=[len(outline), *range(len(outline))])
-    return flat.extrude((0, 0, top), capping=True)
+    @functools.cached_property
+    def axes(self) -> np.ndarray: # rows: right, up, forward
+        "The camera's own directions in the room."
+        forward = (self.target - self.position)/np.linalg.norm(self.target - self.position)
+        right = np.cross(forward, [0, 0, 1])
+        right, r = right/np.linalg.norm(right), np.deg2rad(self.roll_deg)
+        up = np.cross(right, forward)
+        return np.stack([np.cos(r)*right - np.sin(r)*up, np.sin(r)*right + np.cos(r)*up, forward])
 
-def _cloth(rng, value=(.1, .95), saturation=(0, .5)):
-    return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation)*rng.random(), rng.uniform(*value)))
+    def project(self, points: np.ndarray) -> np.ndarray: # (n, 3): pixels to the right, pixels downwards, depth in metres
+        "Where points of the room, (n, 3) in metres, fall in the picture."
+        right, up, depth = self.axes @ (points - self.position).T
+        return np.stack([right/depth*self.scale + self.size[0]/2, self.size[1]/2 - up/depth*self.scale, depth], 1)
 
-# %% ../../nbs/phantom/render.ipynb #bfb2f1f1
-def lift(
-    leg: PosedLeg, # as measured, on the floor
-    by: float, # metres
-) -> PosedLeg: # the same, higher
-    "Raise a leg and its heel line."
-    return replace(leg, points=leg.points + [0, 0, by], low=leg.low + [0, 0, by], high=leg.high + [0, 0, by])
+    def rays(self, factor: int=1) -> np.ndarray: # (height, width, 3), of depth 1
+        "Direction of sight through each pixel of a picture `factor` times as fine."
+        w, h = self.size
+        x = ((np.arange(w*factor, dtype='f4') + .5)/factor - w/2)/self.scale
+        y = (h/2 - (np.arange(h*factor, dtype='f4') + .5)/factor)/self.scale
+        right, up, forward = self.axes.astype('f4')
+        return (x[:, None]*right)[None] + (y[:, None]*up)[:, None] + forward
 
-# %% ../../nbs/phantom/render.ipynb #be9b510c
-def wear_sock(
-    leg: PosedLeg, # the leg that gets it
-    rng: np.random.Generator, # its height and colours
-) -> list[Surface]: # the sock, with a cuff
-    "A sock, from ankle to mid-calf."
-    height, colour = rng.uniform(.42, 1.3)*leg.length, _cloth(rng)
-    band = _cloth(rng) if rng.random() < .3 else colour*.9
-    sock, cuff = _shell(leg, .006*leg.length, height), _shell(leg, .012*leg.length, height + .002)
-    cuff = cuff.clip((0, 0, 1), origin=(0, 0, height - rng.uniform(.06, .12)*leg.length), invert=False)
-    return [Surface(sock, colour), Surface(cuff, band)]
+# %% ../../nbs/phantom/render.ipynb #79f125b7
+@dataclass(frozen=True)
+class Seen:
+    "What is seen in each pixel that shows a triangle."
+    pixels: np.ndarray # (k,) flat places in the picture
+    faces: np.ndarray # (k,) which triangle
+    weights: np.ndarray # (k, 3) of its corners, for anything linear in the room
+    depth: np.ndarray # (k,) metres
 
-# %% ../../nbs/phantom/render.ipynb #3b28bf82
-def wear_shoe(
-    leg: PosedLeg, # the leg that gets it
-    rng: np.random.Generator, # its height and colours
-) -> tuple[PosedLeg, list[Surface]]: # the leg on its sole; the shoe
-    "A low shoe: the heel counter hides the lower heel."
-    top = rng.uniform(.05, .1)*leg.length
-    leg = lift(leg, top*.8)
-    upper = _shell(leg, .018*leg.length, top + rng.uniform(.14, .2)*leg.length, smooth=40)
-    return leg, [Surface(upper, _cloth(rng)), Surface(_sole(upper, top), _cloth(rng, (.1, .95), (0, .2)))]
+    def of(self, values: np.ndarray, triangles: np.ndarray) -> np.ndarray: # (k, columns)
+        "Values of corners, (n, columns), interpolated to the pixels."
+        at = triangles[self.faces]
+        return sum(self.weights[:, i, None]*values[at[:, i]] for i in range(3))
 
-# %% ../../nbs/phantom/render.ipynb #bf4e476a
-def wear_trousers(
-    leg: PosedLeg, # the leg that gets them
-    height: float, # of the hem, in foot lengths
-    colour: np.ndarray, # (3,)
-) -> list[Surface]: # one trouser leg
-    "A trouser leg from a hem upwards."
-    return [Surface(_shell(leg, .05*leg.length, height*leg.length, above=True), colour)]
+# %% ../../nbs/phantom/render.ipynb #58495445
+def rasterise(
+    corners: np.ndarray, # (n, 3) as `Camera.project` gives them
+    triangles: np.ndarray, # (m, 3)
+    size: tuple[int, int], # of the picture: width, height
+    cull: np.ndarray|bool=False, # (m,) which triangles are only seen from outside
+) -> Seen: # the nearest triangle of each pixel
+    "Draw triangles with a z-buffer."
+    width, height = size
+    x, y, depth = (np.ascontiguousarray(o, 'f4')[triangles] for o in corners.T)
+    area = (x[:, 1] - x[:, 0])*(y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0])*(x[:, 2] - x[:, 0])
+    turned = np.flatnonzero((area < -1e-9) | ((area > 1e-9) & ~np.asarray(cull)))
+    x, y, depth, area = x[turned], y[turned], depth[turned], area[turned]
+    left, right, top, bottom = np.ceil(_least(x) - .5), np.floor(_most(x) - .5), np.ceil(_least(y) - .5), np.floor(_most(y) - .5)
+    left, right, top, bottom = left.clip(0), right.clip(None, width - 1), top.clip(0), bottom.clip(None, height - 1)
+    which = np.flatnonzero((right >= left) & (bottom >= top) & (_least(depth) > .02))
+    if not len(which): return Seen(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3), 'f4'), np.zeros(0, 'f4'))
+    box = np.stack([o[which] for o in (left, top, right, bottom)], 1).astype(np.int32)
+    at = np.stack([x[which], y[which]], -1)
+    parts = [_fragments(at[o], area[which[o]], box[o], o, kind) for kind, o in _bins(box)]
+    px, py, face, weights = (np.concatenate(o) for o in zip(*parts, strict=True))
+    near = weights/depth[which[face]]
+    inverse = near[:, 0] + near[:, 1] + near[:, 2]
+    pixel, nearest = py*width + px, np.zeros(width*height, 'f4')
+    np.maximum.at(nearest, pixel, inverse)
+    first = np.flatnonzero(nearest[pixel] == inverse)
+    winner = np.full(width*height, -1)
+    winner[pixel[first]] = first
+    first = winner[winner >= 0]
+    return Seen(pixel[first], turned[which[face[first]]], near[first]/inverse[first, None], 1/inverse[first])
 
-# %% ../../nbs/phantom/render.ipynb #3d8d0a6f
-FLOOR_HALF, _res = 1.3, 900 # metres from the middle to the edge; texture points a side
+# %% ../../nbs/phantom/render.ipynb #c31f424d
+def _least(o): return np.minimum(np.minimum(o[:, 0], o[:, 1]), o[:, 2])
 
-def _colour(rng, hue, saturation, value):
-    return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))
+def _most(o): return np.maximum(np.maximum(o[:, 0], o[:, 1]), o[:, 2])
 
-def _noise(rng, rows, columns):
-    return zoom(rng.normal(size=(rows + 3, columns + 3)), (_res/rows, _res/columns), order=1)[:_res, :_res]
+def _bins(box):
+    "Triangles of like extent together, so that little is tried in vain."
+    span = np.log2(box[:, 2:] - box[:, :2] + 1).astype('f4')
+    kind = np.ceil(span - 1e-6).astype(int)
+    kind = kind[:, 0]*16 + kind[:, 1]
+    order = np.argsort(kind.astype(np.uint8), kind='stable')
+    kinds, starts = np.unique(kind[order], return_index=True)
+    return [((2**(k//16), 2**(k % 16)), o) for k, o in zip(kinds, np.split(order, starts[1:]), strict=True)]
 
-# %% ../../nbs/phantom/render.ipynb #4a8ffe82
-def _wood(rng):
-    colour, planks, at = _colour(rng, (.055, .105), (.12, .5), (.35, .85)), rng.integers(12, 26), np.arange(_res)
-    row = at*planks//_res
-    tone = 1 + rng.normal(0, .08, planks)[row, None] + .05*_noise(rng, _res//4, 12) + .05*_noise(rng, _res//16, 6)
-    ends = (at + rng.integers(0, _res, planks)[row, None]) % (_res//2) < 2
-    gaps = (at*planks % _res < 1.3*planks)[:, None]
-    texture = colour*np.where(gaps | ends, .68*tone, tone)[..., None]
-    return texture if rng.random() < .5 else texture.swapaxes(0, 1)
+def _fragments(at, area, box, number, kind):
+    "Pixels inside of triangles whose boxes fit into `kind`: x, y, which triangle, weights of its corners."
+    columns, rows = np.arange(kind[0], dtype=np.int32), np.arange(kind[1], dtype=np.int32)[:, None]
+    px, py = box[:, 0, None, None] + columns, box[:, 1, None, None] + rows
+    inside = (px <= box[:, 2, None, None]) & (py <= box[:, 3, None, None])
+    fx, fy, weights = (px + .5).astype('f4'), (py + .5).astype('f4'), []
+    for i in range(2):
+        b, c = at[:, (i + 1) % 3], at[:, (i + 2) % 3]
+        e = (c - b)/area[:, None]
+        part = e[:, 0, None, None]*(fy - b[:, 1, None, None]) - e[:, 1, None, None]*(fx - b[:, 0, None, None])
+        inside &= part >= 0
+        weights.append(part)
+    last = 1 - weights[0] - weights[1]
+    inside &= last >= -1e-6
+    found = np.flatnonzero(inside)
+    pixel, column = np.divmod(found, kind[0])
+    tri, row = np.divmod(pixel, kind[1])
+    weights = np.stack([o.ravel()[found] for o in (*weights, last)], 1)
+    return box[tri, 0] + column, box[tri, 1] + row, number[tri], weights
 
-# %% ../../nbs/phantom/render.ipynb #07f717ab
-def _tiles(rng):
-    colour, side, at = _colour(rng, (.02, .15), (.02, .25), (.4, .92)), _res//rng.integers(5, 12), np.arange(_res)
-    each = rng.normal(0, .03, (_res//side + 1,)*2)[at//side][:, at//side]
-    tone = 1 + each + .03*_noise(rng, 40, 40) + .02*_noise(rng, 200, 200)
-    grout = (at % side < 3)[:, None] | (at % side < 3)
-    return colour*np.where(grout, rng.uniform(.55, 1.05), tone)[..., None]
+# %% ../../nbs/phantom/render.ipynb #51f23d8c
+def corner_normals(
+    points: np.ndarray, # (n, 3)
+    faces: np.ndarray, # (m, 3)
+) -> np.ndarray: # (n, 3), of length 1
+    "Normals of a smooth surface, outward where the triangles run counter-clockwise."
+    a, b, c = (points[faces[:, k]] for k in range(3))
+    u, v = b - a, c - a
+    face = [u[:, i]*v[:, j] - u[:, j]*v[:, i] for i, j in ((1, 2), (2, 0), (0, 1))]
+    out = np.stack([sum(np.bincount(faces[:, k], o, len(points)) for k in range(3)) for o in face], 1)
+    return out/np.maximum(np.sqrt(np.einsum('ij,ij->i', out, out)), 1e-12)[:, None]
 
-# %% ../../nbs/phantom/render.ipynb #407ce707
-def _carpet(rng):
-    pile = gaussian_filter(1 + rng.normal(0, .16, (_res, _res)) + .05*_noise(rng, 30, 30), .6)
-    return _colour(rng, (0, 1), (.03, .3), (.25, .75))*pile[..., None]
+# %% ../../nbs/phantom/render.ipynb #44063101
+def loop_matrix(
+    faces: np.ndarray, # (m, 3) triangles
+    n: int, # corners
+    chosen: np.ndarray, # (m,) which triangles to split in four; their neighbours are split to fit
+) -> tuple[csr_matrix, np.ndarray]: # (n + new, n) new corners from old ones; new triangles
+    "One step of Loop's subdivision; rims stay where they are."
+    ends, where = np.unique(np.sort(np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2), 1), axis=0, return_inverse=True)
+    of_face = where.reshape(-1, 3) # edge from each corner to the next
+    split = np.zeros(len(ends), bool)
+    split[of_face[chosen]] = True
+    inner = (np.bincount(where) == 2) & (np.bincount(where, np.repeat(chosen, 3)) == 2)
+    number = np.where(split, n + np.cumsum(split) - 1, -1)
+    opposite = np.roll(faces, 1, 1).ravel()
+    kept = inner[where]
+    rows = [number[where[kept]], number[split], number[split], *_smoothing(ends, n, inner, split)[0]]
+    columns = [opposite[kept], *ends[split].T, *_smoothing(ends, n, inner, split)[1]]
+    weights = [np.full(kept.sum(), .125), *(np.where(inner[split], .375, .5),)*2, *_smoothing(ends, n, inner, split)[2]]
+    matrix = csr_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (n + split.sum(), n))
+    return matrix, _split(faces, number[of_face])
 
-def _plain(rng):
-    return _colour(rng, (0, .7), (.02, .15), (.45, .9))*(1 + .04*_noise(rng, 12, 12) + rng.normal(0, .02, (_res, _res)))[..., None]
+# %% ../../nbs/phantom/render.ipynb #c1f7b4a2
+def _smoothing(ends, n, inner, split):
+    "Old corners whose edges are all split move towards their neighbours."
+    around = np.concatenate([ends, ends[:, ::-1]])
+    degree, still = np.bincount(around[:, 0], minlength=n), np.zeros(n, bool)
+    still[ends[~inner | ~split]] = True
+    beta = np.where(still, 0, .625 - (.375 + .25*np.cos(2*np.pi/np.maximum(degree, 3)))**2)
+    return [around[:, 0], np.arange(n)], [around[:, 1], np.arange(n)], [(beta/np.maximum(degree, 1))[around[:, 0]], 1 - beta]
 
-# %% ../../nbs/phantom/render.ipynb #1a88bf4f
-_floors = dict(wood=_wood, tiles=_tiles, carpet=_carpet, plain=_plain)
-FLOORS: dict[str, Callable[[np.random.Generator], np.ndarray]] = _floors # how to make the texture of each kind of floor
+def _split(faces, middles):
+    "Triangles with new corners on some edges (-1: none), cut into one, two, three or four."
+    count, out = (middles >= 0).sum(1), [faces[(middles < 0).all(1)]]
+    for k in range(3):
+        a, b, c = np.roll(faces, -k, 1).T
+        ab, bc, ca = np.roll(middles, -k, 1).T
+        one, two, all_ = (count == 1) & (ab >= 0), (count == 2) & (ca < 0), count == 3
+        out += [np.stack(o, 1)[one] for o in ((a, ab, c), (ab, b, c))]
+        out += [np.stack(o, 1)[two] for o in ((ab, b, bc), (a, ab, bc), (a, bc, c))]
+        out.append(np.stack([a, ab, ca], 1)[all_])
+    return np.concatenate([*out, middles[count == 3]])
 
-# %% ../../nbs/phantom/render.ipynb #a432b2be
-_shadow_res = 300 # shadows are soft: a third of the texture's resolution is enough
+# %% ../../nbs/phantom/render.ipynb #795d1189
+BOX_FACES = np.array([[0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4],
+                      [2, 6, 3], [3, 6, 7], [0, 4, 2], [2, 4, 6], [1, 3, 5], [3, 7, 5]])
 
-def _mass(points, sigma):
-    pixels = _shadow_res/(2*FLOOR_HALF)
-    at = (points[:, :2] + FLOOR_HALF)*pixels
-    count, *_ = np.histogram2d(at[:, 1], at[:, 0], bins=_shadow_res, range=[[0, _shadow_res]]*2)
-    filled = np.clip(8*gaussian_filter(np.minimum(count, 1), .8), 0, 1)
-    return gaussian_filter(filled, sigma*pixels)
+def box_corners(
+    centre: tuple[float, float], # on the floor, in metres
+    size: tuple[float, float, float], # metres along x, y and z
+    turn: float=0., # radians
+    base: float=0., # height of its underside, in metres
+) -> np.ndarray: # (8, 3)
+    "A box on the floor."
+    at = np.array([[x, y, z] for z in (0, 1) for y in (-.5, .5) for x in (-.5, .5)])*size
+    c, s = np.cos(turn), np.sin(turn)
+    return np.stack([at[:, 0]*c - at[:, 1]*s + centre[0], at[:, 0]*s + at[:, 1]*c + centre[1], at[:, 2] + base], 1)
 
-# %% ../../nbs/phantom/render.ipynb #7fe78802
-def cast_shadows(
-    texture: np.ndarray, # of the floor
-    points: np.ndarray, # corners of everything that stands on it, in metres
-    lights: list[tuple[np.ndarray, float, float]], # direction to each light, darkness of its shadow, softness in metres
-) -> np.ndarray: # darker texture
-    "Darken the floor where the legs keep light away."
-    low = points[points[:, 2] < .7]
-    dark = sum(k*_mass(low - low[:, 2:]/d[2]*d, soft) for d, k, soft in lights)
-    contact = np.clip(1.3*_mass(points[points[:, 2] < .04], .008), 0, 1)
-    light = (1 - .55*contact)*(1 - np.clip(dark, 0, .75))
-    return texture*zoom(light, _res//_shadow_res, order=1)[..., None]
+# %% ../../nbs/phantom/render.ipynb #ee24eb0b
+def lathe_faces(
+    rows: int, # rings
+    columns: int, # corners a ring
+    closed: bool=True, # the last corner meets the first
+) -> np.ndarray: # (m, 3) triangles
+    "Triangles between rings of corners, numbered ring by ring."
+    i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing='ij')
+    a, b = (i*columns + j).ravel(), (i*columns + (j + 1) % columns).ravel()
+    return np.concatenate([np.stack([a, b, a + columns], 1), np.stack([b, b + columns, a + columns], 1)])
+
+# %% ../../nbs/phantom/render.ipynb #7d29a328
+_TEXELS = 512 # texels a side; the field repeats seamlessly
+
+@functools.cache
+def field(
+    roughness: float, # exponent of the spectrum: .5 is sand, 1 is cloth, 2 is clouds
+    seed: int=0, # another field of the same kind
+) -> np.ndarray: # (_TEXELS, _TEXELS), mean 0 and standard deviation 1
+    "A seamless random field."
+    rng = np.random.default_rng([seed, int(100*roughness)])
+    f = np.hypot(np.fft.fftfreq(_TEXELS)[:, None], np.fft.rfftfreq(_TEXELS)[None])
+    f[0, 0] = np.inf
+    out = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(_TEXELS, _TEXELS)))*f**-roughness, (_TEXELS, _TEXELS))
+    return (out/out.std()).astype('f4')
+
+# %% ../../nbs/phantom/render.ipynb #9a48476a
+@functools.cache
+def slopes(
+    roughness: float, # as for `field`
+    seed: int=0, # as for `field`
+) -> tuple[np.ndarray, np.ndarray]: # along u and v, standard deviation about 1
+    "How steep a field is."
+    o = field(roughness, seed)
+    u, v = np.roll(o, -1, 1) - np.roll(o, 1, 1), np.roll(o, -1, 0) - np.roll(o, 1, 0)
+    return u/u.std(), v/v.std()
+
+# %% ../../nbs/phantom/render.ipynb #d0c693e8
+def lookup(
+    texture: np.ndarray, # (_TEXELS, _TEXELS)
+    u: np.ndarray, # places, the texture repeats every 1
+    v: np.ndarray, # as many
+) -> np.ndarray: # values there
+    "The texel nearest to each place."
+    return texture[(v*_TEXELS).astype(np.int32) & (_TEXELS - 1), (u*_TEXELS).astype(np.int32) & (_TEXELS - 1)]
+
+def soft(
+    texture: np.ndarray, # (_TEXELS, _TEXELS)
+    u: np.ndarray, # places, the texture repeats every 1
+    v: np.ndarray, # as many
+) -> np.ndarray: # values there
+    "Between the four texels about each place: for textures that are seen enlarged."
+    x, y = u*_TEXELS - .5, v*_TEXELS - .5
+    i, j = np.floor(x), np.floor(y)
+    s, t = (x - i).astype('f4'), (y - j).astype('f4')
+    i, j = i.astype(np.int32) & (_TEXELS - 1), j.astype(np.int32) & (_TEXELS - 1)
+    k, m = (i + 1) & (_TEXELS - 1), (j + 1) & (_TEXELS - 1)
+    return (1 - t)*((1 - s)*texture[j, i] + s*texture[j, k]) + t*((1 - s)*texture[m, i] + s*texture[m, k])
+
+# %% ../../nbs/phantom/render.ipynb #d10a1360
+def paint(
+    rng: np.random.Generator, # same state, same colour
+    hue: tuple[float, float]=(0, 1), # range, of a turn
+    saturation: tuple[float, float]=(0, .5), # range
+    value: tuple[float, float]=(.1, .95), # range
+) -> np.ndarray: # (3,) in linear light
+    "A colour of a thing."
+    return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))**2.2
+
+# %% ../../nbs/phantom/render.ipynb #30afb574
+def piece_tone(
+    i: np.ndarray, # row of each place
+    j: np.ndarray, # column
+    seed: int, # same seed, same floor
+) -> np.ndarray: # a random number for each plank or tile
+    "What makes one plank differ from the next."
+    return field(0., 11)[(i*7 + seed) & 511, (j*13 + seed//7) & 511]
+
+def lines(
+    t: np.ndarray, # places
+    width: float, # of a line
+) -> np.ndarray: # 1 on a line about each whole number, else 0
+    "Gaps between planks, tiles and bricks."
+    f = np.abs(t - np.round(t))
+    return np.clip(1.5 - f/width, 0, 1)

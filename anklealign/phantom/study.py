@@ -19,45 +19,16 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from .. import __version__
 from ..core import CLASSES, AnklealignError, file_error
 from ..decision import CUTOFFS
-from .annotators import OWNERS, PANEL, answer, best_reachable, draw_angles
+from .annotators import OWNERS, PANEL, Phantom, answer, best_reachable
 from .defects import DEFECTS, Plan, annotation, picture_bytes, task
 from .file_defects import ALL_DEFECTS
-from .picture import Phantom, make_phantoms
+from .picture import make_phantoms
 from ..study.labelstudio import label_of
 from ..study.votes import consensus
-
-# %% ../../nbs/phantom/study.ipynb #e2c3d7f0
-def drawn_phantoms(
-    n: int, # how many pictures; four show the same person
-    seed: int=1, # same seed, same drawings
-    size: tuple[int, int]=(150, 200), # width and height, in pixels
-) -> list[Phantom]: # drawings, not renderings
-    "Crude drawings of two heels of known angle, for tests that need no realism."
-    rng = np.random.default_rng(seed)
-    angles = draw_angles(-(-n // 4), seed).head(n)
-    looks = {p: (int(rng.integers(60, 220)), rng.integers(90, 200, 3)) for p in angles.participant.unique()}
-    drawn = [(_draw(o, looks[o.participant], size, rng), o) for o in angles.itertuples()]
-    return [Phantom(im, o.angle_deg, o.left_deg, o.right_deg, int(o.participant), {'footwear': 'bare'}) for im, o in drawn]
-
-# %% ../../nbs/phantom/study.ipynb #715dee38
-def _draw(angles, look, size, rng):
-    skin, wall = look
-    floor = Image.fromarray(rng.integers(40, 220, (9, 7, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    im = Image.new('RGB', size, tuple((wall + rng.integers(-30, 30, 3)).tolist()))
-    w, h = size
-    im.paste(floor.crop((0, int(.7*h), w, h)), (0, int(.7*h)))
-    draw, shift = ImageDraw.Draw(im), rng.normal(0, .04*w)
-    for side, angle in ((-1, angles.left_deg), (1, angles.right_deg)):
-        top = w*(.5 + .2*side) + shift
-        low = top + side*np.tan(np.radians(angle))*.35*h
-        leg = [(top - .1*w, 0), (top + .1*w, 0), (top + .06*w, .55*h), (low + .09*w, .9*h), (low - .09*w, .9*h), (top - .06*w, .55*h)]
-        draw.polygon(leg, fill=(skin, skin*3//4, skin*3//5))
-    return im
 
 # %% ../../nbs/phantom/study.ipynb #dcf87bc1
 LAYOUTS = ('owners', 'consensus', 'both')
@@ -314,10 +285,10 @@ def make_study(
     seed: int=1, # same seed, same study
     layout: str='both', # 'owners', 'consensus' or 'both'
     defects: Collection[str]|None=None, # names from `ALL_DEFECTS`; None: all
-    workers: int|None=None, # processes that render; None: one a core
+    workers: int|None=None, # processes that draw; None: one a core
     progress: Callable[[int, int], None]|None=None, # called with the number of pictures done, and of all
 ) -> Path: # `out`
-    "Render `n` phantoms and write a raw study of them. Raises `AnklealignError` if the `phantom` extra is missing."
+    "Draw `n` phantoms and write a raw study of them. Raises `AnklealignError` if `out` is taken."
     check_free(out)
     _check_known(layout, defects)
     return write_study(out, make_phantoms(n, seed, workers=workers, progress=progress), seed, layout, defects, max(1, n // 400))

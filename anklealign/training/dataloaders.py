@@ -11,7 +11,7 @@ __all__ = ['Pixels']
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import torch
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import ColReader, ColSplitter, IntToFloatTensor
-from fastai.torch_core import TensorCategory, TensorImage
+from fastai.torch_core import TensorBase, TensorCategory, TensorImage
 from fastai.vision.augment import RandTransform
 from fastai.vision.core import PILImage
 from fastcore.basics import chunked
@@ -64,6 +64,24 @@ def _temporary_array(shape):
         if hasattr(os, 'posix_fallocate'): os.posix_fallocate(file.fileno(), 0, max(1, int(np.prod(shape))))
         return np.memmap(file, np.uint8, 'w+', shape=shape)
     except OSError as e: raise file_error(e, tempfile.gettempdir()) from e
+
+# %% ../../nbs/training/dataloaders.ipynb #fea70a02
+class Features:
+    "What a model that does not change sees of pictures, in place of their `Pixels`."
+    def __init__(self,
+        read: Callable, # pictures in 0–1 (n × 3 × side × side) to features, picture first
+        pixels: Pixels, # of the pictures
+        size: int=32, # pictures at a time
+    ):
+        self.at, names = pixels.at, list(pixels.at)
+        batches = (names[i:i + size] for i in range(0, len(names), size))
+        with torch.inference_mode(): self.store = torch.cat([read(pixels.batch(o).float().div_(255)) for o in batches]).clone()
+
+    def batch(self,
+        images: Sequence[str], # names of pictures
+    ) -> TensorBase: # picture first
+        "The features of the pictures named, in the order of their names."
+        return TensorBase(self.store[[self.at[o] for o in images]])
 
 # %% ../../nbs/training/dataloaders.ipynb #92358aca
 SHARES = [f'share_{c}' for c in CLASSES]
@@ -165,4 +183,5 @@ def picture_loader(
     pixels = pixels or Pixels(study, rows.image, size)
     for start in range(0, len(rows), batch_size):
         batch = rows.iloc[start:start + batch_size]
-        yield torch.Tensor(pixels.batch(batch.image).float().div_(255)), torch.tensor(batch.label_id.tolist())
+        x = torch.Tensor(pixels.batch(batch.image))
+        yield x.float().div_(255) if x.dtype == torch.uint8 else x, torch.tensor(batch.label_id.tolist())

@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import math
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from torch import nn
 
 from .. import __version__
 from .dataloaders import Pixels, picture_loader
+from ..heels.feet import shipped_rule
 from ..inference.bundle import GRAPH, MARK, SCHEMA, WEIGHTS, About, file_entry, pack
 from ..core import CLASSES, AnklealignError, Settings, write_atomic
 from ..decision import fit_on_validation
@@ -131,7 +133,7 @@ def looks_of(
     return torch.cat([early.mean((2, 3)), early.flatten(2).std(2, correction=0)], 1)
 
 # %% ../../nbs/training/onnx.ipynb #f6e385db
-INPUT, OUTPUTS = 'pixels', ('log_probabilities', 'evidence', 'strangeness')
+INPUT, OUTPUTS, HEELS = 'pixels', ('log_probabilities', 'evidence', 'strangeness'), ('feet', 'views') # the last two of measured heels
 
 class Served(nn.Module):
     "A model as the graph has it."
@@ -166,6 +168,7 @@ class Served(nn.Module):
 def to_onnx(
     served: Served, # ready to answer
     size: int, # side of the pictures, pixels
+    outputs: Sequence[str]=OUTPUTS, # names of what it gives
 ) -> bytes: # an ONNX model; the number of pictures is free
     "The graph of `served`."
     served = served.eval().requires_grad_(False)
@@ -175,7 +178,7 @@ def to_onnx(
     logging.disable(logging.WARNING) # PyTorch tells of every step
     try:
         with redirect_stdout(io.StringIO()):
-            made = torch.onnx.export(served, (example,), dynamo=True, input_names=[INPUT], output_names=list(OUTPUTS),
+            made = torch.onnx.export(served, (example,), dynamo=True, input_names=[INPUT], output_names=list(outputs),
                                      dynamic_shapes=({0: torch.export.Dim('pictures')},), verbose=False)
     finally: logging.disable(before)
     for node in made.model.graph: node.metadata_props.clear() # which hold paths of the machine
@@ -237,15 +240,20 @@ def _learn_typical(model, study, rows, size):
 def _checked_graph(model, recipe, run, study, half):
     "The graph of `run`, and what `About` says of it."
     rows = read_manifest(study)
-    if recipe.mirror: model = model.inner # the graph mirrors for itself
-    typical, learned_from = _learn_typical(model, study, rows, recipe.size)
-    graph = to_onnx(Served(model, typical, recipe.mirror), recipe.size)
+    if hasattr(model, 'served'): graph, learned_from = to_onnx(model.served(), recipe.size, [*OUTPUTS, *HEELS]), 0
+    else:
+        if recipe.mirror: model = model.inner # the graph mirrors for itself
+        typical, learned_from = _learn_typical(model, study, rows, recipe.size)
+        graph = to_onnx(Served(model, typical, recipe.mirror), recipe.size)
     if half: graph = halved(graph)
     valid = rows.image[rows.split == 'valid']
     said = pd.read_csv(run/'valid_predictions.csv', index_col='image').reindex(valid)[[f'prob_{c}' for c in CLASSES]].to_numpy()
     verified, scores = check_graph(graph, Pixels(study, valid, recipe.size).store, said, _HALF_TOLERANCE if half else TOLERANCE)
-    score = dict(threshold=float(np.quantile(scores, SHARE)), share=SHARE, images=len(scores), learned_from=learned_from)
-    return graph, dict(stored='float16' if half else 'float32', verified=verified, strangeness=score)
+    measured = hasattr(model, 'served') # then the score is 1 where no heel is found, or the view is not from behind
+    score = dict(threshold=1. if measured else float(np.quantile(scores, SHARE)), share=float((scores <= 1).mean()) if measured else SHARE,
+                 images=len(scores), learned_from=learned_from)
+    heels = shipped_rule(model.head.cutoffs()) if measured else None
+    return graph, dict(stored='float16' if half else 'float32', verified=verified, strangeness=score, heels=heels)
 
 # %% ../../nbs/training/onnx.ipynb #09aa5e1c
 log = logging.getLogger('anklealign')

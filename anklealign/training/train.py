@@ -45,7 +45,7 @@ from ..study.splits import cross_splits
 from .augment import Augment
 from .callbacks import (AverageWeights, BatchExtras, Checkpoint, EpochSeed, History, KeepBest, Patience, Plateau, Resume,
                                            ResumableLearner, bare, free_memory, keep_memory, log, precision_callbacks, read_checkpoint)
-from .dataloaders import stored_loaders, study_block, with_shares
+from .dataloaders import Features, stored_loaders, study_block, with_shares
 from .recipes import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained, without_gone
 from .runs import Together, answering, load_run, probabilities, processes, share_of_batch
 
@@ -191,6 +191,8 @@ def train(
         dls = dataloaders(study, recipe, rows)
         recipe = enough_epochs(recipe, len(dls.train_ds))
         learn = learner(dls, recipe, precision, weights_file)
+        if hasattr(learn.model, 'read'): # what it sees does not change while it learns
+            for o in dls.loaders: o.dataset.pixels = Features(learn.model.eval().read, o.dataset.pixels)
         config = _config(learn, recipe, study, seed, precision_callbacks(precision, learn.dls.device)[0])
         before = _to_go_on_from(run, config) if resume else ({}, [])
         if before is None:

