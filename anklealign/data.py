@@ -18,10 +18,9 @@ from PIL import Image
 
 from .core import CLASSES, AnklealignError, Settings, class_names
 from .study.account import write
-from .study.manifest import read_manifest
+from .study.manifest import read, read_manifest
 from .study.matching import match
 from .study.preprocess import Stage, check
-from .study.read import read
 from .study.splits import group, split
 from .study.votes import label
 

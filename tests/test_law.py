@@ -12,9 +12,9 @@ from PIL import Image
 
 from anklealign.core import CLASSES, ImageSettings, Settings
 from anklealign.study.account import account, entries
+from anklealign.study.manifest import read_folder
 from anklealign.study.matching import match
 from anklealign.study.preprocess import Stage, check
-from anklealign.study.read import read_folder
 from anklealign.study.votes import label
 
 SETTINGS = Settings(images=ImageSettings(size=32, workers=1))

@@ -21,7 +21,7 @@ from ..images import unpadded
 from .manifest import RawStudy, is_synthetic, manifest_of, ratings_of, reason_kinds
 from .preprocess import JOURNAL, Stage, gather
 from .splits import audit, describe_splits
-from .votes import agreement_report
+from .votes import agreement_report, consensus
 
 # %% ../../nbs/study/account.ipynb #09fc4118
 def entries(
@@ -110,6 +110,8 @@ def make_report(
     unknown = Counter(notes.raw_label[notes.reason.str.startswith('unknown value')])
     kinds = {k: reason_kinds(items.reason[items.kind == kind])
              for k, kind in (('images', 'image'), ('annotations', 'annotation'), ('files', 'file'))}
+    voted = study.pictures.loc[study.pictures.n_votes > 0, [f'votes_{c}' for c in CLASSES]]
+    before = Counter(consensus(o).label or 'tie' for o in voted.to_numpy()) # by the class with most votes, whatever the policy
     group = study.ratings.image.map(dict(zip(manifest.source, manifest.group, strict=True))).fillna(study.ratings.image)
     return {'schema': 1, 'made_by': f'anklealign {__version__}', 'raw': study.name, 'synthetic': is_synthetic(manifest),
             'language': settings.display.language,
@@ -118,17 +120,11 @@ def make_report(
             **account(items), 'reasons': kinds, 'unknown_labels': dict(sorted(unknown.items())),
             'rules': dict(sorted(rules.items(), key=lambda o: (-o[1], o[0]))),
             'exports': _exports(study),
-            'classes': {'before': _before(study.pictures), 'after': {c: int((manifest.label == c).sum()) for c in CLASSES}},
+            'classes': {'before': {c: before[c] for c in (*CLASSES, 'tie')}, 'after': {c: int((manifest.label == c).sum()) for c in CLASSES}},
             'splits': [{'split': s, **{c: int(o[f'{c} images']) for c in CLASSES}, **{k: int(o[f'all {k}']) for k in ('images', 'groups')}}
                        for s, o in splits.iterrows()],
             'agreement': agreement_report(study.ratings.assign(group=group), seed=settings.seed), 'audit': leaks,
             'notes': _notes(study, manifest), 'items': items.to_dict('records')}
-
-# %% ../../nbs/study/account.ipynb #66f9dfe0
-def _before(pictures): # class, or 'tie' → pictures with votes, dropped ones included
-    votes = pictures.loc[pictures.n_votes > 0, [f'votes_{c}' for c in CLASSES]].to_numpy()
-    best = votes == votes.max(1, initial=0)[:, None]
-    return {c: int((best[:, i] & (best.sum(1) == 1)).sum()) for i, c in enumerate(CLASSES)} | {'tie': int((best.sum(1) > 1).sum())}
 
 # %% ../../nbs/study/account.ipynb #74e684d3
 def _exports(study):

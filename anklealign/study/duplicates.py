@@ -30,6 +30,10 @@ _FLAT = .5 # grey levels of standard deviation below which a picture has no cont
 _MIRROR = np.where(np.arange(_KEPT) % 2, -1, 1).astype(np.float16) # what a left-right flip does to the columns
 
 # %% ../../nbs/study/duplicates.ipynb #844e3df8
+def _hashes(stack): # (n, 16, 16) descriptors -> (n,) uint64
+    signs = (stack[:, :8, :8] > 0).reshape(len(stack), 64)
+    return np.packbits(signs, axis=1).view('>u8').ravel().astype(np.uint64)
+
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
     "What is kept of a picture to recognise its copies."
@@ -38,7 +42,7 @@ class Fingerprint:
     @cached_property
     def phash(self) -> str: # 16 hex digits: the signs of the coarsest 8 × 8 coefficients
         "The perceptual hash."
-        return np.packbits(self.descriptor[:8, :8] > 0).tobytes().hex()
+        return f'{_hashes(self.descriptor[None])[0]:016x}'
 
     def mirrored(self) -> 'Fingerprint': # that of the left-right flipped picture
         "The fingerprint that the mirrored picture has."
@@ -138,21 +142,13 @@ _crops = np.stack([_cosines(a + share*_at) @ _cosines(_at)[:_COMPARED].T for a, 
 # %% ../../nbs/study/duplicates.ipynb #b856d81d
 def _gradients(coefs): # weighted by frequency and scaled to length 1; zero stays zero
     frequency = np.hypot(*np.indices((_COMPARED, _COMPARED))).astype(np.float32)
-    flat = (coefs*frequency).reshape(*coefs.shape[:-2], _COMPARED**2)
+    flat = (coefs[..., :_COMPARED, :_COMPARED]*frequency).reshape(*coefs.shape[:-2], _COMPARED**2)
     return flat/np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), 1e-9)
 
 # %% ../../nbs/study/duplicates.ipynb #f5a7e6f1
 def _best_crop(a, b): # correlation of the best crop of `a` with all of `b`
     a = np.einsum('yuh,nuv,xvw->nyxhw', _crops, a, _crops, optimize=True)
-    b = _gradients(b[:, :_COMPARED, :_COMPARED])
-    return np.einsum('nyxk,nk->nyx', _gradients(a), b).max((1, 2))
-
-# %% ../../nbs/study/duplicates.ipynb #18d016d0
-def _similarity(a, b):
-    alike = (_gradients(a[:, :_COMPARED, :_COMPARED])*_gradients(b[:, :_COMPARED, :_COMPARED])).sum(1)
-    near = alike > _HOPELESS
-    alike[near] = np.maximum(_best_crop(a[near], b[near]), _best_crop(b[near], a[near]))
-    return alike
+    return np.einsum('nyxk,nk->nyx', _gradients(a), _gradients(b)).max((1, 2))
 
 # %% ../../nbs/study/duplicates.ipynb #1bea05b5
 def similarity(
@@ -160,16 +156,18 @@ def similarity(
     pairs: np.ndarray, # (m, 2) positions: which to compare with which
 ) -> np.ndarray: # (m,) -1 to 1; 1 is the same picture
     "Correlation of the pictures' gradients, at the best crop of either by up to 2 % at each edge."
-    return np.concatenate([_similarity(*np.float32(descriptors[o]).swapaxes(0, 1)) for o in np.array_split(pairs, len(pairs)//500 + 1)])
+    found = []
+    for some in np.array_split(pairs, len(pairs)//500 + 1):
+        a, b = np.float32(descriptors[some]).swapaxes(0, 1)
+        alike = (_gradients(a)*_gradients(b)).sum(1)
+        near = alike > _HOPELESS
+        alike[near] = np.maximum(_best_crop(a[near], b[near]), _best_crop(b[near], a[near]))
+        found.append(alike)
+    return np.concatenate(found)
 
 # %% ../../nbs/study/duplicates.ipynb #eeeefc22
 NEAR_BITS = 10 # hash bits by which near-duplicates may differ
 NEAR_SIMILARITY = .975 # least `similarity` of near-duplicates
-
-# %% ../../nbs/study/duplicates.ipynb #beb323eb
-def _hashes(stack): # (n, 16, 16) descriptors -> (n,) uint64
-    signs = (stack[:, :8, :8] > 0).reshape(len(stack), 64)
-    return np.packbits(signs, axis=1).view('>u8').ravel().astype(np.uint64)
 
 # %% ../../nbs/study/duplicates.ipynb #cd7480aa
 def near_duplicates(
@@ -200,20 +198,6 @@ def connected(
     i, j = np.asarray(pairs, np.intp).reshape(-1, 2).T
     return connected_components(coo_array((np.ones(len(i), bool), (i, j)), shape=(n, n)), directed=False)[1]
 
-# %% ../../nbs/study/duplicates.ipynb #8aab0ed2
-def exact_duplicates(
-    sha256: Sequence[str], # of the file's bytes, one a picture
-    sizes: Sequence[tuple[int, int]], # upright width and height, one a picture
-    near: np.ndarray, # (m, 2) from `near_duplicates`
-    pixel_sha: Callable[[int], str], # position -> SHA-256 of the decoded upright pixels
-) -> np.ndarray: # (n,) cluster numbers, in order of first appearance
-    "Clusters of pictures with the same bytes or the same pixels; decodes only near-duplicates of the same size."
-    table = pd.DataFrame({'sha': sha256, 'size': [f'{w}x{h}' for w, h in sizes], 'near': connected(len(sha256), near)})
-    files = table.drop_duplicates('sha')
-    asked = files[files.duplicated(['near', 'size'], keep=False)]
-    pixels = {sha: f'pixels {pixel_sha(i)}' for i, sha in asked.sha.items()}
-    return pd.factorize(table.sha.map(lambda sha: pixels.get(sha, sha)))[0]
-
 # %% ../../nbs/study/duplicates.ipynb #9ff72e54
 def find_duplicates(
     pictures: pd.DataFrame, # usable ones, one a row; index path: sha256, width, height, descriptor (as `to_text` writes it)
@@ -221,12 +205,13 @@ def find_duplicates(
     pixel_sha: Callable[[str], str], # path → SHA-256 of the decoded upright pixels
 ) -> tuple[pd.Series, tuple[tuple[str, str], ...]]: # path → the picture that stands for it; pairs of near-duplicates among these
     "Which pictures are the same one, and which nearly so."
-    paths = list(pictures.index)
     near = near_duplicates([Fingerprint.from_text(o) for o in pictures.descriptor])
-    sizes = list(zip(pictures.width, pictures.height, strict=True))
-    cluster = exact_duplicates(list(pictures.sha256), sizes, near, lambda i: pixel_sha(paths[i]))
-    first = {}
-    for path, c in sorted(zip(paths, cluster, strict=True), key=lambda o: (not votes.get(o[0]), o[0])): first.setdefault(c, path)
-    stands_for = [first[c] for c in cluster]
+    table = pictures.assign(near=connected(len(pictures), near))
+    files = table.drop_duplicates('sha256')
+    asked = files[files.duplicated(['near', 'width', 'height'], keep=False)]
+    pixels = {sha: f'pixels {pixel_sha(path)}' for path, sha in asked.sha256.items()}
+    content, first = [pixels.get(o, o) for o in pictures.sha256], {}
+    for path, c in sorted(zip(pictures.index, content, strict=True), key=lambda o: (not votes.get(o[0]), o[0])): first.setdefault(c, path)
+    stands_for = [first[c] for c in content]
     pairs = {tuple(sorted((stands_for[i], stands_for[j]))) for i, j in near}
     return pd.Series(stands_for, pictures.index, dtype=object), tuple(sorted(o for o in pairs if o[0] != o[1]))

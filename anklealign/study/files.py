@@ -8,34 +8,30 @@ Docs: https://anklealign.github.io/anklealign/study/files.html.md"""
 __all__ = ['RawFile', 'walk', 'unzip']
 
 # %% ../../nbs/study/files.ipynb #32f7c12b
+import base64
+import binascii
 import calendar
+import hashlib
 import os
 import re
 import shutil
 import stat
 import unicodedata
 import zipfile
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..core import AnklealignError, file_error
 
 # %% ../../nbs/study/files.ipynb #204b6717
-_magic = [('JPEG', rb'\xff\xd8\xff'), ('PNG', rb'\x89PNG\r\n\x1a\n'), ('GIF', rb'GIF8[79]a'), ('BMP', rb'BM.{4}\0\0\0\0'),
-          ('WEBP', rb'RIFF.{4}WEBP'),
-          ('TIFF', rb'II\*\0|MM\0\*'), ('AVIF', rb'.{4}ftyp(?:avif|avis)'), ('HEIF', rb'.{4}ftyp(?:hei[cfmsvx]|hev[cmsx]|mif1|msf1)'),
-          ('JPEG2000', rb'\0\0\0\x0cjP  \r\n\x87\n')]
-_magic = [(name, re.compile(pattern, re.S)) for name, pattern in _magic]
+_image = re.compile(rb'\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0|RIFF.{4}WEBP|II\*\0|MM\0\*|\0\0\0\x0cjP  \r\n\x87\n'
+                    rb'|.{4}ftyp(?:avif|avis|hei[cfmsvx]|hev[cmsx]|mif1|msf1)', re.S) # JPEG, PNG, GIF, BMP, WebP, TIFF, JPEG 2000, AVIF, HEIF
+_web_page = re.compile(rb'\s*<(?:!doctype|html|\?xml|svg)', re.I)
 
 # %% ../../nbs/study/files.ipynb #5b92a52c
 IMAGE_SUFFIXES = frozenset('.jpg .jpeg .jpe .jfif .png .gif .bmp .dib .webp .tif .tiff .heic .heif .avif .jp2'.split())
-
-# %% ../../nbs/study/files.ipynb #460ae9f3
-def image_format(
-    head: bytes, # the first 32 bytes of a file, or more
-) -> str: # 'JPEG', 'PNG', 'HEIF' …, or '' if it is no image we know
-    "The image format that the first bytes of a file announce."
-    return next((name for name, pattern in _magic if pattern.match(head)), '')
 
 # %% ../../nbs/study/files.ipynb #4b68849f
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class RawFile:
 
 # %% ../../nbs/study/files.ipynb #a576aa37
 _debris = re.compile(r'\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$|~\$', re.I)
-_text_suffixes = frozenset(('.json', '.csv', '.tsv', '.txt', ''))
+_text_suffixes, _archive_suffixes = ('.json', '.csv', '.tsv', '.txt', ''), ('.zip', '.7z', '.rar', '.gz', '.tar')
 MAX_TEXT_BYTES = 512 * 1024**2
 
 # %% ../../nbs/study/files.ipynb #20c04f84
@@ -60,27 +56,18 @@ def classify(
 ) -> tuple[str, str]: # kind and reason
     "What the file is, and why it cannot be used if it cannot."
     p = PurePosixPath(path)
+    suffix = p.suffix.lower()
     if any(o.startswith('.') or o == '__MACOSX' for o in p.parts[:-1]): return 'other', 'lies in a hidden folder'
     if _debris.match(p.name) or p.name.startswith('.'): return 'other', 'left behind by a program, not part of a study'
-    if image_format(head): return 'image', ''
-    if p.suffix.lower() in IMAGE_SUFFIXES: return 'image', _not_an_image(head, size)
-    if p.suffix.lower() in _text_suffixes or re.match(rb'(?:\xef\xbb\xbf)?\s*[\[{]', head): return _text_kind(p, head, size)
-    if p.suffix.lower() in ('.zip', '.7z', '.rar', '.gz', '.tar'): return 'other', 'an archive inside the study: unpack it first'
-    return 'other', 'neither an image nor an export'
-
-# %% ../../nbs/study/files.ipynb #92fd4a41
-def _not_an_image(head, size):
-    if size == 0: return 'empty file (0 bytes)'
-    if re.match(rb'\s*<(?:!doctype|html|\?xml|svg)', head, re.I): return 'not an image: it holds a web page'
-    return 'not an image: its first bytes belong to no image format'
-
-# %% ../../nbs/study/files.ipynb #5a566b00
-def _text_kind(p, head, size):
-    if p.suffix.lower() == '.ipynb': return 'other', 'a notebook, not part of a study'
-    if size == 0: return 'text', 'empty file (0 bytes)'
-    if size > MAX_TEXT_BYTES: return 'text', f'larger than {MAX_TEXT_BYTES // 1024**2} MB, too large for an export'
-    if b'\0' in head and not head.startswith((b'\xff\xfe', b'\xfe\xff')): return 'other', 'neither an image nor an export'
-    return 'text', ''
+    if _image.match(head): return 'image', ''
+    claimed, known = suffix in IMAGE_SUFFIXES, suffix in _text_suffixes or re.match(rb'(?:\xef\xbb\xbf)?\s*[\[{]', head)
+    if suffix == '.ipynb' and known: return 'other', 'a notebook, not part of a study'
+    if size == 0 and (claimed or known): return 'image' if claimed else 'text', 'empty file (0 bytes)'
+    if claimed: return 'image', f"not an image: {'it holds a web page' if _web_page.match(head) else 'its first bytes belong to no image format'}"
+    if known and size > MAX_TEXT_BYTES: return 'text', f'larger than {MAX_TEXT_BYTES // 1024**2} MB, too large for an export'
+    if known and (b'\0' not in head or head.startswith((b'\xff\xfe', b'\xfe\xff'))): return 'text', ''
+    return 'other', ('an archive inside the study: unpack it first' if suffix in _archive_suffixes and not known else
+                     'neither an image nor an export')
 
 # %% ../../nbs/study/files.ipynb #1aae95ac
 def walk(
@@ -91,30 +78,28 @@ def walk(
     if not root.is_dir():
         raise AnklealignError(f'There is no folder {root}; give the folder, or the .zip, that holds the pictures and their Label Studio '
                               'exports.')
-    found, todo = [], ['']
-    while todo:
-        folder = todo.pop()
-        try: entries = list(os.scandir(root/folder))
-        except OSError as e:
-            found.append(RawFile(folder, 'other', reason=f'this folder cannot be read: {(e.strerror or str(e)).lower()}'))
-            continue
-        for e in entries:
-            path = f'{folder}/{e.name}' if folder else e.name
-            if e.is_dir(follow_symlinks=False): todo.append(path)
-            else: found.append(_look(e, path))
+    found = []
+    def refuse(e): # a folder
+        reason = f'this folder cannot be read: {(e.strerror or str(e)).lower()}'
+        found.append(RawFile(Path(e.filename).relative_to(root).as_posix(), 'other', reason=reason))
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        paths = [Path(folder, o) for o in names] + [p for o in folders if (p := Path(folder, o)).is_symlink()]
+        found += [_look(p, p.relative_to(root).as_posix()) for p in paths]
     return sorted(found, key=lambda o: o.path)
 
 # %% ../../nbs/study/files.ipynb #6394a619
-def _look(entry, path):
-    kind = 'image' if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES else 'other'
+def _claimed(path): return 'image' if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES else 'other'
+
+def _look(file, path):
+    kind = _claimed(path)
     try: path.encode()
     except UnicodeEncodeError:
         return RawFile(os.fsencode(path).decode('utf-8', 'backslashreplace'), kind, reason='its name is not UTF-8: rename it')
-    if entry.is_symlink(): return RawFile(path, kind, reason='a link: links are never followed')
+    if file.is_symlink(): return RawFile(path, kind, reason='a link: links are never followed')
     try:
-        info = entry.stat(follow_symlinks=False)
+        info = file.stat(follow_symlinks=False)
         if not stat.S_ISREG(info.st_mode): return RawFile(path, kind, reason='not an ordinary file')
-        with open(entry.path, 'rb') as f: head = f.read(64)
+        with open(file, 'rb') as f: head = f.read(64)
     except OSError as e: return RawFile(path, kind, reason=f'cannot be read: {(e.strerror or str(e)).lower()}')
     kind, reason = classify(path, head, info.st_size)
     return RawFile(path, kind, info.st_size, info.st_mtime_ns, reason)
@@ -132,42 +117,32 @@ def unzip(
     "Unpack `archive` into `target` safely. Raises `AnklealignError` if it is no zip, damaged, or unpacks to too much."
     try:
         with zipfile.ZipFile(archive) as z:
-            members = [m for m in z.infolist() if not m.is_dir()]
-            _check_volume(archive, members)
-            refused = [(m, _refuse(m)) for m in members]
-            for m, reason in refused:
-                if not reason: _extract(z, m, Path(target)/_member_name(m))
+            members = [(m, _member(m)) for m in z.infolist() if not m.is_dir()]
+            unpacked, packed = sum(m.file_size for m, _ in members), sum(m.compress_size for m, _ in members)
+            if len(members) > MAX_ZIP_MEMBERS:
+                raise AnklealignError(f'{archive} holds {len(members):,} files; the limit is {MAX_ZIP_MEMBERS:,}.')
+            if unpacked > MAX_ZIP_BYTES or unpacked > 2**26 and unpacked > MAX_ZIP_RATIO * max(packed, 1):
+                raise AnklealignError(f'{archive} unpacks from {packed:,} to {unpacked:,} bytes, as a zip bomb does; unpack it yourself '
+                                      'if you trust it, and give the folder.')
+            for m, file in members:
+                if not file.reason: _extract(z, m, Path(target)/file.path)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as e:
         raise AnklealignError(f'Cannot unpack {archive}: {e}; make the archive again, or unpack it and give the folder.') from e
     except OSError as e: raise file_error(e, target) from e
-    return [RawFile(_member_name(m), 'image' if PurePosixPath(m.filename).suffix.lower() in IMAGE_SUFFIXES else 'other', m.file_size,
-                    reason=reason)
-            for m, reason in refused if reason]
-
-# %% ../../nbs/study/files.ipynb #3ca59883
-def _check_volume(archive, members):
-    unpacked, packed = sum(m.file_size for m in members), sum(m.compress_size for m in members)
-    if len(members) > MAX_ZIP_MEMBERS: raise AnklealignError(f'{archive} holds {len(members):,} files; the limit is {MAX_ZIP_MEMBERS:,}.')
-    if unpacked > MAX_ZIP_BYTES or unpacked > 2**26 and unpacked > MAX_ZIP_RATIO * max(packed, 1):
-        raise AnklealignError(f'{archive} unpacks from {packed:,} to {unpacked:,} bytes, as a zip bomb does; unpack it yourself if you '
-                              'trust it, and give the folder.')
-
-# %% ../../nbs/study/files.ipynb #774bba88
-def _refuse(m):
-    p = PurePosixPath(_member_name(m))
-    if m.filename.startswith(('/', '\\')) or re.match(r'[A-Za-z]:', m.filename) or '..' in p.parts:
-        return 'its path leaves the study folder'
-    if stat.S_ISLNK(m.external_attr >> 16): return 'a link: links are never followed'
-    if m.flag_bits & 1: return 'encrypted: unpack the archive with its password and give the folder'
-    return ''
+    return [file for _, file in members if file.reason]
 
 # %% ../../nbs/study/files.ipynb #ba9236fb
-def _member_name(m):
-    name = m.filename
+def _member(m): # as a file of the study
+    name, reason = m.filename, ''
     if not m.flag_bits & 0x800:
         try: name = name.encode('cp437').decode('utf-8')
         except UnicodeError: pass
-    return name.replace('\\', '/')
+    name = name.replace('\\', '/')
+    if m.filename.startswith(('/', '\\')) or re.match(r'[A-Za-z]:', m.filename) or '..' in PurePosixPath(name).parts:
+        reason = 'its path leaves the study folder'
+    elif stat.S_ISLNK(m.external_attr >> 16): reason = 'a link: links are never followed'
+    elif m.flag_bits & 1: reason = 'encrypted: unpack the archive with its password and give the folder'
+    return RawFile(name, _claimed(name), m.file_size, reason=reason)
 
 # %% ../../nbs/study/files.ipynb #9e502102
 def _extract(z, m, path):
@@ -218,3 +193,52 @@ def origin_of(
     for part in reversed(PurePosixPath(path).parts):
         if m := re.match(r'(internet|sajat|own)(?![a-z])', plain(part)): return 'internet' if m[1] == 'internet' else 'own'
     return ''
+
+# %% ../../nbs/study/files.ipynb #69c7384f
+@dataclass(frozen=True)
+class Ref:
+    "What one field of an annotation says about its picture."
+    name: str='' # file name, percent-decoded, NFC
+    folders: tuple[str, ...]=() # the folders before it, outermost first
+    sha256: str='' # of the embedded picture, if it is a data: URI
+    refused: str='' # why it must not be used
+
+# %% ../../nbs/study/files.ipynb #3a9087a0
+def shortened(
+    text: str, # of any length
+) -> str: # at most 80 characters
+    "`text`, without its middle if it is long."
+    return text if len(text) <= 80 else text[:60] + '…' + text[-17:]
+
+def parse_ref(
+    text: str, # as it stands in the export
+) -> Ref: # folders and name, or the digest, or a refusal
+    "What `text` says about the picture's path."
+    text = text.strip()
+    if text.startswith('data:'):
+        head, _, body = text.partition(',')
+        try: data = base64.b64decode(body, validate=True) if head.endswith(';base64') else unquote(body).encode('latin-1')
+        except (binascii.Error, ValueError): return Ref(refused='its embedded picture is damaged')
+        return Ref(sha256=hashlib.sha256(data).hexdigest())
+    path = text.replace('\\', '/')
+    if re.match(r'[A-Za-z]:/', path): path = path[3:]
+    elif '://' in path or path.startswith('/data/'):
+        url = urlsplit(path if '://' in path else '//host' + path)
+        local = parse_qs(url.query).get('d', [''])[0] if '/local-files' in url.path else ''
+        path = local.replace('\\', '/') or re.sub(r'^/?data/upload/(?:\d+/)?', '', unquote(url.path))
+    elif path.startswith('/'): return Ref(refused=f"its path is absolute: '{shortened(text)}'")
+    parts = [unicodedata.normalize('NFC', o) for o in path.split('/') if o not in ('', '.')]
+    if '..' in parts: return Ref(refused=f"its path leaves the study folder: '{shortened(text)}'")
+    return Ref(parts[-1], tuple(parts[:-1])) if parts else Ref()
+
+# %% ../../nbs/study/files.ipynb #cebbe4a0
+def read_listing(
+    text: str, # content of a text file
+) -> dict[str, tuple[str, ...]]: # name → the paths listed under it; empty if the text is no listing
+    "The paths that `text` lists, by file name. A text of which most lines are no paths of images is no listing."
+    lines = [o.strip() for o in text.splitlines() if o.strip()]
+    paths = [o for o in lines if PurePosixPath(o.replace('\\', '/')).suffix.lower() in IMAGE_SUFFIXES and ('\\' in o or '/' in o)]
+    if len(paths) * 2 <= len(lines): return {}
+    table = defaultdict(dict)
+    for o in paths: table[parse_ref(o).name][o] = True
+    return {k: tuple(v) for k, v in table.items() if k}

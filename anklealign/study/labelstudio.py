@@ -10,15 +10,16 @@ __all__ = ['label_of']
 # %% ../../nbs/study/labelstudio.ipynb #265d2bd1
 import csv
 import io
-import itertools
 import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
@@ -85,37 +86,30 @@ class Export:
 
 # %% ../../nbs/study/labelstudio.ipynb #5e75c472
 class NotAnExport(AnklealignError):
-    "The file holds something else; `reason` says what."
-    def __init__(self,
-        name: str, # path of the file
-        reason: str, # what it is instead, one sentence fragment
-    ):
-        "An error whose text names file and reason."
-        self.name, self.reason = name, reason
-        super().__init__(f'{name} is not a Label Studio export: {reason}.')
+    "The file holds something else; the text says what, as a fragment of a sentence."
 
 # %% ../../nbs/study/labelstudio.ipynb #6deae198
 _MAX_BYTES = 100_000_000 # parsing takes several times as much memory
 
-def _decode(data, name):
+def _decode(data):
     if len(data) > _MAX_BYTES:
-        raise NotAnExport(name, f'it has {len(data):,} bytes, more than the {_MAX_BYTES:,} that are read; export it in parts')
+        raise NotAnExport(f'it has {len(data):,} bytes, more than the {_MAX_BYTES:,} that are read; export it in parts')
     for encoding, problems in ((json.detect_encoding(data), []), ('cp1250', ['It is not UTF-8; it was read as Windows-1250.'])):
         try: text = data.decode(encoding).strip('\ufeff')
         except UnicodeDecodeError: continue
-        if not text.strip(): raise NotAnExport(name, 'it is empty')
+        if not text.strip(): raise NotAnExport('it is empty')
         return text, problems
-    raise NotAnExport(name, 'it is not text')
+    raise NotAnExport('it is not text')
 
 # %% ../../nbs/study/labelstudio.ipynb #6deceb20
 _MAX_DEPTH = 200
 
-def _parse(text, name):
+def _parse(text):
     brackets = np.frombuffer(re.sub(r'[^][{}]+', '', text).encode(), np.uint8)[:10_000_000]
     depth = np.where((brackets == ord('[')) | (brackets == ord('{')), 1, -1).cumsum().max(initial=0)
-    if depth > _MAX_DEPTH: raise NotAnExport(name, f'its JSON is nested more than {_MAX_DEPTH} levels deep')
+    if depth > _MAX_DEPTH: raise NotAnExport(f'its JSON is nested more than {_MAX_DEPTH} levels deep')
     try: return json.loads(text)
-    except (ValueError, RecursionError) as e: raise NotAnExport(name, f'it starts like JSON but is broken or cut short ({e})') from None
+    except (ValueError, RecursionError) as e: raise NotAnExport(f'it starts like JSON but is broken or cut short ({e})') from None
 
 # %% ../../nbs/study/labelstudio.ipynb #77a300ac
 @dataclass
@@ -145,17 +139,9 @@ def _time(value):
 def _person(value):
     if isinstance(value, dict): value = next((value[k] for k in ('id', 'email', 'username') if _text(value.get(k))), None)
     return _text(value) or '?'
+
 def _items(value): return value if isinstance(value, list) else []
 
-# %% ../../nbs/study/labelstudio.ipynb #20f09a90
-def _choices(result):
-    answers = defaultdict(list)
-    for item in result:
-        value = item.get('value') if isinstance(item, dict) else None
-        if not isinstance(value, dict) or 'choices' not in value or str(item.get('type', 'choices')).lower() != 'choices': continue
-        values = _values(value['choices'])
-        if values: answers[_text(item.get('from_name'))].append(values)
-    return dict(answers)
 def _values(choices): return [t for o in (choices if isinstance(choices, list) else [choices]) if (t := _text(o))]
 
 # %% ../../nbs/study/labelstudio.ipynb #7e415d10
@@ -169,11 +155,15 @@ def _refs(data, controls=(), upload=None):
 # %% ../../nbs/study/labelstudio.ipynb #d431799b
 def _from_annotation(raw, task, refs):
     if not isinstance(raw, dict): return _Found(task, refs, flaw=f'it is {_kinds[type(raw)]}, not an annotation')
-    result = raw.get('result')
-    flaw = '' if isinstance(result, list) else f'its result is {_kinds[type(result)]}, not a list'
-    skipped = any(str(raw.get(k)).lower() in ('true', '1') for k in ('was_cancelled', 'skipped'))
-    return _Found(task, refs, _text(raw.get('id')), _person(raw.get('completed_by')), _choices(_items(result)),
-                  skipped, flaw, _time(raw.get('created_at')), _time(raw.get('updated_at')))
+    result, answers = raw.get('result'), defaultdict(list)
+    for item in _items(result):
+        value = item.get('value') if isinstance(item, dict) else None
+        if not isinstance(value, dict) or 'choices' not in value or str(item.get('type', 'choices')).lower() != 'choices': continue
+        if values := _values(value['choices']): answers[_text(item.get('from_name'))].append(values)
+    return _Found(task, refs, _text(raw.get('id')), _person(raw.get('completed_by')), dict(answers),
+                  any(str(raw.get(k)).lower() in ('true', '1') for k in ('was_cancelled', 'skipped')),
+                  '' if isinstance(result, list) else f'its result is {_kinds[type(result)]}, not a list',
+                  _time(raw.get('created_at')), _time(raw.get('updated_at')))
 
 # %% ../../nbs/study/labelstudio.ipynb #384e3efd
 def _from_task(task, position):
@@ -190,7 +180,7 @@ def _from_task(task, position):
 _MARKS = {'annotator', 'annotation_id', 'lead_time'} # columns by which a table of Label Studio is known
 _own = _MARKS | {'id', 'created_at', 'updated_at', 'agreement', 'history'}
 
-def _table(text, name):
+def _table(text):
     for separator, form in ((',', 'CSV'), ('\t', 'TSV'), (';', 'CSV')):
         rows = csv.reader(io.StringIO(text, newline=''), delimiter=separator)
         try:
@@ -198,47 +188,39 @@ def _table(text, name):
             if _MARKS & set(header):
                 return form, [dict(zip(header, o, strict=True)) if len(o) == n else {'': f'it has {len(o)} cells where the header has {n}'}
                               for o in rows if o]
-        except (csv.Error, StopIteration) as e: raise NotAnExport(name, f'its table cannot be read ({e})') from None
-    raise NotAnExport(name, f"it is neither JSON nor a table with one of the columns {', '.join(sorted(_MARKS))}")
-
-# %% ../../nbs/study/labelstudio.ipynb #fefd242c
-def _cell(value):
-    if isinstance(value, str) and value.lstrip()[:1] in ('[', '{'):
-        try: value = json.loads(value)
-        except (ValueError, RecursionError): pass
-    regions = [o.get('choices') if isinstance(o, dict) else o for o in (value if isinstance(value, list) else [value])]
-    return [v for o in regions if (v := _values(o))]
+        except (csv.Error, StopIteration) as e: raise NotAnExport(f'its table cannot be read ({e})') from None
+    raise NotAnExport(f"it is neither JSON nor a table with one of the columns {', '.join(sorted(_MARKS))}")
 
 # %% ../../nbs/study/labelstudio.ipynb #8ae18eec
 def _from_row(row, position):
     if '' in row and len(row) == 1: return _Found(f'at {position}', (), flaw=row[''])
-    refs = _refs(row)
-    answers = {k: v for k, o in row.items() if k not in _own and k != 'image' and _text(o) not in refs and (v := _cell(o))}
+    refs, answers = _refs(row), {}
+    for column, value in row.items():
+        if column in _own or column == 'image' or _text(value) in refs: continue
+        if isinstance(value, str) and value.lstrip()[:1] in ('[', '{'):
+            with suppress(ValueError, RecursionError): value = json.loads(value)
+        regions = [o.get('choices') if isinstance(o, dict) else o for o in (value if isinstance(value, list) else [value])]
+        if chosen := [v for o in regions if (v := _values(o))]: answers[column] = chosen
     return _Found(_text(row.get('id')) or f'at {position}', refs, _text(row.get('annotation_id')), _person(row.get('annotator') or None),
                   answers, created=_time(row.get('created_at')), updated=_time(row.get('updated_at')))
 
-# %% ../../nbs/study/labelstudio.ipynb #e7214b56
-def _unwrap(tree):
-    if not isinstance(tree, dict): return tree
-    if _is_task(tree) and ('data' not in tree or isinstance(tree['data'], dict)) and 'images' not in tree: return [tree]
-    return next((tree[k] for k in ('tasks', 'results', 'data') if isinstance(tree.get(k), list)), tree)
+# %% ../../nbs/study/labelstudio.ipynb #4bbe8135
 def _is_task(o): return isinstance(o, dict) and ('annotations' in o or 'completions' in o)
 
-# %% ../../nbs/study/labelstudio.ipynb #c7e222d0
-def _describe(tree):
-    if isinstance(tree, dict): return f"it is a JSON object with the keys {', '.join(list(map(_text, tree))[:5]) or '(none)'}"
-    if not isinstance(tree, list): return f'it is JSON that holds only {_kinds[type(tree)]}'
-    return f'it is a JSON list of {_kinds[type(tree[0])].split()[-1]}s that are neither annotated tasks nor rows of annotations'
-
-# %% ../../nbs/study/labelstudio.ipynb #4bbe8135
-def _read_json(text, name):
-    tree = _parse(text, name)
-    elements = _unwrap(tree)
-    if not isinstance(elements, list): raise NotAnExport(name, _describe(tree))
+def _read_json(text):
+    tree = elements = _parse(text)
+    if isinstance(tree, dict):
+        if _is_task(tree) and isinstance(tree.get('data', {}), dict) and 'images' not in tree: elements = [tree]
+        else: elements = next((tree[k] for k in ('tasks', 'results', 'data') if isinstance(tree.get(k), list)), tree)
+    if isinstance(elements, dict):
+        raise NotAnExport(f"it is a JSON object with the keys {', '.join(list(map(_text, tree))[:5]) or '(none)'}")
+    if not isinstance(elements, list): raise NotAnExport(f'it is JSON that holds only {_kinds[type(tree)]}')
+    if not elements: return 'JSON', [], ['It holds no tasks.']
     if any(_is_task(o) for o in elements): form, take = 'JSON', _is_task
     elif any(isinstance(o, dict) and _MARKS & o.keys() for o in elements): form, take = 'JSON_MIN', lambda o: isinstance(o, dict)
-    elif elements: raise NotAnExport(name, _describe(elements))
-    else: return 'JSON', [], ['It holds no tasks.']
+    else:
+        kind = _kinds[type(elements[0])].split()[-1]
+        raise NotAnExport(f'it is a JSON list of {kind}s that are neither annotated tasks nor rows of annotations')
     return form, [o for o in elements if take(o)], [f'Element {i} is {_kinds[type(o)]} without annotations.'
                                                     for i, o in enumerate(elements, 1) if not take(o)]
 
@@ -247,7 +229,7 @@ def _pick(found, from_name, aliases):
     known, score = Counter(), Counter()
     for o in found:
         for control, regions in o.answers.items():
-            hits = [label_of(v, aliases) is not None for v in itertools.chain(*regions)]
+            hits = [label_of(v, aliases) is not None for v in chain(*regions)]
             known[control] += sum(hits)
             score[control] += 2 * sum(hits) - len(hits)
     if from_name:
@@ -261,8 +243,8 @@ def _pick(found, from_name, aliases):
 
 # %% ../../nbs/study/labelstudio.ipynb #8775a6cc
 def _judge(found, control, doubt, aliases):
-    regions = found.answers.get(control, []) if control else list(itertools.chain(*found.answers.values()))
-    values = list(dict.fromkeys(itertools.chain(*regions)))
+    regions = found.answers.get(control, []) if control else list(chain(*found.answers.values()))
+    values = list(dict.fromkeys(chain(*regions)))
     labels = list(dict.fromkeys(label_of(v, aliases) for v in values))
     shown, unknown = ', '.join(values), [v for v in values if label_of(v, aliases) is None]
     if found.flaw: reason = found.flaw
@@ -304,14 +286,13 @@ def _name_all(found, name):
 def read_export(
     data: bytes, # content of the file
     name: str, # its path relative to the raw folder, POSIX
-    aliases: Mapping[str, str]|None=None, # folded spelling -> class, as `label_aliases` makes it; None: the built-in ones
+    aliases: Mapping[str, str]=ALIASES, # folded spelling -> class, as `label_aliases` makes it
     from_name: str='', # the choice control to read; empty: the one whose values are known labels
 ) -> Export: # every annotation in it, and what else was seen
     "Read a Label Studio export of any format. Raises `NotAnExport`, with the reason, if it is something else."
-    name, aliases = _text(name), ALIASES if aliases is None else aliases
-    text, problems = _decode(data, name)
-    if text.lstrip()[:1] in ('[', '{'): form, elements, more = _read_json(text, name)
-    else: (form, elements), more = _table(text, name), []
+    name, (text, problems) = _text(name), _decode(data)
+    if text.lstrip()[:1] in ('[', '{'): form, elements, more = _read_json(text)
+    else: (form, elements), more = _table(text), []
     if form == 'JSON': found = [o for i, task in enumerate(elements, 1) for o in _from_task(task, i)]
     else: found = [_from_row(o, i) for i, o in enumerate(elements, 1)
                    if 'annotation_id' not in o or any(_text(o.get(k)) for k in ('annotation_id', 'annotator', 'created_at'))]
@@ -323,27 +304,22 @@ def read_export(
     problems += more + ([doubt[0].upper() + doubt[1:] + '.'] if doubt else [])
     return Export(name, form, tuple(_overrule(annotations)), control, tasks, **unfinished, problems=tuple(problems))
 
-# %% ../../nbs/study/labelstudio.ipynb #e56c98a9
-def _clusters(annotations):
-    def same(a, b):
-        refs = not a.refs or not b.refs or bool(set(a.refs) & set(b.refs))
-        return refs and (a.raw_label == b.raw_label or bool(a.updated and b.updated and a.updated != b.updated))
-    buckets = defaultdict(list)
-    for i, o in enumerate(annotations):
-        if not o.created: continue
-        clusters = buckets[re.sub(r'~\d+(?=/|$)', '', o.item[len(o.export):]), o.created]
-        home = next((c for c in clusters if same(annotations[c[0]], o)), None)
-        if home: home.append(i)
-        else: clusters.append([i])
-    return [c for clusters in buckets.values() for c in clusters if len(c) > 1]
-
 # %% ../../nbs/study/labelstudio.ipynb #7004c2eb
 def drop_repeats(
     annotations: Iterable[Annotation], # of all exports, in the order in which they are to win
 ) -> list[Annotation]: # the same ones, in the same order
     "`annotations` in which each repeated one but the first, or the newest state, has lost its label and names the one that stays."
-    result = list(annotations)
-    for cluster in _clusters(result):
+    def same(a, b):
+        refs = not a.refs or not b.refs or bool(set(a.refs) & set(b.refs))
+        return refs and (a.raw_label == b.raw_label or bool(a.updated and b.updated and a.updated != b.updated))
+    result, buckets = list(annotations), defaultdict(list)
+    for i, o in enumerate(result):
+        if not o.created: continue
+        clusters = buckets[re.sub(r'~\d+(?=/|$)', '', o.item[len(o.export):]), o.created]
+        home = next((c for c in clusters if same(result[c[0]], o)), None)
+        if home: home.append(i)
+        else: clusters.append([i])
+    for cluster in chain.from_iterable(buckets.values()):
         newest = max(result[i].updated for i in cluster)
         keep = min((i for i in cluster if result[i].updated == newest), key=lambda i: (not result[i].reason.startswith('overruled'), i))
         for i in cluster:

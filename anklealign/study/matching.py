@@ -9,7 +9,6 @@ __all__ = ['mangle', 'match']
 
 # %% ../../nbs/study/matching.ipynb #38bb5ba8
 import base64
-import binascii
 import bisect
 import hashlib
 import html
@@ -21,54 +20,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import PurePosixPath
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..core import StudySettings
-from .files import IMAGE_SUFFIXES, owner_of, plain
+from .files import IMAGE_SUFFIXES, owner_of, parse_ref, plain, shortened
 from .manifest import RawStudy
-
-# %% ../../nbs/study/matching.ipynb #69c7384f
-@dataclass(frozen=True)
-class Ref:
-    "What one field of an annotation says about its picture."
-    name: str='' # file name, percent-decoded, NFC
-    folders: tuple[str, ...]=() # the folders before it, outermost first
-    sha256: str='' # of the embedded picture, if it is a data: URI
-    refused: str='' # why it must not be used
-
-# %% ../../nbs/study/matching.ipynb #3a9087a0
-def parse_ref(
-    text: str, # as it stands in the export
-) -> Ref: # folders and name, or the digest, or a refusal
-    "What `text` says about the picture's path."
-    text = text.strip()
-    if text.startswith('data:'): return _embedded(text)
-    path = text.replace('\\', '/')
-    drive = re.match(r'[A-Za-z]:/', path)
-    if drive: path = path[3:]
-    elif '://' in path or path.startswith('/data/'): path = _url_path(path)
-    elif path.startswith('/'): return Ref(refused=f"its path is absolute: '{_short(text)}'")
-    parts = [unicodedata.normalize('NFC', o) for o in path.split('/') if o not in ('', '.')]
-    if '..' in parts: return Ref(refused=f"its path leaves the study folder: '{_short(text)}'")
-    return Ref(parts[-1], tuple(parts[:-1])) if parts else Ref()
-
-# %% ../../nbs/study/matching.ipynb #7f90ab3e
-def _short(text): return text if len(text) <= 80 else text[:60] + '…' + text[-17:]
-
-# %% ../../nbs/study/matching.ipynb #100881a4
-def _url_path(path):
-    url = urlsplit(path) if '://' in path else urlsplit('//host' + path)
-    local = parse_qs(url.query).get('d', [''])[0] if '/local-files' in url.path else ''
-    if local: return local.replace('\\', '/')
-    path = unquote(url.path)
-    return re.sub(r'^/?data/upload/(?:\d+/)?', '', path)
-
-# %% ../../nbs/study/matching.ipynb #ec785dc7
-def _embedded(text):
-    head, _, body = text.partition(',')
-    try: data = base64.b64decode(body, validate=True) if head.endswith(';base64') else unquote(body).encode('latin-1')
-    except (binascii.Error, ValueError): return Ref(refused='its embedded picture is damaged')
-    return Ref(sha256=hashlib.sha256(data).hexdigest())
 
 # %% ../../nbs/study/matching.ipynb #59d1066a
 def without_prefix(
@@ -103,21 +58,16 @@ def without_owner(
     while len(tokens) > 1 and tokens[0] in owners: tokens.pop(0)
     return '_'.join(tokens) + dot + suffix
 
-# %% ../../nbs/study/matching.ipynb #7dc01698
-def without_copy(
-    stem: str, # folded name without its extension
-) -> str: # the stem of what it may be a copy of
-    "`stem` without the sign of a second copy."
-    return re.sub(r'(?:[_-]2|[_-]*copy|[_-]*masolat)$', '', stem)
-
 # %% ../../nbs/study/matching.ipynb #7ee3c5d5
 def _stem(name): return name.rpartition('.')[0] if '.' in name and '.' + name.rpartition('.')[2] in IMAGE_SUFFIXES else name
+
+def _nfc(name): return unicodedata.normalize('NFC', name)
 
 def _cut_parts(name): # before and behind the seven characters that storage adds; a word of seven small letters is no such addition
     m = re.search(r'_(?![a-z]{7}(?:\.|$)|\d{7}(?:\.|$))[A-Za-z0-9]{7}((?:\.[^.]*)*)$', name)
     return (name[:m.start()], m[1]) if m else ('', '')
 
-def _nfc(name): return unicodedata.normalize('NFC', name)
+_copy = re.compile(r'(?:[_-]2|[_-]*copy|[_-]*masolat)$') # at the end of a folded name without its extension
 
 # %% ../../nbs/study/matching.ipynb #5671e6ad
 RULES = {'name':      (lambda n, o: [n],                                   lambda f, o: [_nfc(f)]),
@@ -129,10 +79,12 @@ RULES = {'name':      (lambda n, o: [n],                                   lambd
          'renamed':   (lambda n, o: [without_owner(fold(''.join(_cut_parts(without_prefix(n)))), o)],
                        lambda f, o: [without_owner(fold(f), o)]),
          'extension': (lambda n, o: [_stem(without_owner(fold(without_prefix(n)), o))], lambda f, o: [_stem(without_owner(fold(f), o))]),
-         'copy':      (lambda n, o: [without_copy(_stem(without_owner(fold(without_prefix(n)), o)))],
-                       lambda f, o: [without_copy(_stem(without_owner(fold(f), o)))])}
+         'copy':      (lambda n, o: [_copy.sub('', _stem(without_owner(fold(without_prefix(n)), o)))],
+                       lambda f, o: [_copy.sub('', _stem(without_owner(fold(f), o)))])}
 
 # %% ../../nbs/study/matching.ipynb #b4af7741
+CUT_LENGTH = range(84, 92) # characters of a name that was cut, with its prefix
+
 @dataclass
 class Files:
     "The images of a study, indexed by the keys of each rule."
@@ -140,48 +92,43 @@ class Files:
     owner_pattern: str=r'[A-Z0-9]{6}' # of an owner's code
     same_bytes: Callable[[list[str]], bool]=lambda paths: False # are these files identical?
     _keys: dict=field(default_factory=dict, repr=False)
+    owner: dict[str, str]=field(init=False, repr=False) # of each path, or an empty text
+    codes: frozenset[str]=field(init=False, repr=False) # of all owners, in small letters
 
-    def __post_init__(self): self.paths = sorted(self.paths)
+    def __post_init__(self):
+        self.paths = sorted(self.paths)
+        self.owner = {p: owner_of(p, self.owner_pattern) for p in self.paths}
+        self.codes = frozenset(o.casefold() for o in self.owner.values() if o)
+
+    def find(self,
+        rule: str, # one of `RULES`
+        key: str, # that a file's name has under this rule
+        folder: str='', # to look in; empty: everywhere
+    ) -> list[str]: # their paths, sorted
+        "The images below `folder` that have `key`."
+        if rule not in self._keys:
+            self._keys[rule] = table = defaultdict(list)
+            for p in self.paths:
+                for k in dict.fromkeys(RULES[rule][1](p.rpartition('/')[2], self.codes)): table[k].append(p)
+        return _inside(self._keys[rule].get(key, []), folder)
+
+    def find_cut(self,
+        name: str, # of about the length at which Label Studio cuts names
+    ) -> list[str]: # paths, sorted; none if the name is shorter or longer
+        "The images whose names begin and end as `name` does."
+        start, end = (fold(o) for o in _cut_parts(without_prefix(name)))
+        if len(name) not in CUT_LENGTH or not start: return []
+        low = bisect.bisect_left(self._folded, (start, ''))
+        high = bisect.bisect_left(self._folded, (start + '\U0010ffff', ''), low)
+        return sorted(p for stored, p in self._folded[low:high] if stored.endswith(end))
 
     @cached_property
-    def owner(self) -> dict[str, str]: # path → owner, or an empty text
-        "Whose each picture is."
-        return {p: owner_of(p, self.owner_pattern) for p in self.paths}
+    def _folded(self): return sorted((fold(PurePosixPath(p).name), p) for p in self.paths)
 
-    @cached_property
-    def codes(self) -> frozenset[str]: # in small letters
-        "The codes of all owners."
-        return frozenset(o.casefold() for o in self.owner.values() if o)
-
-    @cached_property
-    def folded(self) -> list[tuple[str, str]]: # (folded name, path), sorted
-        "The names as `fold` makes them."
-        return sorted((fold(PurePosixPath(p).name), p) for p in self.paths)
-
-# %% ../../nbs/study/matching.ipynb #b9f6770b
-def _index(files, rule):
-    if rule not in files._keys:
-        table = defaultdict(list)
-        for p in files.paths:
-            for key in dict.fromkeys(RULES[rule][1](p.rpartition('/')[2], files.codes)): table[key].append(p)
-        files._keys[rule] = table
-    return files._keys[rule]
-
-# %% ../../nbs/study/matching.ipynb #da763c12
 def _inside(paths, folder):
     if not folder: return paths
     start = bisect.bisect_left(paths, folder + '/')
     return paths[start:bisect.bisect_left(paths, folder + '0', start)]
-
-# %% ../../nbs/study/matching.ipynb #e788fbe5
-CUT_LENGTH = range(84, 92) # characters of a name that was cut, with its prefix
-
-def _by_beginning(files, name):
-    start, end = (fold(o) for o in _cut_parts(without_prefix(name)))
-    if len(name) not in CUT_LENGTH or not start: return []
-    low = bisect.bisect_left(files.folded, (start, ''))
-    high = bisect.bisect_left(files.folded, (start + '\U0010ffff', ''), low)
-    return sorted(p for stored, p in files.folded[low:high] if stored.endswith(end))
 
 # %% ../../nbs/study/matching.ipynb #b750cdf3
 @lru_cache(maxsize=4096)
@@ -196,17 +143,12 @@ def scopes(
     barrier = len(own[-1]) if own else 0
     return tuple((o, len(o) >= barrier) for o in folders)
 
-# %% ../../nbs/study/matching.ipynb #4bcc8116
-def _named_owners(ref, files):
-    tokens = {t for o in (*ref.folders, without_prefix(_stem(ref.name))) for t in [o, *re.split(r'[_\-. ]', o)]}
-    return {t.casefold() for t in tokens if t.casefold() in files.codes and re.fullmatch(files.owner_pattern, t)}
-
 # %% ../../nbs/study/matching.ipynb #7715170b
 def _by_path(files, ref, folder):
     "Files whose folders end as the ref's do, the longest common ending first."
     if not ref.folders: return []
     found = {p for r in ('name', 'upload', 'mangled') for k in RULES[r][0](ref.name, files.codes)
-             for p in _inside(_index(files, r).get(k, []), folder)}
+             for p in files.find(r, k, folder)}
     def common_end(p): # how far the folders agree, counted from the file upwards
         pairs = zip(reversed(p.split('/')[:-1]), reversed(ref.folders), strict=False)
         return len(list(itertools.takewhile(lambda o: _nfc(o[0]) == _nfc(o[1]), pairs)))
@@ -223,13 +165,16 @@ class Match:
     reason: str='' # why there is no match
 
 # %% ../../nbs/study/matching.ipynb #9f30a7d8
-def _candidates(files, ref, rule, folder):
-    if rule == 'path': return _by_path(files, ref, folder)
-    if rule == 'cut': return _inside(_by_beginning(files, ref.name), folder)
-    keys = [k for k in dict.fromkeys(RULES[rule][0](ref.name, files.codes)) if k]
-    if rule == 'copy':
-        keys = [k for k in keys if not any(_inside(_index(files, 'extension').get(f'{k}_{i}', []), folder) for i in (1, 3, '01', '03'))]
-    return next((found for k in keys if (found := _inside(_index(files, rule).get(k, []), folder))), [])
+def _candidates(ref, owners, rule, folder, files, listing):
+    keys = [k for k in dict.fromkeys(RULES[rule][0](ref.name, files.codes)) if k] if rule in RULES else []
+    if rule == 'copy': keys = [k for k in keys if not any(files.find('extension', f'{k}_{i}', folder) for i in (1, 3, '01', '03'))]
+    found = next(filter(None, (files.find(rule, k, folder) for k in keys)), [])
+    if rule == 'path': found = _by_path(files, ref, folder)
+    if rule == 'cut': found = _inside(files.find_cut(ref.name), folder)
+    if rule == 'listing':
+        listed = listing.get(ref.name) or listing.get(without_prefix(ref.name)) or ()
+        found = _by_path(files, parse_ref(listed[0]), '') if len(listed) == 1 else []
+    return [p for p in found if not owners or not files.owner[p] or files.owner[p].casefold() in owners]
 
 _ladder = ('name', 'upload', 'mangled', 'folded', 'owner', 'renamed', 'cut', 'extension', 'copy')
 
@@ -241,42 +186,22 @@ def match_ref(
     listing: dict[str, tuple[str, ...]]|None=None, # name → paths, from text files beside the export
 ) -> Match: # path and rule, or the reason
     "The image that `refs` mean: strictest rule first, in the export's own folder first."
+    def owners(ref): # of the study, that `ref` names
+        tokens = {t for o in (*ref.folders, without_prefix(_stem(ref.name))) for t in [o, *re.split(r'[_\-. ]', o)]}
+        return {t.casefold() for t in tokens if t.casefold() in files.codes and re.fullmatch(files.owner_pattern, t)}
     parsed = [parse_ref(o) for o in refs]
     if not parsed: return Match(reason='names no picture')
     if refused := next((o.refused for o in parsed if o.refused), ''): return Match(reason=refused)
-    parsed = [(o, _named_owners(o, files)) for o in parsed if o.name]
-    steps = [('path', folder, believed) for folder, believed in scopes(export, files.owner_pattern)]
-    steps += [('listing', '', True)]
-    steps += [(rule, folder, believed) for folder, believed in scopes(export, files.owner_pattern) for rule in _ladder]
+    named, around = [(o, owners(o)) for o in parsed if o.name], scopes(export, files.owner_pattern)
+    steps = [*(('path', *o) for o in around), ('listing', '', True), *((rule, *o) for o in around for rule in _ladder)]
     for rule, folder, believed in steps:
-        if not (found := _step(parsed, rule, folder, believed, files, listing or {})): continue
-        if len(found) == 1 or files.same_bytes(found): return Match(found[0], rule)
-        shown = ', '.join(found[:3]) + (f' and {len(found) - 3} more' if len(found) > 3 else '')
-        return Match(reason=f"ambiguous: rule '{rule}' finds {shown}")
-    return Match(reason=f"no file matches '{_short(refs[0])}'")
-
-# %% ../../nbs/study/matching.ipynb #18236ba6
-def _step(parsed, rule, folder, believed, files, listing):
-    for ref, owners in parsed:
-        if not (believed or owners or rule == 'path'): continue
-        if rule == 'listing':
-            listed = listing.get(ref.name) or listing.get(without_prefix(ref.name)) or ()
-            found = _by_path(files, parse_ref(listed[0]), '') if len(listed) == 1 else []
-        else: found = _candidates(files, ref, rule, folder)
-        if found := [p for p in found if not owners or not files.owner[p] or files.owner[p].casefold() in owners]: return found
-    return []
-
-# %% ../../nbs/study/matching.ipynb #cebbe4a0
-def read_listing(
-    text: str, # content of a text file
-) -> dict[str, tuple[str, ...]]: # name → the paths listed under it; empty if the text is no listing
-    "The paths that `text` lists, by file name. A text of which most lines are no paths of images is no listing."
-    lines = [o.strip() for o in text.splitlines() if o.strip()]
-    paths = [o for o in lines if PurePosixPath(o.replace('\\', '/')).suffix.lower() in IMAGE_SUFFIXES and ('\\' in o or '/' in o)]
-    if len(paths) * 2 <= len(lines): return {}
-    table = defaultdict(dict)
-    for o in paths: table[parse_ref(o).name][o] = True
-    return {k: tuple(v) for k, v in table.items() if k}
+        asked = [(o, of) for o, of in named if believed or of or rule == 'path']
+        found = next(filter(None, (_candidates(o, of, rule, folder, files, listing or {}) for o, of in asked)), [])
+        if len(found) == 1 or found and files.same_bytes(found): return Match(found[0], rule)
+        if found:
+            shown = ', '.join(found[:3]) + (f' and {len(found) - 3} more' if len(found) > 3 else '')
+            return Match(reason=f"ambiguous: rule '{rule}' finds {shown}")
+    return Match(reason=f"no file matches '{shortened(refs[0])}'")
 
 # %% ../../nbs/study/matching.ipynb #68f632d1
 def match_all(

@@ -89,34 +89,25 @@ def _die_with_parent(parent):
         os._exit(1)
     threading.Thread(target=wait, daemon=True).start()
 
-def _pool(workers): return ProcessPoolExecutor(workers, initializer=_die_with_parent, initargs=(os.getpid(),))
-
 # %% ../../nbs/study/preprocess.ipynb #bbc22149
-def _in_pool(root, files, target, settings, workers):
-    done = set()
-    with _pool(workers) as pool:
-        try:
-            for future in as_completed([pool.submit(check_picture, root, f, target, settings) for f in files]):
-                found = future.result()
-                done.add(found.path)
-                yield found
-        except BrokenProcessPool: pass
-        finally: pool.shutdown(wait=False, kill_workers=True)
-    yield from _one_by_one(root, [f for f in files if f.path not in done], target, settings)
-
-# %% ../../nbs/study/preprocess.ipynb #87d6a7ba
-def _one_by_one(root, files, target, settings):
-    while files:
-        with _pool(1) as pool:
+def _in_processes(root, files, target, settings, workers):
+    todo = {f.path: f for f in files}
+    while todo:
+        with ProcessPoolExecutor(workers, initializer=_die_with_parent, initargs=(os.getpid(),)) as pool:
             try:
-                while files:
-                    found = pool.submit(check_picture, root, files[0], target, settings).result()
-                    files = files[1:]
-                    yield found
+                while todo:
+                    asked = list(todo.values()) if workers > 1 else [next(iter(todo.values()))]
+                    for future in as_completed([pool.submit(check_picture, root, f, target, settings) for f in asked]):
+                        found = future.result()
+                        del todo[found.path]
+                        yield found
             except BrokenProcessPool:
-                lost, files = files[0], files[1:]
-                yield Checked(lost.path, lost.size, lost.mtime, image_spec(settings),
-                              reason='its decoder crashed: the file is damaged or hostile')
+                if workers == 1:
+                    lost = todo.pop(asked[0].path)
+                    yield Checked(lost.path, lost.size, lost.mtime, image_spec(settings),
+                                  reason='its decoder crashed: the file is damaged or hostile')
+                workers = 1
+            finally: pool.shutdown(wait=False, kill_workers=True)
 
 # %% ../../nbs/study/preprocess.ipynb #168bf865
 def check_new(
@@ -127,7 +118,7 @@ def check_new(
 ) -> Iterator[Checked]: # what was found, in any order
     "Look at `files` on as many cores as `settings.workers` says."
     workers = min(settings.workers or os.cpu_count() or 1, len(files))
-    if workers > 1 and len(files) > 8: yield from _in_pool(str(root), files, str(target), settings, workers)
+    if workers > 1 and len(files) > 8: yield from _in_processes(str(root), files, str(target), settings, workers)
     else: yield from (check_picture(str(root), f, str(target), settings) for f in files)
 
 # %% ../../nbs/study/preprocess.ipynb #86303cbd

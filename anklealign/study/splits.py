@@ -93,19 +93,15 @@ _EMPTY = 10. # what a split without one of the classes adds to the distance from
 def _distance(held, goal): # (..., splits, classes + 1) shares held -> distance from the shares wanted
     return ((held - goal)**2).sum((-2, -1)) + _EMPTY*(held < 1e-9).sum((-2, -1))
 
-# %% ../../nbs/study/splits.ipynb #1b05d6a3
-def _greedy(shares, goal, rng):
+# %% ../../nbs/study/splits.ipynb #faa867e1
+def _assign(shares, goal, rng): # the split of each group, and how far from the goal that is
     at, held = np.empty(len(shares), int), np.zeros((len(goal), shares.shape[1]))
-    for group in np.lexsort([rng.random(len(shares)), -shares.max(1)]):
+    for group in np.lexsort([rng.random(len(shares)), -shares.max(1)]): # each goes where most is lacking of what it has
         at[group] = np.argmin((held - goal) @ shares[group])
         held[at[group]] += shares[group]
-    return at
-
-# %% ../../nbs/study/splits.ipynb #faa867e1
-def _improve(shares, at, goal): # move single groups as long as it helps; groups of the same make-up are tried once
     kinds, kind = np.unique(shares, axis=0, return_inverse=True)
-    parts, at = np.eye(len(goal)), at.copy()
-    while True:
+    parts = np.eye(len(goal))
+    while True: # move single groups as long as it helps; groups of the same make-up are tried once
         held = np.stack([shares[at == p].sum(0) for p in range(len(goal))])
         k, p = np.divmod(np.unique(kind*len(goal) + at), len(goal))
         moved = parts[None] - parts[p][:, None] # kind, new split -> which split gains a group of it, which one loses it
@@ -127,7 +123,7 @@ def split_groups(
     _check_groups(counts, 3)
     shares = np.column_stack([counts/counts.sum(), counts.sum(axis=1)/counts.to_numpy().sum()])
     goal, rng = np.array(fractions)[:, None], np.random.default_rng(seed)
-    tries = [_improve(shares, _greedy(shares, goal, rng), goal) for _ in range(_STARTS if len(counts) < _MANY else 1)]
+    tries = [_assign(shares, goal, rng) for _ in range(_STARTS if len(counts) < _MANY else 1)]
     at = np.array(SPLITS)[min(tries, key=lambda o: o[1])[0]]
     _check_parts(at, counts, SPLITS)
     return table.group.map(pd.Series(at, counts.index)).rename('split')

@@ -8,10 +8,10 @@ Docs: https://anklealign.github.io/anklealign/study/votes.html.md"""
 __all__ = ['consensus', 'count_votes', 'label', 'fleiss_kappa', 'once_each', 'agreement_report']
 
 # %% ../../nbs/study/votes.ipynb #23061881
-import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -66,11 +66,6 @@ def _decide(votes, path, settings):
     if not folders: return Consensus('', 0., 'no vote')
     return Consensus('', 0., f"no vote: it lies in a folder called '{folders[-1]}', but folder names are no annotations")
 
-# %% ../../nbs/study/votes.ipynb #623fc9a6
-def _without_address(annotator): # '<export>:<who>'
-    export, _, who = annotator.rpartition(':')
-    return f'{export}:person-{hashlib.sha256(who.casefold().encode()).hexdigest()[:8]}' if '@' in who else annotator
-
 # %% ../../nbs/study/votes.ipynb #aa123f27
 def label(
     study: RawStudy, # as `check` leaves it
@@ -82,7 +77,8 @@ def label(
     reason = [o or (f'its picture cannot be used: {unusable[p]}' if p in unusable else '')
               for o, p in zip(notes.reason, notes.picture, strict=True)]
     image = ['' if o else stands_for[p] for o, p in zip(reason, notes.picture, strict=True)]
-    study = replace(study, annotations=notes.assign(annotator=notes.annotator.map(_without_address), image=image))
+    who = notes.annotator.str.replace(r'(?<=:)[^:]*@[^:]*\Z', lambda m: f'person-{sha256(m[0].casefold().encode()).hexdigest()[:8]}', regex=True)
+    study = replace(study, annotations=notes.assign(annotator=who, image=image))
     counts = count_votes(study.ratings).reindex(pictures.index[pictures.stands_for == pictures.index], fill_value=0).astype(int)
     decided = pd.DataFrame([_decide(o[1:], o[0], settings) for o in counts.itertuples()], counts.index,
                            columns=['label', 'agreement', 'reason'])
@@ -93,9 +89,6 @@ def label(
     pictures = pictures.join(votes.fillna({'label': ''}).fillna(0).astype({o: int for o in votes if 'votes' in o}))
     pictures = pictures.assign(reason=decided.reason.reindex(pictures.index).fillna(pictures.reason))
     return replace(study, pictures=pictures, annotations=study.annotations.assign(reason=reason))
-
-# %% ../../nbs/study/votes.ipynb #69f882b0
-def _majority(counts): return float((counts.max(1) / counts.sum(1)).mean())
 
 # %% ../../nbs/study/votes.ipynb #c2378100
 def _pairwise(counts): # agreement of pairs within each image
@@ -116,22 +109,16 @@ def _alpha(counts):
     import krippendorff
     return float(krippendorff.alpha(value_counts=counts, level_of_measurement='ordinal'))
 
-# %% ../../nbs/study/votes.ipynb #fc05fed0
-def _interval(statistic, counts, groups, rounds, seed):
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
-    if len(members) < 2: return None, None
-    draws = (np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]) for _ in range(rounds))
-    values = [statistic(counts[d]) for d in draws if np.count_nonzero(counts[d].sum(0)) > 1]
-    if not values: return None, None
-    return tuple(float(q) for q in np.quantile(values, [.025, .975]))
-
 # %% ../../nbs/study/votes.ipynb #507590ef
 def _figure(statistic, counts, groups, rounds, seed, chance_corrected):
-    if not len(counts): return dict(value=None, low=None, high=None, n=0, reason='no image has votes of two annotators')
+    missing = dict(value=None, low=None, high=None, n=len(counts))
+    if not len(counts): return missing | {'reason': 'no image has votes of two annotators'}
     if chance_corrected and np.count_nonzero(counts.sum(0)) < 2:
-        return dict(value=None, low=None, high=None, n=len(counts), reason='all votes are for one class, which chance explains')
-    low, high = _interval(statistic, counts, groups, rounds, seed)
+        return missing | {'reason': 'all votes are for one class, which chance explains'}
+    rng, members = np.random.default_rng(seed), [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    draws = (np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]) for _ in range(rounds))
+    values = [statistic(counts[d]) for d in draws if np.count_nonzero(counts[d].sum(0)) > 1] if len(members) > 1 else []
+    low, high = np.quantile(values, [.025, .975]).tolist() if values else (None, None)
     return dict(value=statistic(counts), low=low, high=high, n=len(counts), reason='')
 
 # %% ../../nbs/study/votes.ipynb #39c762b3
@@ -158,13 +145,6 @@ def once_each(
     distinct = ratings.drop_duplicates(['image', 'annotator', 'label'])
     return distinct[~distinct.duplicated(['image', 'annotator'], keep=False)]
 
-# %% ../../nbs/study/votes.ipynb #b62a60dd
-def _summary(pairs):
-    kappas = pairs.kappa.dropna()
-    if kappas.empty:
-        return dict(mean=None, min=None, max=None, n=0, reason='no two annotators share ten images on which they gave more than one class')
-    return dict(mean=float(kappas.mean()), min=float(kappas.min()), max=float(kappas.max()), n=len(kappas), reason='')
-
 # %% ../../nbs/study/votes.ipynb #e2daf3e8
 def agreement_report(
     ratings: pd.DataFrame, # one row a vote: image, annotator, label, and group if known
@@ -178,8 +158,11 @@ def agreement_report(
     groups = clean.groupby('image')['group'].first().reindex(several.index) if 'group' in clean else pd.Series(several.index)
     args = several.to_numpy(), pd.factorize(groups)[0], rounds, seed
     pairs = pair_kappas(clean)
+    kappas = pairs.kappa.dropna()
+    of_pairs = {k: float(kappas.agg(k)) if len(kappas) else None for k in ('mean', 'min', 'max')}
+    why = '' if len(kappas) else 'no two annotators share ten images on which they gave more than one class'
     return dict(images=len(counts), images_with_several=len(several), annotators=int(clean.annotator.nunique()), votes=len(clean),
                 self_contradictions=int(ratings.drop_duplicates(['image', 'annotator', 'label']).duplicated(['image', 'annotator']).sum()),
-                majority_share=_figure(_majority, *args, False), pairwise_agreement=_figure(_pairwise, *args, False),
+                majority_share=_figure(lambda o: float((o.max(1)/o.sum(1)).mean()), *args, False), pairwise_agreement=_figure(_pairwise, *args, False),
                 fleiss_kappa=_figure(fleiss_kappa, *args, True), krippendorff_alpha=_figure(_alpha, *args, True),
-                cohen_kappa=_summary(pairs), pairs=pairs.astype(object).where(pairs.notna(), None).to_dict('records'))
+                cohen_kappa=of_pairs | {'n': len(kappas), 'reason': why}, pairs=pairs.astype(object).where(pairs.notna(), None).to_dict('records'))
