@@ -46,7 +46,7 @@ def shipped_rule(
 ) -> HeelRule:
     "The rule for the networks that ship with the package, with a study's cut-offs."
     fitted = json.loads((files('anklealign')/'heels.json').read_text(encoding='utf-8'))
-    return HeelRule(**fitted['rule'], cutoffs=cutoffs)
+    return HeelRule(interval=fitted['interval'], cutoffs=cutoffs)
 
 # %% ../../nbs/heels/feet.ipynb #a50a417e
 def classes_between(

@@ -120,7 +120,8 @@ def make_report(
             **account(items), 'reasons': kinds, 'unknown_labels': dict(sorted(unknown.items())),
             'rules': dict(sorted(rules.items(), key=lambda o: (-o[1], o[0]))),
             'exports': _exports(study),
-            'classes': {'before': {c: before[c] for c in (*CLASSES, 'tie')}, 'after': {c: int((manifest.label == c).sum()) for c in CLASSES}},
+            'classes': {'before': {c: before[c] for c in (*CLASSES, 'tie')},
+                        'after': {c: int((manifest.label == c).sum()) for c in CLASSES}},
             'splits': [{'split': s, **{c: int(o[f'{c} images']) for c in CLASSES}, **{k: int(o[f'all {k}']) for k in ('images', 'groups')}}
                        for s, o in splits.iterrows()],
             'agreement': agreement_report(study.ratings.assign(group=group), seed=settings.seed), 'audit': leaks,

@@ -27,7 +27,8 @@ from ..core import AnklealignError, file_error
 
 # %% ../../nbs/study/files.ipynb #204b6717
 _image = re.compile(rb'\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0|RIFF.{4}WEBP|II\*\0|MM\0\*|\0\0\0\x0cjP  \r\n\x87\n'
-                    rb'|.{4}ftyp(?:avif|avis|hei[cfmsvx]|hev[cmsx]|mif1|msf1)', re.S) # JPEG, PNG, GIF, BMP, WebP, TIFF, JPEG 2000, AVIF, HEIF
+                    rb'|.{4}ftyp(?:avif|avis|hei[cfmsvx]|hev[cmsx]|mif1|msf1)',
+                    re.S) # JPEG, PNG, GIF, BMP, WebP, TIFF, JPEG 2000, AVIF, HEIF
 _web_page = re.compile(rb'\s*<(?:!doctype|html|\?xml|svg)', re.I)
 
 # %% ../../nbs/study/files.ipynb #5b92a52c
@@ -63,7 +64,8 @@ def classify(
     claimed, known = suffix in IMAGE_SUFFIXES, suffix in _text_suffixes or re.match(rb'(?:\xef\xbb\xbf)?\s*[\[{]', head)
     if suffix == '.ipynb' and known: return 'other', 'a notebook, not part of a study'
     if size == 0 and (claimed or known): return 'image' if claimed else 'text', 'empty file (0 bytes)'
-    if claimed: return 'image', f"not an image: {'it holds a web page' if _web_page.match(head) else 'its first bytes belong to no image format'}"
+    if claimed:
+        return 'image', f"not an image: {'it holds a web page' if _web_page.match(head) else 'its first bytes belong to no image format'}"
     if known and size > MAX_TEXT_BYTES: return 'text', f'larger than {MAX_TEXT_BYTES // 1024**2} MB, too large for an export'
     if known and (b'\0' not in head or head.startswith((b'\xff\xfe', b'\xfe\xff'))): return 'text', ''
     return 'other', ('an archive inside the study: unpack it first' if suffix in _archive_suffixes and not known else

@@ -1,4 +1,4 @@
-"""A raw folder becomes tables with one row for everything in it; what is known of it while it is prepared, what is written, and how that is read back
+"""Tables with one row for everything in a raw folder: how they grow, are written, and are read back
 
 Docs: https://anklealign.github.io/anklealign/study/manifest.html.md"""
 

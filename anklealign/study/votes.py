@@ -77,7 +77,8 @@ def label(
     reason = [o or (f'its picture cannot be used: {unusable[p]}' if p in unusable else '')
               for o, p in zip(notes.reason, notes.picture, strict=True)]
     image = ['' if o else stands_for[p] for o, p in zip(reason, notes.picture, strict=True)]
-    who = notes.annotator.str.replace(r'(?<=:)[^:]*@[^:]*\Z', lambda m: f'person-{sha256(m[0].casefold().encode()).hexdigest()[:8]}', regex=True)
+    who = notes.annotator.str.replace(r'(?<=:)[^:]*@[^:]*\Z', lambda m: f'person-{sha256(m[0].casefold().encode()).hexdigest()[:8]}',
+                                      regex=True)
     study = replace(study, annotations=notes.assign(annotator=who, image=image))
     counts = count_votes(study.ratings).reindex(pictures.index[pictures.stands_for == pictures.index], fill_value=0).astype(int)
     decided = pd.DataFrame([_decide(o[1:], o[0], settings) for o in counts.itertuples()], counts.index,
@@ -163,6 +164,8 @@ def agreement_report(
     why = '' if len(kappas) else 'no two annotators share ten images on which they gave more than one class'
     return dict(images=len(counts), images_with_several=len(several), annotators=int(clean.annotator.nunique()), votes=len(clean),
                 self_contradictions=int(ratings.drop_duplicates(['image', 'annotator', 'label']).duplicated(['image', 'annotator']).sum()),
-                majority_share=_figure(lambda o: float((o.max(1)/o.sum(1)).mean()), *args, False), pairwise_agreement=_figure(_pairwise, *args, False),
+                majority_share=_figure(lambda o: float((o.max(1)/o.sum(1)).mean()), *args, False),
+                pairwise_agreement=_figure(_pairwise, *args, False),
                 fleiss_kappa=_figure(fleiss_kappa, *args, True), krippendorff_alpha=_figure(_alpha, *args, True),
-                cohen_kappa=of_pairs | {'n': len(kappas), 'reason': why}, pairs=pairs.astype(object).where(pairs.notna(), None).to_dict('records'))
+                cohen_kappa=of_pairs | {'n': len(kappas), 'reason': why},
+                pairs=pairs.astype(object).where(pairs.notna(), None).to_dict('records'))

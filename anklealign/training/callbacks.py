@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from fastai.basics import AvgLoss, Callback, CancelEpochException, CancelFitException, Learner
+from fastai.basics import AvgLoss, Callback, CancelEpochException, CancelFitException, Learner, to_float
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import MixedPrecision
 from safetensors import SafetensorError, safe_open
@@ -58,7 +58,7 @@ class Autocast(Callback):
     def before_fit(self):
         self.wrapped = bare(self.model)
         self.wrapped.forward = self.autocast(type(self.wrapped).forward.__get__(self.wrapped))
-    def after_pred(self): self.learn.pred = self.pred.float()
+    def after_pred(self): self.learn.pred = to_float(self.pred) # one tensor, or several
     def after_fit(self): self.wrapped.__dict__.pop('forward', None)
 
 # %% ../../nbs/training/callbacks.ipynb #a1e19643

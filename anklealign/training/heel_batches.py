@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from ..heels.feet import FOOTWEAR, MARKS, VIEWS
 from ..heels.geometry import lateral, line_angle
-from ..images import PAD_COLOUR
 from .heel_nets import BELOW, CROP, DEGREES, REACH, SPREADS, SQUARE, STRIDE, marks_angle, sampling_grid
 
 # %% ../../nbs/training/heel_batches.ipynb #b2234eea
@@ -43,18 +42,6 @@ def moved(
     return {**foot, **{k: at(foot[k]) for k in MARKS}, 'box': at(foot['box'][:2]) + at(foot['box'][2:]), 'vertical': float(across)}
 
 # %% ../../nbs/training/heel_batches.ipynb #c56f2caa
-def letterboxed(
-    im: Image.Image, # RGB, upright
-    side: int, # of the square, pixels
-) -> np.ndarray: # side × side × 3, bytes
-    "A picture in the middle of a square, its longer side filled."
-    scale = side/max(im.size)
-    if scale != 1: im = im.resize([max(1, round(o*scale)) for o in im.size], Image.Resampling.LANCZOS, reducing_gap=3)
-    out = np.full((side, side, 3), PAD_COLOUR, np.uint8)
-    x, y = (side - im.width)//2, (side - im.height)//2
-    out[y:y + im.height, x:x + im.width] = np.asarray(im)
-    return out
-
 def stored(
     file: str|Path, # `.npy`, made if it is not there
     shape: tuple[int, ...], # pictures first
@@ -146,20 +133,32 @@ def heel_cuts(
     truth = [moved(f, CUT/side, -corner*CUT/side) for (_, f), (corner, side) in zip(feet, corners, strict=True)]
     return stored(Path(folder)/f'cuts-{len(feet)}.npy', (len(feet), CUT, CUT, 3), made), truth
 
-# %% ../../nbs/training/heel_batches.ipynb #a79f24d0
-class CropLoader(DataLoader):
-    "fastai's `DataLoader` of upright crops around heels, left ones mirrored, and their truth."
+# %% ../../nbs/training/heel_batches.ipynb #ba5e0001
+class HeelLoader(DataLoader):
+    "fastai's `DataLoader` of synthetic pictures and their truth."
     def __init__(self,
-        cuts: np.ndarray, # from `heel_cuts`
-        truth: Sequence[Mapping], # the same
-        chosen: Sequence[int], # feet to use
+        pictures: np.ndarray, # n × side × side × 3, bytes
+        truth: Sequence[Mapping], # of each, in its pixels
+        chosen: Sequence[int], # numbers of those to use
         change: bool, # whether each batch is drawn anew, in random order
-        bs: int=32, # crops in a batch
+        bs: int=32, # pictures in a batch
         **kwargs,
     ):
         super().__init__(list(chosen), bs=bs, shuffle=change, drop_last=change, num_workers=0, n_inp=1, **kwargs)
-        self.cuts, self.truth, self.change = cuts, truth, change
+        self.pictures, self.truth, self.change = pictures, truth, change
 
+    def seen(self,
+        samples: Sequence[int], # numbers of pictures
+        maps: np.ndarray, # n × 2 × 3, from `window_maps`
+        size: tuple[int, int], # height and width of the windows, pixels
+    ) -> torch.Tensor: # n × 3 × height × width, in 0–1
+        "What the network sees of the pictures."
+        x = windows(np.stack([self.pictures[k] for k in samples]), maps, size)
+        return recoloured(x) if self.change else x
+
+# %% ../../nbs/training/heel_batches.ipynb #a79f24d0
+class CropLoader(HeelLoader):
+    "Upright crops around heels, left ones mirrored, from `heel_cuts`."
     def create_batch(self,
         samples: Sequence[int], # numbers of feet
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: # n × 3 × 160 × 128; name → tensor
@@ -172,13 +171,12 @@ class CropLoader(DataLoader):
             centre, scale = centre + normal(0, .08, (n, 2))*height[:, None], scale*np.exp(normal(0, .12, (n, 1)))
             turn, scale = turn + np.radians(normal(0, 2, n)), scale*np.exp(normal(0, .03, (n, 1))*[[1, 0]])
         maps = window_maps(centre, scale, turn, mirror, CROP)
-        x = windows(np.stack([self.cuts[k] for k in samples]), maps, CROP)
         marks = np.stack([in_window(m, [f[k] for k in MARKS]) for m, f in zip(maps, feet, strict=True)])
         numbers = dict(marks=marks, angle=[f['angle_deg'] for f in feet], measurable=[f['measurable'] for f in feet],
                        yaw=mirror*[f['yaw_deg'] for f in feet])
         footwear = torch.tensor([FOOTWEAR.index(f['footwear']) for f in feet])
         truth = {k: torch.tensor(np.asarray(v, np.float32)) for k, v in numbers.items()}
-        return recoloured(x) if self.change else x, truth | {'footwear': footwear}
+        return self.seen(samples, maps, CROP), truth | {'footwear': footwear}
 
 # %% ../../nbs/training/heel_batches.ipynb #ad7e8bbf
 _MARK_WEIGHTS = (1., 1., .7, .3, .4) # of `MARKS`: the heel's line matters most
@@ -200,34 +198,23 @@ def measurer_loss(
             .3*F.binary_cross_entropy_with_logits(measurable, able) + .02*(yaw - truth['yaw']).abs().mean())
 
 # %% ../../nbs/training/heel_batches.ipynb #7a689ace
-class PictureLoader(DataLoader):
-    "fastai's `DataLoader` of squares with pictures, and maps that show their heels."
-    def __init__(self,
-        squares: np.ndarray, # n × side × side × 3, bytes
-        rows: Sequence[Mapping], # truth, feet in pixels of the squares
-        chosen: Sequence[int], # pictures to use
-        change: bool, # whether each batch is drawn anew, in random order
-        bs: int=32, # pictures in a batch
-        **kwargs,
-    ):
-        super().__init__(list(chosen), bs=bs, shuffle=change, drop_last=change, num_workers=0, n_inp=1, **kwargs)
-        self.squares, self.rows, self.change = squares, rows, change
-
+class PictureLoader(HeelLoader):
+    "Square pictures, and maps that show their heels."
     def create_batch(self,
         samples: Sequence[int], # numbers of pictures
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: # n × 3 × 192 × 192; name → tensor
         "Pictures in 0–1 and what is to be said of them."
-        n, side, random = len(samples), self.squares.shape[1], np.random
+        n, side, random = len(samples), self.pictures.shape[1], np.random
         centre, scale, turn, mirror = np.full((n, 2), side/2), np.full((n, 2), side/SQUARE), np.zeros(n), np.ones(n)
         if self.change:
             centre, scale = centre + random.uniform(-.15, .15, (n, 2))*side, scale*np.exp(random.uniform(-.45, .3, (n, 1)))
             scale, turn = scale*np.exp(random.normal(0, .06, (n, 1))*[[1, 0]]), np.radians(random.normal(0, 3, n))
             mirror = random.choice([-1, 1], n)
         maps = window_maps(centre, scale, turn, mirror, (SQUARE, SQUARE))
-        x = windows(np.stack([self.squares[k] for k in samples]), maps, (SQUARE, SQUARE))
-        drawn = [heel_maps(self.rows[k], m, o < 0) for k, m, o in zip(samples, maps, mirror, strict=True)]
+        drawn = [heel_maps(self.truth[k], m, o < 0) for k, m, o in zip(samples, maps, mirror, strict=True)]
         truth = {k: torch.from_numpy(np.stack([o[k] for o in drawn])) for k in drawn[0]}
-        return recoloured(x) if self.change else x, truth | {'view': torch.tensor([VIEWS.index(self.rows[k]['view']) for k in samples])}
+        truth['view'] = torch.tensor([VIEWS.index(self.truth[k]['view']) for k in samples])
+        return self.seen(samples, maps, (SQUARE, SQUARE)), truth
 
 # %% ../../nbs/training/heel_batches.ipynb #e19ad79a
 def heel_maps(

@@ -13,7 +13,7 @@ from timm import create_model
 from torch import nn
 from torch.nn import functional as F
 
-from ..heels.feet import COLUMNS, FOOTWEAR, MARKS, VIEWS
+from ..heels.feet import COLUMNS, FOOTWEAR, MARKS, VIEWS, HeelRule
 
 # %% ../../nbs/training/heel_nets.ipynb #a3def67b
 class HeelBody(nn.Module):
@@ -225,7 +225,7 @@ class OrdinalHead(nn.Module):
 
     def forward(self, feet: torch.Tensor) -> torch.Tensor: return self.of(feet, (feet[..., 0] >= FOUND).float())
 
-FOUND = .2 # least score of a heel that counts
+FOUND = HeelRule().found # least score of a heel that counts
 _ANGLE = COLUMNS.index('angle_deg')
 _PLACES = {m: slice(COLUMNS.index(f'{m}_x'), COLUMNS.index(f'{m}_y') + 1) for m in MARKS}
 
@@ -268,7 +268,7 @@ class MeasuredHeels(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor: return self.head(x if x.ndim == 3 else self.read(x))
 
 # %% ../../nbs/training/heel_nets.ipynb #725cc7a2
-BEHIND = .5 # least probability of a view from behind
+BEHIND = HeelRule().behind # least probability of a view from behind
 
 class ServedHeels(nn.Module):
     "Squares as bytes (n × side × side × 3) to all that a bundle says of them."
