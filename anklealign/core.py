@@ -190,7 +190,7 @@ class StudySettings(_Section):
 # %% ../nbs/core/core.ipynb #0cddc60b
 class ImageSettings(_Section):
     "How pictures are checked and resized."
-    size: int = Field(256, ge=32, le=2048) # side of the processed square, in pixels
+    size: int = Field(384, ge=32, le=2048) # side of the processed square, in pixels
     fit: Literal['pad', 'crop'] = 'pad' # keep the aspect by padding to the square, or by cropping its centre
     quality: int = Field(95, ge=50, le=100) # JPEG quality of the processed pictures
     max_megapixels: float = Field(120., gt=0, le=1000) # larger pictures are refused before they are decoded
@@ -212,7 +212,7 @@ class SplitSettings(_Section):
 # %% ../nbs/core/core.ipynb #64b135b2
 class TrainSettings(_Section):
     "Which recipe trains, and what of it is changed."
-    recipe: str = 'baseline' # a named recipe
+    recipe: str = 'measured' # a named recipe
     epochs: int|None = Field(None, ge=1, le=10_000) # instead of the recipe's own
     batch_size: int|None = Field(None, ge=1, le=4096) # instead of the recipe's own
     lr: float|None = Field(None, gt=0, le=10) # learning rate instead of the recipe's own

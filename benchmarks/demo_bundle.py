@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +28,15 @@ from anklealign.training.onnx import make_demonstration
 from anklealign.training.recipes import recipes
 from anklealign.training.train import train
 
-PICTURES, SEED = 1200, 31 # four of a person
+PICTURES, SEED, SIDE = 1200, 31, 576 # four of a person; pixels of the squares that the model looks at, finer than the pictures drawn here
 SHIPPED = Path(__file__).parents[1]/'anklealign'/'demo_bundle.zip'
 
 
 def make(work):
-    settings = Settings(output=str(work/'output'), images=dict(size=384), split=dict(train=.3, valid=.55, test=.15)) # most people set the thresholds
+    settings = Settings(output=str(work/'output'), images=dict(size=SIDE), split=dict(train=.3, valid=.55, test=.15)) # most people set the thresholds
     if not (work/'raw').exists(): write_study(work/'raw', make_phantoms(PICTURES, SEED, 384), SEED, 'owners', defects=())
     study = prepare(work/'raw', work/'output', settings)
-    run = train(study, work/'output/models/measured', recipes['measured'], settings.seed)
+    run = train(study, work/'output/models/measured', replace(recipes['measured'], size=SIDE), settings.seed)
     evaluation = work/'output/evaluation/measured'
     evaluate(run, study, evaluation, settings)
     return make_demonstration(run, study, work/'demo_bundle', settings, evaluation)

@@ -19,6 +19,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler) # a shell that starts t
 
 QUICK = {'ANKLEALIGN_EVALUATE_ROUNDS': '200', 'ANKLEALIGN_EVALUATE_ROBUSTNESS': '1', # what an evaluation spends its time on
          'ANKLEALIGN_IMAGES_WORKERS': '1'} # a few small pictures do not make up for the start of processes
+PLAIN = QUICK | {'ANKLEALIGN_TRAIN_RECIPE': 'baseline'} # drawn noise shows no heels to measure
 SEVERAL = {'ANKLEALIGN_IMAGES_WORKERS': '0'} # a process for each core, as users have it
 SPELLINGS = ('1_Pronacio', '2_Neutrális', 'supination')
 
@@ -92,12 +93,12 @@ def forked(command, home, env):
         return subprocess.CompletedProcess(command, code, out.read(), err.read())
 
 
-def make_ankle(place):
+def make_ankle(place, always=PLAIN):
     "A function that runs `anklealign` in the folder `cwd` of `place` and returns what it said; with `shell=True` as a shell starts it."
     home = place/'cwd'
     home.mkdir(exist_ok=True)
     def run(*args, code=0, shell=sys.platform != 'linux', **env):
-        done = (fresh if shell else forked)([str(o) for o in args], home, QUICK | env)
+        done = (fresh if shell else forked)([str(o) for o in args], home, always | env)
         assert done.returncode == code, done.stdout + done.stderr
         return done
     run.home = home

@@ -120,7 +120,7 @@ def evaluate(
     run: Run=None, recipe: Recipe=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None,
     show: Show=False, debug: Debug=False,
 ):
-    """Measure a trained run on the test pictures. For folds, owners and careless splits: anklealign protocols.
+    """Measure a trained run on the test pictures. For folds, owners and leaky splits: anklealign protocols.
 
     Example: anklealign evaluate --run baseline --open
     """
@@ -152,12 +152,12 @@ def protocols(
     only: Annotated[list[str]|None, typer.Option('--only', help='split, folds, owners or naive; may be given several times '
                                                                 '(else all four).')]=None,
     repeats: Annotated[int, typer.Option('--repeats', min=1, help='Times that the folds are dealt.')]=3,
-    folds: Annotated[int, typer.Option('--folds', min=2, help='Of the cross-validation and of the careless splits.')]=5,
+    folds: Annotated[int, typer.Option('--folds', min=2, help='Of the cross-validation and of the leaky splits.')]=5,
     full: Annotated[bool, typer.Option('--full', help="With the recipe's own picture size and epochs, not with at most 48 pixels and "
                                                       '6 epochs.')]=False,
     output: Output=None, settings: SettingsFile=None, seed: Seed=None, show: Show=False, debug: Debug=False,
 ):
-    """Test a recipe beyond one split: repeated folds, owners it has not met, and what a careless split would have claimed.
+    """Test a recipe beyond one split: repeated folds, owners it has not met, and what a leaky split would have claimed.
 
     The recipe is trained 1 + repeats × folds + owners times, 23 times on the study of `anklealign demo`. Quick, the baseline takes about a
     minute for that on two cores; with --full a recipe takes as many times its training.
@@ -219,7 +219,7 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
     chosen = settings_of(settings, output, seed, train=dict(epochs=epochs))
     if output is None: chosen = chosen.model_copy(update=dict(output=str(Path(chosen.output)/'demo')))
     _all_steps(demo_study(), chosen, photos=False)
-    typer.echo(f'To go on with this study, add --output {chosen.output}: anklealign train --recipe gapcnn --output {chosen.output}')
+    typer.echo(f'To go on with this study, add --output {chosen.output}: anklealign train --recipe baseline --output {chosen.output}')
 
 # %% ../../nbs/app/cli.ipynb #7ee1d67b
 @app.command()
