@@ -1,0 +1,198 @@
+"""What senders who mean harm try on `anklealign serve`, and that others do not notice: each test once found the fault that its name denies."""
+import io
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from conftest import content, picture
+from malformed import PROBLEM, malformed, png, whole
+from PIL import Image
+from test_serve import COMMAND, form, serving
+
+PAGE, CALLS = {'ANKLEALIGN_SERVE_PAGE': 'yes'}, '/gradio_api/component_server/'
+PHOTO = picture(1, size=(400, 500))
+
+
+@pytest.fixture(scope='module')
+def page(tmp_path_factory):
+    "The service with its page."
+    with serving(tmp_path_factory.mktemp('attacked'), **PAGE) as service: yield service
+
+
+def connected(service, head='', body=b''):
+    "A connection on which a request has begun."
+    connection = socket.create_connection((service.base_url.host, service.base_url.port))
+    connection.settimeout(60)
+    with suppress(OSError): connection.sendall(head.encode() + body)
+    return connection
+
+
+def post(path, kind, length): return f'POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n'
+
+
+def answer(connection):
+    "What comes until the connection is closed, or nothing more comes for a minute."
+    said = b''
+    with suppress(OSError):
+        while part := connection.recv(99_999): said += part
+    return said
+
+
+def closed(connection, seconds):
+    "Whether the service closes a connection within a time."
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(99_999): pass
+    except TimeoutError: return False
+    except OSError: return True
+    return True
+
+
+def memory(service): return psutil.Process(service.process.pid).memory_info().rss/1e6
+
+
+def refused(response):
+    "Whether a response is a problem document with a status of 4xx."
+    return 400 <= response.status_code < 500 and response.headers['content-type'] == PROBLEM and bool(response.json()['detail'])
+
+
+def question(**changed):
+    return {'data': {'photo': b64encode(PHOTO).decode(), 'language': 'en'}, 'component_id': 1, 'session_hash': 'a', 'fn_name': 'look'} | changed
+
+
+@pytest.mark.parametrize('path', ['/predict', '/predict/batch', CALLS, CALLS[:-1], '/', '/gradio_api/upload', '/gradio_api/run/predict', '/health'])
+@pytest.mark.parametrize('kind', ['multipart/form-data; boundary=b0', 'image/jpeg', 'application/json', 'application/x-www-form-urlencoded'])
+def test_no_photo_reaches_the_disk(page, path, kind):
+    body = form(np.random.default_rng(1).bytes(3_000_000), 'photo')
+    with connected(page, post(path, kind, len(body) + 1000), body) as connection: # and the rest never comes
+        until = time.monotonic() + .5
+        while time.monotonic() < until:
+            assert content(page.home/'tmp') == content(page.home/'home') == content(page.home/'cwd') == {}
+            time.sleep(.05)
+        connection.close()
+    page.post(path, content=body, headers={'content-type': kind})
+    assert content(page.home/'tmp') == content(page.home/'home') == content(page.home/'cwd') == {}
+
+
+def test_names_of_sessions_are_not_kept(page):
+    page.post(CALLS, json=question())
+    before = memory(page)
+    for i in range(25): assert page.post(CALLS, json=question(session_hash=f'{i}' + 'x'*10_000_000, data={})).status_code == 200
+    assert memory(page) < before + 100
+
+
+MALFORMED = {'no JSON': b'{', 'not UTF-8': b'"\xff"', 'a list': b'[]', 'unknown name': json.dumps(question(fn_name='__class__')).encode(), 'deep': b'['*100_000,
+             'no name': b'{"data": 1}', 'name of another type': b'{"fn_name": {}}', 'long number': b'{"fn_name": "look", "data": ' + b'9'*9_999 + b'}', 'empty': b'',
+             'half a letter': b'{"fn_name": "look", "data": "\\ud800"}'}
+
+
+@pytest.mark.parametrize('body', MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_question_of_the_page_is_refused(page, body): assert refused(page.post(CALLS, content=body, headers={'content-type': 'application/json'}))
+
+
+def test_any_numbers_can_be_put_together(page):
+    odd = [10**400, -1, 1e308, None, [], {}, 'nan', True, '\0']
+    good = {'probabilities': {'pronation': .2, 'neutral': .7, 'supination': .1}, 'ood_score': .5, 'withholds': False}
+    asked = [{k: o} for k in good for o in odd] + [{'probabilities': good['probabilities'] | {'neutral': o}} for o in odd] + [{}]
+    for o in asked: assert page.post(CALLS, json=question(fn_name='together', data={'numbers': [good | o]})).json().keys() == {'said', 'html'}
+    for o in odd: assert page.post(CALLS, json=question(fn_name='together', data={'numbers': o, 'language': o})).status_code == 200
+
+
+def test_odd_addresses_are_not_found(page):
+    odd = ['/static/' + 'x'*5_000, '/assets/' + 'x/'*2_000, '/static/%00', '/static/../../etc/passwd', '/static/%2e%2e/%2e%2e/x', '/assets/' + '%F0%9F%98%80'*70,
+           '/theme.css/x', '/static/', '/assets', '/static/img', '/x'*4_000]
+    assert [page.get(o).status_code for o in odd] == [404]*len(odd)
+    assert [refused(page.get(o)) for o in odd] == [True]*len(odd)
+    assert [page.get(o).status_code for o in ('/?page=x', '/?__theme=' + 'x'*5_000, '/?view=api', '/theme.css?x=[')] == [200]*4
+    assert refused(page.post('/')) and refused(page.put('/theme.css')) and refused(page.get(CALLS))
+
+
+def test_browsers_are_told_to_keep_nothing(page):
+    for response in (page.get('/health'), page.photo(PHOTO), page.photo(b'no'), page.post(CALLS, json=question()), page.get('/nowhere'), page.get('/')):
+        assert response.headers['x-content-type-options'] == 'nosniff' and response.headers['referrer-policy'] == 'no-referrer'
+        assert "frame-ancestors 'none'" in response.headers['content-security-policy']
+        assert response.headers.get_list('cache-control') == ['no-store']
+
+
+def test_whether_it_lives_can_be_asked_without_a_body(page):
+    assert [(o.status_code, o.content) for o in map(page.head, ('/health', '/ready', '/'))] == [(200, b'')]*3
+    assert page.put('/health').headers['allow'] == 'GET, HEAD'
+
+
+def test_headers_have_an_end(page):
+    def endless():
+        sent = 0
+        with connected(page, 'GET /health HTTP/1.1\r\nHost: a\r\nX: ') as connection, suppress(OSError):
+            while sent < 2e7: sent += connection.send(b'a'*200_000)
+        return sent
+    with ThreadPoolExecutor(4) as senders:
+        sent = [senders.submit(endless) for _ in range(4)]
+        assert page.get('/health').status_code == 200
+        assert max(o.result() for o in sent) < 1e7
+
+
+def test_half_headers_are_cut_off(page):
+    with ExitStack() as stack:
+        half = [stack.enter_context(connected(page, 'GET /health HTTP/1.1\r\nX-a: b')) for _ in range(20)]
+        again = stack.enter_context(connected(page, 'GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET /health HTTP/1.1\r\nX'))
+        assert page.get('/health').status_code == 200
+        assert all(closed(o, 40) for o in (*half, again))
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 3000, reason='needs as many files as connections')
+def test_half_headers_leave_room_for_others(page):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3000, limits[1]))
+    try:
+        with ExitStack() as stack:
+            for _ in range(1200): stack.enter_context(connected(page, 'GET /health HTTP/1.1\r\nX-a: b'))
+            assert page.get('/health').status_code == page.photo(PHOTO).status_code == 200
+            assert psutil.Process(page.process.pid).num_fds() < 900
+    finally: resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize('path', ['/predict', CALLS])
+def test_slow_senders_keep_nobody_out(page, path):
+    kind = 'application/json' if path == CALLS else 'image/jpeg'
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connected(page, post(path, kind, 20_000), b'{"')) for _ in range(40)]
+        start = time.monotonic()
+        assert page.photo(PHOTO).status_code == 200 and page.get('/ready').status_code == 200
+        assert time.monotonic() - start < 10 # they hold out for 30 seconds if they are let
+        assert answer(slow[0]).startswith(b'HTTP/1.1 408')
+
+
+def test_memory_of_what_arrives_is_bounded(tmp_path):
+    limits = {'ANKLEALIGN_SERVE_PHOTO_MEGABYTES': '1', 'ANKLEALIGN_SERVE_BATCH_MEGABYTES': '4', 'ANKLEALIGN_SERVE_UPLOADS': '2'}
+    with serving(tmp_path/'service', **limits) as service, ExitStack() as stack:
+        held = [stack.enter_context(connected(service, post('/predict', 'image/jpeg', 1_000_000), bytes(990_000))) for _ in range(8)]
+        said = [o for o in held if closed(o, 1) or True]
+        assert len(said) == 8
+        time.sleep(10)
+        assert service.photo(PHOTO).status_code == 200
+
+
+def test_it_stops_while_an_upload_is_unfinished(tmp_path):
+    with serving(tmp_path/'service') as service, service.open()[0] as connection:
+        connection.sendall(b'--')
+        time.sleep(.5)
+        service.process.send_signal(signal.SIGTERM)
+        start = time.monotonic()
+        assert service.process.wait(20) == 0
+        assert time.monotonic() - start < 8
+        assert b'503' in answer(connection)[:20]
