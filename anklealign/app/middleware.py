@@ -36,7 +36,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .photos import Photo
 from .schemas import PROBLEMS, Refused, problem_response
 from .terminal import place_of
-from ..images import MAX_MEGAPIXELS
+from ..images import MAX_MEGAPIXELS, structure_fault
 
 # %% ../../nbs/app/middleware.ipynb #e759cda5
 _CODES = {status: code for code, (status, _) in reversed(PROBLEMS.items())} # of refusals by others: the first code of their status
@@ -305,6 +305,7 @@ def check_photo(
 ) -> None:
     "Raise `Refused` if the file is no picture, or one that must not be decoded."
     if not data: raise Refused('unusable', 'The photo is empty: send it again.')
+    if fault := structure_fault(data): raise Refused('unusable', f'The picture is made of {fault}: save it again.')
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as im: (width, height), kind = im.size, im.format
     except UnidentifiedImageError:
@@ -312,8 +313,9 @@ def check_photo(
     except Image.DecompressionBombError: raise _too_large('More', max_megapixels) from None
     except Exception as e: raise Refused('unusable', 'The header of the picture is damaged: send it again.') from e
     if width*height > max_megapixels*1e6: raise _too_large(f'{width:,} × {height:,} pixels, more', max_megapixels)
-    if kind not in ('JPEG', 'MPO') or _scans(data) <= _MOST_SCANS: return
-    raise Refused('unusable', f'The JPEG is painted in more than {_MOST_SCANS} passes: save it again.')
+    most = min(_MOST_SCANS, 10*max_megapixels*1e6/max(width*height, 1)) # as long as the largest picture in ten passes
+    if kind not in ('JPEG', 'MPO') or _scans(data) <= most: return
+    raise Refused('unusable', f'The JPEG is painted in more than {most:.0f} passes: save it again.')
 
 # %% ../../nbs/app/middleware.ipynb #462fe7e9
 def _too_large(what, most):
