@@ -1,9 +1,13 @@
 """What senders who mean harm try on `anklealign serve`, and that others do not notice: each test once found the fault that its name denies."""
 import json
+import os
+import pty
+import re
 import resource
 import signal
 import socket
 import struct
+import subprocess
 import time
 import zlib
 from base64 import b64encode
@@ -15,7 +19,7 @@ import psutil
 import pytest
 from conftest import content, picture
 from malformed import FILES, PROBLEM, png, whole
-from test_serve import form, serving
+from test_serve import COMMAND, form, serving
 
 PAGE, CALLS = {'ANKLEALIGN_SERVE_PAGE': 'yes'}, '/gradio_api/component_server/'
 PHOTO = picture(1, size=(400, 500))
@@ -96,6 +100,10 @@ MALFORMED = {'no JSON': b'{', 'not UTF-8': b'"\xff"', 'a list': b'[]', 'unknown 
 
 @pytest.mark.parametrize('body', MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_question_of_the_page_is_refused(page, body): assert refused(page.post(CALLS, content=body, headers={'content-type': 'application/json'}))
+
+
+@pytest.mark.parametrize('changed', [{'component_id': 10**9}, {'component_id': None}, {'session_hash': []}, {'data': None}, {'more': 1}], ids=str)
+def test_whatever_else_a_question_says_is_not_read(page, changed): assert page.post(CALLS, json=question(**changed)).status_code == 200
 
 
 def test_any_numbers_can_be_put_together(page):
@@ -191,7 +199,7 @@ def test_no_picture_is_an_error_of_the_service(page, path, kind):
         else: found.append(page.post(path, files=[('photos', data), ('photos', PHOTO)]))
     if path == '/predict': assert [o for o in found if not (o.status_code == 200 and kind == 'flipped') and not refused(o)] == []
     else: assert [o.status_code for o in found] == [200]*len(found)
-    if path == '/predict/batch': assert all(o.json()['answers'][1]['probabilities'] for o in found)
+    if path == '/predict/batch': assert [o.json()['answers'][1]['error'] for o in found] == ['']*len(found)
     assert '"level": "error"' not in page.log()
 
 
@@ -217,3 +225,42 @@ def test_it_stops_while_an_upload_is_unfinished(tmp_path):
         assert service.process.wait(20) == 0
         assert time.monotonic() - start < 8
         assert b'503' in answer(connection)[:20]
+
+
+@pytest.mark.parametrize('prefix', ['/heels', ''], ids=['kept by the proxy', 'taken off by the proxy'])
+def test_a_proxy_may_show_it_under_a_prefix(behind, prefix):
+    assert behind.get(f'{prefix}/health', headers={'authorization': ''}).status_code == 200 and behind.get(f'{prefix}/model', headers={'authorization': ''}).status_code == 401
+    assert behind.photo(PHOTO, path=f'{prefix}/predict').status_code == behind.post(prefix + CALLS, json=question()).status_code == 200
+    shown = behind.get(f'{prefix}/', headers={'x-forwarded-host': 'clinic.example'})
+    assert shown.status_code == 200 and re.search(r'"root":\s*"https?://[^"/]+/heels"', shown.text)
+    assert behind.get(f'{prefix}/theme.css').status_code == 200 and refused(behind.get(f'{prefix}/gradio_api/info')) and refused(behind.get('/heels/heels/health'))
+
+
+@pytest.fixture(scope='module')
+def behind(tmp_path_factory):
+    "The service as it runs behind a proxy."
+    env = {'ANKLEALIGN_SERVE_ROOT_PATH': '/heels', 'ANKLEALIGN_SERVE_API_KEY': 'hush'}
+    with serving(tmp_path_factory.mktemp('behind'), {'authorization': 'Bearer hush'}, **PAGE, **env) as service: yield service
+
+
+MISTYPED = {'name': ({'ANKLEALIGN_SERVE_APIKEY': 'hushhush'}, ''), 'section': ({'ANKLEALIGN_SERV_API_KEY': 'hushhush'}, ''),
+            'no sign': ({}, '[serve]\napi_key hushhush\n'), 'no section': ({}, 'api_key = hushhush\n'), 'file': ({}, '[serve]\napi_kee = hushhush\n')}
+
+
+@pytest.mark.parametrize(('env', 'ini'), MISTYPED.values(), ids=MISTYPED)
+def test_a_mistyped_key_is_not_shown(tmp_path, env, ini):
+    if ini: (tmp_path/'settings.ini').write_text(ini)
+    done = subprocess.run([COMMAND, 'serve', '--port', '0'], cwd=tmp_path, env=os.environ | env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith('anklealign: ') and 'hushhush' not in done.stdout + done.stderr
+
+
+def test_a_terminal_obeys_no_file_name(tmp_path):
+    (tmp_path/'a\x1b]0;owned\x07\x9b31m.jpg').write_bytes(b'no picture')
+    ours, theirs = pty.openpty() # what the command writes to looks like a terminal
+    done = subprocess.run([COMMAND, 'predict', *os.listdir(tmp_path)], cwd=tmp_path, stdout=theirs, stderr=theirs, timeout=60)
+    os.close(theirs)
+    said = b''
+    with suppress(OSError):
+        while part := os.read(ours, 9999): said += part
+    os.close(ours)
+    assert done.returncode == 1 and b'owned' in said and b'\x1b]' not in said and b'\x07' not in said and '\x9b'.encode() not in said

@@ -159,7 +159,8 @@ def make_app(
         pool.close()
 
     summary = f'Pronation, neutral or supination. {translations()["answer"]["disclaimer"]}'
-    app = fastapi.FastAPI(title='anklealign', version=__version__, summary=summary, lifespan=alive, docs_url=None, redoc_url=None)
+    app = fastapi.FastAPI(title='anklealign', version=__version__, summary=summary, lifespan=alive, docs_url=None, redoc_url=None,
+                          root_path=settings.root_path)
     app.state.ready, app.state.stopping = False, asyncio.Event()
     _add_answers(app, predictor, settings, pool, figures)
     _add_state(app, predictor, pool, figures)

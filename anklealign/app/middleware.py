@@ -100,6 +100,12 @@ class Problems:
             await reply.refuse(Refused('error', self.sentences[500]))
 
 # %% ../../nbs/app/middleware.ipynb #996441ee
+def route_of(
+    scope: Scope, # of a request
+) -> str: # its path
+    "The address within the service, without what a proxy has put before it."
+    return scope['path'].removeprefix(scope.get('root_path', ''))
+
 class ApiKey:
     "Middleware: only those who bring the key get in."
     def __init__(self,
@@ -110,7 +116,7 @@ class ApiKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         "Pass a request on, or refuse it with `key`."
-        if scope['type'] == 'http' and scope['path'] not in self.open_paths:
+        if scope['type'] == 'http' and route_of(scope) not in self.open_paths:
             kind, _, sent = Headers(scope=scope).get('authorization', '').partition(' ')
             given = sent.encode('latin-1') if kind.lower() == 'bearer' else b''
             if kind.lower() == 'basic':
@@ -252,7 +258,7 @@ class AccessLog:
         finally: self._note(scope, said, time.perf_counter() - start)
 
     def _note(self, scope, said, seconds):
-        route = scope['path'] if scope['path'] in self.routes else 'other'
+        route = route_of(scope) if route_of(scope) in self.routes else 'other'
         self.figures.requests.labels(route, said['status']).inc()
         self.figures.seconds.labels(route).observe(seconds)
         told = {k: scope['state'][k] for k in ('problem', 'failure') if k in scope['state']}
