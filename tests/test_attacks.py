@@ -147,6 +147,22 @@ def test_headers_have_an_end(page):
         assert max(o.result() for o in sent) < 1e7
 
 
+def test_tiny_chunks_are_cut_off(page):
+    def tiny():
+        sent = 0
+        with connected(page, 'POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\n') as connection:
+            with suppress(OSError):
+                while sent < 1e7: sent += connection.send(b'1\r\na\r\n'*9_000)
+        return sent
+    with ThreadPoolExecutor(4) as senders:
+        sent = [senders.submit(tiny) for _ in range(4)]
+        start = time.monotonic()
+        assert page.get('/health').status_code == 200 and time.monotonic() - start < 10
+        assert max(o.result() for o in sent) < 9e6
+    in_pieces = (PHOTO[i:i + 500] for i in range(0, len(PHOTO), 500))
+    assert page.post('/predict', content=in_pieces, headers={'content-type': 'image/jpeg'}).status_code == 200
+
+
 def test_half_headers_are_cut_off(page):
     with ExitStack() as stack:
         half = [stack.enter_context(connected(page, 'GET /health HTTP/1.1\r\nX-a: b')) for _ in range(20)]
@@ -223,7 +239,7 @@ def test_it_stops_while_an_upload_is_unfinished(tmp_path):
         service.process.send_signal(signal.SIGTERM)
         start = time.monotonic()
         assert service.process.wait(20) == 0
-        assert time.monotonic() - start < 8
+        assert time.monotonic() - start < 15 # five seconds, and what a slow machine needs
         assert b'503' in answer(connection)[:20]
 
 

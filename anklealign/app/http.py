@@ -245,17 +245,25 @@ class _Connection(H11Protocol):
             if len(those) > most: min((o for o in those if o.clock), key=lambda o: o.clock.when()).cut()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        for part in (data[i:i + _HEADER_BYTES] for i in range(0, len(data), _HEADER_BYTES)):
+            chunked = not self.idle and any(k == b'transfer-encoding' for k, _ in self.headers)
+            if chunked and part.count(b'\r\n') > 8 + len(part)//256: self.cut() # tiny chunks, each of which takes the parser long
+            if self.transport.is_closing(): return
+            super().data_received(part)
         self._watch()
+
+    @property
+    def idle(self) -> bool:
+        "Whether there is no request yet, or the last one has been answered."
+        return self.cycle is None or self.cycle.response_complete
 
     def connection_lost(self, exc: Exception|None) -> None:
         super().connection_lost(exc)
         if self.clock: self.clock.cancel()
 
     def _watch(self):
-        idle = self.cycle is None or self.cycle.response_complete
-        if self.clock and not idle: self.clock = self.clock.cancel()
-        elif idle and not self.clock: self.clock = self.loop.call_later(_HEADER_SECONDS, self.cut)
+        if self.clock and not self.idle: self.clock = self.clock.cancel()
+        elif self.idle and not self.clock: self.clock = self.loop.call_later(_HEADER_SECONDS, self.cut)
 
     def cut(self) -> None:
         "Let the client go, whatever it is about to send."
