@@ -154,8 +154,9 @@ def make_app(
     async def alive(app: fastapi.FastAPI) -> AsyncIterator[None]:
         warming = pool.threads.submit(predictor, np.full((64, 64, 3), 128, np.uint8))
         await asyncio.wrap_future(warming) # the first answer takes longest, and nobody waits for it
-        app.state.ready = True
+        app.state.ready, trimming = True, asyncio.create_task(_trim_memory())
         yield
+        trimming.cancel()
         pool.close()
 
     summary = f'Pronation, neutral or supination. {translations()["answer"]["disclaimer"]}'
@@ -229,6 +230,11 @@ def return_memory() -> bool: # whether anything was changed
     if platform.libc_ver()[0] != 'glibc': return False
     tell = ctypes.CDLL(None).mallopt
     return bool(tell(_M_ARENA_MAX, 1) and tell(_M_MMAP_THRESHOLD, 2**22))
+
+async def _trim_memory(seconds=5):
+    while platform.libc_ver()[0] == 'glibc':
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(ctypes.CDLL(None).malloc_trim, 0)
 
 # %% ../../nbs/app/http.ipynb #5d0e0002
 _HEADER_SECONDS, _HEADER_BYTES, _CONNECTIONS, _STOP_SECONDS = 10, 2**14, 512, 4
