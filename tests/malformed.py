@@ -20,6 +20,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -262,7 +263,7 @@ def send_and_tell(n, seed, service, base):
     service.terminate()
     kinds = [o.kind.split(',')[0] for o in cases]
     statuses = {o: Counter(s for k, (s, _) in zip(kinds, found, strict=True) if k == o) for o in sorted(set(kinds))}
-    print(f'{n} malformed uploads, seed {seed}, {sum(len(o.body) for o in cases)/1e6:.0f} MB\n\n{"kind":12}{"n":>6}  status: times')
+    print(f'{date.today()}, {n} malformed uploads, seed {seed}, {sum(len(o.body) for o in cases)/1e6:.0f} MB\n\n{"kind":12}{"n":>6}  status: times')
     for kind, o in statuses.items(): print(f'{kind:12}{o.total():6}  ' + ', '.join(f'{k}: {v}' for k, v in sorted(o.items())))
     bad = [(c.kind, w) for c, (_, w) in zip(cases, found, strict=True) if w]
     quarter = [float(np.median(o))/1e6 for o in np.array_split(samples, 4)]

@@ -154,9 +154,8 @@ def make_app(
     async def alive(app: fastapi.FastAPI) -> AsyncIterator[None]:
         warming = pool.threads.submit(predictor, np.full((64, 64, 3), 128, np.uint8))
         await asyncio.wrap_future(warming) # the first answer takes longest, and nobody waits for it
-        app.state.ready, trimming = True, asyncio.create_task(_trim_memory())
+        app.state.ready = True
         yield
-        trimming.cancel()
         pool.close()
 
     summary = f'Pronation, neutral or supination. {translations()["answer"]["disclaimer"]}'
@@ -287,11 +286,13 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets=None):
         await super().startup(sockets)
         if not self.started: return
+        self.trimming = asyncio.create_task(_trim_memory())
         log.info('listening', extra={'fields': {'address': address_of(sockets[0])}})
         self.say()
 
     async def shutdown(self, sockets=None):
         self.app.state.stopping.set()
+        self.trimming.cancel()
         await super().shutdown(sockets)
 
 # %% ../../nbs/app/http.ipynb #18ec0a22
