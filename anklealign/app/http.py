@@ -236,11 +236,11 @@ async def _trim_memory(seconds=5):
         await asyncio.to_thread(ctypes.CDLL(None).malloc_trim, 0)
 
 # %% ../../nbs/app/http.ipynb #5d0e0002
-_HEADER_SECONDS, _HEADER_BYTES, _CONNECTIONS, _STOP_SECONDS = 10, 2**14, 512, 4
+_HEADER_SECONDS, _READ_SECONDS, _HEADER_BYTES, _CONNECTIONS, _STOP_SECONDS = 10, 30, 2**14, 512, 4
 
 class _Connection(H11Protocol):
-    "Has a time for every header; of too many connections, the one that has waited longest for its header goes."
-    clock = None
+    "Has a time for every header, and for a reader; of too many connections, the one that has waited longest for its header goes."
+    clock = unread = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -264,7 +264,20 @@ class _Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception|None) -> None:
         super().connection_lost(exc)
-        if self.clock: self.clock.cancel()
+        for o in (self.clock, self.unread):
+            if o: o.cancel()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.unread = self.loop.call_later(_READ_SECONDS, self.cut)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.unread: self.unread = self.unread.cancel()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.unread = self.loop.call_later(_READ_SECONDS, self.cut) # closing waits for a reader
 
     def _watch(self):
         if self.clock and not self.idle: self.clock = self.clock.cancel()

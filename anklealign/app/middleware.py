@@ -164,7 +164,7 @@ class Patience:
         async def sent(message: Message) -> None:
             nonlocal streaming
             streaming = message['type'] == 'http.response.start' or message.get('more_body', False)
-            async with asyncio.timeout(self.seconds): await send(message) # its reader takes it in time
+            await send(message)
         try: await self.app(scope, received, sent)
         finally: self.held -= mine
         if streaming: await send({'type': 'http.response.body', 'body': b''}) # a stream that was cut short still ends properly
