@@ -6,8 +6,8 @@ Docs: https://anklealign.github.io/anklealign/core/core.html.md"""
 
 # %% auto #0
 __all__ = ['CLASSES', 'LANGUAGES', 'translations', 'class_names', 'kind_of', 'AnklealignError', 'write_atomic', 'file_error',
-           'check_place', 'recover', 'new_folder', 'markdown_table', 'markdown_cell', 'StudySettings', 'ImageSettings',
-           'TrainSettings', 'LabelSettings', 'ServeSettings', 'Settings', 'load_settings']
+           'check_place', 'recover', 'new_folder', 'markdown_table', 'markdown_cell', 'printable', 'StudySettings',
+           'ImageSettings', 'TrainSettings', 'LabelSettings', 'ServeSettings', 'Settings', 'load_settings']
 
 # %% ../nbs/core/core.ipynb #e6ee7223
 import configparser
@@ -57,14 +57,6 @@ def kind_of(
 # %% ../nbs/core/core.ipynb #0442ef47
 class AnklealignError(Exception):
     "Something the caller can put right: its text is one sentence saying what and how."
-
-# %% ../nbs/core/core.ipynb #9e11a002
-def printable(
-    text: str, # for a terminal
-) -> str: # without control characters but line ends and tabs
-    "The text with a \ufffd for each character that a terminal would obey."
-    return re.sub('[\\0-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]', '\ufffd', text)
-
 
 # %% ../nbs/core/core.ipynb #e1621cad
 def write_atomic(
@@ -172,6 +164,12 @@ def markdown_cell(
     "`value` as a cell of a table, or any harmless piece of a page."
     text = f'{value:.3f}' if isinstance(value, float) else f'{value:,}' if isinstance(value, int) else str(value)
     return re.sub(r'([|\\`*_<>\[\]])', r'\\\1', ' '.join(text.split()))
+
+def printable(
+    text: str, # for a terminal
+) -> str: # without control characters but line ends and tabs
+    "The text with a \ufffd for each character that a terminal would obey."
+    return re.sub('[\\0-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]', '\ufffd', text)
 
 # %% ../nbs/core/core.ipynb #5e6ecb1a
 class _Section(BaseModel):
@@ -304,8 +302,7 @@ def _given(file, env):
         if file: ini.read_string(Path(file).read_text(encoding='utf-8-sig'))
     except FileNotFoundError: raise AnklealignError(f'There is no settings file {file}; name an existing one with --settings.') from None
     except configparser.ParsingError as e: # whose message would show the line, which may be a key
-        n = getattr(e, 'lineno', None) or e.errors[0][0]
-        raise AnklealignError(f'Cannot read the settings file {file}: line {n} is neither [section] nor key = value.') from None
+        raise AnklealignError(f'Cannot read the settings file {file}: line {getattr(e, "lineno", 0) or e.errors[0][0]} is no setting.') from None
     except (OSError, UnicodeDecodeError, configparser.Error) as e:
         raise AnklealignError(f'Cannot read the settings file {file}: {" ".join(str(e).split())}.') from e
     ours = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_')}
