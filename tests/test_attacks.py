@@ -286,3 +286,10 @@ def test_a_terminal_obeys_no_file_name(tmp_path):
         while part := os.read(ours, 9999): said += part
     os.close(ours)
     assert done.returncode == 1 and b'owned' in said and b'\x1b]' not in said and b'\x07' not in said and '\x9b'.encode() not in said
+
+
+@pytest.mark.parametrize('sent', [b'GARBAGE\r\n\r\n', b'\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03' + bytes(200) + b'\r\n\r\n',
+                                  b'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n', b'GET / HTTP/1.1\r\n\r\n'], ids=range(4))
+def test_what_is_no_request_is_told_so(page, sent):
+    with connected(page, body=sent) as connection: said = answer(connection)
+    assert said.startswith(b'HTTP/1.1 400 ') and PROBLEM.encode() in said and b'nosniff' in said

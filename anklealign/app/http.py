@@ -17,12 +17,13 @@ import signal
 import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
 import fastapi
+import h11
 import numpy as np
 import uvicorn
 from fastapi.middleware.cors import CORSMiddleware
@@ -32,9 +33,9 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .. import __version__
-from .middleware import AccessLog, ApiKey, Patience, Problems, RequestMetrics, WorkerPool, check_photo, log, read_photos
+from .middleware import AccessLog, ApiKey, Patience, Problems, RequestMetrics, WorkerPool, _HEADERS, check_photo, log, read_photos
 from .terminal import place_of
-from .schemas import Asked, AskedOfSeveral, Batch, Model, Refused, Said, State, describe, form_of, preferred, refusals
+from .schemas import Asked, AskedOfSeveral, Batch, Model, Refused, Said, State, describe, form_of, preferred, problem_response, refusals
 from ..core import AnklealignError, ServeSettings, translations
 from ..deploy import Predictor, answer_subject
 from ..images import PictureError
@@ -266,6 +267,14 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
         for o in (self.clock, self.unread):
             if o: o.cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        said = problem_response(Refused('malformed', f'This is no HTTP request, or its header has more than {_HEADER_BYTES:,} bytes.'), {})
+        headers = [*said.raw_headers, *_HEADERS.items(), (b'connection', b'close')]
+        head = h11.Response(status_code=400, headers=headers, reason=b'Bad Request')
+        with suppress(h11.LocalProtocolError): # an answer is under way already
+            for o in (head, h11.Data(data=said.body), h11.EndOfMessage()): self.transport.write(self.conn.send(o))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()
