@@ -6,8 +6,8 @@ Docs: https://anklealign.github.io/anklealign/core/core.html.md"""
 
 # %% auto #0
 __all__ = ['CLASSES', 'LANGUAGES', 'translations', 'class_names', 'kind_of', 'AnklealignError', 'write_atomic', 'file_error',
-           'check_place', 'recover', 'new_folder', 'markdown_table', 'markdown_cell', 'StudySettings', 'ImageSettings',
-           'TrainSettings', 'LabelSettings', 'ServeSettings', 'Settings', 'load_settings']
+           'check_place', 'recover', 'new_folder', 'markdown_table', 'markdown_cell', 'printable', 'StudySettings',
+           'ImageSettings', 'TrainSettings', 'LabelSettings', 'ServeSettings', 'Settings', 'load_settings']
 
 # %% ../nbs/core/core.ipynb #e6ee7223
 import configparser
@@ -165,6 +165,12 @@ def markdown_cell(
     text = f'{value:.3f}' if isinstance(value, float) else f'{value:,}' if isinstance(value, int) else str(value)
     return re.sub(r'([|\\`*_<>\[\]])', r'\\\1', ' '.join(text.split()))
 
+def printable(
+    text: str, # for a terminal
+) -> str: # without control characters but line ends and tabs
+    "The text with a \ufffd for each character that a terminal would obey."
+    return re.sub('[\\0-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]', '\ufffd', text)
+
 # %% ../nbs/core/core.ipynb #5e6ecb1a
 class _Section(BaseModel):
     model_config = ConfigDict(extra='forbid', frozen=True, validate_default=True)
@@ -255,6 +261,7 @@ class ServeSettings(_Section):
     host: str = '127.0.0.1' # address to listen at; 0.0.0.0: reachable from other machines
     port: int = Field(8000, ge=0, le=65535) # 0: any free one
     page: bool = True # whether there is a page for people beside the interface for programs
+    root_path: str = Field('', pattern=r'^(/[\w.~-]+)*$') # where a proxy shows the service, e.g. /heels; empty: at its root
     api_key: SecretStr = SecretStr('') # what a request must bring along; empty: nothing
     cors_origins: _Words = () # web sites whose pages may ask, e.g. https://clinic.example; empty: none
     photo_megabytes: float = Field(20., gt=0, le=500) # largest upload of one photo
@@ -262,7 +269,7 @@ class ServeSettings(_Section):
     batch_photos: int = Field(32, ge=1, le=1000) # most photos of one request
     max_megapixels: float = Field(50., gt=0, le=120) # larger photos are refused before they are decoded
     answers: int = Field(0, ge=0, le=256) # worked on at the same time; 0: one a core
-    uploads: int = Field(16, ge=1, le=1000) # requests whose photos are in memory at the same time
+    uploads: int = Field(16, ge=1, le=1000) # photos of the largest size that may be in memory at the same time; who sends more is told to come again
     waiting: int = Field(128, ge=1, le=10_000) # requests that are let in at the same time; the next one is told to come again
     timeout: float = Field(30., ge=.1, le=3600) # seconds for a place, for the upload, and for the answer, each
 
@@ -294,6 +301,8 @@ def _given(file, env):
     try:
         if file: ini.read_string(Path(file).read_text(encoding='utf-8-sig'))
     except FileNotFoundError: raise AnklealignError(f'There is no settings file {file}; name an existing one with --settings.') from None
+    except configparser.ParsingError as e: # whose message would show the line, which may be a key
+        raise AnklealignError(f'Cannot read the settings file {file}: line {getattr(e, "lineno", 0) or e.errors[0][0]} is no setting.') from None
     except (OSError, UnicodeDecodeError, configparser.Error) as e:
         raise AnklealignError(f'Cannot read the settings file {file}: {" ".join(str(e).split())}.') from e
     ours = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_')}
@@ -320,7 +329,7 @@ def _explain(error, tree):
     elif bound := next((k for k in bounds if k in ctx), None): why = f'must be {bounds[bound]} {ctx[bound]:g}'
     elif kind == 'value_error': why = str(ctx['error'])
     else: why = first['msg'][0].lower() + first['msg'][1:]
-    shown = '' if isinstance(given, Mapping) else f' = {given!r}'
+    shown = '' if isinstance(given, Mapping) or kind == 'extra_forbidden' else f' = {given!r}' # what stands under a wrong name may be a key
     return f"Setting {'.'.join(map(str, loc))}{shown} {why}."
 
 # %% ../nbs/core/core.ipynb #d6f037c9

@@ -12,6 +12,7 @@ __all__ = ['MAX_MEGAPIXELS', 'PAD_COLOUR', 'to_rgb', 'PictureError', 'Picture', 
 import hashlib
 import io
 import os
+import struct
 import warnings
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,7 @@ from typing import Literal
 import numpy as np
 import pillow_heif
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import MARKER
 
 from .core import AnklealignError
 
@@ -83,7 +85,7 @@ def _check_size(im, max_megapixels):
     if im.width * im.height > max_megapixels * 1e6:
         raise PictureError(f'too large: {im.width:,} × {im.height:,} pixels, more than the {max_megapixels:g} megapixels of '
                            'images.max_megapixels')
-    if min(im.size) < 16: raise PictureError(f'too small: {im.width} × {im.height} pixels cannot show a heel')
+    if min(im.size) < max(16, max(im.size)/32): raise PictureError(f'too small: {im.width} × {im.height} pixels cannot show a heel')
 
 # %% ../nbs/core/images.ipynb #be4fcaaa
 def _why(error):
@@ -166,3 +168,51 @@ def pixel_digest(
     "SHA-256 of the upright RGB pixels and their size. Raises `PictureError`."
     im = open_picture(source, max_megapixels=max_megapixels).image
     return hashlib.sha256(f'{im.size}'.encode() + im.tobytes()).hexdigest()
+
+# %% ../nbs/core/images.ipynb #7a11e002
+_MOST_PARTS, _MOST_CLAIMED = 20_000, 2**22 # pieces of a header; bytes that tags may hold, or the size of the file if that is more
+
+def _tags_fault(tiff): # a TIFF file, or the EXIF data of another
+    order = {b'II': '<', b'MM': '>'}.get(tiff[:2])
+    if not order or len(tiff) < 8: return ''
+    if tiff[2:4] in (b'\x2b\0', b'\0\x2b'): return 'a TIFF for files of many gigabytes'
+    [at] = struct.unpack_from(order + 'I', tiff, 4)
+    table = tiff[at + 2:at + 2 + 12*int.from_bytes(tiff[at:at + 2], 'little' if order == '<' else 'big')]
+    tags = [(kind, n) for _, kind, n, _ in struct.iter_unpack(order + 'HHII', table[:len(table)//12*12])]
+    if any(n > 2**16 for kind, n in tags if kind not in (1, 2, 6, 7)): return f'more than {2**16:,} numbers in a tag'
+    claimed = sum(n*{1: 1, 2: 1, 3: 2, 6: 1, 7: 1, 8: 2, 5: 8, 10: 8, 12: 8}.get(kind, 4) for kind, n in tags)
+    return 'tags that hold more than the file' if claimed > max(_MOST_CLAIMED, len(tiff)) else ''
+
+
+# %% ../nbs/core/images.ipynb #7a11e003
+def _jpeg_fault(jpeg): # as Pillow reads it, until the first scan
+    at, n, exif = 2, 0, []
+    while at + 4 <= len(jpeg) and jpeg[at:at + 2] != b'\xff\xda':
+        n += 1
+        if n > _MOST_PARTS: return f'more than {_MOST_PARTS:,} pieces before the picture'
+        if jpeg[at] != 0xff or jpeg[at + 1] == 0xff: at += 1
+        elif jpeg[at + 1] == 0 or MARKER.get(0xff00 + jpeg[at + 1], (0, 0, 0))[2] is None: at += 2
+        else:
+            end = at + 2 + int.from_bytes(jpeg[at + 2:at + 4])
+            if jpeg[at + 1] == 0xe1 and jpeg.startswith(b'Exif\0\0', at + 4): exif.append(jpeg[at + 10:end])
+            at = max(end, at + 2)
+    return _tags_fault(b''.join(exif))
+
+def _png_fault(png):
+    at, n, exif = 8, 0, b''
+    while at + 12 <= len(png):
+        end, n = at + 12 + int.from_bytes(png[at:at + 4]), n + 1
+        if n > _MOST_PARTS: return f'more than {_MOST_PARTS:,} pieces'
+        if png[at + 4:at + 8] == b'eXIf': exif = png[at + 8:end - 4]
+        at = end
+    return _tags_fault(exif)
+
+
+# %% ../nbs/core/images.ipynb #7a11e004
+def structure_fault(
+    data: bytes, # a file
+) -> str: # why it would take long to open, or much memory; empty if it would not
+    "What is wrong with the skeleton of a JPEG, PNG or TIFF file that was made to be slow."
+    if data.startswith(b'\xff\xd8'): return _jpeg_fault(data)
+    return _png_fault(data) if data.startswith(b'\x89PNG') else _tags_fault(data)
+

@@ -20,6 +20,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -142,7 +143,31 @@ def other(rng):
     return rng.choice(text) + (rng.bytes(rng.integers(0, 300)) if rng.random() < .5 else b'')
 
 
-FILES = {o.__name__: o for o in (truncated, flipped, polyglot, bomb, hollow, impossible, other)}
+def thin(rng):
+    "A picture that is wide enough and no wider, and very long."
+    short = int(rng.integers(16, 40))
+    size = (short, int(rng.integers(33*short, 9_000)))[::int(rng.choice([1, -1]))]
+    out = io.BytesIO()
+    Image.new('RGB', size, 'teal').save(out, str(rng.choice(['JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP'])))
+    return out.getvalue()
+
+
+@cache
+def slow_ones():
+    "Pictures whose headers take long to read, or much memory."
+    jpeg, chunk = whole('JPEG'), struct.pack('>I', 0) + b'teXt' + struct.pack('>I', zlib.crc32(b'teXt'))
+    greedy = b'II*\0\x08\0\0\0' + struct.pack('<H', 900) + b''.join(struct.pack('<HHII', 700 + i, 7, 60_000, 0) for i in range(900)) + bytes(60_000)
+    exif = b'\xff\xe1' + struct.pack('>H', 65_000) + (b'Exif\0\0' + greedy)[:64_998]
+    return [jpeg[:2] + o + jpeg[2:] for o in (b'\xff'*900_000, bytes(900_000), b'\xff\xd0'*400_000, b'\xff\xfe\0\2'*200_000, exif)] + [
+        png(90, 90, extra=chunk*80_000), greedy]
+
+
+def slow(rng):
+    "One of `slow_ones`."
+    return slow_ones()[rng.integers(len(slow_ones()))] + rng.bytes(rng.integers(0, 9))
+
+
+FILES = {o.__name__: o for o in (truncated, flipped, polyglot, bomb, hollow, impossible, other, thin, slow)}
 NAMES = ['a.jpg', 'ő képe.png', '../../etc/passwd', 'a\\b.heic', 'x'*3_000, '', 'a%00.jpg', '"><script>', 'CON', '.jpg', 'a.php', '\u202egpj.exe']
 
 
@@ -182,7 +207,7 @@ def malformed(
             continue
         kind = list(FILES)[(i - i//4) % len(FILES)]
         data = FILES[kind](rng)
-        while kind != 'bomb' and not broken(data): data = FILES[kind](rng) # bombs are valid pictures that must not be decoded
+        while kind not in ('bomb', 'thin', 'slow') and not broken(data): data = FILES[kind](rng) # those are valid pictures that must not be decoded
         if rng.random() < .3: yield Case(kind, data, str(rng.choice(['image/jpeg', 'image/png', 'image/x-nothing', 'application/octet-stream'])))
         else: yield Case(kind, form(data, name=str(rng.choice(NAMES)), kind=str(rng.choice(['image/jpeg', 'text/html', 'image/heic']))), FORM)
 
@@ -238,7 +263,7 @@ def send_and_tell(n, seed, service, base):
     service.terminate()
     kinds = [o.kind.split(',')[0] for o in cases]
     statuses = {o: Counter(s for k, (s, _) in zip(kinds, found, strict=True) if k == o) for o in sorted(set(kinds))}
-    print(f'{n} malformed uploads, seed {seed}, {sum(len(o.body) for o in cases)/1e6:.0f} MB\n\n{"kind":12}{"n":>6}  status: times')
+    print(f'{date.today()}, {n} malformed uploads, seed {seed}, {sum(len(o.body) for o in cases)/1e6:.0f} MB\n\n{"kind":12}{"n":>6}  status: times')
     for kind, o in statuses.items(): print(f'{kind:12}{o.total():6}  ' + ', '.join(f'{k}: {v}' for k, v in sorted(o.items())))
     bad = [(c.kind, w) for c, (_, w) in zip(cases, found, strict=True) if w]
     quarter = [float(np.median(o))/1e6 for o in np.array_split(samples, 4)]

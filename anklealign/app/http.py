@@ -17,22 +17,25 @@ import signal
 import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
 import fastapi
+import h11
 import numpy as np
 import uvicorn
 from fastapi.middleware.cors import CORSMiddleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .. import __version__
-from .middleware import AccessLog, ApiKey, Patience, Problems, RequestMetrics, WorkerPool, check_photo, log, read_photos
-from .schemas import Asked, AskedOfSeveral, Batch, Model, Refused, Said, State, describe, form_of, preferred, refusals
+from .middleware import AccessLog, ApiKey, Patience, Problems, RequestMetrics, WorkerPool, _HEADERS, check_photo, log, read_photos
+from .terminal import place_of
+from .schemas import Asked, AskedOfSeveral, Batch, Model, Refused, Said, State, describe, form_of, preferred, problem_response, refusals
 from ..core import AnklealignError, ServeSettings, translations
 from ..deploy import Predictor, answer_subject
 from ..images import PictureError
@@ -43,9 +46,12 @@ def _answer(predictor, photo, name, explain, most, counted):
     try:
         check_photo(photo, most)
         answer = predictor(photo, name, explain)
-    except (Refused, PictureError) as e:
+    except Exception as e: # whatever a decoder or a model stumbles over is in the photo
         counted.labels('unusable').inc()
-        raise e if isinstance(e, Refused) else Refused('unusable', f'{e}.') from e
+        if isinstance(e, Refused): raise
+        if isinstance(e, PictureError): raise Refused('unusable', f'{e}.') from e
+        log.error('a photo', extra={'fields': {'failure': place_of(e)}})
+        raise Refused('unusable', 'The picture cannot be used: save it again, or take another one.') from e
     counted.labels(answer.answer or 'none').inc()
     return answer
 
@@ -86,9 +92,8 @@ def _add_answers(app, predictor, settings, pool, figures):
               openapi_extra=form_of('photo', False))
     async def predict(request: fastapi.Request, response: fastapi.Response, asked: Annotated[Asked, fastapi.Query()]) -> Said:
         "The answer for one photo, sent as form field `photo` or as the body."
-        async with pool.place():
-            [photo] = await read_photos(request, 'photo', 1)
-            return _record(*await answered(speaking(request, response, asked), photo, asked))
+        [photo] = await read_photos(request, 'photo', 1)
+        with pool.place(): return _record(*await answered(speaking(request, response, asked), photo, asked))
 
     @app.post('/predict/batch', max_body_size=_bytes(settings.batch_megabytes), responses=refusals(*_UPLOADS),
               openapi_extra=form_of('photos', True))
@@ -99,7 +104,8 @@ def _add_answers(app, predictor, settings, pool, figures):
         async def row(photo):
             try: return await answered(chosen, photo, asked)
             except Refused as e: return chosen.no_answer(photo.name, e.detail), None
-        async with pool.place(): rows = await asyncio.gather(*map(row, await read_photos(request, 'photos', settings.batch_photos)))
+        photos = await read_photos(request, 'photos', settings.batch_photos)
+        with pool.place(): rows = await asyncio.gather(*map(row, photos))
         together = _record(answer_subject([o for o, _ in rows], chosen)) if asked.together else None
         return {'answers': [_record(*o) for o in rows], 'together': together}
 
@@ -114,11 +120,13 @@ def _add_state(app, predictor, pool, figures):
         chosen = predictor.speaking(language)
         return chosen.about.model_dump() | {'label': chosen.label, 'disclaimer': chosen.words['disclaimer']}
 
+    @app.head('/health', include_in_schema=False)
     @app.get('/health')
     async def health() -> State:
         "That the process is alive. If it does not answer, restart it."
         return State(status='ok')
 
+    @app.head('/ready', include_in_schema=False)
     @app.get('/ready', responses=refusals('not-ready'))
     async def ready() -> State:
         "Whether requests are taken. If not, send them elsewhere for a moment."
@@ -140,18 +148,20 @@ def make_app(
     settings: ServeSettings=ServeSettings(), # limits
 ) -> fastapi.FastAPI: # an ASGI application
     "The service: addresses for programs, and the page for people."
-    pool = WorkerPool(settings.answers, settings.uploads, settings.waiting, settings.timeout)
+    pool = WorkerPool(settings.answers, settings.waiting, settings.timeout)
     figures, key = RequestMetrics(), settings.api_key.get_secret_value()
 
     @asynccontextmanager
     async def alive(app: fastapi.FastAPI) -> AsyncIterator[None]:
-        await pool.work(predictor, np.full((64, 64, 3), 128, np.uint8)) # the first answer takes longest
+        warming = pool.threads.submit(predictor, np.full((64, 64, 3), 128, np.uint8))
+        await asyncio.wrap_future(warming) # the first answer takes longest, and nobody waits for it
         app.state.ready = True
         yield
         pool.close()
 
     summary = f'Pronation, neutral or supination. {translations()["answer"]["disclaimer"]}'
-    app = fastapi.FastAPI(title='anklealign', version=__version__, summary=summary, lifespan=alive, docs_url=None, redoc_url=None)
+    app = fastapi.FastAPI(title='anklealign', version=__version__, summary=summary, lifespan=alive, docs_url=None, redoc_url=None,
+                          root_path=settings.root_path)
     app.state.ready, app.state.stopping = False, asyncio.Event()
     _add_answers(app, predictor, settings, pool, figures)
     _add_state(app, predictor, pool, figures)
@@ -165,7 +175,8 @@ def make_app(
 def _wrap(app, settings, key, figures, ours): # the last one added is the outermost
     too_large = f'One photo may have {settings.photo_megabytes:g} megabytes, several together {settings.batch_megabytes:g}: send less.'
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=_bytes(1.4*settings.photo_megabytes)) # the page sends a photo as text
-    app.add_middleware(Patience, seconds=settings.timeout, stopping=app.state.stopping)
+    in_memory = max(settings.uploads*_bytes(1.4*settings.photo_megabytes), _bytes(settings.batch_megabytes))
+    app.add_middleware(Patience, seconds=settings.timeout, stopping=app.state.stopping, most=in_memory)
     if key: app.add_middleware(ApiKey, key=key, open_paths=_OPEN)
     app.add_middleware(Problems, sentences={413: too_large})
     app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=['GET', 'POST'],
@@ -180,9 +191,11 @@ _METHODS = {'DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT', 'TRACE'}
 def _add_page(app, predictor, megabytes):
     try: from anklealign.app.page import mount_page
     except ModuleNotFoundError as e: return log.warning('there is no page', extra={'fields': {'missing': e.name}})
-    for route in list(app.routes):
-        async def wrong(request, allowed=', '.join(route.methods)): raise HTTPException(405, headers={'Allow': allowed})
-        app.add_route(route.path, wrong, methods=sorted(_METHODS - route.methods), include_in_schema=False)
+    known = {}
+    for o in app.routes: known.setdefault(o.path, set()).update(o.methods)
+    for path, methods in known.items():
+        async def wrong(request, allowed=', '.join(sorted(methods))): raise HTTPException(405, headers={'Allow': allowed})
+        app.add_route(path, wrong, methods=sorted(_METHODS - methods), include_in_schema=False)
     mount_page(app, predictor, megabytes=megabytes)
 
 # %% ../../nbs/app/http.ipynb #e4f51c50
@@ -218,6 +231,73 @@ def return_memory() -> bool: # whether anything was changed
     tell = ctypes.CDLL(None).mallopt
     return bool(tell(_M_ARENA_MAX, 1) and tell(_M_MMAP_THRESHOLD, 2**22))
 
+async def _trim_memory(seconds=5):
+    while platform.libc_ver()[0] == 'glibc':
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(ctypes.CDLL(None).malloc_trim, 0)
+
+# %% ../../nbs/app/http.ipynb #5d0e0002
+_HEADER_SECONDS, _READ_SECONDS, _HEADER_BYTES, _CONNECTIONS, _STOP_SECONDS = 10, 30, 2**14, 512, 4
+
+class _Connection(H11Protocol):
+    "Has a time for every header, and for a reader; of too many connections, the one that has waited longest for its header goes."
+    clock = unread = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._watch()
+        for most, those in ((_CONNECTIONS//2, [o for o in self.connections if (o.client or '-')[0] == (self.client or '-')[0]]),
+                            (_CONNECTIONS, list(self.connections))):
+            if len(those) > most: min((o for o in those if o.clock), key=lambda o: o.clock.when()).cut()
+
+    def data_received(self, data: bytes) -> None:
+        for part in (data[i:i + _HEADER_BYTES] for i in range(0, len(data), _HEADER_BYTES)):
+            chunked = not self.idle and any(k == b'transfer-encoding' for k, _ in self.headers)
+            if chunked and part.count(b'\r\n') > 8 + len(part)//256: self.cut() # tiny chunks, each of which takes the parser long
+            if self.transport.is_closing(): return
+            super().data_received(part)
+        self._watch()
+
+    @property
+    def idle(self) -> bool:
+        "Whether there is no request yet, or the last one has been answered."
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_lost(self, exc: Exception|None) -> None:
+        super().connection_lost(exc)
+        for o in (self.clock, self.unread):
+            if o: o.cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        said = problem_response(Refused('malformed', f'This is no HTTP request, or its header has more than {_HEADER_BYTES:,} bytes.'), {})
+        headers = [*said.raw_headers, *_HEADERS.items(), (b'connection', b'close')]
+        head = h11.Response(status_code=400, headers=headers, reason=b'Bad Request')
+        with suppress(h11.LocalProtocolError): # an answer is under way already
+            for o in (head, h11.Data(data=said.body), h11.EndOfMessage()): self.transport.write(self.conn.send(o))
+        self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.unread = self.loop.call_later(_READ_SECONDS, self.cut)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.unread: self.unread = self.unread.cancel()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.unread = self.loop.call_later(_READ_SECONDS, self.cut) # closing waits for a reader
+
+    def _watch(self):
+        if self.clock and not self.idle: self.clock = self.clock.cancel()
+        elif self.idle and not self.clock: self.clock = self.loop.call_later(_HEADER_SECONDS, self.cut)
+
+    def cut(self) -> None:
+        "Let the client go, whatever it is about to send."
+        self.connections.discard(self)
+        self.transport.abort()
+
+
 # %% ../../nbs/app/http.ipynb #c4cb70a9
 class _Server(uvicorn.Server):
     "Says when it is there, and tells streams when it goes."
@@ -228,11 +308,13 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets=None):
         await super().startup(sockets)
         if not self.started: return
+        self.trimming = asyncio.create_task(_trim_memory())
         log.info('listening', extra={'fields': {'address': address_of(sockets[0])}})
         self.say()
 
     async def shutdown(self, sockets=None):
         self.app.state.stopping.set()
+        self.trimming.cancel()
         await super().shutdown(sockets)
 
 # %% ../../nbs/app/http.ipynb #18ec0a22
@@ -244,7 +326,7 @@ def run_app(
 ) -> None:
     "Answer requests until told to stop."
     return_memory()
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws='none',
-                            timeout_graceful_shutdown=math.ceil(seconds))
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws='none', http=_Connection,
+                            h11_max_incomplete_event_size=_HEADER_BYTES, timeout_graceful_shutdown=min(math.ceil(seconds), _STOP_SECONDS))
     for o in (signal.SIGINT, signal.SIGTERM): signal.signal(o, lambda *_: None) # uvicorn stops for them, and when it has, sends them again
     _Server(config, app, started).run(sockets=[listening])

@@ -12,6 +12,7 @@ import asyncio
 import io
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -19,9 +20,9 @@ import time
 import uuid
 import warnings
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -35,7 +36,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .photos import Photo
 from .schemas import PROBLEMS, Refused, problem_response
 from .terminal import place_of
-from ..images import MAX_MEGAPIXELS
+from ..images import MAX_MEGAPIXELS, structure_fault
 
 # %% ../../nbs/app/middleware.ipynb #e759cda5
 _CODES = {status: code for code, (status, _) in reversed(PROBLEMS.items())} # of refusals by others: the first code of their status
@@ -99,6 +100,12 @@ class Problems:
             await reply.refuse(Refused('error', self.sentences[500]))
 
 # %% ../../nbs/app/middleware.ipynb #996441ee
+def route_of(
+    scope: Scope, # of a request
+) -> str: # its path
+    "The address within the service, without what a proxy has put before it."
+    return scope['path'].removeprefix(scope.get('root_path', ''))
+
 class ApiKey:
     "Middleware: only those who bring the key get in."
     def __init__(self,
@@ -109,7 +116,7 @@ class ApiKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         "Pass a request on, or refuse it with `key`."
-        if scope['type'] == 'http' and scope['path'] not in self.open_paths:
+        if scope['type'] == 'http' and route_of(scope) not in self.open_paths:
             kind, _, sent = Headers(scope=scope).get('authorization', '').partition(' ')
             given = sent.encode('latin-1') if kind.lower() == 'bearer' else b''
             if kind.lower() == 'basic':
@@ -120,41 +127,54 @@ class ApiKey:
         await self.app(scope, receive, send)
 
 # %% ../../nbs/app/middleware.ipynb #31ae1f0a
+_FIRST, _RATE, _LAST = 5, 4096, 3 # seconds for the first bytes, bytes a second after them, seconds that a stop leaves to an upload
+
 class Patience:
-    "Middleware: a request must have arrived within a time, and no stream outlives the service."
+    "Middleware: a request arrives in time, all that arrive fit into memory, and no stream outlives the service."
     def __init__(self,
         app: ASGIApp, # what it stands before
         seconds: float, # for a request to arrive
         stopping: asyncio.Event, # set when the service is to stop
-    ): self.app, self.seconds, self.stopping = app, seconds, stopping
+        most: float=math.inf, # bytes of all requests in memory
+    ): self.app, self.seconds, self.stopping, self.most, self.held = app, seconds, stopping, most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        "Answer a request, or refuse it with `slow`."
+        "Answer a request, or refuse it with `slow`, `busy` or `not-ready`."
         if scope['type'] != 'http': return await self.app(scope, receive, send)
-        until, whole, streaming = None, False, False
+        clock, begun, mine, whole, streaming = asyncio.get_running_loop().time, None, 0, False, False
+        def refuse(*said):
+            scope.setdefault('state', {})['refused'] = Refused(*said) # for libraries that respond themselves
+            raise scope['state']['refused'] from None
         async def received() -> Message:
-            nonlocal until, whole
+            nonlocal begun, mine, whole
             if whole: return await _unless(self.stopping, receive)
-            until = until or asyncio.get_running_loop().time() + self.seconds
+            begun = begun or clock()
             try:
-                async with asyncio.timeout_at(until): message = await receive()
-            except TimeoutError:
-                late = (f'The request has not arrived within {self.seconds:g} seconds: send a smaller photo, '
-                        'or send it from a faster network.')
-                scope.setdefault('state', {})['refused'] = Refused('slow', late) # for libraries that respond themselves
-                raise scope['state']['refused'] from None
-            whole = not message.get('more_body', False)
+                async with asyncio.timeout_at(begun + min(self.seconds, _FIRST + mine/_RATE)):
+                    message = await _unless(self.stopping, receive, _LAST)
+            except TimeoutError: refuse('slow', f'The request has not arrived within {self.seconds:g} seconds, or comes at less than '
+                                                f'{_RATE} bytes a second: send a smaller photo, or send it from a faster network.')
+            if message['type'] == 'http.disconnect' and self.stopping.is_set():
+                refuse('not-ready', 'The service stops: send it again in a minute.', {'Retry-After': '60'})
+            size = len(message.get('body', b''))
+            mine, self.held, whole = mine + size, self.held + size, not message.get('more_body', False)
+            if self.held > self.most:
+                refuse('busy', 'Too much is being sent at the same time: try again in a few seconds.', {'Retry-After': '5'})
             return message
         async def sent(message: Message) -> None:
             nonlocal streaming
             streaming = message['type'] == 'http.response.start' or message.get('more_body', False)
             await send(message)
-        await self.app(scope, received, sent)
+        try: await self.app(scope, received, sent)
+        finally: self.held -= mine
         if streaming: await send({'type': 'http.response.body', 'body': b''}) # a stream that was cut short still ends properly
 
 # %% ../../nbs/app/middleware.ipynb #9f7214ba
-async def _unless(stopping, receive):
-    tasks = [asyncio.ensure_future(receive()), asyncio.ensure_future(stopping.wait())]
+async def _unless(stopping, receive, seconds=0):
+    async def stopped():
+        await stopping.wait()
+        await asyncio.sleep(seconds)
+    tasks = [asyncio.ensure_future(receive()), asyncio.ensure_future(stopped())]
     try: done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for o in tasks: o.cancel()
@@ -165,23 +185,19 @@ class WorkerPool:
     "Where requests wait and are worked on: a bounded number of each."
     def __init__(self,
         answers: int, # worked on at the same time; 0: one a core
-        uploads: int, # requests whose photos are in memory
         waiting: int, # requests that are let in
-        timeout: float, # seconds for a place, and for an answer
+        timeout: float, # seconds for an answer
     ):
         self.answers, self.waiting, self.timeout, self.inside = answers or os.cpu_count(), waiting, timeout, 0
-        self.threads, self.reading = ThreadPoolExecutor(self.answers, 'answer'), asyncio.Semaphore(uploads)
+        self.threads = ThreadPoolExecutor(self.answers, 'answer')
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        "Wait for a place, and have it while the block runs. Raises `Refused` if there is none, or not in time."
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        "Have a place while the block runs. Raises `Refused` if there is none."
         if self.inside >= self.waiting:
             raise Refused('busy', f'{self.inside} requests are waiting already: try again in a few seconds.', {'Retry-After': '5'})
         self.inside += 1
-        try:
-            await self._in_time(self.reading.acquire())
-            try: yield
-            finally: self.reading.release()
+        try: yield
         finally: self.inside -= 1
 
     async def work(self,
@@ -189,10 +205,7 @@ class WorkerPool:
         *args: Any, # its arguments
     ) -> Any: # what it gives
         "Have something done by one of the threads. Raises `Refused` if it is not done in time."
-        return await self._in_time(asyncio.wrap_future(self.threads.submit(function, *args)))
-
-    async def _in_time(self, awaited):
-        try: return await asyncio.wait_for(awaited, self.timeout)
+        try: return await asyncio.wait_for(asyncio.wrap_future(self.threads.submit(function, *args)), self.timeout)
         except TimeoutError:
             raise Refused('late', f'No answer within {self.timeout:g} seconds: try again later.', {'Retry-After': '30'}) from None
 
@@ -215,9 +228,11 @@ class RequestMetrics:
 
 # %% ../../nbs/app/middleware.ipynb #00d17991
 log = logging.getLogger('anklealign.app.http')
+_HEADERS = {b'cache-control': b'no-store', b'content-security-policy': b"default-src 'none'; frame-ancestors 'none'",
+            b'referrer-policy': b'no-referrer', b'x-content-type-options': b'nosniff'}
 
 class AccessLog:
-    "Middleware: numbers, counts and logs every request."
+    "Middleware: numbers, counts and logs every request, and tells browsers to keep no answer."
     def __init__(self,
         app: ASGIApp, # what it stands before
         figures: RequestMetrics, # counted here
@@ -235,14 +250,15 @@ class AccessLog:
             return message
         async def sent(message: Message) -> None:
             if message['type'] == 'http.response.start':
-                said['status'] = message['status']
-                message['headers'] = [*message.get('headers', ()), (b'x-request-id', state['number'].encode())]
+                said['status'], headers = message['status'], list(message.get('headers', ()))
+                ours = _HEADERS.items() - {(k, _HEADERS.get(k)) for k, _ in headers} # a response's own ones count
+                message['headers'] = [*headers, *sorted(ours), (b'x-request-id', state['number'].encode())]
             await send(message)
         try: await self.app(scope, received, sent)
         finally: self._note(scope, said, time.perf_counter() - start)
 
     def _note(self, scope, said, seconds):
-        route = scope['path'] if scope['path'] in self.routes else 'other'
+        route = route_of(scope) if route_of(scope) in self.routes else 'other'
         self.figures.requests.labels(route, said['status']).inc()
         self.figures.seconds.labels(route).observe(seconds)
         told = {k: scope['state'][k] for k in ('problem', 'failure') if k in scope['state']}
@@ -295,6 +311,7 @@ def check_photo(
 ) -> None:
     "Raise `Refused` if the file is no picture, or one that must not be decoded."
     if not data: raise Refused('unusable', 'The photo is empty: send it again.')
+    if fault := structure_fault(data): raise Refused('unusable', f'The picture is made of {fault}: save it again.')
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as im: (width, height), kind = im.size, im.format
     except UnidentifiedImageError:
@@ -302,8 +319,9 @@ def check_photo(
     except Image.DecompressionBombError: raise _too_large('More', max_megapixels) from None
     except Exception as e: raise Refused('unusable', 'The header of the picture is damaged: send it again.') from e
     if width*height > max_megapixels*1e6: raise _too_large(f'{width:,} × {height:,} pixels, more', max_megapixels)
-    if kind not in ('JPEG', 'MPO') or _scans(data) <= _MOST_SCANS: return
-    raise Refused('unusable', f'The JPEG is painted in more than {_MOST_SCANS} passes: save it again.')
+    most = min(_MOST_SCANS, 10*max_megapixels*1e6/max(width*height, 1)) # as long as the largest picture in ten passes
+    if kind not in ('JPEG', 'MPO') or _scans(data) <= most: return
+    raise Refused('unusable', f'The JPEG is painted in more than {most:.0f} passes: save it again.')
 
 # %% ../../nbs/app/middleware.ipynb #462fe7e9
 def _too_large(what, most):

@@ -10,19 +10,23 @@ __all__ = []
 # %% ../../nbs/app/page.ipynb #0219b190
 import json
 import os
+import re
 import zipfile
 from base64 import b64decode, b64encode
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio
 import numpy as np
 from PIL import ImageOps
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from starlette.responses import Response
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
+from .schemas import Refused
 from ..core import CLASSES, LANGUAGES, AnklealignError, translations
 from ..deploy import Predictor, answer_subject
 from ..heels.geometry import turned_marks
@@ -131,13 +135,14 @@ def reply_for_subject(
     sentences, numbers = translations(predictor.language)['refusals'], sent.get('numbers')
     if isinstance(numbers, list) and len(numbers) > MOST: return {'said': sentences['many'].format(photos=MOST), 'html': ''}
     try: answer = answer_subject([Answer('') if o is None else _from_numbers(o) for o in numbers], predictor)
-    except (AnklealignError, KeyError, TypeError, ValueError): return {'said': sentences['other'], 'html': ''}
+    except (AnklealignError, ArithmeticError, KeyError, TypeError, ValueError): return {'said': sentences['other'], 'html': ''}
     return _reply_with(answer, predictor)
 
 def _from_numbers(sent):
     chances, score = {c: float(sent['probabilities'][c]) for c in CLASSES if sent['probabilities']}, sent['ood_score']
     if chances and not (min(chances.values()) >= 0 and abs(sum(chances.values()) - 1) < .001):
         raise ValueError('these are no probabilities')
+    if score is not None and not np.isfinite(score): raise ValueError('this is no score')
     return Answer('', probabilities=chances, ood_score=None if score is None else float(score),
                   quality=(Finding('', '', True),)*bool(sent['withholds']))
 
@@ -155,7 +160,6 @@ _STATIC = files('anklealign.app')/'static'
 def _static(name): return (_STATIC/name).read_text(encoding='utf-8')
 
 # %% ../../nbs/app/page.ipynb #21a01771
-_SESSIONS = 100
 _HEELS = ('left', 'right', 'everted', 'inverted', 'upright', 'by_you') # texts for marks that a person has moved
 
 def make_page(
@@ -169,19 +173,39 @@ def make_page(
         said = {'heavy': refusals['heavy'].format(megabytes=megabytes), 'many': refusals['many'].format(photos=MOST),
                 'disclaimer': predictors[language].words['disclaimer'], 'model': f"{labels['model']}: {predictors[language].label}"}
         return page | {o: heels[o] for o in _HEELS} | said
-    def look(asked): return reply(asked, predictors, megabytes)
-    def together(asked): return reply_for_subject(asked, predictors)
+    def look(asked): "Answered by `_add_replies`."
+    def together(asked): "Answered by `_add_replies`."
     with gradio.Blocks(analytics_enabled=False, title=translations()['page']['title'], fill_width=True) as page:
         gradio.HTML(html_template=_TEMPLATES.get_template('page.html').render(examples=examples()), css_template=_static('page.css'),
                     js_on_load=_static('page.js'), apply_default_css=False, server_functions=[look, together],
                     words={o: texts(o) for o in LANGUAGES}, bytes=int(megabytes*1e6), most=MOST)
-    page.state_session_capacity, page.limiter = _SESSIONS, CapacityLimiter(os.cpu_count() or 1)
     return page
 
+# %% ../../nbs/app/page.ipynb #c0a5e21b
+_CALLS = '/gradio_api/component_server/'
+
+class _Question(BaseModel): # Gradio's script also names a session and a component, which nobody reads
+    fn_name: Literal['look', 'together']
+    data: Any = None
+
+def _add_replies(app, predictor, megabytes):
+    predictors, limiter = {o: predictor.speaking(o) for o in LANGUAGES}, CapacityLimiter(os.cpu_count() or 1)
+    replies = {'look': lambda o: reply(o, predictors, megabytes), 'together': lambda o: reply_for_subject(o, predictors)}
+
+    @app.post(_CALLS, include_in_schema=False)
+    async def answered(request: Request) -> Response:
+        if request.headers.get('content-type', '').split(';')[0].strip().lower() != 'application/json':
+            raise Refused('no-picture', 'The page asks with JSON (application/json); programs ask at /predict.')
+        try: asked = _Question.model_validate_json(await request.body())
+        except ValidationError as e:
+            raise Refused('parameters', f"The page's question cannot be read: {e.errors(include_input=False)[0]['msg']}.") from None
+        return JSONResponse(await to_thread.run_sync(replies[asked.fn_name], asked.data, limiter=limiter))
+
+
 # %% ../../nbs/app/page.ipynb #d2241c4e
-_POLICY = b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; form-action 'none'"
-_NEEDED = '/', '/theme.css', '/manifest.json', '/favicon.ico', '/gradio_api/component_server/'
-_FOLDERS = '/assets/', '/static/'
+_POLICY = (b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; form-action 'none'; "
+           b"frame-ancestors 'none'")
+_NEEDED = re.compile(r'/(?:theme\.css|manifest\.json|favicon\.ico|(?:assets|static)(?:/[\w@~-][\w@~.-]{0,99}){1,8})?', re.ASCII)
 
 class _Gate:
     def __init__(self, app): self.app = app
@@ -190,8 +214,11 @@ class _Gate:
         async def sent(message):
             if message['type'] == 'http.response.start': message['headers'] = [*message['headers'], (b'content-security-policy', _POLICY)]
             await send(message)
-        needed = scope['type'] != 'http' or scope['path'] in _NEEDED or scope['path'].startswith(_FOLDERS)
-        await (self.app if needed else Response(status_code=404))(scope, receive, sent)
+        if scope['type'] != 'http': return await self.app(scope, receive, send)
+        inside = self.app
+        if scope['method'] not in ('GET', 'HEAD'): inside = Response(status_code=405, headers={'Allow': 'GET, HEAD'})
+        if not _NEEDED.fullmatch(scope['path'].removeprefix(scope.get('root_path', ''))): inside = Response(status_code=404)
+        await inside(scope | {'query_string': b''}, receive, sent)
 
 # %% ../../nbs/app/page.ipynb #df9d0e14
 _FRAME = ('.gradio-container { overflow: visible !important; } '
@@ -205,6 +232,7 @@ def mount_page(
     "Serve the page at `/`."
     theme = gradio.themes.Base(font='system-ui', font_mono='ui-monospace').set(body_background_fill='#f4f6f8',
                                                                                body_background_fill_dark='#12171d')
+    _add_replies(app, predictor, megabytes)
     gradio.mount_gradio_app(app, make_page(predictor, megabytes), '/', theme=theme, css=_FRAME, footer_links=[], run_history=False,
                             ssr_mode=False,
                             mcp_server=False, pwa=False, enable_monitoring=False)

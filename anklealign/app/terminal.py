@@ -31,7 +31,8 @@ def stop(
     message: object, # one sentence
 ) -> None:
     "Say `message` on standard error and leave with exit code 1."
-    typer.echo(f'anklealign: {message}', err=True)
+    from anklealign.core import printable
+    typer.echo(printable(f'anklealign: {message}'), err=True)
     raise typer.Exit(1)
 
 # %% ../../nbs/app/terminal.ipynb #5cb69ed8
@@ -67,7 +68,9 @@ log = logging.getLogger('anklealign')
 
 class _Screen(logging.Handler):
     "Prints where standard output goes at the moment, so that a progress bar can make room."
-    def emit(self, record): print(self.format(record), flush=True)
+    def emit(self, record):
+        from anklealign.core import printable
+        print(printable(self.format(record)), flush=True)
 
 # %% ../../nbs/app/terminal.ipynb #046079ef
 @contextmanager

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..core import CLASSES, AnklealignError, translations
+from ..core import CLASSES, AnklealignError, printable, translations
 from ..heels.feet import Foot, draw_feet
 from ..heels.geometry import SIDES
 from .quality import Finding
@@ -128,8 +128,9 @@ def to_table(
     language: str='en', # of the names: 'en' or 'hu'
 ) -> 'Table': # for rich's `print`
     "Answers as a table for people. Raises `AnklealignError` for another language."
-    from rich.markup import escape as plain
+    from rich.markup import escape as escape_markup
     from rich.table import Table
+    def plain(text): return escape_markup(printable(text))
     words, names = (translations(language)[o] for o in ('answer', 'classes'))
     table = Table(caption=plain('\n'.join(dict.fromkeys(o for a in answers for o in (a.model, a.disclaimer) if o))), show_lines=True)
     for title, most in ((words['photo'], 40), (words['answer'], None), (words['probabilities'], None), (words['note'], None)):

@@ -1,0 +1,104 @@
+"""Senders who mean harm, all at once, and how long somebody waits meanwhile who only sends a photo.
+
+python benchmarks/attacks.py [--seconds 60]   starts a service with its page and prints what the normal client got
+"""
+import argparse
+import json
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections import Counter
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+
+from anklealign.assets import demo_study
+
+sys.path.insert(0, str(Path(__file__).parents[1]/'tests'))
+from malformed import running
+
+CALLS = '/gradio_api/component_server/'
+
+
+def photo():
+    "A synthetic photo of heels."
+    with zipfile.ZipFile(demo_study()) as z: return z.read('D6AE9F/sajat_resztvevo10_02.jpg')
+
+
+def head(path, *lines): return '\r\n'.join([f'POST {path} HTTP/1.1', 'Host: a', *lines, '', '']).encode()
+
+
+def send(port, until, first, piece, pause):
+    "Send `first`, then `piece` again and again, and come back when cut off."
+    while time.time() < until:
+        with suppress(OSError), socket.create_connection(('127.0.0.1', port)) as s:
+            s.settimeout(2)
+            s.sendall(first)
+            while time.time() < until:
+                s.sendall(piece)
+                time.sleep(pause)
+
+
+def ask(base, until, path, content, kind):
+    "Ask the same again and again."
+    with httpx.Client(base_url=base, timeout=60) as client:
+        while time.time() < until:
+            with suppress(httpx.HTTPError): client.post(path, content=content, headers={'content-type': kind})
+
+
+def attackers(base, port, until):
+    "A thread for each of them, by kind."
+    fill = photo()[:2] + b'\xff'*19_000_000 + photo()[2:]
+    names = json.dumps({'fn_name': 'look', 'data': {}, 'session_hash': 'x'*20_000_000}).encode()
+    form = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.jpg"\r\n\r\n' + bytes(3_000_000)
+    kinds = {'endless headers': (2, send, (port, until, b'GET /health HTTP/1.1\r\nX: ', b'a'*200_000, 0)),
+             'half headers': (300, send, (port, until, b'GET /health HTTP/1.1\r\nX-a', b'', 60)),
+             'slow senders': (40, send, (port, until, head('/predict', 'Content-Type: image/jpeg', 'Content-Length: 20000'), b'a', 1)),
+             'tiny chunks': (1, send, (port, until, head('/predict', 'Content-Type: image/jpeg', 'Transfer-Encoding: chunked'), b'1\r\na\r\n'*9000, 0)),
+             'fill bytes': (2, ask, (base, until, '/predict', fill, 'image/jpeg')), 'long names': (1, ask, (base, until, CALLS, names, 'application/json')),
+             'forms to the page': (1, ask, (base, until, CALLS, form, 'multipart/form-data; boundary=b'))}
+    return [threading.Thread(target=f, args=args, daemon=True) for n, f, args in kinds.values() for _ in range(n)], {k: o[0] for k, o in kinds.items()}
+
+
+def normal(base, until):
+    "What a client gets that sends a photo five times a second: seconds and statuses."
+    seconds, statuses = [], Counter()
+    while time.time() < until:
+        start = time.perf_counter()
+        try: statuses[httpx.post(f'{base}/predict', content=photo(), headers={'content-type': 'image/jpeg'}, timeout=60).status_code] += 1
+        except httpx.HTTPError as e: statuses[type(e).__name__] += 1
+        seconds.append(time.perf_counter() - start)
+        time.sleep(.2)
+    return seconds, statuses
+
+
+def main(seconds):
+    with tempfile.TemporaryDirectory() as home, running(Path(home)/'log', env=os.environ | {'TMPDIR': home}) as (service, base):
+        process, load = psutil.Process(service.pid), os.getloadavg()[0]
+        quiet, _ = normal(base, time.time() + 5)
+        before, until = process.memory_info().rss/1e6, time.time() + seconds
+        threads, kinds = attackers(base, int(base.rpartition(':')[2]), until)
+        for o in threads: o.start()
+        waited, statuses = normal(base, until)
+        time.sleep(15)
+        left = [o.name for o in Path(home).rglob('*') if o.is_file() and o.name != 'log']
+        print(f'{date.today()}, {os.cpu_count()} cores, load {load:.1f} before; the attackers run on the same machine for {seconds:g} s\n')
+        print('attackers: ' + ', '.join(f'{n} × {k}' for k, n in kinds.items()))
+        for name, o in (('alone', quiet), ('attacked', waited)):
+            print(f'normal client, {name}: n = {len(o)}, p50 {np.median(o):.2f} s, p99 {np.quantile(o, .99):.2f} s, longest {max(o):.2f} s')
+        print('statuses: ' + ', '.join(f'{k}: {n}' for k, n in statuses.items()))
+        print(f'resident memory, MB: {before:.0f} before, {process.memory_info().rss/1e6:.0f} 15 s after; files left behind: {left or "none"}')
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--seconds', type=float, default=60)
+    main(parser.parse_args().seconds)
