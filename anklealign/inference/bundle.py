@@ -12,10 +12,12 @@ __all__ = ['SCHEMA', 'MARK', 'GRAPH', 'WEIGHTS', 'Preprocessing', 'OodScore', 'A
 import hashlib
 import io
 import json
+import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,6 +141,79 @@ def file_entry(
 ) -> dict: # as in `About.files`
     "What `bundle.json` says about a file."
     return {'sha256': hashlib.sha256(data).hexdigest(), 'bytes': len(data)}
+
+# %% ../../nbs/inference/bundle.ipynb #8e000002
+_FIELDS = { # message → its fields with number and type; without a type it is not looked into
+    'Model': 'ir_version 1 int64, producer_name 2, producer_version 3, domain 4, model_version 5 int64, doc_string 6, graph 7 Graph, '
+             'opset_import 8 Opset, metadata_props 14',
+    'Opset': 'domain 1, version 2 int64',
+    'Graph': 'node 1 Node, name 2, initializer 5 Tensor, doc_string 10, input 11 Value, output 12 Value, value_info 13, metadata_props 16',
+    'Node': 'input 1, output 2, name 3, op_type 4, attribute 5 Attribute, doc_string 6, domain 7, metadata_props 9',
+    'Attribute': 'name 1, f 2 float, i 3 int64, s 4, t 5 Tensor, floats 7 float, ints 8 int64, strings 9, doc_string 13, type 20 int64',
+    'Tensor': 'dims 1 int64, data_type 2 int64, float_data 4 float, int32_data 5 int64, int64_data 7 int64, name 8, raw_data 9, '
+              'doc_string 12, metadata_props 16',
+    'Value': 'name 1, type 2 Type, doc_string 3, metadata_props 4',
+    'Type': 'tensor_type 1 TensorType', 'TensorType': 'elem_type 1 int64, shape 2 Shape',
+    'Shape': 'dim 1 Dimension', 'Dimension': 'dim_value 1 int64, dim_param 2'}
+
+@cache
+def _schema():
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    field, file = descriptor_pb2.FieldDescriptorProto, descriptor_pb2.FileDescriptorProto(name='graph', package='graph', syntax='proto2')
+    kinds = {'bytes': field.TYPE_BYTES, 'int64': field.TYPE_INT64, 'float': field.TYPE_FLOAT}
+    for message, fields in _FIELDS.items():
+        made = file.message_type.add(name=message)
+        for o in fields.split(', '):
+            name, number, kind = (*o.split(), 'bytes')[:3]
+            made.field.add(name=name, number=int(number), label=field.LABEL_REPEATED, # a second value is seen, not merged
+                           **({'type': kinds[kind]} if kind in kinds else {'type': field.TYPE_MESSAGE, 'type_name': f'.graph.{kind}'}))
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName('graph.Model'))
+
+def _messages(message):
+    yield message
+    for field, values in message.ListFields():
+        for o in values if field.message_type else (): yield from _messages(o)
+
+# %% ../../nbs/inference/bundle.ipynb #8e000004
+OPERATORS = frozenset('''Abs Acos Add And ArgMax ArgMin Asin Atan AveragePool BatchNormalization Cast Ceil Clip Concat Constant Conv
+    ConvTranspose Cos Div DepthToSpace Einsum Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm
+    GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish Identity
+    InstanceNormalization IsInf IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max MaxPool Mean Min Mish Mod
+    Mul Neg Not Or PRelu Pad Pow Reciprocal ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+    ReduceSumSquare Relu Reshape Resize Round Selu Shape Sigmoid Sign Sin Slice Softmax Softplus SpaceToDepth Split Sqrt Squeeze Sub Sum
+    Swish Tan Tanh Tile TopK Transpose Unsqueeze Where Xor'''.split())
+_NODES, _BYTE, _FLOAT = 20_000, 2, 1 # most nodes; element types as ONNX numbers them
+_STRANGE = {'Model': 'functions or trainings', 'Graph': 'sparse weights', 'Attribute': 'graphs within the graph', 'Tensor': 'data in other files'}
+
+def graph_fault(
+    graph: bytes, # an ONNX model
+    side: int, # of the pictures that it looks at, pixels
+    outputs: Sequence[str], # what it must give, in order
+) -> str: # why it must not be run; empty if it may
+    "What speaks against running a graph, found without running it."
+    from google.protobuf.message import DecodeError
+    from google.protobuf.unknown_fields import UnknownFieldSet
+    try: model = _schema().FromString(graph)
+    except (DecodeError, RecursionError): return 'it is no ONNX graph'
+    messages = list(_messages(model))
+    kinds = {o.DESCRIPTOR.name for o in messages if len(UnknownFieldSet(o))}
+    if kinds: return f"it holds {_STRANGE.get(min(kinds), 'fields')}, as no graph of ours does"
+    nodes, tensors = ([o for o in messages if o.DESCRIPTOR.name == k] for k in ('Node', 'Tensor'))
+    used = {b'.'.join([*o.domain, *o.op_type]).decode(errors='replace').lstrip('.') for o in nodes}
+    if strange := sorted(used - OPERATORS): return f'it uses the operator {strange[0][:60]!r}, which no graph of ours needs'
+    if len(nodes) > _NODES or any(math.prod(o.dims) > len(graph) or min(o.dims, default=0) < 0 for o in tensors):
+        return 'it claims more numbers than it holds'
+    inputs, given = [_described(v) for g in model.graph for v in g.input], [_described(v) for g in model.graph for v in g.output]
+    if inputs != [([b'pixels'], [_BYTE], [[], [side], [side], [3]])]: return f'it does not take pictures of {side} × {side} pixels'
+    if [o[:2] for o in given] != [([o.encode()], [_FLOAT]) for o in outputs] or given[0][2] != [[], [len(CLASSES)]]:
+        return f"it does not give {', '.join(outputs)}"
+    return ''
+
+def _described(value): # names, element types and shapes, of which it should have one each; [] stands for a free size
+    tensors = [t for kind in value.type for t in kind.tensor_type]
+    return [*value.name], [e for t in tensors for e in t.elem_type], [[*d.dim_value] for t in tensors for s in t.shape for d in s.dim]
 
 # %% ../../nbs/inference/bundle.ipynb #026294fb
 def read_figures(
