@@ -16,8 +16,10 @@ import pytest
 from conftest import SEVERAL, content, picture, task, write_study
 from PIL import Image
 
-from anklealign.core import Settings, recover
+from anklealign.core import ImageSettings, Settings, recover
 from anklealign.data import prepare
+from anklealign.study.files import walk
+from anklealign.study.preprocess import check_picture
 
 STUDY = 'output/processed'
 
@@ -133,13 +135,18 @@ def test_after_any_stopped_runs_a_finished_study_is_one_made_from_nothing(raws, 
     assert content(output/'processed') == raws[raw, size] and os.listdir(output) == ['processed']
 
 
-def test_a_stopped_run_with_other_settings_leaves_no_picture_behind(raws, tmp_path):
+def test_pictures_of_a_stopped_run_with_other_settings_are_not_used(raws, tmp_path):
     raw, size = next(iter(raws))
     assert prepare_in_a_fork(raw, tmp_path/'o', size) == 0
-    assert prepare_in_a_fork(raw, tmp_path/'o', 32, stop=9) == 9 # some pictures wait in the stage
-    assert content(tmp_path/'o/processed') == raws[raw, size]
+    before = content(tmp_path/'o/processed')
+    for stop in (9, 60):
+        assert prepare_in_a_fork(raw, tmp_path/'o', 32, stop) == 9
+        for file in walk(raw): # what its processes have done and its journal does not know yet
+            if file.kind == 'image': check_picture(str(raw), file, str(tmp_path/'o/.staging/work'), ImageSettings(size=32))
+        assert content(tmp_path/'o/processed') == before == raws[raw, size]
     assert prepare_in_a_fork(raw, tmp_path/'o', size) == 0
-    assert content(tmp_path/'o/processed') == raws[raw, size]
+    assert content(tmp_path/'o/processed') == before
+    assert {o.stat().st_nlink for o in (tmp_path/'o/processed/images').iterdir()} == {1}
 
 
 @pytest.mark.parametrize('file', ['metadata.csv', '.journal.jsonl', 'report.json', 'images/D6AE9F__sajat_resztvevo01_01.jpg'])

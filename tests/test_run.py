@@ -78,3 +78,24 @@ def test_a_run_on_nothing_leaves_nothing(ankle, tmp_path):
     (tmp_path/'empty').mkdir()
     for raw in ('nowhere', tmp_path/'empty'): ankle('run', raw, code=1)
     assert not (ankle.home/'output').exists()
+
+
+def test_a_run_has_a_name_and_not_a_path(raw, ankle, tmp_path):
+    ankle('prepare', raw)
+    precious = tmp_path/'cwd/output/models/precious'
+    precious.mkdir(parents=True)
+    (precious/'bundle.json').write_text('{}')
+    before = content(tmp_path)
+    for name in ('../../x', '../models/precious', str(tmp_path/'x'), '.', '.x', ''):
+        for command in (('train', '--run', name), ('evaluate', '--run', name), ('evaluate', '--recipe', name), ('bundle', name), ('compare', name),
+                        ('run', raw, '--run', name)):
+            if name == '' and command[0] in ('train', 'evaluate', 'run'): continue # as if it were not given
+            assert f'{name!r} is no name of a run' in ankle(*command, code=1).stderr, command
+    assert content(tmp_path) == before
+
+
+def test_an_output_in_the_raw_folder_is_refused_before_anything_is_written(raw, ankle):
+    before = content(raw.parent/'raw')
+    for output in (raw, raw/'D6AE9F', raw/'new'):
+        assert 'lie inside each other' in ankle('run', raw, '--output', output, code=1).stderr
+        assert content(raw) == before and not (raw/'new').exists() and not (raw/'log').exists()

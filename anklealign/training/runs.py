@@ -9,7 +9,8 @@ __all__ = ['Mirrored', 'load_run', 'check_fit', 'probabilities']
 
 # %% ../../nbs/training/runs.ipynb #69b6893f
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ import safetensors.torch
 import torch
 from fastai.distributed import DistributedDL, DistributedTrainer
 from fastai.torch_core import num_distrib, rank_distrib
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from torch import distributed, nn
 
-from ..core import AnklealignError, kind_of
+from ..core import AnklealignError, file_error, kind_of
 from .dataloaders import Pixels, picture_loader
 from .recipes import Recipe, models, without_gone
 
@@ -160,3 +162,25 @@ class Together(DistributedTrainer):
     "fastai's `DistributedTrainer` with `SharedLoader`; batch norm sees all processes where the device can do that."
     def __init__(self): super().__init__(sync_bn=torch.cuda.is_available(), cpu=not torch.cuda.is_available())
     def _wrap_dl(self, dl): return dl if isinstance(dl, SharedLoader) else SharedLoader(dl, device=self.learn.model.device)
+
+# %% ../../nbs/training/runs.ipynb #13000002
+@contextmanager
+def training_lock(
+    run: str|Path, # run folder, which need not be there yet
+) -> Iterator[None]: # may be taken again by the same thread
+    "Hold the training of `run`. Raises `AnklealignError` if another process holds it."
+    file = Path(run).with_name(f'.{Path(run).name}.lock')
+    missing, lock = [o for o in file.parents if not o.exists()], FileLock(file, is_singleton=True)
+    if processes()[0]: return (yield)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout: raise AnklealignError(f'Another anklealign is training {run}; wait for it, or choose another name with --run.') from None
+    except OSError as e: raise file_error(e, run) from e
+    try: yield
+    finally:
+        with suppress(OSError):
+            if lock.lock_counter == 1: file.unlink()
+        lock.release()
+        with suppress(OSError):
+            for o in missing: o.rmdir()

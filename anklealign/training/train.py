@@ -41,7 +41,7 @@ from .callbacks import (AverageWeights, BatchExtras, Checkpoint, EpochSeed, Hist
                                            ResumableLearner, bare, free_memory, keep_memory, log, precision_callbacks, read_checkpoint)
 from .dataloaders import Features, stored_loaders, study_block, with_shares
 from .recipes import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained, without_gone
-from .runs import Together, answering, load_run, probabilities, processes, share_of_batch
+from .runs import Together, answering, load_run, probabilities, processes, share_of_batch, training_lock
 
 # %% ../../nbs/training/train.ipynb #aaaadfac
 def dataloaders(
@@ -172,7 +172,7 @@ def train(
     "Train `recipe` on `study`. Raises `AnklealignError` if it cannot; then `run` is as it was."
     run, first = Path(run), processes()[0] == 0
     if first: check_place(run, 'config.json')
-    with no_random(seed):
+    with training_lock(run), no_random(seed):
         dls = dataloaders(study, recipe, rows)
         recipe = enough_epochs(recipe, len(dls.train_ds))
         learn = learner(dls, recipe, precision, weights_file)
@@ -185,7 +185,7 @@ def train(
             return run
         _log_start(config, study, learn.dls.train_ds.items.image.iloc[0])
         history = _trained(learn, recipe, config, run, *before)
-    if first: _finish(run, learn, recipe, config, history)
+        if first: _finish(run, learn, recipe, config, history)
     del dls, learn
     free_memory()
     return run
