@@ -219,7 +219,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 class DecisionRule(BaseModel):
     "From probabilities to answers: numbers that were fitted on the answers to the validation pictures; they travel with the model."
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
-    temperature: float = Field(gt=0, description='of the probabilities; 1 leaves them as they are')
+    temperature: float = Field(ge=TEMPERATURES[0], le=TEMPERATURES[1], description='of the probabilities; 1 leaves them as they are')
     sets: Annotated[dict[Literal[*CLASSES], _Share], Field(min_length=len(CLASSES))] = Field(
         description='class → least calibrated probability with which it is in the prediction set; 0: always in it')
     coverage: _Share = Field(description="share of each class's sets that should contain it")
@@ -229,7 +229,7 @@ class DecisionRule(BaseModel):
     images: int = Field(ge=0, description='validation pictures that it rests on')
     groups: int = Field(ge=0, description='groups that these pictures come from')
     reasons: list[str] = Field(description='what could not be fitted and why, a sentence each')
-    sharpening: float = Field(0., ge=0, description='of the mean of several pictures of a person; 0 leaves it as it is')
+    sharpening: float = Field(0., ge=0, le=SHARPEST, description='of the mean of several pictures of a person; 0 leaves it as it is')
 
     def answer(self,
         probabilities: np.ndarray, # pictures × classes, as the model gives them

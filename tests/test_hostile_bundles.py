@@ -1,7 +1,9 @@
 """Bundles that somebody made to do harm: each is refused in one sentence, before its graph is run and without much memory."""
 import json
+import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from importlib.resources import files
 
@@ -12,7 +14,7 @@ from onnx import TensorProto, helper
 
 from anklealign.core import AnklealignError
 from anklealign.deploy import Predictor
-from anklealign.inference.bundle import GRAPH, MARK, file_entry
+from anklealign.inference.bundle import GRAPH, MARK, file_entry, read_bundle
 
 OURS = zipfile.ZipFile(files('anklealign')/'demo_bundle.zip')
 ABOUT, MODEL = json.loads(OURS.read(MARK)), onnx.load_from_string(OURS.read(GRAPH))
@@ -92,3 +94,57 @@ def test_onnx_is_not_needed_for_an_answer(tmp_path, ankle):
     (tmp_path/'a.jpg').write_bytes(picture(1))
     code = f"import sys; from anklealign.deploy import Predictor; Predictor()(r'{tmp_path/'a.jpg'}'); print('onnx' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == 'False\n'
+
+
+def zipped(place, members, **about):
+    "An archive of the demonstration bundle with other files, claimed as they are."
+    with zipfile.ZipFile(place, 'w', zipfile.ZIP_DEFLATED) as archive:
+        claims = {}
+        for name, size in members.items():
+            with archive.open(name, 'w', force_zip64=True) as f:
+                for _ in range(size >> 20): f.write(bytes(2**20))
+            claims[name] = {'sha256': '0'*64, 'bytes': size}
+        archive.writestr(MARK, json.dumps(ABOUT | {'files': claims} | about))
+    return place
+
+
+@pytest.mark.parametrize('members', [{GRAPH: 300 << 20}, {GRAPH: 2 << 20, 'model.safetensors': 300 << 20}, {GRAPH: 600 << 20},
+                                     {GRAPH: 1 << 20} | {f'{i}.bin': 1 << 20 for i in range(40)}])
+def test_an_archive_that_unpacks_to_much_is_refused_before_it_does(tmp_path, members):
+    place = zipped(tmp_path/'bomb.zip', members)
+    tracemalloc.start()
+    try:
+        with pytest.raises(AnklealignError, match='is no usable bundle'): read_bundle(place)
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally: tracemalloc.stop()
+
+
+def changed(**values): return {'thresholds': ABOUT['thresholds'] | values}
+
+
+NAN = float('nan')
+ABSURD = {'thresholds.coverage': changed(coverage=55), 'thresholds.temperature': changed(temperature=1e-300), 'thresholds.abstain_below': changed(abstain_below=NAN),
+          'thresholds.sharpening': changed(sharpening=1e9), 'strangeness.threshold': {'strangeness': ABOUT['strangeness'] | {'threshold': float('inf')}},
+          'strangeness.share': {'strangeness': ABOUT['strangeness'] | {'share': 55}},
+          'preprocessing.max_megapixels': {'preprocessing': ABOUT['preprocessing'] | {'max_megapixels': 1e9}},
+          'verified.largest_difference': {'verified': {'largest_difference': NAN}}, 'figures.metrics.accuracy': {'figures': {'metrics': {'accuracy': NAN}}}}
+
+
+@pytest.mark.parametrize('key', ABSURD)
+def test_absurd_figures_are_refused_by_name(tmp_path, key):
+    with pytest.raises(AnklealignError, match=f'{key} in its bundle.json is wrong') as e: read_bundle(bundle(tmp_path/'absurd', **ABSURD[key]))
+    assert str(e.value).count('\n') == 0
+
+
+@pytest.mark.parametrize('name', [MARK, GRAPH])
+def test_what_is_no_ordinary_file_is_not_waited_for(tmp_path, name):
+    made = bundle(tmp_path/'pipe')
+    (made/name).unlink()
+    os.mkfifo(made/name)
+    with pytest.raises(AnklealignError, match='no ordinary file'): read_bundle(made)
+
+
+def test_json_of_any_depth_is_one_sentence(tmp_path):
+    made = bundle(tmp_path/'deep')
+    (made/MARK).write_text('['*10**6)
+    with pytest.raises(AnklealignError, match='is not JSON'): read_bundle(made)

@@ -31,7 +31,7 @@ from ..heels.feet import HeelRule
 SCHEMA = 1 # raised when an older anklealign would misread a bundle
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 # %% ../../nbs/inference/bundle.ipynb #cddf1937
 class Preprocessing(_Part):
@@ -39,22 +39,24 @@ class Preprocessing(_Part):
     size: int = Field(ge=32, le=2048) # side of the stored square, pixels
     fit: Literal['pad', 'crop'] # whether the square keeps all of the picture, or is filled
     quality: int = Field(ge=50, le=100) # JPEG quality of the stored square
-    max_megapixels: float = Field(gt=0) # larger pictures are refused
+    max_megapixels: float = Field(gt=0, le=1000) # larger pictures are refused
     model_size: int = Field(ge=32, le=2048) # side of the square that the model looks at, pixels
 
 # %% ../../nbs/inference/bundle.ipynb #c4e4aa93
 class OodScore(_Part):
     "From which out-of-distribution score of the graph on a picture is no longer taken for one of a foot from behind."
-    threshold: float = Field(gt=0)
-    share: float # of the validation pictures that lie below it
-    images: int # validation pictures
-    learned_from: int # training pictures
+    threshold: float = Field(gt=0, le=1e6)
+    share: float = Field(ge=0, le=1) # of the validation pictures that lie below it
+    images: int = Field(ge=0) # validation pictures
+    learned_from: int = Field(ge=0) # training pictures
 
 # %% ../../nbs/inference/bundle.ipynb #c3317418
+MOST_BYTES, MOST_FILES, MOST_RATIO = 2**29, 16, 50 # of all files of a bundle; how much larger than its archive it may be
+
 class File(_Part):
     "A file of the bundle, as it must be."
     sha256: str = Field(pattern='[0-9a-f]{64}')
-    bytes: int = Field(ge=0, le=2**31)
+    bytes: int = Field(ge=0, le=MOST_BYTES)
 
 # %% ../../nbs/inference/bundle.ipynb #4197d914
 class About(_Part):
@@ -76,7 +78,7 @@ class About(_Part):
     figures: dict[str, Any]|None # of the run's evaluation; None if it has not been evaluated
     model_card: str|None # Markdown
     disclaimer: str
-    files: dict[str, File] # name → what it must be
+    files: dict[str, File] = Field(max_length=MOST_FILES) # name → what it must be
 
 # %% ../../nbs/inference/bundle.ipynb #71fb93a6
 MARK, GRAPH, WEIGHTS = 'bundle.json', 'model.onnx', 'model.safetensors'
@@ -100,13 +102,15 @@ def read_bundle(
     path = Path(path)
     if not path.exists(): raise AnklealignError(f'There is no bundle {path}: make one with `anklealign bundle RUN`.')
     def read(name, most):
+        if not path.is_dir(): refuse_bomb(path, root.root.getinfo(name))
+        elif (root/name).exists() and not (root/name).is_file(): raise OSError(f'{name} is no ordinary file')
         with (root/name).open('rb') as file: return file.read(most)
     try:
         root = path if path.is_dir() else zipfile.Path(path)
         about = _about(path, read(MARK, _LARGEST))
         files = {name: read(name, o.bytes + 1) for name, o in about.files.items()}
-    except FileNotFoundError as e:
-        name = Path(str(e.filename or e)).name
+    except (FileNotFoundError, KeyError) as e: # in a folder, in an archive
+        name = Path(e.filename).name if isinstance(e, FileNotFoundError) else str(e).split("'")[1]
         raise AnklealignError(f'{path} holds no {name}: {_NO_BUNDLE if name == MARK else _AGAIN}.') from e
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zipfile.zlib.error) as e:
         raise AnklealignError(f"Cannot read the bundle {path} ({' '.join(str(e).split())}): {_AGAIN}.") from e
@@ -117,7 +121,7 @@ def read_bundle(
 # %% ../../nbs/inference/bundle.ipynb #2a203930
 def _about(path, text):
     try: said = json.loads(text)
-    except ValueError as e: raise AnklealignError(f'{path} is damaged: its {MARK} is not JSON; {_AGAIN}.') from e
+    except (ValueError, RecursionError) as e: raise AnklealignError(f'{path} is damaged: its {MARK} is not JSON; {_AGAIN}.') from e
     version = said.get('schema_version') if isinstance(said, dict) else None
     if not isinstance(version, int): raise AnklealignError(f'{path} is no bundle of anklealign: its {MARK} has no schema_version.')
     if version > SCHEMA:
@@ -128,12 +132,34 @@ def _about(path, text):
         first = e.errors()[0]
         raise AnklealignError(f"{path} is no usable bundle: {'.'.join(map(str, first['loc']))} in its {MARK} is wrong "
                               f"({first['msg'].lower()}).") from e
+    if odd := no_number(said): raise AnklealignError(f'{path} is no usable bundle: {odd} in its {MARK} is wrong (it is no number).')
+    if sum(o.bytes for o in about.files.values()) > MOST_BYTES:
+        raise AnklealignError(f'{path} is no usable bundle: its files claim more than {MOST_BYTES >> 20} MB.')
     if about.classes != CLASSES:
         raise AnklealignError(f"{path} answers {', '.join(about.classes)}, not {', '.join(CLASSES)}: it is a bundle for something else.")
     if GRAPH not in about.files: raise AnklealignError(f'{path} is no usable bundle: its {MARK} lacks a {GRAPH}.')
     if wrong := [o for o in about.files if Path(o).name != o]:
         raise AnklealignError(f'{path} is no usable bundle: {wrong[0]!r} is no plain file name.')
     return about
+
+# %% ../../nbs/inference/bundle.ipynb #90000002
+def refuse_bomb(
+    path: Path, # the archive
+    member: zipfile.ZipInfo, # a file in it
+) -> None:
+    "Raise `AnklealignError` if a member of an archive packs too well to be what it should."
+    if member.file_size > 2**20 and member.file_size > MOST_RATIO*member.compress_size:
+        raise AnklealignError(f'{path} is no usable bundle: its {member.filename[:60]} unpacks from {member.compress_size:,} to '
+                              f'{member.file_size:,} bytes.')
+
+def no_number(
+    value: object, # from JSON
+    where: str='', # it stands
+) -> str: # the key of a number that is none; empty if all are
+    "Where something in JSON is NaN or infinite."
+    if isinstance(value, float) and not math.isfinite(value): return where
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next(filter(None, (no_number(v, f'{where}.{k}'.lstrip('.')) for k, v in inside)), '')
 
 # %% ../../nbs/inference/bundle.ipynb #6edf06db
 def file_entry(
