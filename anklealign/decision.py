@@ -6,7 +6,7 @@ Docs: https://anklealign.github.io/anklealign/core/decision.html.md"""
 
 # %% auto #0
 __all__ = ['MIN_GROUPS', 'CUTOFFS', 'finite_answers', 'prediction_sets', 'ranked', 'aggregate', 'DecisionRule',
-           'fit_decision_rule', 'fit_on_validation', 'class_of_angle']
+           'fit_decision_rule', 'validation_answers', 'fit_on_validation', 'class_of_angle']
 
 # %% ../nbs/core/decision.ipynb #c1d48243
 from collections.abc import Mapping, Sequence
@@ -270,19 +270,26 @@ def fit_decision_rule(
                         confidence=asked.confidence, images=len(p), groups=int(codes.max() + 1), reasons=reasons, sharpening=sharpening)
 
 # %% ../nbs/core/decision.ipynb #3717cf40
+def validation_answers(
+    run: str|Path, # run folder
+): # DataFrame: image, group, label and prob_… of each validation picture
+    "What the model of `run` said to the validation pictures. Raises `AnklealignError` if that is missing or damaged."
+    import pandas as pd
+    file, columns = Path(run)/'valid_predictions.csv', {f'prob_{c}': float for c in CLASSES}
+    try: table = pd.read_csv(file, converters=dict.fromkeys(('image', 'group', 'label'), str))[['image', 'group', 'label', *columns]].astype(columns)
+    except (OSError, ValueError, KeyError) as e: raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
+    if wrong := {*table.label} - {*CLASSES}:
+        raise AnklealignError(f"The run {run} is damaged ({file.name} has the label '{min(wrong)[:60]}'): train it again.")
+    return table
+
 def fit_on_validation(
     run: str|Path, # run folder
     asked: EvaluateSettings, # coverage of the sets, target risk, confidence
 ) -> DecisionRule: # with reasons for whatever could not be fitted
     "The decision rule that the validation answers of `run` allow. Raises `AnklealignError` if they are missing or damaged."
-    import pandas as pd
-    file = Path(run)/'valid_predictions.csv'
-    try:
-        table = pd.read_csv(file, dtype={'group': str})
-        probabilities, labels = table[[f'prob_{c}' for c in CLASSES]].to_numpy(float), table.label.map(CLASSES.index)
-    except (OSError, ValueError, KeyError) as e:
-        raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
-    return fit_decision_rule(probabilities, labels, table.group, asked)
+    table = validation_answers(run)
+    probabilities = table[[f'prob_{c}' for c in CLASSES]].to_numpy(float)
+    return fit_decision_rule(probabilities, table.label.map(CLASSES.index), table.group, asked)
 
 # %% ../nbs/core/decision.ipynb #190a4fdc
 CUTOFFS = (0., 6.) # degrees of eversion: below the first supination, above the second pronation

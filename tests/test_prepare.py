@@ -135,15 +135,15 @@ def test_after_any_stopped_runs_a_finished_study_is_one_made_from_nothing(raws, 
     assert content(output/'processed') == raws[raw, size] and os.listdir(output) == ['processed']
 
 
-def test_pictures_of_a_stopped_run_with_other_settings_are_not_used(raws, tmp_path):
+@pytest.mark.parametrize('stop', [9, 60])
+def test_pictures_of_a_stopped_run_with_other_settings_are_not_used(raws, tmp_path, stop):
     raw, size = next(iter(raws))
     assert prepare_in_a_fork(raw, tmp_path/'o', size) == 0
     before = content(tmp_path/'o/processed')
-    for stop in (9, 60):
-        assert prepare_in_a_fork(raw, tmp_path/'o', 32, stop) == 9
-        for file in walk(raw): # what its processes have done and its journal does not know yet
-            if file.kind == 'image': check_picture(str(raw), file, str(tmp_path/'o/.staging/work'), ImageSettings(size=32))
-        assert content(tmp_path/'o/processed') == before == raws[raw, size]
+    assert prepare_in_a_fork(raw, tmp_path/'o', 32, stop) == 9
+    for file in walk(raw): # what its processes have done and its journal does not know yet
+        if file.kind == 'image': check_picture(str(raw), file, str(tmp_path/'o/.staging/work'), ImageSettings(size=32))
+    assert content(tmp_path/'o/processed') == before == raws[raw, size]
     assert prepare_in_a_fork(raw, tmp_path/'o', size) == 0
     assert content(tmp_path/'o/processed') == before
     assert {o.stat().st_nlink for o in (tmp_path/'o/processed/images').iterdir()} == {1}

@@ -41,7 +41,7 @@ from .callbacks import (AverageWeights, BatchExtras, Checkpoint, EpochSeed, Hist
                                            ResumableLearner, bare, free_memory, keep_memory, log, precision_callbacks, read_checkpoint)
 from .dataloaders import Features, stored_loaders, study_block, with_shares
 from .recipes import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained, without_gone
-from .runs import Together, answering, load_run, probabilities, processes, share_of_batch, training_lock
+from .runs import Together, answering, load_run, probabilities, processes, read_config, share_of_batch, training_lock
 
 # %% ../../nbs/training/train.ipynb #aaaadfac
 def dataloaders(
@@ -148,9 +148,11 @@ def _to_go_on_from(run, config):
         return without_gone(config['recipe']) | {f'{k} {j}'.strip(): w for k, v in nested.items() for j, w in v.items()}
     unfinished = checkpoint_of(run).exists()
     if unfinished: parts, about, rows = read_checkpoint(checkpoint_of(run))
-    elif (run/'config.json').exists(): about = json.loads((run/'config.json').read_text(encoding='utf-8'))
+    elif (run/'config.json').exists(): about = read_config(run)
     else: return {}, []
-    before, now = flat(about), flat(config)
+    try: before, now = flat(about), flat(config)
+    except (AttributeError, KeyError, TypeError) as e:
+        raise AnklealignError(f'The checkpoint of {run} is damaged: train without --resume.') from e
     changed = '; '.join([f'{k} was {before.get(k)} and is {now.get(k)}' for k in before | now if before.get(k) != now.get(k)][:3])
     if changed:
         raise AnklealignError(f"The {'unfinished '*unfinished}run {run} was trained with other settings ({changed}): "
