@@ -9,6 +9,7 @@ __all__ = ['Mirrored', 'load_run', 'check_fit', 'probabilities']
 
 # %% ../../nbs/training/runs.ipynb #69b6893f
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -202,7 +203,7 @@ def training_lock(
     run: str|Path, # run folder, which need not be there yet
 ) -> Iterator[None]: # may be taken again by the same thread
     "Hold the training of `run`. Raises `AnklealignError` if another process holds it."
-    file = Path(run).with_name(f'.{Path(run).name}.lock')
+    file = Path(run).with_name(f'.{Path(run).name}.checkpoint')/'lock' # where an unfinished training keeps its checkpoint
     missing, lock = [o for o in file.parents if not o.exists()], FileLock(file, is_singleton=True)
     if processes()[0]: return (yield)
     try:
@@ -212,8 +213,7 @@ def training_lock(
     except OSError as e: raise file_error(e, run) from e
     try: yield
     finally:
-        with suppress(OSError):
-            if lock.lock_counter == 1: file.unlink()
+        if lock.lock_counter == 1 and not any(file.parent.glob('*.safetensors')): shutil.rmtree(file.parent, ignore_errors=True)
         lock.release()
         with suppress(OSError):
-            for o in missing: o.rmdir()
+            for o in missing: o.exists() and o.rmdir()

@@ -11,7 +11,6 @@ __all__ = ['dataloaders', 'learner', 'train', 'run_learner', 'answer_fold', 'cro
 import json
 import os
 import platform
-import shutil
 import tempfile
 import time
 from contextlib import ExitStack
@@ -222,7 +221,7 @@ def _finish(run, learn, recipe, config, history):
         weights = {k: v.cpu().contiguous() for k, v in learn.model.state_dict().items()}
         write_atomic(folder/'model.safetensors', safetensors.torch.save(weights))
         write_atomic(folder/'valid_predictions.csv', answers.to_csv(**table))
-    shutil.rmtree(checkpoint_of(run).parent, ignore_errors=True)
+    checkpoint_of(run).unlink(missing_ok=True)
     log.info('kept the weights of epoch %d in %s', kept, run)
 
 # %% ../../nbs/training/train.ipynb #4cd0512e
