@@ -6,7 +6,7 @@ Docs: https://anklealign.github.io/anklealign/core/decision.html.md"""
 
 # %% auto #0
 __all__ = ['MIN_GROUPS', 'CUTOFFS', 'finite_answers', 'prediction_sets', 'ranked', 'aggregate', 'DecisionRule',
-           'fit_decision_rule', 'fit_on_validation', 'class_of_angle']
+           'fit_decision_rule', 'validation_answers', 'fit_on_validation', 'class_of_angle']
 
 # %% ../nbs/core/decision.ipynb #c1d48243
 from collections.abc import Mapping, Sequence
@@ -219,7 +219,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 class DecisionRule(BaseModel):
     "From probabilities to answers: numbers that were fitted on the answers to the validation pictures; they travel with the model."
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
-    temperature: float = Field(gt=0, description='of the probabilities; 1 leaves them as they are')
+    temperature: float = Field(ge=TEMPERATURES[0], le=TEMPERATURES[1], description='of the probabilities; 1 leaves them as they are')
     sets: Annotated[dict[Literal[*CLASSES], _Share], Field(min_length=len(CLASSES))] = Field(
         description='class → least calibrated probability with which it is in the prediction set; 0: always in it')
     coverage: _Share = Field(description="share of each class's sets that should contain it")
@@ -229,7 +229,7 @@ class DecisionRule(BaseModel):
     images: int = Field(ge=0, description='validation pictures that it rests on')
     groups: int = Field(ge=0, description='groups that these pictures come from')
     reasons: list[str] = Field(description='what could not be fitted and why, a sentence each')
-    sharpening: float = Field(0., ge=0, description='of the mean of several pictures of a person; 0 leaves it as it is')
+    sharpening: float = Field(0., ge=0, le=SHARPEST, description='of the mean of several pictures of a person; 0 leaves it as it is')
 
     def answer(self,
         probabilities: np.ndarray, # pictures × classes, as the model gives them
@@ -270,19 +270,26 @@ def fit_decision_rule(
                         confidence=asked.confidence, images=len(p), groups=int(codes.max() + 1), reasons=reasons, sharpening=sharpening)
 
 # %% ../nbs/core/decision.ipynb #3717cf40
+def validation_answers(
+    run: str|Path, # run folder
+): # DataFrame: image, group, label and prob_… of each validation picture
+    "What the model of `run` said to the validation pictures. Raises `AnklealignError` if that is missing or damaged."
+    import pandas as pd
+    file, columns = Path(run)/'valid_predictions.csv', {f'prob_{c}': float for c in CLASSES}
+    try: table = pd.read_csv(file, converters=dict.fromkeys(('image', 'group', 'label'), str))[['image', 'group', 'label', *columns]].astype(columns)
+    except (OSError, ValueError, KeyError) as e: raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
+    if wrong := {*table.label} - {*CLASSES}:
+        raise AnklealignError(f"The run {run} is damaged ({file.name} has the label '{min(wrong)[:60]}'): train it again.")
+    return table
+
 def fit_on_validation(
     run: str|Path, # run folder
     asked: EvaluateSettings, # coverage of the sets, target risk, confidence
 ) -> DecisionRule: # with reasons for whatever could not be fitted
     "The decision rule that the validation answers of `run` allow. Raises `AnklealignError` if they are missing or damaged."
-    import pandas as pd
-    file = Path(run)/'valid_predictions.csv'
-    try:
-        table = pd.read_csv(file, dtype={'group': str})
-        probabilities, labels = table[[f'prob_{c}' for c in CLASSES]].to_numpy(float), table.label.map(CLASSES.index)
-    except (OSError, ValueError, KeyError) as e:
-        raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
-    return fit_decision_rule(probabilities, labels, table.group, asked)
+    table = validation_answers(run)
+    probabilities = table[[f'prob_{c}' for c in CLASSES]].to_numpy(float)
+    return fit_decision_rule(probabilities, table.label.map(CLASSES.index), table.group, asked)
 
 # %% ../nbs/core/decision.ipynb #190a4fdc
 CUTOFFS = (0., 6.) # degrees of eversion: below the first supination, above the second pronation

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from .decision import aggregate, prediction_sets
 from .heels.feet import feet_of
 from .inference.answer import Answer
-from .inference.bundle import GRAPH, Bundle, Preprocessing, read_bundle
+from .inference.bundle import GRAPH, Bundle, Preprocessing, graph_fault, read_bundle
 from .assets import demo_bundle
 from .core import CLASSES, AnklealignError, class_names, translations
 from .images import MAX_MEGAPIXELS, Picture, PictureError, _check_size, _why, model_pixels, open_picture, study_picture, to_rgb
@@ -115,13 +115,12 @@ def _session(bundle, threads):
     import onnxruntime # after anklealign, which keeps it from reporting to its maker
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
+    outputs = _OUTPUTS + bool(bundle.about.heels)*_HEELS
     try:
-        session = onnxruntime.InferenceSession(bundle.files[GRAPH], options, providers=['CPUExecutionProvider'])
-        names = [[o.name for o in part] for part in (session.get_inputs(), session.get_outputs())]
-        if names != [[_INPUT], _OUTPUTS + bool(bundle.about.heels)*_HEELS]: raise ValueError('its inputs and outputs are not ours')
+        if fault := graph_fault(bundle.files[GRAPH], bundle.about.preprocessing.model_size, outputs): raise ValueError(fault)
+        return onnxruntime.InferenceSession(bundle.files[GRAPH], options, providers=['CPUExecutionProvider'])
     except Exception as e:
         raise AnklealignError(f"{bundle.place} is no usable bundle: its {GRAPH} cannot be run ({' '.join(str(e).split())[:120]}).") from e
-    return session
 
 # %% ../nbs/05_deploy.ipynb #dd380acb
 class Predictor:

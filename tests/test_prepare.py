@@ -1,18 +1,25 @@
 """`anklealign prepare`, end to end: repeatable, safe, and one clear sentence for whatever is wrong."""
 import json
 import os
+import random
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import traceback
 import zipfile
 from pathlib import Path
 
 import pytest
 from conftest import SEVERAL, content, picture, task, write_study
 from PIL import Image
+
+from anklealign.core import ImageSettings, Settings, recover
+from anklealign.data import prepare
+from anklealign.study.files import walk
+from anklealign.study.preprocess import check_picture
 
 STUDY = 'output/processed'
 
@@ -43,10 +50,15 @@ def test_zip_gives_what_the_folder_gives(raw, ankle, tmp_path):
 
 def test_only_what_changed_is_done_again(raw, ankle):
     ankle('prepare', raw)
-    before = {p.name: p.stat().st_ino for p in (ankle.home/STUDY/'images').iterdir()}
-    (raw/'D6AE9F/sajat_resztvevo01_01.jpg').write_bytes(picture(77))
+    before = content(ankle.home/STUDY/'images')
+    changed, *others = sorted(raw.rglob('*.jpg'))
+    changed.write_bytes(picture(77))
+    for file in others: # nobody can tell without opening them
+        at = file.stat()
+        file.write_bytes(file.read_bytes()[:100].ljust(at.st_size, b'?'))
+        os.utime(file, ns=(at.st_atime_ns, at.st_mtime_ns))
     ankle('prepare', raw)
-    after = {p.name: p.stat().st_ino for p in (ankle.home/STUDY/'images').iterdir()}
+    after = content(ankle.home/STUDY/'images')
     assert [k for k in after if after[k] != before[k]] == ['D6AE9F__sajat_resztvevo01_01.jpg']
 
 
@@ -72,6 +84,81 @@ def test_killed_at_any_moment(ankle, tmp_path, after):
     ankle('prepare', raw)
     assert content(ankle.home/STUDY) == complete
     assert sorted(os.listdir(ankle.home/'output')) == ['processed']
+
+
+def prepare_in_a_fork(raw, output, size, stop=0):
+    "Prepare, and be gone without a word before the file `stop` below `output` is opened, made, renamed or removed; the exit code."
+    child = os.fork()
+    if child: return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    left = [stop]
+    def count(event, args):
+        if event in ('open', 'os.mkdir', 'os.rename', 'os.remove', 'os.rmdir', 'os.link') and str(args[0]).startswith(str(output)):
+            left[0] -= 1
+            if left[0] == 0: os._exit(9)
+    try:
+        sys.addaudithook(count)
+        prepare(raw, output, Settings(images=dict(size=size, workers=1)))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+@pytest.fixture(scope='module')
+def raws(tmp_path_factory):
+    "A raw study, the same with one picture more, both as folder and archive; and what preparing each with two sizes gives."
+    place = tmp_path_factory.mktemp('raws')
+    write_study(place/'small', people=6, photos=1)
+    shutil.copytree(place/'small', place/'more')
+    (place/'more/D6AE9F/sajat_resztvevo01_01.jpg').write_bytes(picture(99))
+    raws = [place/'small', place/'more', *(Path(shutil.make_archive(str(place/o), 'zip', place/o)) for o in ('small', 'more'))]
+    whole = {}
+    for raw in raws:
+        for size in (64, 96):
+            assert prepare_in_a_fork(raw, place/f'{raw.name} {size}', size) == 0
+            whole[raw, size] = content(place/f'{raw.name} {size}'/'processed')
+    return whole
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_after_any_stopped_runs_a_finished_study_is_one_made_from_nothing(raws, tmp_path, seed):
+    draw, output, there = random.Random(seed), tmp_path/'output', {}
+    for _ in range(4):
+        raw, size = draw.choice(list(raws))
+        code = prepare_in_a_fork(raw, output, size, draw.choice((0, draw.randrange(1, 80), draw.randrange(1, 80))))
+        assert code in (0, 9)
+        now = content(recover(output/'processed'))
+        assert now == raws[raw, size] or code == 9 and now == there
+        there = now
+    raw, size = draw.choice(list(raws))
+    assert prepare_in_a_fork(raw, output, size) == 0
+    assert content(output/'processed') == raws[raw, size] and os.listdir(output) == ['processed']
+
+
+@pytest.mark.parametrize('stop', [9, 60])
+def test_pictures_of_a_stopped_run_with_other_settings_are_not_used(raws, tmp_path, stop):
+    raw, size = next(iter(raws))
+    assert prepare_in_a_fork(raw, tmp_path/'o', size) == 0
+    before = content(tmp_path/'o/processed')
+    assert prepare_in_a_fork(raw, tmp_path/'o', 32, stop) == 9
+    for file in walk(raw): # what its processes have done and its journal does not know yet
+        if file.kind == 'image': check_picture(str(raw), file, str(tmp_path/'o/.staging/work'), ImageSettings(size=32))
+    assert content(tmp_path/'o/processed') == before == raws[raw, size]
+    assert prepare_in_a_fork(raw, tmp_path/'o', size) == 0
+    assert content(tmp_path/'o/processed') == before
+    assert {o.stat().st_nlink for o in (tmp_path/'o/processed/images').iterdir()} == {1}
+
+
+@pytest.mark.parametrize('file', ['metadata.csv', '.journal.jsonl', 'report.json', 'images/D6AE9F__sajat_resztvevo01_01.jpg'])
+@pytest.mark.parametrize('damage', [b'', b'\xff\0garbage', b'image,source\n"', None])
+def test_a_damaged_study_is_prepared_again(raws, tmp_path, file, damage):
+    raw, size = next(iter(raws))
+    shutil.copytree(raw.parent/f'{raw.name} {size}', tmp_path/'o')
+    damaged = tmp_path/'o/processed'/file
+    data = damaged.read_bytes()
+    damaged.write_bytes(data.replace(b'1', b'2') if damage is None else damage)
+    assert prepare_in_a_fork(raw, tmp_path/'o', size) == 0
+    assert content(tmp_path/'o/processed') == raws[raw, size]
 
 
 def test_processed_pictures_are_upright_and_hold_no_metadata(ankle, tmp_path):

@@ -78,3 +78,49 @@ def test_a_run_on_nothing_leaves_nothing(ankle, tmp_path):
     (tmp_path/'empty').mkdir()
     for raw in ('nowhere', tmp_path/'empty'): ankle('run', raw, code=1)
     assert not (ankle.home/'output').exists()
+
+
+def test_a_run_has_a_name_and_not_a_path(raw, ankle, tmp_path):
+    ankle('prepare', raw)
+    precious = tmp_path/'cwd/output/models/precious'
+    precious.mkdir(parents=True)
+    (precious/'bundle.json').write_text('{}')
+    before = content(tmp_path)
+    for name in ('../../x', '../models/precious', str(tmp_path/'x'), '.', '.x', ''):
+        for command in (('train', '--run', name), ('evaluate', '--run', name), ('evaluate', '--recipe', name), ('bundle', name), ('compare', name),
+                        ('run', raw, '--run', name)):
+            if name == '' and command[0] in ('train', 'evaluate', 'run'): continue # as if it were not given
+            assert f'{name!r} is no name of a run' in ankle(*command, code=1).stderr, command
+    assert content(tmp_path) == before
+
+
+def test_an_output_in_the_raw_folder_is_refused_before_anything_is_written(raw, ankle):
+    before = content(raw.parent/'raw')
+    for output in (raw, raw/'D6AE9F', raw/'new'):
+        assert 'lie inside each other' in ankle('run', raw, '--output', output, code=1).stderr
+        assert content(raw) == before and not (raw/'new').exists() and not (raw/'log').exists()
+
+
+def test_damaged_runs_and_manifests_are_told_in_one_sentence(raw, ankle):
+    ankle('run', raw, '--epochs', '1', **SMALL)
+    run, study = ankle.home/'output/models/baseline', ankle.home/'output/processed'
+    config, said, manifest = ((o/n).read_text() for o, n in ((run, 'config.json'), (run, 'valid_predictions.csv'), (study, 'metadata.csv')))
+    told = json.loads(config)
+    configs = '', '[]', '{"recipe": 3}', '['*10**6, json.dumps(told | {'study': []}), json.dumps(told | {'recipe': told['recipe'] | {'model': {}}}), \
+              json.dumps(told | {'study': told['study'] | {'images': {'train': {'pronation': 'many'}}}})
+    damages = [(run/'config.json', o) for o in configs]
+    damages += [(run/'valid_predictions.csv', o) for o in ('', 'image,label\n', said.replace('neutral', 'nuetral'), said.replace('group', 'people'))]
+    damages += [(run/'bundle.json', '[3]'), (run/'model.safetensors', 'PK')]
+    lines = manifest.splitlines()
+    label = next(o for o in lines[1:] if ',neutral,1,' in o)
+    lines[lines.index(label)] = label.replace(',neutral,1,', ',pronation,1,')
+    damages += [(study/'metadata.csv', '\n'.join(lines)), (study/'metadata.csv', manifest.replace(',test', ',train', 1))]
+    for file, text in damages:
+        before = file.read_bytes()
+        file.write_text(text)
+        error = ankle('evaluate', code=1).stderr
+        assert error.count('\n') == 1 and 'error of its own' not in error and len(error) < 500, (file, text[:100], error)
+        file.write_bytes(before)
+    assert 'finished' in ankle('train', '--epochs', '1', '--resume', **SMALL).stdout
+    (run/'config.json').write_text('{"recipe": 3}')
+    assert 'damaged' in ankle('train', '--epochs', '1', '--resume', code=1, **SMALL).stderr

@@ -78,6 +78,21 @@ def test_refused_before_anything_is_touched(prepared, ankle):
     assert not (prepared/'output/models').exists()
 
 
+def test_two_trainings_of_one_name(prepared, ankle):
+    first = start(prepared, '--recipe', 'gapcnn', '--epochs', '300')
+    try:
+        checkpoint = prepared/'output/models/.gapcnn.checkpoint/checkpoint.safetensors'
+        while not checkpoint.exists() and first.poll() is None: time.sleep(.05)
+        second = ankle('train', '--recipe', 'gapcnn', '--epochs', '1', code=1, **SMALL).stderr
+        assert second.startswith('anklealign: Another anklealign is training') and second.count('\n') == 1
+        assert first.poll() is None and checkpoint.exists()
+    finally:
+        first.kill()
+        first.communicate()
+    ankle('train', '--recipe', 'gapcnn', '--epochs', '1', **SMALL)
+    assert [o.name for o in (prepared/'output/models').iterdir()] == ['gapcnn']
+
+
 LAUNCH = [Path(sys.executable).with_name('accelerate'), 'launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--main_process_port', '0', '--mixed_precision', 'no', '--dynamo_backend', 'no']
 
 

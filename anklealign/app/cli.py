@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, SettingsFile, WeightsFile,
-                                     handle_errors, log, log_lines, log_to, progress, settings_of, stop)
+                                     handle_errors, log, log_lines, log_to, progress, run_name, settings_of, stop)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode='rich',
@@ -60,11 +60,13 @@ def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Se
 def _train(settings, run, resume=False):
     from anklealign.training.onnx import export_run
     from anklealign.training.recipes import chosen_recipe
+    from anklealign.training.runs import training_lock
     from anklealign.training.train import train
     recipe = chosen_recipe(settings.train)
-    study, folder = _study(settings), Path(settings.output)/'models'/(run or recipe.name)
-    train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
-    if os.environ.get('RANK', '0') == '0': export_run(folder, study, settings)
+    study, folder = _study(settings), Path(settings.output)/'models'/run_name(run or recipe.name)
+    with training_lock(folder):
+        train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
+        if os.environ.get('RANK', '0') == '0': export_run(folder, study, settings)
 
 # %% ../../nbs/app/cli.ipynb #a3cbc866
 @app.command()
@@ -100,7 +102,7 @@ def tune(recipe: Recipe=None, epochs: Epochs=None,
 def _evaluate(settings, run):
     from anklealign.inference.bundle import MARK, add_figures
     from anklealign.eval import evaluate
-    name = run or settings.train.recipe
+    name = run_name(run or settings.train.recipe)
     folder, out = Path(settings.output)/'models'/name, Path(settings.output)/'evaluation'/name
     evaluate(folder, _study(settings), out, settings)
     if (folder/MARK).exists(): add_figures(folder, out)
@@ -142,7 +144,7 @@ def compare(
     from anklealign.eval import compare
     chosen = settings_of(settings, output, seed)
     folder = Path(chosen.output)
-    with log_to(): compare({o: folder/'evaluation'/o for o in runs}, folder/'comparison'/'+'.join(runs), chosen)
+    with log_to(): compare({o: folder/'evaluation'/run_name(o) for o in runs}, folder/'comparison'/'+'.join(runs), chosen)
 
 # %% ../../nbs/app/cli.ipynb #4e79c614
 @app.command()
@@ -188,6 +190,9 @@ def _answer_inference(raw, settings, run):
 
 # %% ../../nbs/app/cli.ipynb #b00734dd
 def _all_steps(raw, settings, run=None, photos=True):
+    from anklealign.data import check_places
+    check_places(raw, settings.output)
+    run_name(run or settings.train.recipe)
     with log_to(settings.output):
         _prepare(raw, settings)
         _train(settings, run)
@@ -233,7 +238,7 @@ def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], o
     from anklealign.core import AnklealignError
     from anklealign.inference.bundle import pack, read_bundle
     chosen = settings_of(settings, output)
-    home = Path(chosen.output)
+    home, run = Path(chosen.output), run_name(run)
     with log_to():
         try: read_bundle(home/'models'/run)
         except AnklealignError:

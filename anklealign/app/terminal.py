@@ -12,6 +12,7 @@ import functools
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import traceback
@@ -164,6 +165,16 @@ WeightsFile = Annotated[Path|None,
                         typer.Option('--weights', help='The weights that the recipe starts from, '
                                       'if not those that it brings or downloads.')]
 Run = Annotated[str|None, typer.Option('--run', help="Name of the folder of the run (else that of the recipe).")]
+
+# %% ../../nbs/app/terminal.ipynb #13000005
+def run_name(
+    name: str, # of a run, as it was given
+) -> str: # the same
+    "`name`, if it is one. Raises `AnklealignError` if it could be a path."
+    from anklealign.core import AnklealignError
+    if not re.fullmatch(r'\w[\w .,+=@-]{0,119}', name):
+        raise AnklealignError(f'{name!r} is no name of a run: use up to 120 letters, digits and the signs _ - + . , with no path.')
+    return name
 
 # %% ../../nbs/app/terminal.ipynb #3d331133
 def settings_of(

@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 
 from ..core import CLASSES, AnklealignError, class_names, kind_of, write_atomic
-from ..decision import MIN_GROUPS, DecisionRule, class_of_angle
+from ..decision import MIN_GROUPS, DecisionRule, class_of_angle, validation_answers
 from .document import Section, Table, names_of, span
 from .metrics import HEADLINE, Bootstrap, add_answers, headline, plain, resample
 from .slices import by_source, conclude_sources, prior_interval
@@ -244,7 +244,7 @@ def unseen_answers(
     rule: DecisionRule, # which corrects the probabilities
 ) -> pd.DataFrame: # `answers`, and below them those of the validation pictures that `run` and the manifest have in common
     "The answers to all pictures that `run` was not trained on."
-    said = pd.read_csv(Path(run)/'valid_predictions.csv')[['image', *PROBABILITIES]]
+    said = validation_answers(run)[['image', *PROBABILITIES]]
     valid = rows[rows.split == 'valid'].merge(said, on='image')
     if valid.empty: return answers
     corrected = rule.answer(valid[PROBABILITIES].to_numpy(float))[0]

@@ -12,10 +12,12 @@ __all__ = ['SCHEMA', 'MARK', 'GRAPH', 'WEIGHTS', 'Preprocessing', 'OodScore', 'A
 import hashlib
 import io
 import json
+import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +31,7 @@ from ..heels.feet import HeelRule
 SCHEMA = 1 # raised when an older anklealign would misread a bundle
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 # %% ../../nbs/inference/bundle.ipynb #cddf1937
 class Preprocessing(_Part):
@@ -37,22 +39,24 @@ class Preprocessing(_Part):
     size: int = Field(ge=32, le=2048) # side of the stored square, pixels
     fit: Literal['pad', 'crop'] # whether the square keeps all of the picture, or is filled
     quality: int = Field(ge=50, le=100) # JPEG quality of the stored square
-    max_megapixels: float = Field(gt=0) # larger pictures are refused
+    max_megapixels: float = Field(gt=0, le=1000) # larger pictures are refused
     model_size: int = Field(ge=32, le=2048) # side of the square that the model looks at, pixels
 
 # %% ../../nbs/inference/bundle.ipynb #c4e4aa93
 class OodScore(_Part):
     "From which out-of-distribution score of the graph on a picture is no longer taken for one of a foot from behind."
-    threshold: float = Field(gt=0)
-    share: float # of the validation pictures that lie below it
-    images: int # validation pictures
-    learned_from: int # training pictures
+    threshold: float = Field(gt=0, le=1e6)
+    share: float = Field(ge=0, le=1) # of the validation pictures that lie below it
+    images: int = Field(ge=0) # validation pictures
+    learned_from: int = Field(ge=0) # training pictures
 
 # %% ../../nbs/inference/bundle.ipynb #c3317418
+MOST_BYTES, MOST_FILES, MOST_RATIO = 2**29, 16, 50 # of all files of a bundle; how much larger than its archive it may be
+
 class File(_Part):
     "A file of the bundle, as it must be."
     sha256: str = Field(pattern='[0-9a-f]{64}')
-    bytes: int = Field(ge=0, le=2**31)
+    bytes: int = Field(ge=0, le=MOST_BYTES)
 
 # %% ../../nbs/inference/bundle.ipynb #4197d914
 class About(_Part):
@@ -74,7 +78,7 @@ class About(_Part):
     figures: dict[str, Any]|None # of the run's evaluation; None if it has not been evaluated
     model_card: str|None # Markdown
     disclaimer: str
-    files: dict[str, File] # name → what it must be
+    files: dict[str, File] = Field(max_length=MOST_FILES) # name → what it must be
 
 # %% ../../nbs/inference/bundle.ipynb #71fb93a6
 MARK, GRAPH, WEIGHTS = 'bundle.json', 'model.onnx', 'model.safetensors'
@@ -98,13 +102,15 @@ def read_bundle(
     path = Path(path)
     if not path.exists(): raise AnklealignError(f'There is no bundle {path}: make one with `anklealign bundle RUN`.')
     def read(name, most):
+        if not path.is_dir(): refuse_bomb(path, root.root.getinfo(name))
+        elif (root/name).exists() and not (root/name).is_file(): raise OSError(f'{name} is no ordinary file')
         with (root/name).open('rb') as file: return file.read(most)
     try:
         root = path if path.is_dir() else zipfile.Path(path)
         about = _about(path, read(MARK, _LARGEST))
         files = {name: read(name, o.bytes + 1) for name, o in about.files.items()}
-    except FileNotFoundError as e:
-        name = Path(str(e.filename or e)).name
+    except (FileNotFoundError, KeyError) as e: # in a folder, in an archive
+        name = Path(e.filename).name if isinstance(e, FileNotFoundError) else str(e).split("'")[1]
         raise AnklealignError(f'{path} holds no {name}: {_NO_BUNDLE if name == MARK else _AGAIN}.') from e
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zipfile.zlib.error) as e:
         raise AnklealignError(f"Cannot read the bundle {path} ({' '.join(str(e).split())}): {_AGAIN}.") from e
@@ -115,7 +121,7 @@ def read_bundle(
 # %% ../../nbs/inference/bundle.ipynb #2a203930
 def _about(path, text):
     try: said = json.loads(text)
-    except ValueError as e: raise AnklealignError(f'{path} is damaged: its {MARK} is not JSON; {_AGAIN}.') from e
+    except (ValueError, RecursionError) as e: raise AnklealignError(f'{path} is damaged: its {MARK} is not JSON; {_AGAIN}.') from e
     version = said.get('schema_version') if isinstance(said, dict) else None
     if not isinstance(version, int): raise AnklealignError(f'{path} is no bundle of anklealign: its {MARK} has no schema_version.')
     if version > SCHEMA:
@@ -126,6 +132,9 @@ def _about(path, text):
         first = e.errors()[0]
         raise AnklealignError(f"{path} is no usable bundle: {'.'.join(map(str, first['loc']))} in its {MARK} is wrong "
                               f"({first['msg'].lower()}).") from e
+    if odd := no_number(said): raise AnklealignError(f'{path} is no usable bundle: {odd} in its {MARK} is wrong (it is no number).')
+    if sum(o.bytes for o in about.files.values()) > MOST_BYTES:
+        raise AnklealignError(f'{path} is no usable bundle: its files claim more than {MOST_BYTES >> 20} MB.')
     if about.classes != CLASSES:
         raise AnklealignError(f"{path} answers {', '.join(about.classes)}, not {', '.join(CLASSES)}: it is a bundle for something else.")
     if GRAPH not in about.files: raise AnklealignError(f'{path} is no usable bundle: its {MARK} lacks a {GRAPH}.')
@@ -133,12 +142,104 @@ def _about(path, text):
         raise AnklealignError(f'{path} is no usable bundle: {wrong[0]!r} is no plain file name.')
     return about
 
+# %% ../../nbs/inference/bundle.ipynb #90000002
+def refuse_bomb(
+    path: Path, # the archive
+    member: zipfile.ZipInfo, # a file in it
+) -> None:
+    "Raise `AnklealignError` if a member of an archive packs too well to be what it should."
+    if member.file_size > 2**20 and member.file_size > MOST_RATIO*member.compress_size:
+        raise AnklealignError(f'{path} is no usable bundle: its {member.filename[:60]} unpacks from {member.compress_size:,} to '
+                              f'{member.file_size:,} bytes.')
+
+def no_number(
+    value: object, # from JSON
+    where: str='', # it stands
+) -> str: # the key of a number that is none; empty if all are
+    "Where something in JSON is NaN or infinite."
+    if isinstance(value, float) and not math.isfinite(value): return where
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next(filter(None, (no_number(v, f'{where}.{k}'.lstrip('.')) for k, v in inside)), '')
+
 # %% ../../nbs/inference/bundle.ipynb #6edf06db
 def file_entry(
     data: bytes, # content of a file
 ) -> dict: # as in `About.files`
     "What `bundle.json` says about a file."
     return {'sha256': hashlib.sha256(data).hexdigest(), 'bytes': len(data)}
+
+# %% ../../nbs/inference/bundle.ipynb #8e000002
+_FIELDS = { # message → its fields with number and type; without a type it is not looked into
+    'Model': 'ir_version 1 int64, producer_name 2, producer_version 3, domain 4, model_version 5 int64, doc_string 6, graph 7 Graph, '
+             'opset_import 8 Opset, metadata_props 14',
+    'Opset': 'domain 1, version 2 int64',
+    'Graph': 'node 1 Node, name 2, initializer 5 Tensor, doc_string 10, input 11 Value, output 12 Value, value_info 13, metadata_props 16',
+    'Node': 'input 1, output 2, name 3, op_type 4, attribute 5 Attribute, doc_string 6, domain 7, metadata_props 9',
+    'Attribute': 'name 1, f 2 float, i 3 int64, s 4, t 5 Tensor, floats 7 float, ints 8 int64, strings 9, doc_string 13, type 20 int64',
+    'Tensor': 'dims 1 int64, data_type 2 int64, float_data 4 float, int32_data 5 int64, int64_data 7 int64, name 8, raw_data 9, '
+              'doc_string 12, metadata_props 16',
+    'Value': 'name 1, type 2 Type, doc_string 3, metadata_props 4',
+    'Type': 'tensor_type 1 TensorType', 'TensorType': 'elem_type 1 int64, shape 2 Shape',
+    'Shape': 'dim 1 Dimension', 'Dimension': 'dim_value 1 int64, dim_param 2'}
+
+@cache
+def _schema():
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    field, file = descriptor_pb2.FieldDescriptorProto, descriptor_pb2.FileDescriptorProto(name='graph', package='graph', syntax='proto2')
+    kinds = {'bytes': field.TYPE_BYTES, 'int64': field.TYPE_INT64, 'float': field.TYPE_FLOAT}
+    for message, fields in _FIELDS.items():
+        made = file.message_type.add(name=message)
+        for o in fields.split(', '):
+            name, number, kind = (*o.split(), 'bytes')[:3]
+            made.field.add(name=name, number=int(number), label=field.LABEL_REPEATED, # a second value is seen, not merged
+                           **({'type': kinds[kind]} if kind in kinds else {'type': field.TYPE_MESSAGE, 'type_name': f'.graph.{kind}'}))
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName('graph.Model'))
+
+def _messages(message):
+    yield message
+    for field, values in message.ListFields():
+        for o in values if field.message_type else (): yield from _messages(o)
+
+# %% ../../nbs/inference/bundle.ipynb #8e000004
+OPERATORS = frozenset('''Abs Acos Add And ArgMax ArgMin Asin Atan AveragePool BatchNormalization Cast Ceil Clip Concat Constant Conv
+    ConvTranspose Cos Div DepthToSpace Einsum Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm
+    GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish Identity
+    InstanceNormalization IsInf IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max MaxPool Mean Min Mish Mod
+    Mul Neg Not Or PRelu Pad Pow Reciprocal ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+    ReduceSumSquare Relu Reshape Resize Round Selu Shape Sigmoid Sign Sin Slice Softmax Softplus SpaceToDepth Split Sqrt Squeeze Sub Sum
+    Swish Tan Tanh Tile TopK Transpose Unsqueeze Where Xor'''.split())
+_NODES, _BYTE, _FLOAT = 20_000, 2, 1 # most nodes; element types as ONNX numbers them
+_STRANGE = {'Model': 'functions or trainings', 'Graph': 'sparse weights', 'Attribute': 'graphs within the graph', 'Tensor': 'data in other files'}
+
+def graph_fault(
+    graph: bytes, # an ONNX model
+    side: int, # of the pictures that it looks at, pixels
+    outputs: Sequence[str], # what it must give, in order
+) -> str: # why it must not be run; empty if it may
+    "What speaks against running a graph, found without running it."
+    from google.protobuf.message import DecodeError
+    from google.protobuf.unknown_fields import UnknownFieldSet
+    try: model = _schema().FromString(graph)
+    except (DecodeError, RecursionError): return 'it is no ONNX graph'
+    messages = list(_messages(model))
+    kinds = {o.DESCRIPTOR.name for o in messages if len(UnknownFieldSet(o))}
+    if kinds: return f"it holds {_STRANGE.get(min(kinds), 'fields')}, as no graph of ours does"
+    nodes, tensors = ([o for o in messages if o.DESCRIPTOR.name == k] for k in ('Node', 'Tensor'))
+    used = {b'.'.join([*o.domain, *o.op_type]).decode(errors='replace').lstrip('.') for o in nodes}
+    if strange := sorted(used - OPERATORS): return f'it uses the operator {strange[0][:60]!r}, which no graph of ours needs'
+    if len(nodes) > _NODES or any(math.prod(o.dims) > len(graph) or min(o.dims, default=0) < 0 for o in tensors):
+        return 'it claims more numbers than it holds'
+    inputs, given = [_described(v) for g in model.graph for v in g.input], [_described(v) for g in model.graph for v in g.output]
+    if inputs != [([b'pixels'], [_BYTE], [[], [side], [side], [3]])]: return f'it does not take pictures of {side} × {side} pixels'
+    if [o[:2] for o in given] != [([o.encode()], [_FLOAT]) for o in outputs] or given[0][2] != [[], [len(CLASSES)]]:
+        return f"it does not give {', '.join(outputs)}"
+    return ''
+
+def _described(value): # names, element types and shapes, of which it should have one each; [] stands for a free size
+    tensors = [t for kind in value.type for t in kind.tensor_type]
+    return [*value.name], [e for t in tensors for e in t.elem_type], [[*d.dim_value] for t in tensors for s in t.shape for d in s.dim]
 
 # %% ../../nbs/inference/bundle.ipynb #026294fb
 def read_figures(

@@ -184,7 +184,16 @@ def read_manifest(
     for column, allowed in _ALLOWED.items():
         wrong = rows.loc[~rows[column].isin(allowed), column]
         if len(wrong): raise AnklealignError(f"{path} has the {column} '{wrong.iloc[0]}': it must be one of {', '.join(allowed)}.")
+    for wrong, what in _contradictions(rows).items():
+        if len(what): raise AnklealignError(f"{path} was changed by hand: {wrong.format(what.iloc[0])}; prepare the study again.")
     return rows
+
+def _contradictions(rows):
+    ids = rows.get('label_id', rows.label.map(CLASSES.index))
+    return {"the picture '{}' has a label_id that is not its label's": rows.image[ids != rows.label.map(CLASSES.index)],
+            "the picture '{}' has two rows": rows.image[rows.image.duplicated()],
+            "the picture '{}' lies outside of the study": rows.image[rows.image.str.contains(r'[/\\]|^\.*$')],
+            "the group '{}' is in several splits": rows.group[rows.groupby('group').split.transform('nunique') > 1]}
 
 # %% ../../nbs/study/manifest.ipynb #7f3b1d8a
 def read_ratings(

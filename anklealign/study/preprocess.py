@@ -46,13 +46,14 @@ class Checked:
     sha256: str='' # of the file's bytes
     phash: str='' # perceptual hash, 16 hex digits
     descriptor: str='' # low frequencies of the picture, as text
+    processed: str='' # SHA-256 of the processed JPEG
 
 # %% ../../nbs/study/preprocess.ipynb #a9563ef8
 def image_spec(
     settings: ImageSettings, # how pictures are processed
 ) -> str: # equal for settings that give the same pictures
     "A text that changes whenever processed pictures would."
-    return f'1 {settings.size} {settings.fit} {settings.quality} {settings.max_megapixels:g}'
+    return f'1 {settings.size} {settings.fit} {settings.quality} {settings.max_megapixels!r}'
 
 # %% ../../nbs/study/preprocess.ipynb #fc4da900
 def staged_name(
@@ -80,7 +81,7 @@ def check_picture(
     except OSError as e: raise file_error(e, target) from e
     marks = fingerprint(picture.image)
     return Checked(**known, width=picture.width, height=picture.height, sha256=hashlib.sha256(data).hexdigest(),
-                   phash=marks.phash, descriptor=marks.to_text())
+                   phash=marks.phash, descriptor=marks.to_text(), processed=hashlib.sha256(processed).hexdigest())
 
 # %% ../../nbs/study/preprocess.ipynb #f15453ef
 def _die_with_parent(parent):
@@ -127,13 +128,24 @@ def read_journal(
 ) -> dict[str, Checked]: # by path
     "What earlier runs found; empty if there is no journal."
     found = {}
-    try: lines = Path(file).read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError): return found
+    try: lines = Path(file).read_bytes().split(b'\n')
+    except OSError: return found
     for line in lines:
-        try: o = Checked(**json.loads(line))
-        except (ValueError, TypeError): continue
-        found[o.path] = o
+        mark, _, text = line.partition(b' ')
+        if mark != _mark(text): continue
+        with suppress(ValueError, TypeError): # of another version
+            o = Checked(**json.loads(text))
+            found[o.path] = o
     return found
+
+def _mark(text): return hashlib.sha256(text).hexdigest()[:16].encode()
+
+def journal_line(
+    checked: Checked, # what was found
+) -> bytes: # its digest, a space, JSON, the end of the line
+    "A line of the journal."
+    text = json.dumps(asdict(checked)).encode()
+    return _mark(text) + b' ' + text + b'\n'
 
 # %% ../../nbs/study/preprocess.ipynb #cf5a510f
 JOURNAL = '.journal.jsonl' # in a finished study
@@ -152,6 +164,7 @@ class Stage:
             self.work.mkdir(parents=True, exist_ok=True)
             self.lock = FileLock(self.folder/'lock')
             self.lock.acquire(timeout=0)
+            for o in {*self.folder.iterdir()} - {self.work, self.journal, self.folder/'lock'}: shutil.rmtree(o) # of a killed run
         except Timeout:
             raise AnklealignError(f'Another anklealign is preparing {self.output}; wait for it, or choose another --output.') from None
         except OSError as e: raise file_error(e, self.output) from e
@@ -159,8 +172,8 @@ class Stage:
         return self
 
     def __exit__(self, *_):
-        self.lock.release()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.lock.release()
         with suppress(OSError): self.output.rmdir()
 
 # %% ../../nbs/study/preprocess.ipynb #fbe58f22
@@ -177,16 +190,16 @@ def look_at(
     found = [known[o.path] for o in files if valid(o)]
     progress(len(found), len(files))
     try:
-        with open(stage.journal, 'a', encoding='utf-8') as f:
-            f.write('\n')
+        with open(stage.journal, 'ab') as f:
+            f.write(b'\n')
             for o in check_new(root, [o for o in files if not valid(o)], stage.work, settings):
-                f.write(json.dumps(asdict(o), ensure_ascii=False) + '\n')
+                f.write(journal_line(o))
                 f.flush()
                 found.append(o)
                 progress(len(found), len(files))
     except OSError as e: raise file_error(e, stage.journal) from e
     found.sort(key=lambda o: o.path)
-    write_atomic(stage.journal, ''.join(json.dumps(asdict(o), ensure_ascii=False) + '\n' for o in found))
+    write_atomic(stage.journal, b''.join(map(journal_line, found)))
     return found
 
 # %% ../../nbs/study/preprocess.ipynb #b127a52f
@@ -199,7 +212,7 @@ def check(
     "Step 3: open every picture once, process it, and find the copies."
     files = [RawFile(path, 'image', *o)
              for path, o in zip(study.used.index, study.used[['size', 'mtime']].itertuples(index=False), strict=True)]
-    columns = ['path', 'reason', 'width', 'height', 'sha256', 'phash', 'descriptor']
+    columns = ['path', 'reason', 'width', 'height', 'sha256', 'phash', 'descriptor', 'processed']
     found = pd.DataFrame(map(vars, look_at(study.root, files, stage, settings, progress)), columns=columns).set_index('path')
     usable, notes = found[found.reason == ''], study.annotations
     def pixels(path):
@@ -208,11 +221,32 @@ def check(
     stands_for, near = find_duplicates(usable, Counter(notes.picture[notes.reason == '']), pixels)
     for path, q in stands_for.items():
         if path != q: found.loc[path, 'reason'] = f"exact copy by {'bytes' if usable.sha256[path] == usable.sha256[q] else 'pixels'}: {q}"
-    pictures = study.pictures.drop(columns='reason').join(found[['width', 'height', 'sha256', 'phash']])
+    pictures = study.pictures.drop(columns='reason').join(found[['width', 'height', 'sha256', 'phash', 'processed']])
     return replace(study, near=near, pictures=pictures.assign(stands_for=stands_for.reindex(pictures.index).fillna(''),
                                                               reason=found.reason.reindex(pictures.index).fillna(study.pictures.reason)))
 
 # %% ../../nbs/study/preprocess.ipynb #a01a0174
+def unchanged(
+    file: Path, # a processed picture, if it is there
+    digest: str, # SHA-256 that it must have
+) -> bytes: # its content; empty if it is missing, or another one
+    "A processed picture, if it is the one that was made."
+    try: data = file.read_bytes() if file.is_file() else b''
+    except (OSError, ValueError): return b''
+    return data if hashlib.sha256(data).hexdigest() == digest else b''
+
+def _old_pictures(study):
+    try:
+        rows = pd.read_csv(study/'metadata.csv', usecols=['image', 'source'], dtype=str, keep_default_na=False)
+        return {source: study/'images'/image for source, image in zip(rows.source, rows.image, strict=True)}
+    except (OSError, ValueError): return {} # there is none, or it is damaged
+
+def _again(study, path, work, settings):
+    found = check_picture(str(study.root), RawFile(path, 'image', *study.pictures.loc[path, ['size', 'mtime']]), str(work), settings)
+    if found.reason: raise AnklealignError(f'{path} has changed while the study was made ({found.reason}): run again.')
+    return (work/staged_name(path)).read_bytes()
+
+# %% ../../nbs/study/preprocess.ipynb #1000000a
 def gather(
     study: RawStudy, # as `check` leaves it, or a later step
     manifest: pd.DataFrame, # image, source
@@ -221,19 +255,11 @@ def gather(
     settings: ImageSettings, # how they are processed
 ) -> None:
     "Put the processed pictures of a manifest into `folder`: from the stage, from the old study, or by processing again."
-    try:
-        old = pd.read_csv(stage.study/'metadata.csv', usecols=['image', 'source'], dtype=str,
-                          keep_default_na=False).set_index('source').image
-    except FileNotFoundError: old = {}
+    old = _old_pictures(stage.study)
     try:
         folder.mkdir(parents=True)
         for path, name in zip(manifest.source, manifest.image, strict=True):
-            file = stage.work/staged_name(path)
-            if not file.exists() and path in old: file = stage.study/'images'/old[path]
-            if not file.exists():
-                check_picture(str(study.root), RawFile(path, 'image', *study.pictures.loc[path, ['size', 'mtime']]), str(stage.work),
-                              settings)
-                file = stage.work/staged_name(path)
-            try: os.link(file, folder/name)
-            except OSError: shutil.copyfile(file, folder/name)
+            places = filter(None, (stage.work/staged_name(path), old.get(path)))
+            data = next(filter(None, (unchanged(o, study.pictures.processed[path]) for o in places)), b'')
+            (folder/name).write_bytes(data or _again(study, path, stage.work, settings))
     except OSError as e: raise file_error(e, folder) from e

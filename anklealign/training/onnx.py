@@ -24,7 +24,7 @@ from torch import nn
 from .. import __version__
 from .dataloaders import Pixels, picture_loader
 from ..heels.feet import shipped_rule
-from ..inference.bundle import GRAPH, MARK, SCHEMA, WEIGHTS, About, file_entry, pack
+from ..inference.bundle import GRAPH, MARK, SCHEMA, WEIGHTS, About, file_entry, graph_fault, pack
 from ..core import CLASSES, AnklealignError, Settings, write_atomic
 from ..decision import fit_on_validation
 from ..study.manifest import read_manifest, study_fingerprint
@@ -246,6 +246,8 @@ def _checked_graph(model, recipe, run, study, half):
         typical, learned_from = _learn_typical(model, study, rows, recipe.size)
         graph = to_onnx(Served(model, typical, recipe.mirror), recipe.size)
     if half: graph = halved(graph)
+    if fault := graph_fault(graph, recipe.size, [*OUTPUTS, *HEELS*hasattr(model, 'served')]):
+        raise AnklealignError(f'The graph of {run} would be refused ({fault}): use a model of simpler parts.')
     valid = rows.image[rows.split == 'valid']
     said = pd.read_csv(run/'valid_predictions.csv', index_col='image').reindex(valid)[[f'prob_{c}' for c in CLASSES]].to_numpy()
     verified, scores = check_graph(graph, Pixels(study, valid, recipe.size).store, said, _HALF_TOLERANCE if half else TOLERANCE)

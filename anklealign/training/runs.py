@@ -9,8 +9,12 @@ __all__ = ['Mirrored', 'load_run', 'check_fit', 'probabilities']
 
 # %% ../../nbs/training/runs.ipynb #69b6893f
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,10 +22,11 @@ import safetensors.torch
 import torch
 from fastai.distributed import DistributedDL, DistributedTrainer
 from fastai.torch_core import num_distrib, rank_distrib
-from safetensors import SafetensorError
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
 from torch import distributed, nn
 
-from ..core import AnklealignError, kind_of
+from ..core import CLASSES, AnklealignError, file_error, kind_of
 from .dataloaders import Pixels, picture_loader
 from .recipes import Recipe, models, without_gone
 
@@ -47,25 +52,56 @@ def answering(
     "`model` as it answers: twice, if `recipe` says so."
     return Mirrored(model).eval() if recipe.mirror else model.eval()
 
+# %% ../../nbs/training/runs.ipynb #12000001
+class _Counts(BaseModel):
+    train: Annotated[dict[Literal[*CLASSES], PositiveInt], Field(min_length=len(CLASSES))] # class → pictures
+    valid: Annotated[dict[Literal[*CLASSES], NonNegativeInt], Field(min_length=len(CLASSES))] # class → pictures
+
+class _TrainedOn(BaseModel):
+    fingerprint: str
+    synthetic: bool
+    images: _Counts
+
+class _Config(BaseModel):
+    "What has to stand in a `config.json`."
+    recipe: Recipe
+    study: _TrainedOn
+
+@contextmanager
+def _damage_told(run):
+    try: yield
+    except AnklealignError: raise
+    except FileNotFoundError as e:
+        missing = Path(e.filename or 'model.safetensors').name
+        raise AnklealignError(f'{run} is not a run folder, {missing} is missing: train one with `anklealign train`.') from e
+    except Exception as e: # whatever a damaged file makes of the code that reads it
+        first = e.errors()[0] if isinstance(e, ValidationError) else None
+        why = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}" if first else ' '.join(str(e).split())[:200]
+        raise AnklealignError(f'The run {run} is damaged ({why}): train it again.') from e
+
+def read_config(
+    run: str|Path, # run folder
+) -> dict: # `config.json`; its recipe is `Recipe(**config['recipe'])`
+    "How a run came about. Raises `AnklealignError` if that is damaged or missing."
+    with _damage_told(run):
+        config = json.loads((Path(run)/'config.json').read_text(encoding='utf-8'))
+        known = without_gone(config['recipe'])
+        _Config.model_validate(config | {'recipe': asdict(Recipe(**known))})
+        return config | {'recipe': known}
+
 # %% ../../nbs/training/runs.ipynb #68997d8a
 def load_run(
     run: str|Path, # run folder
 ) -> tuple[nn.Module, dict]: # the model, ready to answer, and `config.json`; its recipe is `Recipe(**config['recipe'])`
     "The trained model of `run` and how it came about. Raises `AnklealignError` if the folder is damaged or not a run."
     run = Path(run)
-    try:
-        config = json.loads((run/'config.json').read_text(encoding='utf-8'))
-        recipe = Recipe(**(known := without_gone(config['recipe'])))
-        weights = safetensors.torch.load_file(run/'model.safetensors')
-    except FileNotFoundError as e:
-        missing = Path(e.filename or 'model.safetensors').name
-        raise AnklealignError(f'{run} is not a run folder, {missing} is missing: train one with `anklealign train`.') from e
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as e:
-        raise AnklealignError(f"The run {run} is damaged ({' '.join(str(e).split())}): train it again.") from e
-    model = models[recipe.model](recipe)
+    with _damage_told(run):
+        config = read_config(run)
+        recipe = Recipe(**config['recipe'])
+        weights, model = safetensors.torch.load_file(run/'model.safetensors'), models[recipe.model](recipe)
     check_fit(model, weights, f'{run} do not fit its model', 'train it again')
     model.load_state_dict(weights)
-    return answering(model, recipe), config | {'recipe': known}
+    return answering(model, recipe), config
 
 # %% ../../nbs/training/runs.ipynb #2aabf4b2
 def check_fit(
@@ -160,3 +196,24 @@ class Together(DistributedTrainer):
     "fastai's `DistributedTrainer` with `SharedLoader`; batch norm sees all processes where the device can do that."
     def __init__(self): super().__init__(sync_bn=torch.cuda.is_available(), cpu=not torch.cuda.is_available())
     def _wrap_dl(self, dl): return dl if isinstance(dl, SharedLoader) else SharedLoader(dl, device=self.learn.model.device)
+
+# %% ../../nbs/training/runs.ipynb #13000002
+@contextmanager
+def training_lock(
+    run: str|Path, # run folder, which need not be there yet
+) -> Iterator[None]: # may be taken again by the same thread
+    "Hold the training of `run`. Raises `AnklealignError` if another process holds it."
+    file = Path(run).with_name(f'.{Path(run).name}.checkpoint')/'lock' # where an unfinished training keeps its checkpoint
+    missing, lock = [o for o in file.parents if not o.exists()], FileLock(file, is_singleton=True)
+    if processes()[0]: return (yield)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout: raise AnklealignError(f'Another anklealign is training {run}; wait for it, or choose another name with --run.') from None
+    except OSError as e: raise file_error(e, run) from e
+    try: yield
+    finally:
+        if lock.lock_counter == 1 and not any(file.parent.glob('*.safetensors')): shutil.rmtree(file.parent, ignore_errors=True)
+        lock.release()
+        with suppress(OSError):
+            for o in missing: o.exists() and o.rmdir()

@@ -11,7 +11,6 @@ __all__ = ['dataloaders', 'learner', 'train', 'run_learner', 'answer_fold', 'cro
 import json
 import os
 import platform
-import shutil
 import tempfile
 import time
 from contextlib import ExitStack
@@ -41,7 +40,7 @@ from .callbacks import (AverageWeights, BatchExtras, Checkpoint, EpochSeed, Hist
                                            ResumableLearner, bare, free_memory, keep_memory, log, precision_callbacks, read_checkpoint)
 from .dataloaders import Features, stored_loaders, study_block, with_shares
 from .recipes import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained, without_gone
-from .runs import Together, answering, load_run, probabilities, processes, share_of_batch
+from .runs import Together, answering, load_run, probabilities, processes, read_config, share_of_batch, training_lock
 
 # %% ../../nbs/training/train.ipynb #aaaadfac
 def dataloaders(
@@ -148,9 +147,11 @@ def _to_go_on_from(run, config):
         return without_gone(config['recipe']) | {f'{k} {j}'.strip(): w for k, v in nested.items() for j, w in v.items()}
     unfinished = checkpoint_of(run).exists()
     if unfinished: parts, about, rows = read_checkpoint(checkpoint_of(run))
-    elif (run/'config.json').exists(): about = json.loads((run/'config.json').read_text(encoding='utf-8'))
+    elif (run/'config.json').exists(): about = read_config(run)
     else: return {}, []
-    before, now = flat(about), flat(config)
+    try: before, now = flat(about), flat(config)
+    except (AttributeError, KeyError, TypeError) as e:
+        raise AnklealignError(f'The checkpoint of {run} is damaged: train without --resume.') from e
     changed = '; '.join([f'{k} was {before.get(k)} and is {now.get(k)}' for k in before | now if before.get(k) != now.get(k)][:3])
     if changed:
         raise AnklealignError(f"The {'unfinished '*unfinished}run {run} was trained with other settings ({changed}): "
@@ -172,7 +173,7 @@ def train(
     "Train `recipe` on `study`. Raises `AnklealignError` if it cannot; then `run` is as it was."
     run, first = Path(run), processes()[0] == 0
     if first: check_place(run, 'config.json')
-    with no_random(seed):
+    with training_lock(run), no_random(seed):
         dls = dataloaders(study, recipe, rows)
         recipe = enough_epochs(recipe, len(dls.train_ds))
         learn = learner(dls, recipe, precision, weights_file)
@@ -185,7 +186,7 @@ def train(
             return run
         _log_start(config, study, learn.dls.train_ds.items.image.iloc[0])
         history = _trained(learn, recipe, config, run, *before)
-    if first: _finish(run, learn, recipe, config, history)
+        if first: _finish(run, learn, recipe, config, history)
     del dls, learn
     free_memory()
     return run
@@ -220,7 +221,7 @@ def _finish(run, learn, recipe, config, history):
         weights = {k: v.cpu().contiguous() for k, v in learn.model.state_dict().items()}
         write_atomic(folder/'model.safetensors', safetensors.torch.save(weights))
         write_atomic(folder/'valid_predictions.csv', answers.to_csv(**table))
-    shutil.rmtree(checkpoint_of(run).parent, ignore_errors=True)
+    checkpoint_of(run).unlink(missing_ok=True)
     log.info('kept the weights of epoch %d in %s', kept, run)
 
 # %% ../../nbs/training/train.ipynb #4cd0512e
