@@ -176,6 +176,7 @@ class StudySettings(_Section):
     min_agreement: float = Field(0., ge=0, le=1) # drop images whose winning class has a smaller share of the votes
     min_votes: int = Field(1, ge=1, le=1000) # drop images with fewer votes
     from_name: str = '' # the choice control that holds the answer; empty: the one whose values are known labels
+    picture_key: str = '' # the key of a task's data that names the picture; empty: found by its name and value
     owner_pattern: str = r'[A-Z0-9]{6}' # a folder name, or a token of a file name, that is an owner's code
     participant_pattern: str = r'(?:r[eé]szt?vev[oöő]|participant|person|subject)[ _-]?(\d+)' # the bracket is the participant's number
     unknown_participant: Literal['image', 'owner'] = 'image' # the group of an image whose participant is unknown

@@ -21,7 +21,7 @@ import zipfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, unquote_plus
 
 from ..core import AnklealignError, file_error
 
@@ -33,6 +33,9 @@ _web_page = re.compile(rb'\s*<(?:!doctype|html|\?xml|svg)', re.I)
 
 # %% ../../nbs/study/files.ipynb #5b92a52c
 IMAGE_SUFFIXES = frozenset('.jpg .jpeg .jpe .jfif .png .gif .bmp .dib .webp .tif .tiff .heic .heif .avif .jp2'.split())
+_raw = '.dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f .iiq .3fr .erf .kdc .mrw'.split()
+_UNREADABLE = {**dict.fromkeys(_raw, 'raw file of a camera'), **dict.fromkeys('.mov .mp4 .m4v .avi .3gp .mkv .mts'.split(), 'video'),
+               '.jxl': 'JPEG XL', '.psd': 'Photoshop file', '.dcm': 'DICOM file'} # photos, or taken for photos
 
 # %% ../../nbs/study/files.ipynb #4b68849f
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ def classify(
     suffix = p.suffix.lower()
     if any(o.startswith('.') or o == '__MACOSX' for o in p.parts[:-1]): return 'other', 'lies in a hidden folder'
     if _debris.match(p.name) or p.name.startswith('.'): return 'other', 'left behind by a program, not part of a study'
-    if _image.match(head): return 'image', ''
+    other = _UNREADABLE.get(suffix, '')
+    if _image.match(head) and not (suffix in _raw and head[:2] in (b'II', b'MM')): return 'image', ''
+    if other and size: return 'image', f'{other}: save {"a frame of it" if other == "video" else "it"} as JPEG or PNG'
     claimed, known = suffix in IMAGE_SUFFIXES, suffix in _text_suffixes or re.match(rb'(?:\xef\xbb\xbf)?\s*[\[{]', head)
     if suffix == '.ipynb' and known: return 'other', 'a notebook, not part of a study'
     if size == 0 and (claimed or known): return 'image' if claimed else 'text', 'empty file (0 bytes)'
@@ -212,26 +217,41 @@ def shortened(
     "`text`, without its middle if it is long."
     return text if len(text) <= 80 else text[:60] + '…' + text[-17:]
 
-def parse_ref(
+def parse_refs(
     text: str, # as it stands in the export
-) -> Ref: # folders and name, or the digest, or a refusal
-    "What `text` says about the picture's path."
+) -> list[Ref]: # folders and name, or the digest, or a refusal; several if an address may or may not be encoded
+    "What `text` may say about the picture's path, the likeliest first."
     text = text.strip()
     if text.startswith('data:'):
         head, _, body = text.partition(',')
         try: data = base64.b64decode(body, validate=True) if head.endswith(';base64') else unquote(body).encode('latin-1')
-        except (binascii.Error, ValueError): return Ref(refused='its embedded picture is damaged')
-        return Ref(sha256=hashlib.sha256(data).hexdigest())
+        except (binascii.Error, ValueError): return [Ref(refused='its embedded picture is damaged')]
+        return [Ref(sha256=hashlib.sha256(data).hexdigest())]
     path = text.replace('\\', '/')
-    if re.match(r'[A-Za-z]:/', path): path = path[3:]
-    elif '://' in path or path.startswith('/data/'):
-        url = urlsplit(path if '://' in path else '//host' + path)
-        local = parse_qs(url.query).get('d', [''])[0] if '/local-files' in url.path else ''
-        path = local.replace('\\', '/') or re.sub(r'^/?data/upload/(?:\d+/)?', '', unquote(url.path))
-    elif path.startswith('/'): return Ref(refused=f"its path is absolute: '{shortened(text)}'")
+    own = re.match(r'(?:[a-z][a-z0-9+.-]*://|/)(?:.*?/)?data/(?:upload/(?:\d+/)?|local-files/?(?:\?(?:.*?&)?d=)?)', path, re.I)
+    address = re.match(r'[a-z][a-z0-9+.-]*://[^/?#]*', path, re.I)
+    if re.match(r'[A-Za-z]:/', path): readings = [path[3:]]
+    elif own: readings = _readings(path[own.end():], '?' in own[0])
+    elif address or path.startswith('/data/'): readings = _readings(path[address.end() if address else 0:], False)
+    elif path.startswith('/'): return [Ref(refused=f"its path is absolute: '{shortened(text)}'")]
+    else: readings = [path]
+    return list(dict.fromkeys(_ref(o.replace('\\', '/'), text) for o in readings))
+
+def _readings(rest, query): # of an address: as it should be read, with what was not encoded, and as it stands
+    ends, decode = ('[&#]', unquote_plus) if query else ('[?#]', unquote)
+    found = [decode(re.split(ends, rest)[0]), unquote(rest), rest]
+    return [o for o in found if PurePosixPath(o).suffix.lower() in IMAGE_SUFFIXES] or found[:1]
+
+def _ref(path, text):
     parts = [unicodedata.normalize('NFC', o) for o in path.split('/') if o not in ('', '.')]
     if '..' in parts: return Ref(refused=f"its path leaves the study folder: '{shortened(text)}'")
     return Ref(parts[-1], tuple(parts[:-1])) if parts else Ref()
+
+def parse_ref(
+    text: str, # as it stands in the export
+) -> Ref: # folders and name, or the digest, or a refusal
+    "What `text` says about the picture's path, as it should be read."
+    return parse_refs(text)[0]
 
 # %% ../../nbs/study/files.ipynb #cebbe4a0
 def read_listing(

@@ -8,7 +8,6 @@ Docs: https://anklealign.github.io/anklealign/study/matching.html.md"""
 __all__ = ['mangle', 'match']
 
 # %% ../../nbs/study/matching.ipynb #38bb5ba8
-import base64
 import bisect
 import hashlib
 import html
@@ -22,7 +21,8 @@ from functools import cache, cached_property, lru_cache
 from pathlib import PurePosixPath
 
 from ..core import StudySettings
-from .files import IMAGE_SUFFIXES, owner_of, parse_ref, plain, shortened
+from .files import IMAGE_SUFFIXES, owner_of, parse_ref, parse_refs, plain, shortened
+from .labelstudio import Annotation, settle
 from .manifest import RawStudy
 
 # %% ../../nbs/study/matching.ipynb #59d1066a
@@ -189,9 +189,8 @@ def match_ref(
     def owners(ref): # of the study, that `ref` names
         tokens = {t for o in (*ref.folders, without_prefix(_stem(ref.name))) for t in [o, *re.split(r'[_\-. ]', o)]}
         return {t.casefold() for t in tokens if t.casefold() in files.codes and re.fullmatch(files.owner_pattern, t)}
-    parsed = [parse_ref(o) for o in refs]
+    parsed = [o for ref in refs for o in parse_refs(ref)]
     if not parsed: return Match(reason='names no picture')
-    if refused := next((o.refused for o in parsed if o.refused), ''): return Match(reason=refused)
     named, around = [(o, owners(o)) for o in parsed if o.name], scopes(export, files.owner_pattern)
     steps = [*(('path', *o) for o in around), ('listing', '', True), *((rule, *o) for o in around for rule in _ladder)]
     for rule, folder, believed in steps:
@@ -201,7 +200,8 @@ def match_ref(
         if found:
             shown = ', '.join(found[:3]) + (f' and {len(found) - 3} more' if len(found) > 3 else '')
             return Match(reason=f"ambiguous: rule '{rule}' finds {shown}")
-    return Match(reason=f"no file matches '{shortened(refs[0])}'")
+    refused = next((o.refused for o in parsed if o.refused), '')
+    return Match(reason=refused or f"no file matches '{shortened(refs[0])}'")
 
 # %% ../../nbs/study/matching.ipynb #68f632d1
 def match_all(
@@ -213,11 +213,11 @@ def match_all(
     "Match every annotation, each distinct saying once."
     @cache
     def matched(export, refs):
-        if digest := next((d for o in refs if (d := parse_ref(o).sha256)), ''):
-            path = (embedded or {}).get(digest)
-            return Match(path, 'embedded') if path else Match(reason='its picture is embedded in the export, and no file has these bytes')
-        return match_ref(refs, export, files,
-                         next((listings[o] for o, _ in scopes(export, files.owner_pattern) if o in (listings or {})), None))
+        digest = next((d for o in refs if (d := parse_ref(o).sha256)), '')
+        if path := (embedded or {}).get(digest): return Match(path, 'embedded')
+        found = match_ref(refs, export, files,
+                          next((listings[o] for o, _ in scopes(export, files.owner_pattern) if o in (listings or {})), None))
+        return Match(reason='its picture is embedded in the export, and no file has these bytes') if digest and not found.path else found
     return [matched(*o) for o in sayings]
 
 # %% ../../nbs/study/matching.ipynb #36730f57
@@ -228,15 +228,19 @@ def match(
     "Step 2: the picture of each annotation, or the reason why there is none."
     size, notes = dict(study.used['size']), study.annotations
     @cache
-    def digest(path): return hashlib.sha256((study.root/path).read_bytes()).hexdigest()
+    def digest(path):
+        try: return hashlib.sha256((study.root/path).read_bytes()).hexdigest()
+        except OSError: return f'unreadable: {path}'
     def same_bytes(paths): return len({size[p] for p in paths}) == 1 and len({digest(p) for p in paths}) == 1
-    sizes = {len(base64.b64decode(r.partition(',')[2] + '==')) for refs in notes.refs for r in refs if r.startswith('data:')
-             and ';base64,' in r[:200]}
+    sizes = {len(r.partition(',')[2].strip().rstrip('='))*3//4 for refs in notes.refs for r in refs if r.startswith('data:') and ';base64,' in r[:200]}
     embedded = {digest(p): p for p in reversed(list(size)) if size[p] in sizes}
     sayings = list(zip(notes.export, notes.refs, strict=True))
     found = match_all(sayings, Files(list(size), settings.owner_pattern, same_bytes), study.listings, embedded)
     unusable = Files([o for o in study.pictures.index if o not in size], settings.owner_pattern)
     broken = match_all(sayings, unusable, study.listings)
     found = [b if b.path and a.reason.startswith('no file') else a for a, b in zip(found, broken, strict=True)]
-    reason = [said or m.reason for said, m in zip(notes.reason, found, strict=True)]
-    return replace(study, annotations=notes.assign(picture=[m.path for m in found], rule=[m.rule for m in found], reason=reason))
+    said = [Annotation(**o | {'label': o['label'] or None}) for o in notes.rename_axis('item').reset_index().to_dict('records')]
+    settled = settle(said, lambda i: digest(found[i].path) if found[i].path else '')
+    reason = [o.reason or m.reason for o, m in zip(settled, found, strict=True)]
+    notes = notes.assign(label=[o.label or '' for o in settled], picture=[m.path for m in found], rule=[m.rule for m in found], reason=reason)
+    return replace(study, annotations=notes.drop(columns=['task', 'created', 'updated']))

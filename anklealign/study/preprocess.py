@@ -73,12 +73,12 @@ def check_picture(
     try:
         data = (Path(root)/file.path).read_bytes()
         picture = open_picture(data, at_least=2*settings.size, max_megapixels=settings.max_megapixels)
-        processed = study_picture(picture.image, settings.size, settings.fit, settings.quality)
+        processed, marks = study_picture(picture.image, settings.size, settings.fit, settings.quality), fingerprint(picture.image)
     except PictureError as e: return Checked(**known, reason=str(e))
     except OSError as e: return Checked(**known, reason=f'cannot be read: {(e.strerror or str(e)).lower()}')
+    except Exception as e: return Checked(**known, reason=f'cannot be processed: {" ".join(str(e).split())[:120] or type(e).__name__}')
     try: (Path(target)/staged_name(file.path)).write_bytes(processed)
     except OSError as e: raise file_error(e, target) from e
-    marks = fingerprint(picture.image)
     return Checked(**known, width=picture.width, height=picture.height, sha256=hashlib.sha256(data).hexdigest(),
                    phash=marks.phash, descriptor=marks.to_text())
 
