@@ -13,6 +13,7 @@ __all__ = ['CLASSES', 'LANGUAGES', 'translations', 'class_names', 'kind_of', 'An
 import configparser
 import difflib
 import json
+import logging
 import os
 import re
 import shutil
@@ -180,6 +181,7 @@ class StudySettings(_Section):
     owner_pattern: str = r'[A-Z0-9]{6}' # a folder name, or a token of a file name, that is an owner's code
     participant_pattern: str = r'(?:r[eé]szt?vev[oöő]|participant|person|subject)[ _-]?(\d+)' # the bracket is the participant's number
     unknown_participant: Literal['image', 'owner'] = 'image' # the group of an image whose participant is unknown
+    near_copies: Literal['together', 'apart'] = 'together' # whether images that look the same share a group; apart: a fixed camera does it
 
     @field_validator('owner_pattern', 'participant_pattern')
     @classmethod
@@ -289,6 +291,11 @@ class Settings(_Section):
     serve: ServeSettings = ServeSettings()
 
 # %% ../nbs/core/core.ipynb #18259904
+_link = r'ANKLEALIGN(?:_\w+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)'
+
+def _is_link(name, value): # what Kubernetes and Docker tell every container of a service called anklealign
+    return bool(re.fullmatch(_link, name) or re.fullmatch(r'ANKLEALIGN(?:_\w+)?_PORT', name) and re.match(r'(?:tcp|udp|sctp)://', value))
+
 def _given(file, env):
     "(section, key) → text, from the file and over it from the environment."
     ini = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=('#', ';'))
@@ -297,7 +304,9 @@ def _given(file, env):
     except FileNotFoundError: raise AnklealignError(f'There is no settings file {file}; name an existing one with --settings.') from None
     except (OSError, UnicodeDecodeError, configparser.Error) as e:
         raise AnklealignError(f'Cannot read the settings file {file}: {" ".join(str(e).split())}.') from e
-    ours = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_')}
+    links = [k for k, v in env.items() if _is_link(k, v)]
+    if links: logging.getLogger('anklealign.settings').warning('%s is ignored: a container orchestrator set it, not you.', ', '.join(links))
+    ours = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_') and k not in links}
     if wrong := [k for k, m in ours.items() if not m]:
         raise AnklealignError(f'The environment has {wrong[0]}, which names no section: use ANKLEALIGN_<SECTION>_<KEY>, such as '
                               'ANKLEALIGN_RUN_OUTPUT.')
@@ -305,7 +314,7 @@ def _given(file, env):
     return stated | {(m[1].lower(), m[2].lower()): env[k] for k, m in ours.items()}
 
 # %% ../nbs/core/core.ipynb #3882fdad
-def _explain(error, tree):
+def _explain(error, tree, file=None, stated=()): # `stated`: the sections and keys of the file
     first, given = error.errors()[0], tree
     kind, ctx, loc = first['type'], first.get('ctx', {}), first['loc']
     for o in loc: given = given.get(o, '') if isinstance(given, Mapping) else given
@@ -322,7 +331,10 @@ def _explain(error, tree):
     elif kind == 'value_error': why = str(ctx['error'])
     else: why = first['msg'][0].lower() + first['msg'][1:]
     shown = '' if isinstance(given, Mapping) else f' = {given!r}'
-    return f"Setting {'.'.join(map(str, loc))}{shown} {why}."
+    of_file = file and (loc[:2] in stated or len(loc) == 1 and any(loc[0] in o for o in stated))
+    place = f' in {file}' if of_file else ''
+    hint = '; if this file is another program\'s, name your own with --settings' if of_file and kind == 'extra_forbidden' else ''
+    return f"Setting {'.'.join(map(str, loc))}{shown}{place} {why}{hint}."
 
 # %% ../nbs/core/core.ipynb #d6f037c9
 def load_settings(
@@ -339,4 +351,4 @@ def load_settings(
         if isinstance(v, Mapping): tree.setdefault(k, {}).update({a: b for a, b in v.items() if b is not None})
         elif v is not None: tree[k] = v
     try: return Settings.model_validate(tree)
-    except ValidationError as e: raise AnklealignError(_explain(e, tree)) from None
+    except ValidationError as e: raise AnklealignError(_explain(e, tree, file, _given(file, {}))) from None

@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,8 +87,17 @@ _TURNS = dict(enumerate([Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE
 _ON_ITS_SIDE = [_TURNS[o] for o in (5, 6, 7, 8)]
 
 def _orientation(im): # 1 to 8
-    try: return int(im.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception: return 1 # whatever is wrong with metadata
+    with suppress(Exception): # whatever is wrong with metadata
+        if found := im.getexif().get(ExifTags.Base.Orientation): return int(found)
+    return _stated(im.info.get('exif', b'')) if im.format in ('JPEG', 'MPO') else 1
+
+def _stated(exif): # the orientation, behind entries that nobody can read
+    tiff = exif.removeprefix(b'Exif\0\0')
+    order = 'big' if tiff.startswith(b'MM') else 'little'
+    at = int.from_bytes(tiff[4:8], order)
+    for i in range(at + 2, min(at + 2 + 12*int.from_bytes(tiff[at:at + 2], order), len(tiff)), 12):
+        if int.from_bytes(tiff[i:i + 2], order) == ExifTags.Base.Orientation: return int.from_bytes(tiff[i + 8:i + 10], order)
+    return 1
 
 # %% ../nbs/core/images.ipynb #b3dbce4d
 def _check_whole(im):

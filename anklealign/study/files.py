@@ -11,15 +11,16 @@ __all__ = ['RawFile', 'walk', 'unzip']
 import base64
 import binascii
 import calendar
+import errno
 import hashlib
 import os
 import re
-import shutil
 import stat
 import unicodedata
 import zipfile
 from collections import defaultdict
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, unquote_plus
 
@@ -131,19 +132,28 @@ def unzip(
             if unpacked > MAX_ZIP_BYTES or unpacked > 2**26 and unpacked > MAX_ZIP_RATIO * max(packed, 1):
                 raise AnklealignError(f'{archive} unpacks from {packed:,} to {unpacked:,} bytes, as a zip bomb does; unpack it yourself '
                                       'if you trust it, and give the folder.')
-            for m, file in members:
-                if not file.reason: _extract(z, m, Path(target)/file.path)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as e:
-        raise AnklealignError(f'Cannot unpack {archive}: {e}; make the archive again, or unpack it and give the folder.') from e
+            members = [(m, file if file.reason else _extract(z, m, Path(target), file)) for m, file in members]
     except OSError as e: raise file_error(e, target) from e
+    except AnklealignError: raise
+    except Exception as e:
+        raise AnklealignError(f'Cannot unpack {archive}: {e}; make the archive again, or unpack it and give the folder.') from e
     return [file for _, file in members if file.reason]
 
 # %% ../../nbs/study/files.ipynb #ba9236fb
+_HUNGARIAN = set('áéíóöőúüűÁÉÍÓÖŐÚÜŰ')
+
+def _renamed(name): # in UTF-8, or in the code page of a Hungarian console, if its bytes are that
+    try: raw = name.encode('cp437')
+    except UnicodeError: return name
+    for page in ('utf-8', 'cp852'):
+        with suppress(UnicodeError):
+            read = raw.decode(page)
+            if page == 'utf-8' or {o for o in read if ord(o) > 127} <= _HUNGARIAN: return read
+    return name
+
 def _member(m): # as a file of the study
     name, reason = m.filename, ''
-    if not m.flag_bits & 0x800:
-        try: name = name.encode('cp437').decode('utf-8')
-        except UnicodeError: pass
+    if not m.flag_bits & 0x800: name = _renamed(name)
     name = name.replace('\\', '/')
     if m.filename.startswith(('/', '\\')) or re.match(r'[A-Za-z]:', m.filename) or '..' in PurePosixPath(name).parts:
         reason = 'its path leaves the study folder'
@@ -152,14 +162,27 @@ def _member(m): # as a file of the study
     return RawFile(name, _claimed(name), m.file_size, reason=reason)
 
 # %% ../../nbs/study/files.ipynb #9e502102
-def _extract(z, m, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists(): raise zipfile.BadZipFile(f'it holds {m.filename} twice')
-    with z.open(m) as src, open(path, 'xb') as dst:
-        shutil.copyfileobj(src, dst, 2**20)
-        if dst.tell() > m.file_size: raise zipfile.BadZipFile(f'{m.filename} is larger than the archive says')
-    seconds = calendar.timegm((*m.date_time, 0, 0, 0))
-    os.utime(path, (seconds, seconds))
+def _extract(z, m, target, file):
+    path = target/file.path
+    if path.exists(): return replace(file, path=f'{file.path} (again)', reason='the archive holds another file of this name')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with z.open(m) as src, open(path, 'xb') as dst: _copy(src, dst, m.file_size)
+        try: seconds = calendar.timegm((*m.date_time, 0, 0, 0))
+        except ValueError: seconds = 0 # a date of zeros
+        os.utime(path, (max(seconds, 0),)*2)
+        return file
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT): raise
+        reason = f'cannot be unpacked: {(e.strerror or str(e)).lower()}'
+    except Exception as e: reason = f'damaged in the archive: {" ".join(str(e).split())[:120] or type(e).__name__}'
+    path.unlink(missing_ok=True)
+    return replace(file, reason=reason)
+
+def _copy(src, dst, size):
+    while block := src.read(2**20):
+        dst.write(block)
+        if dst.tell() > size: raise zipfile.BadZipFile('it is larger than the archive says')
 
 # %% ../../nbs/study/files.ipynb #7d53be6d
 def plain(
