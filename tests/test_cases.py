@@ -15,6 +15,7 @@ import pytest
 from conftest import picture, task, write_study
 from PIL import Image, PngImagePlugin
 
+from anklealign.assets import demo_study
 from anklealign.core import AnklealignError, Settings, StudySettings, load_settings
 from anklealign.data import prepare
 from anklealign.images import PictureError, open_picture, pixel_digest
@@ -308,3 +309,85 @@ def test_what_only_the_audit_finds_shares_a_group(tmp_path, monkeypatch):
     (folder/'export.json').write_bytes((CASES/'L01.json').read_bytes())
     report, rows = prepared(raw, tmp_path/'out')
     assert report['audit']['hits'] == 0 and len(rows) == 36
+
+
+def odd_items(raw):
+    "Items of every kind in which one thing is wrong; each but the first pictures is named in the report."
+    folder = pictures(raw/'H51B9J', ['good.jpg', 'a\rb.jpg', 'a\nb.jpg', ' .jpg', '{}.jpg', '<b>.jpg', "quote'\".jpg", 'x'*120 + '.jpg'])
+    thin = io.BytesIO()
+    Image.new('RGB', (16, 8192)).save(thin, 'PNG')
+    (folder/'thin.png').write_bytes(thin.getvalue())
+    os.mkfifo(folder/'pipe.jpg'), os.mkfifo(folder/'pipe.json')
+    (folder/'phantom.csv').write_text('file,angle_deg\n"' + 'x'*200_000 + '",3\n')
+    addresses = ['http://[half/a.jpg', 'http://[::1', 'https://h:99999999/a.jpg', '//[x', 'data:image/png;base64,A', 'data:image/png;base64,%%%', 'data:,', 's3://', '/data/upload/',
+                 '/data/local-files/?d=', '\0', '', 'a'*100_000, 'good.jpg', 'C:\\', 'file://', 'http://h/%', '/data/local-files/?d=%00', '..', '/data/local-files/?d=..%2f..%2fx.jpg',
+                 *(p.name for p in folder.glob('*.jpg'))]
+    tasks = [task(i + 1, '', 'neutral', data={'image': o}) for i, o in enumerate(addresses)]
+    for o in tasks: del o['file_upload']
+    (folder/'export.json').write_text(json.dumps(tasks))
+    rows = [{'': 3, 'annotator': 1}, {'': '', 'annotator': 1}, {'annotator': {}, 'image': [], 'id': {}}, {'annotator': 1, 'label': [[[]], {}], 'image': None}, {'annotator': None}]
+    (folder/'min.json').write_text(json.dumps(rows))
+    (folder/'odd.json').write_text(json.dumps([{'annotations': [{'result': [{'value': {'choices': [[[]], {}, None]}}, 3, None], 'created_at': 1e300}], 'data': {'': '', 'image': {}}},
+                                               {'annotations': [[], 'x', None], 'data': []}, {'annotations': {}, 'data': {'images': ['a.jpg', 'b.jpg']}}]))
+    return len(addresses)
+
+
+def test_one_odd_item_stops_nothing(tmp_path):
+    raw = control_group(tmp_path/'raw')
+    n = odd_items(raw)
+    report, rows = prepared(raw, tmp_path/'out')
+    assert {'H51B9J/good.jpg', *(f'D6AE9F/{o}' for o in PEOPLE)} <= {o['source'] for o in rows}
+    assert len([o for o in report['items'] if o['item'].startswith('H51B9J/export.json#')]) == n
+    why = {o['item']: o['reason'] for o in report['items']}
+    assert all(why[f'H51B9J/{o}'] for o in ('pipe.jpg', 'pipe.json', 'phantom.csv', 'thin.png')), why
+
+
+def test_one_odd_photo_stops_no_answers(tmp_path, ankle):
+    control_group(tmp_path/'photos'), odd_items(tmp_path/'photos')
+    said = ankle('predict', tmp_path/'photos', '--json', '--overlay', tmp_path/'o', code=1).stdout
+    assert sum(bool(o['error'] == '') for o in json.loads(said)) >= 19
+
+
+def damaged(archive, name, at, data):
+    "The archive with some bytes of one member overwritten."
+    with zipfile.ZipFile(archive) as z: start = z.getinfo(name).header_offset + 30 + len(name)
+    raw = bytearray(archive.read_bytes())
+    raw[start + at:start + at + len(data)] = data
+    archive.write_bytes(raw)
+
+
+@pytest.mark.parametrize('how', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_one_damaged_member_stops_no_archive(tmp_path, how):
+    raw, archive = control_group(tmp_path/'raw'), tmp_path/'raw.zip'
+    with zipfile.ZipFile(archive, 'w', how) as z:
+        for p in sorted(raw.rglob('*.*')): z.write(p, p.relative_to(raw))
+        z.writestr(zipfile.ZipInfo('H51B9J/no_date.jpg'), picture(1))
+        z.writestr('H51B9J/bad.jpg', picture(2), how)
+        z.writestr('H51B9J/' + 'y'*300 + '.jpg', picture(2), how)
+        z.writestr('H51B9J', b'a file where a folder is', how)
+    damaged(archive, 'H51B9J/bad.jpg', 20, bytes(range(40)))
+    report, rows = prepared(archive, tmp_path/'out')
+    assert len(rows) == 18
+    why = {o['item']: o['reason'] for o in report['items']}
+    assert why['H51B9J/bad.jpg'].startswith(('damaged in the archive', 'cannot be unpacked')) and 'cannot be unpacked' in why['H51B9J/' + 'y'*300 + '.jpg']
+
+
+def test_zero_dos_dates(tmp_path):
+    raw, archive = control_group(tmp_path/'raw'), tmp_path/'raw.zip'
+    with zipfile.ZipFile(archive, 'w') as z:
+        for p in sorted(raw.rglob('*.*')):
+            info = zipfile.ZipInfo(str(p.relative_to(raw)))
+            info.date_time = (1980, 0, 0, 0, 0, 0)
+            z.writestr(info, p.read_bytes())
+    assert len(prepared(archive, tmp_path/'out')[1]) == 18
+
+
+def test_marked_pictures_of_long_paths(tmp_path, ankle):
+    folder = pictures(tmp_path/('y'*240)/('z'*200), [])
+    with zipfile.ZipFile(demo_study()) as z: photo = z.read('D6AE9F/sajat_resztvevo10_04.jpg')
+    for name in ('a.jpg', 'b.jpg'): (folder/name).write_bytes(photo)
+    said = json.loads(ankle('predict', folder, '--json', '--overlay', tmp_path/'o').stdout)
+    assert len(said) == len(list((tmp_path/'o').iterdir())) == 2
+    (tmp_path/'file').write_bytes(b'')
+    told = ankle('predict', folder, '--json', '--overlay', tmp_path/'file')
+    assert len(json.loads(told.stdout)) == 2 and '2 of 2 marked pictures could not be written' in told.stderr

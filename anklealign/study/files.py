@@ -164,8 +164,8 @@ def _member(m): # as a file of the study
 # %% ../../nbs/study/files.ipynb #9e502102
 def _extract(z, m, target, file):
     path = target/file.path
-    if path.exists(): return replace(file, path=f'{file.path} (again)', reason='the archive holds another file of this name')
     try:
+        if path.exists(): return replace(file, path=f'{file.path} (again)', reason='the archive holds another file of this name')
         path.parent.mkdir(parents=True, exist_ok=True)
         with z.open(m) as src, open(path, 'xb') as dst: _copy(src, dst, m.file_size)
         try: seconds = calendar.timegm((*m.date_time, 0, 0, 0))
@@ -176,7 +176,7 @@ def _extract(z, m, target, file):
         if e.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT): raise
         reason = f'cannot be unpacked: {(e.strerror or str(e)).lower()}'
     except Exception as e: reason = f'damaged in the archive: {" ".join(str(e).split())[:120] or type(e).__name__}'
-    path.unlink(missing_ok=True)
+    with suppress(OSError): path.unlink()
     return replace(file, reason=reason)
 
 def _copy(src, dst, size):
