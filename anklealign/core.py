@@ -180,6 +180,7 @@ class StudySettings(_Section):
     picture_key: str = '' # the key of a task's data that names the picture; empty: found by its name and value
     owner_pattern: str = r'[A-Z0-9]{6}' # a folder name, or a token of a file name, that is an owner's code
     participant_pattern: str = r'(?:r[eé]szt?vev[oöő]|participant|person|subject)[ _-]?(\d+)' # the bracket is the participant's number
+    recognise_participants: bool = True # also from names that the pattern does not know, if they follow a scheme
     unknown_participant: Literal['image', 'owner'] = 'image' # the group of an image whose participant is unknown
     near_copies: Literal['together', 'apart'] = 'together' # whether images that look the same share a group; apart: a fixed camera does it
 

@@ -391,3 +391,24 @@ def test_marked_pictures_of_long_paths(tmp_path, ankle):
     (tmp_path/'file').write_bytes(b'')
     told = ankle('predict', folder, '--json', '--overlay', tmp_path/'file')
     assert len(json.loads(told.stdout)) == 2 and '2 of 2 marked pictures could not be written' in told.stderr
+
+
+@pytest.mark.parametrize('name', ['XYZ789_{:02}_{:02}.jpg', 'p{}-left-{}.png', '{:03} ({}).jpg', 'patient{}_{}.jpg'])
+def test_people_are_recognised_from_names_by_themselves(tmp_path, name):
+    "Kind 10 of issue 25: no photo of one person in training and another in test."
+    names = [name.format(p, j) for p in range(1, 13) for j in (1, 2, 3)]
+    folder = pictures(tmp_path/'raw'/'XYZ789', names)
+    (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i // 3 % 3]) for i, o in enumerate(names)]))
+    report, rows = prepared(tmp_path/'raw', tmp_path/'out')
+    assert len({o['group'] for o in rows}) == 12 and any('36 pictures of 12 people' in o for o in report['notes'])
+    report, rows = prepared(tmp_path/'raw', tmp_path/'off', recognise_participants=False)
+    assert len({o['group'] for o in rows}) == 36 and 'people could not be told apart' in report['notes'][0]
+
+
+@pytest.mark.parametrize('name', ['IMG_{:04}.jpg', '{}.jpg', 'neutral_{}.jpg', 'IMG-20231024-WA{:04}.jpg', 'IMG_20231024_{:06}.jpg'])
+def test_a_camera_counts_pictures_not_people(tmp_path, name):
+    names = [name.format(i) for i in range(1, 25)]
+    folder = pictures(tmp_path/'raw'/'XYZ789', names)
+    (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i % 3]) for i, o in enumerate(names)]))
+    report, rows = prepared(tmp_path/'raw', tmp_path/'out')
+    assert len({o['group'] for o in rows}) == 24 and 'people could not be told apart' in report['notes'][0]

@@ -139,11 +139,16 @@ def _notes(study, manifest, leaks, apart):
     notes = []
     if drafts or predictions: notes.append(f'{drafts} drafts and {predictions} predictions stand in the exports; neither is an annotation.')
     notes += [f'{e.name}: {p}' for e in study.exports for p in e.problems]
-    if unknown:
-        notes.append(f'{unknown} of {len(manifest)} pictures do not say which participant they show; '
-                     'study.unknown_participant decides how they are grouped.')
+    notes += study.schemes
+    if unknown: notes.insert(0, _unknown_people(unknown, len(manifest)))
     notes += [f'{study.linked} pairs of pictures share a group because one is a near copy of the other, or of the same participant.']
     return notes + _look_alikes(study, apart, leaks['hits'])
+
+def _unknown_people(unknown, n):
+    said = f'{unknown} of {n} pictures do not say which participant they show'
+    if unknown*10 < n: return f'{said}; study.unknown_participant decides how they are grouped.'
+    return (f'{said}: people could not be told apart. Photos of one person may stand in training and in test, and figures may be too good. '
+            'Set study.participant_pattern to how your files are named, or study.unknown_participant = owner.')
 
 def _look_alikes(study, apart, hits):
     if apart: return [f'{hits} pairs of pictures that look the same stand in different splits, since study.near_copies is apart: if they are '

@@ -18,7 +18,8 @@ import re
 import stat
 import unicodedata
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -223,6 +224,28 @@ def origin_of(
     for part in reversed(PurePosixPath(path).parts):
         if m := re.match(r'(internet|sajat|own)(?![a-z])', plain(part)): return 'internet' if m[1] == 'internet' else 'own'
     return ''
+
+# %% ../../nbs/study/files.ipynb #450de5e4
+_picture_number = re.compile(r'(.*\d.*?)[ _.-]*\(?\d{1,4}\)?', re.S)
+_side = re.compile(r'(.*\d)[ _.-]*(?:left|right|bal|jobb|rear|back|hat|l|r|b|j)', re.S)
+_date = re.compile(r'(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d')
+FEWEST_PEOPLE, SMALL_FAMILY = 5, 8 # by which a scheme is believed: families of an owner, and the median of their sizes
+
+def recognise_people(
+    paths: Iterable[str], # pictures of one owner whose participant is unknown
+) -> dict[str, str]: # path → what its name says of the person; empty if the names follow no scheme
+    "The people that names tell apart by themselves."
+    people = {o: who for o in paths if (who := _who(plain(PurePosixPath(o).stem)))}
+    sizes, n = sorted(Counter(people.values()).values()), len(list(paths))
+    several = sum(o for o in sizes if o > 1)
+    believed = len(sizes) >= FEWEST_PEOPLE and 3*several >= 2*n and sizes[len(sizes)//2] <= SMALL_FAMILY
+    return people if believed else {}
+
+def _who(stem): # 'p17' of 'p17-left-2'; '' if nothing is left that tells a person
+    numbered = _picture_number.fullmatch(stem)
+    sided = _side.fullmatch(numbered[1] if numbered else stem)
+    who = sided[1] if sided else numbered[1] if numbered else ''
+    return '' if _date.search(who) else who
 
 # %% ../../nbs/study/files.ipynb #69c7384f
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ..core import CLASSES, AnklealignError, Settings
-from .files import RawFile, origin_of, owner_of, participant_of, read_listing, unzip, walk
+from .files import RawFile, origin_of, owner_of, participant_of, read_listing, recognise_people, unzip, walk
 from .labelstudio import Annotation, Export, NotAnExport, label_aliases, read_export
 
 # %% ../../nbs/study/manifest.ipynb #2ef512dc
@@ -38,6 +38,7 @@ class RawStudy:
     exports: tuple=() # every `Export` that could be read
     listings: dict[str, dict]|None=None # folder → name → paths, from texts beside the exports
     near: tuple[tuple[str, str], ...]=() # pairs of pictures that show the same pixels, changed
+    schemes: tuple[str, ...]=() # by which people were recognised, one sentence an owner
     linked: int=0 # pairs of pictures that share a group although their paths do not say so
 
     @property
@@ -88,7 +89,18 @@ def _pictures(found, angles, settings):
     rows = [(o.path, o.size, o.mtime, owner(o.path), participant_of(o.path, settings.participant_pattern), origin_of(o.path),
              angles.get(o.path), o.reason) for o in found]
     columns = ['path', 'size', 'mtime', 'owner', 'participant', 'origin', 'angle_deg', 'reason']
-    return pd.DataFrame(rows, columns=columns).set_index('path').astype({'angle_deg': float})
+    pictures = pd.DataFrame(rows, columns=columns).set_index('path').astype({'angle_deg': float})
+    return _recognised(pictures) if settings.recognise_participants else (pictures, ())
+
+def _recognised(pictures): # with the people that names tell apart by themselves, and a sentence about each owner
+    said = []
+    for owner, o in pictures[(pictures.participant == '') & (pictures.reason == '')].groupby('owner'):
+        if not (people := recognise_people(list(o.index))): continue
+        pictures.loc[list(people), 'participant'] = list(people.values())
+        path, who = next(iter(people.items()))
+        said.append(f"{owner}: names such as '{PurePosixPath(path).name}' were read as pictures of one person, here '{who}': {len(people)} "
+                    f'pictures of {len(set(people.values()))} people. If that is wrong, set study.recognise_participants = no.')
+    return pictures, tuple(said)
 
 # %% ../../nbs/study/manifest.ipynb #2f77a459
 def read_folder(
@@ -105,12 +117,12 @@ def read_folder(
     for path, (rule, _, content) in texts.items():
         if rule == 'known angles': angles |= content
         if rule == 'listing': listings.setdefault(path.rpartition('/')[0], {}).update(content)
-    pictures = _pictures([o for o in found if o.kind == 'image'], angles, settings.study)
+    pictures, schemes = _pictures([o for o in found if o.kind == 'image'], angles, settings.study)
     annotations = [o for e in exports for o in e.annotations]
     notes = pd.DataFrame(map(vars, annotations), columns=[o.name for o in fields(Annotation)]).set_index('item')
     notes = notes.assign(label=notes.label.fillna(''))
     files = pd.DataFrame([(p, *o[:2]) for p, o in texts.items()], columns=['path', 'rule', 'reason']).set_index('path')
-    return RawStudy(name or root.name, root, pictures, notes, files, exports, listings)
+    return RawStudy(name or root.name, root, pictures, notes, files, exports, listings, schemes=schemes)
 
 # %% ../../nbs/study/manifest.ipynb #6605bc9a
 def read(
