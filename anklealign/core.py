@@ -292,10 +292,7 @@ class Settings(_Section):
     serve: ServeSettings = ServeSettings()
 
 # %% ../nbs/core/core.ipynb #18259904
-_link = r'ANKLEALIGN(?:_\w+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)'
-
-def _is_link(name, value): # what Kubernetes and Docker tell every container of a service called anklealign
-    return bool(re.fullmatch(_link, name) or re.fullmatch(r'ANKLEALIGN(?:_\w+)?_PORT', name) and re.match(r'(?:tcp|udp|sctp)://', value))
+_link = re.compile(r'ANKLEALIGN(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?|PORT(?==(tcp|udp|sctp)://))=.*', re.S)
 
 def _given(file, env):
     "(section, key) → text, from the file and over it from the environment."
@@ -305,8 +302,8 @@ def _given(file, env):
     except FileNotFoundError: raise AnklealignError(f'There is no settings file {file}; name an existing one with --settings.') from None
     except (OSError, UnicodeDecodeError, configparser.Error) as e:
         raise AnklealignError(f'Cannot read the settings file {file}: {" ".join(str(e).split())}.') from e
-    links = [k for k, v in env.items() if _is_link(k, v)]
-    if links: logging.getLogger('anklealign.settings').warning('%s is ignored: a container orchestrator set it, not you.', ', '.join(links))
+    if links := [k for k, v in env.items() if _link.fullmatch(f'{k}={v}')]:
+        logging.getLogger('anklealign.settings').warning('%s: set by a container orchestrator, and ignored.', ', '.join(links))
     ours = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_') and k not in links}
     if wrong := [k for k, m in ours.items() if not m]:
         raise AnklealignError(f'The environment has {wrong[0]}, which names no section: use ANKLEALIGN_<SECTION>_<KEY>, such as '
@@ -332,10 +329,9 @@ def _explain(error, tree, file=None, stated=()): # `stated`: the sections and ke
     elif kind == 'value_error': why = str(ctx['error'])
     else: why = first['msg'][0].lower() + first['msg'][1:]
     shown = '' if isinstance(given, Mapping) else f' = {given!r}'
-    of_file = file and (loc[:2] in stated or len(loc) == 1 and any(loc[0] in o for o in stated))
-    place = f' in {file}' if of_file else ''
-    hint = '; if this file is another program\'s, name your own with --settings' if of_file and kind == 'extra_forbidden' else ''
-    return f"Setting {'.'.join(map(str, loc))}{shown}{place} {why}{hint}."
+    if file and any(loc[0] in o if len(loc) == 1 else loc[:2] == o for o in stated):
+        shown, why = f'{shown} in {file}', why + ("; name your own file with --settings" if kind == 'extra_forbidden' else '')
+    return f"Setting {'.'.join(map(str, loc))}{shown} {why}."
 
 # %% ../nbs/core/core.ipynb #d6f037c9
 def load_settings(

@@ -10,17 +10,17 @@ __all__ = ['label_of']
 # %% ../../nbs/study/labelstudio.ipynb #265d2bd1
 import csv
 import io
-import itertools
 import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
+from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 import numpy as np
@@ -92,6 +92,7 @@ class NotAnExport(AnklealignError):
 
 # %% ../../nbs/study/labelstudio.ipynb #6deae198
 _MAX_BYTES = 100_000_000 # parsing takes several times as much memory
+csv.field_size_limit(_MAX_BYTES) # a cell may hold a picture
 
 def _decode(data):
     if len(data) > _MAX_BYTES:
@@ -127,7 +128,6 @@ class _Found:
     created: str = ''
     updated: str = ''
 
-# %% ../../nbs/study/labelstudio.ipynb #aecdb32d
 _kinds = {dict: 'an object', list: 'a list', str: 'a text', bool: 'true or false', int: 'a number', float: 'a number', type(None): 'null'}
 
 def _text(value):
@@ -165,30 +165,28 @@ def _refs(data, controls=(), upload=None, fixed=()):
     return tuple(dict.fromkeys([*(_text(data[k]) for k in _keys(data, controls, fixed)[1]), *([name] if name else [])]))
 
 # %% ../../nbs/study/labelstudio.ipynb #381bdfe0
-def _fixed(datas): # keys that show the same picture in every task, where another shows the tasks' own
+def _fixed(datas): # keys that show the same picture in every task, where another key shows the task's own
     values = defaultdict(set)
-    for data in datas:
-        for k, v in data.items():
-            if _shows(v): values[k].add(_text(v))
-    same = {k for k, v in values.items() if len(v) == 1} if len(datas) > 1 else set()
-    return same if same and same < values.keys() else set()
+    for k, v in chain.from_iterable(o.items() for o in datas):
+        if _shows(v): values[k].add(_text(v))
+    same = {k for k, v in values.items() if len(v) == 1}
+    return same if len(same) < len(values) else set()
 
 def _unclear(data, controls=(), fixed=()): # why it cannot be told which picture was annotated; '' if it can
     sure, keys = _keys(data, controls, fixed)
     keys = [k for k in keys if _address.match(_text(data[k]))] or keys
-    names = {re.sub(r'^[0-9a-f]{8}-', '', re.split(r'[/=]', unquote(_text(data[k])).replace('\\', '/'))[-1]).casefold() for k in keys}
+    names = {re.sub(r'^[0-9a-f]{8}-', '', re.split(r'[/=\\]', unquote(_text(data[k])))[-1]).casefold() for k in keys}
     if sure is not None or len(names) < 2: return ''
-    n = {2: 'two', 3: 'three'}.get(len(keys), str(len(keys)))
-    return f"ambiguous: {n} picture keys ({', '.join(map(_text, keys))}), and nothing says which was annotated; set study.picture_key"
+    return (f"ambiguous: {'two' if len(keys) == 2 else len(keys)} picture keys ({', '.join(map(_text, keys))}), and nothing says which was "
+            'annotated; set study.picture_key')
 
 # %% ../../nbs/study/labelstudio.ipynb #d431799b
 def _from_annotation(raw, task, refs, unclear=''):
     if not isinstance(raw, dict): return _Found(task, refs, flaw=f'it is {_kinds[type(raw)]}, not an annotation')
     result, answers, others = raw.get('result'), defaultdict(list), {}
     for item in _items(result):
-        value, kind = (item.get('value'), _text(item.get('type', 'choices')).lower()) if isinstance(item, dict) else (None, '')
-        if not isinstance(value, dict): continue
-        if kind != 'choices': others.setdefault(_text(item.get('from_name')), kind)
+        if not isinstance(item, dict) or not isinstance(value := item.get('value'), dict): continue
+        if (kind := _text(item.get('type', 'choices')).lower()) != 'choices': others.setdefault(_text(item.get('from_name')), kind)
         elif values := _values(value.get('choices')): answers[_text(item.get('from_name'))].append(values)
     return _Found(task, refs, _text(raw.get('id')), _person(raw.get('completed_by')), dict(answers),
                   any(str(raw.get(k)).lower() in ('true', '1') for k in ('was_cancelled', 'skipped')),
@@ -203,8 +201,8 @@ def _by_page(raw, task, pages):
         yield _from_annotation(raw, task, tuple(map(_text, pages)),
                                f'ambiguous: its task shows {len(pages)} pictures, and the answer does not say which (item_index)')
     for n in indices:
-        own = [o for o in result if o.get('item_index') == n]
-        yield _from_annotation(raw | {'id': f"{_text(raw.get('id'))}-{n}", 'result': own}, task, (_text(pages[n]),))
+        own = {'id': f"{_text(raw.get('id'))}-{n}", 'result': [o for o in result if o.get('item_index') == n]}
+        yield _from_annotation(raw | own, task, (_text(pages[n]),))
 
 # %% ../../nbs/study/labelstudio.ipynb #384e3efd
 def _data(task):
@@ -230,7 +228,6 @@ _own = _MARKS | {'id', 'created_at', 'updated_at', 'agreement', 'history'}
 def _table(text):
     for separator, form in ((',', 'CSV'), ('\t', 'TSV'), (';', 'CSV')):
         rows = csv.reader(io.StringIO(text, newline=''), delimiter=separator)
-        csv.field_size_limit(max(csv.field_size_limit(), len(text))) # a cell may hold a picture
         try:
             n = len(header := [o.strip() for o in next(rows)])
             if _MARKS & set(header):
@@ -257,8 +254,8 @@ def _from_row(row, position, controls=(), fixed=()):
 def _is_task(o): return isinstance(o, dict) and ('annotations' in o or 'completions' in o)
 
 def _as_task(o): # one annotation with its task in it, as target storage keeps it
-    if not isinstance(o, dict) or not isinstance(o.get('task'), dict) or 'result' not in o or _is_task(o): return o
-    return o['task'] | {'annotations': [{k: v for k, v in o.items() if k != 'task'}]}
+    inside = isinstance(o, dict) and 'result' in o and isinstance(o.get('task'), dict) and not _is_task(o)
+    return o['task'] | {'annotations': [{k: v for k, v in o.items() if k != 'task'}]} if inside else o
 
 def _read_json(text):
     read = _parse(text)
@@ -314,54 +311,6 @@ def _judge(found, control, doubt, aliases):
     else: reason = ''
     return (None if reason else labels[0]), shown, reason
 
-# %% ../../nbs/study/labelstudio.ipynb #7004c2eb
-def _drop_repeats(
-    annotations: Iterable[Annotation], # of all exports, in the order in which they are to win
-    content: Callable[[int], str]=lambda i: '', # position → what is equal for equal pictures; '' if the picture was not found
-) -> list[Annotation]: # the same ones, in the same order
-    "`annotations` in which each repeated one but the first, or the newest state, has lost its label and names the one that stays."
-    result, clusters, known = list(annotations), [], {}
-    ids = [(re.sub(r'~\d+(?=/|$)', '', o.item[len(o.export):]), o.created or o.export) for o in result]
-    often = Counter(ids)
-    for i, (o, id) in enumerate(zip(result, ids, strict=True)):
-        numbered = '/at ' not in id[0]
-        if often[id] < 2 or not (o.created or numbered): continue
-        coarse = o.created and '.' not in o.created and content(i)
-        about = itertools.product([coarse] if coarse else o.refs, [o.raw_label, *([None] if o.updated else [])]) # None: any answer
-        keys = [(id, '' if numbered else o.annotator.rpartition(':')[2], *k) for k in about]
-        cluster = next((known[k] for k in keys if k in known), None)
-        if cluster is None: clusters.append(cluster := [])
-        cluster.append(i)
-        for k in keys: known.setdefault(k, cluster)
-    for cluster in clusters:
-        newest = max(result[i].updated for i in cluster)
-        keep = min((i for i in cluster if result[i].updated == newest), key=lambda i: (not result[i].reason.startswith('overruled'), i))
-        for i in cluster:
-            if i != keep: result[i] = replace(result[i], label=None, reason=f'the same annotation as {result[keep].item}')
-    return result
-
-# %% ../../nbs/study/labelstudio.ipynb #12d591f3
-def _overrule(annotations):
-    def moment(o):
-        changed = o.updated if re.match(r'\d{4}-\d\d-\d\d', o.updated) else o.created
-        return max(changed, o.created), o.created, int(re.search(r'(\d{0,18})$', o.item)[1] or 0)
-    latest = {}
-    for o in annotations:
-        if not o.raw_label or o.reason.startswith(('skipped', 'the same annotation')) or o.annotator.endswith(':?'): continue
-        latest[o.task, o.annotator] = max(o, latest.get((o.task, o.annotator), o), key=moment)
-    for o in annotations:
-        last = latest.get((o.task, o.annotator), o)
-        yield o if o.label is None or last is o else replace(o, label=None,
-                                                             reason=f'overruled by a later answer of the same person, {last.item}')
-
-# %% ../../nbs/study/labelstudio.ipynb #5e771e01
-def settle(
-    annotations: Iterable[Annotation], # of one export or of all, in the order in which they are to win
-    content: Callable[[int], str]=lambda i: '', # position → what is equal for equal pictures; '' if the picture was not found
-) -> list[Annotation]: # the same ones, in the same order
-    "`annotations` in which those that are repeated or overruled have lost their label and name the one that stays."
-    return list(_overrule(_drop_repeats(annotations, content)))
-
 # %% ../../nbs/study/labelstudio.ipynb #f693ef21
 def _unique(name, taken):
     taken[name] += 1
@@ -375,16 +324,12 @@ def _name_all(found, name):
         yield o, tasks[key], _unique(f'{name}#{tasks[key]}/{o.id or f"at {i}"}', taken_items)
 
 # %% ../../nbs/study/labelstudio.ipynb #fcfaa68c
-_WITH_TASKS = 'JSON', 'target storage'
-
-def _read_all(form, elements, controls):
-    fixed = _fixed([_data(o) for o in elements] if form in _WITH_TASKS else elements)
+def _read_all(tasks, elements, controls):
+    fixed = _fixed([_data(o) for o in elements] if tasks else elements)
     for i, o in enumerate(elements, 1):
-        if form not in _WITH_TASKS and 'annotation_id' in o and not any(_text(o.get(k)) for k in ('annotation_id', 'annotator', 'created_at')):
-            continue
-        try: found = list(_from_task(o, i, controls, fixed)) if form in _WITH_TASKS else [_from_row(o, i, controls, fixed)]
-        except Exception as e: found = [_Found(f'at {i}', (), flaw=f'it cannot be read ({type(e).__name__}: {str(e)[:80]})')]
-        yield from found
+        if not tasks and 'annotation_id' in o and not any(_text(o.get(k)) for k in ('annotation_id', 'annotator', 'created_at')): continue
+        try: yield from list(_from_task(o, i, controls, fixed)) if tasks else [_from_row(o, i, controls, fixed)]
+        except Exception as e: yield _Found(f'at {i}', (), flaw=f'it cannot be read ({type(e).__name__}: {str(e)[:80]})')
 
 # %% ../../nbs/study/labelstudio.ipynb #c4b805ae
 def read_export(
@@ -398,12 +343,13 @@ def read_export(
     name, (text, problems) = _text(name), _decode(data)
     if text.lstrip()[:1] in ('[', '{'): form, elements, more = _read_json(text)
     else: (form, elements), more = _table(text), []
-    found = list(_read_all(form, elements, [picture_key] if picture_key else []))
+    with_tasks = form in ('JSON', 'target storage')
+    found = list(_read_all(with_tasks, elements, [picture_key] if picture_key else []))
     control, doubt = _pick(found, from_name, aliases)
-    place = f"{name.rpartition('/')[0]}/*".lstrip('/') if form == 'target storage' else name # one person answers in many files
+    place = str(PurePosixPath(name).parent/'*') if form == 'target storage' else name # one person answers in many files
     annotations = [Annotation(item, name, task, f'{place}:{o.annotator}', o.refs, *_judge(o, control, doubt, aliases), o.created, o.updated)
                    for o, task, item in _name_all(found, name)]
-    tasks = len(elements) if form in _WITH_TASKS else len({str(o.get('id')) for o in elements})
-    unfinished = {k: sum(len(_items(o.get(k))) for o in elements) if form in _WITH_TASKS else 0 for k in ('drafts', 'predictions')}
+    tasks = len(elements) if with_tasks else len({str(o.get('id')) for o in elements})
+    unfinished = {k: sum(len(_items(o.get(k))) for o in elements) if with_tasks else 0 for k in ('drafts', 'predictions')}
     problems += more + ([doubt[0].upper() + doubt[1:] + '.'] if doubt else [])
-    return Export(name, form, tuple(settle(annotations)), control, tasks, **unfinished, problems=tuple(problems))
+    return Export(name, form, tuple(annotations), control, tasks, **unfinished, problems=tuple(problems))
