@@ -405,10 +405,10 @@ def test_people_are_recognised_from_names_by_themselves(tmp_path, name):
     assert len({o['group'] for o in rows}) == 36 and 'people could not be told apart' in report['notes'][0]
 
 
-@pytest.mark.parametrize('name', ['IMG_{:04}.jpg', '{}.jpg', 'neutral_{}.jpg', 'IMG-20231024-WA{:04}.jpg', 'IMG_20231024_{:06}.jpg'])
+@pytest.mark.parametrize('name', ['IMG_{:04}.jpg', '{}.jpg', 'neutral_{}.jpg', 'DSC{:05}.jpg', 'IMG-20231024-WA{:04}.jpg', 'IMG_20231024_{:06}.jpg'])
 def test_a_camera_counts_pictures_not_people(tmp_path, name):
-    names = [name.format(i) for i in range(1, 25)]
+    names = [name.format(i) for i in range(1, 241)]
     folder = pictures(tmp_path/'raw'/'XYZ789', names)
     (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i % 3]) for i, o in enumerate(names)]))
     report, rows = prepared(tmp_path/'raw', tmp_path/'out')
-    assert len({o['group'] for o in rows}) == 24 and 'people could not be told apart' in report['notes'][0]
+    assert len({o['group'] for o in rows}) == 240 and 'people could not be told apart' in report['notes'][0]

@@ -226,7 +226,7 @@ def origin_of(
     return ''
 
 # %% ../../nbs/study/files.ipynb #450de5e4
-_picture_number = re.compile(r'(.*\d.*?)[ _.-]*\(?\d{1,4}\)?', re.S)
+_picture_number = re.compile(r'(.*\d.*?)[ _.-]*\(?(?<!\d)\d{1,4}\)?', re.S)
 _side = re.compile(r'(.*\d)[ _.-]*(?:left|right|bal|jobb|rear|back|hat|l|r|b|j)', re.S)
 _date = re.compile(r'(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d')
 FEWEST_PEOPLE, SMALL_FAMILY = 5, 8 # by which a scheme is believed: families of an owner, and the median of their sizes
