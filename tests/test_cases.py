@@ -85,6 +85,7 @@ def test_target_storage_L02(tmp_path):
     report, _ = prepared(raw, tmp_path/'out')
     assert report['images']['used'] == 36
     assert report['agreement']['annotators'] == 2 # not one a file
+    assert [(o['export'], o['votes']) for o in report['exports']] == [('D6AE9F/export.json', 18), ('H51B9J/*', 18)]
 
 
 def test_one_person_is_one_vote_in_target_storage(tmp_path):
@@ -228,6 +229,7 @@ def test_a_row_for_every_photo_I10(tmp_path, ankle):
     for name in UNREADABLE:
         row = next(o for o in json.loads(said) if o['name'].endswith(name))
         assert 'save' in row['error'], row
+    assert 'raw file of a camera' in ankle('predict', folder/'c.CR3', '--json', code=1).stdout
 
 
 class OldName(zipfile.ZipInfo):

@@ -12,6 +12,7 @@ import glob
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -21,7 +22,7 @@ import typer
 from ..inference.answer import Answer, overlay_png
 from ..core import AnklealignError, write_atomic
 from ..deploy import Predictor
-from ..study.files import walk
+from ..study.files import UNREADABLE, classify, walk
 
 # %% ../../nbs/app/photos.ipynb #ebcf500a
 class Photo(NamedTuple):
@@ -44,10 +45,17 @@ def find_photos(
 def _photos(source, stdin):
     if source == '-': return [Photo('standard input', stdin.read(_MOST))]
     if os.path.isdir(source): return _in_folder(source)
-    if os.path.exists(source) or not glob.has_magic(source): return [Photo(source, Path(source))]
+    if os.path.exists(source) or not glob.has_magic(source): return [_photo(source)]
     found = sorted(glob.glob(source, recursive=True))
     if not found: return [Photo(source, Path(source), 'no file has such a name')]
-    return [p for o in found for p in (_in_folder(o) if os.path.isdir(o) else [Photo(o, Path(o))])]
+    return [p for o in found for p in (_in_folder(o) if os.path.isdir(o) else [_photo(o)])]
+
+def _photo(name): # with what is wrong with it, if its format is one that is not read
+    file, reason = Path(name), ''
+    with suppress(OSError):
+        if file.suffix.lower() in UNREADABLE and file.is_file():
+            with open(file, 'rb') as f: reason = classify(file.name, f.read(64), file.stat().st_size)[1]
+    return Photo(name, file, reason)
 
 # %% ../../nbs/app/photos.ipynb #8d02bddc
 def _in_folder(folder):

@@ -10,7 +10,7 @@ __all__ = ['entries', 'account', 'report_markdown', 'write']
 # %% ../../nbs/study/account.ipynb #337e255f
 import json
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 from PIL import Image
@@ -129,9 +129,15 @@ def make_report(
 
 # %% ../../nbs/study/account.ipynb #74e684d3
 def _exports(study):
-    votes = Counter(study.annotations.export[study.annotations.reason == ''])
-    return [{'export': e.name, 'format': e.format, 'control': e.control, 'tasks': e.tasks, 'annotations': len(e.annotations),
-             'votes': votes[e.name], 'drafts': e.drafts, 'predictions': e.predictions, 'problems': list(e.problems)} for e in study.exports]
+    votes, rows = Counter(study.annotations.export[study.annotations.reason == '']), {}
+    for e in study.exports:
+        name = str(PurePosixPath(e.name).parent/'*') if e.format == 'target storage' else e.name # one row for a folder of single answers
+        row = rows.setdefault(name, {'export': name, 'format': e.format, 'control': e.control, 'tasks': 0, 'annotations': 0, 'votes': 0,
+                                     'drafts': 0, 'predictions': 0, 'problems': []})
+        more = {'tasks': e.tasks, 'annotations': len(e.annotations), 'votes': votes[e.name], 'drafts': e.drafts, 'predictions': e.predictions,
+                'problems': list(e.problems)}
+        row.update((k, row[k] + v) for k, v in more.items())
+    return list(rows.values())
 
 def _notes(study, manifest, leaks, apart):
     drafts, predictions = sum(e.drafts for e in study.exports), sum(e.predictions for e in study.exports)

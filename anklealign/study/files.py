@@ -36,7 +36,7 @@ _web_page = re.compile(rb'\s*<(?:!doctype|html|\?xml|svg)', re.I)
 # %% ../../nbs/study/files.ipynb #5b92a52c
 IMAGE_SUFFIXES = frozenset('.jpg .jpeg .jpe .jfif .png .gif .bmp .dib .webp .tif .tiff .heic .heif .avif .jp2'.split())
 _raw = '.dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f .iiq .3fr .erf .kdc .mrw'.split()
-_UNREADABLE = {**dict.fromkeys(_raw, 'raw file of a camera'), **dict.fromkeys('.mov .mp4 .m4v .avi .3gp .mkv .mts'.split(), 'video'),
+UNREADABLE = {**dict.fromkeys(_raw, 'raw file of a camera'), **dict.fromkeys('.mov .mp4 .m4v .avi .3gp .mkv .mts'.split(), 'video'),
                '.jxl': 'JPEG XL', '.psd': 'Photoshop file', '.dcm': 'DICOM file'} # photos, or taken for photos
 
 # %% ../../nbs/study/files.ipynb #4b68849f
@@ -65,7 +65,7 @@ def classify(
     suffix = p.suffix.lower()
     if any(o.startswith('.') or o == '__MACOSX' for o in p.parts[:-1]): return 'other', 'lies in a hidden folder'
     if _debris.match(p.name) or p.name.startswith('.'): return 'other', 'left behind by a program, not part of a study'
-    other = _UNREADABLE.get(suffix, '')
+    other = UNREADABLE.get(suffix, '')
     if _image.match(head) and not (suffix in _raw and head[:2] in (b'II', b'MM')): return 'image', ''
     if other and size: return 'image', f'{other}: save {"a frame of it" if other == "video" else "it"} as JPEG or PNG'
     claimed, known = suffix in IMAGE_SUFFIXES, suffix in _text_suffixes or re.match(rb'(?:\xef\xbb\xbf)?\s*[\[{]', head)
