@@ -146,7 +146,7 @@ def _notes(study, manifest, leaks, apart):
     if drafts or predictions: notes.append(f'{drafts} drafts and {predictions} predictions stand in the exports; neither is an annotation.')
     notes += [f'{e.name}: {p}' for e in study.exports for p in e.problems]
     notes += study.schemes
-    if unknown: notes.insert(0, _unknown_people(unknown, len(manifest)))
+    if unknown: notes.insert(0 if unknown*10 >= len(manifest) else len(notes), _unknown_people(unknown, len(manifest)))
     notes += [f'{study.linked} pairs of pictures share a group because one is a near copy of the other, or of the same participant.']
     return notes + _look_alikes(study, apart, leaks['hits'])
 
