@@ -13,6 +13,7 @@ __all__ = ['CLASSES', 'LANGUAGES', 'translations', 'class_names', 'kind_of', 'An
 import configparser
 import difflib
 import json
+import logging
 import os
 import re
 import shutil
@@ -182,9 +183,12 @@ class StudySettings(_Section):
     min_agreement: float = Field(0., ge=0, le=1) # drop images whose winning class has a smaller share of the votes
     min_votes: int = Field(1, ge=1, le=1000) # drop images with fewer votes
     from_name: str = '' # the choice control that holds the answer; empty: the one whose values are known labels
+    picture_key: str = '' # the key of a task's data that names the picture; empty: found by its name and value
     owner_pattern: str = r'[A-Z0-9]{6}' # a folder name, or a token of a file name, that is an owner's code
     participant_pattern: str = r'(?:r[eé]szt?vev[oöő]|participant|person|subject)[ _-]?(\d+)' # the bracket is the participant's number
+    recognise_participants: bool = True # also from names that the pattern does not know, if they follow a scheme
     unknown_participant: Literal['image', 'owner'] = 'image' # the group of an image whose participant is unknown
+    near_copies: Literal['together', 'apart'] = 'together' # whether images that look the same share a group; apart: a fixed camera does it
 
     @field_validator('owner_pattern', 'participant_pattern')
     @classmethod
@@ -295,6 +299,8 @@ class Settings(_Section):
     serve: ServeSettings = ServeSettings()
 
 # %% ../nbs/core/core.ipynb #18259904
+_link = re.compile(r'ANKLEALIGN(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?|PORT(?==(tcp|udp|sctp)://))=.*', re.S)
+
 def _given(file, env):
     "(section, key) → text, from the file and over it from the environment."
     ini = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=('#', ';'))
@@ -305,7 +311,9 @@ def _given(file, env):
         raise AnklealignError(f'Cannot read the settings file {file}: line {getattr(e, "lineno", 0) or e.errors[0][0]} is no setting.') from None
     except (OSError, UnicodeDecodeError, configparser.Error) as e:
         raise AnklealignError(f'Cannot read the settings file {file}: {" ".join(str(e).split())}.') from e
-    ours = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_')}
+    if links := [k for k, v in env.items() if _link.fullmatch(f'{k}={v}')]:
+        logging.getLogger('anklealign.settings').warning('%s: set by a container orchestrator, and ignored.', ', '.join(links))
+    ours = {k: re.fullmatch(r'ANKLEALIGN_([a-z]+)_(\w+)', k, re.I) for k in env if k.upper().startswith('ANKLEALIGN_') and k not in links}
     if wrong := [k for k, m in ours.items() if not m]:
         raise AnklealignError(f'The environment has {wrong[0]}, which names no section: use ANKLEALIGN_<SECTION>_<KEY>, such as '
                               'ANKLEALIGN_RUN_OUTPUT.')
@@ -313,7 +321,7 @@ def _given(file, env):
     return stated | {(m[1].lower(), m[2].lower()): env[k] for k, m in ours.items()}
 
 # %% ../nbs/core/core.ipynb #3882fdad
-def _explain(error, tree):
+def _explain(error, tree, file=None, stated=()): # `stated`: the sections and keys of the file
     first, given = error.errors()[0], tree
     kind, ctx, loc = first['type'], first.get('ctx', {}), first['loc']
     for o in loc: given = given.get(o, '') if isinstance(given, Mapping) else given
@@ -330,6 +338,8 @@ def _explain(error, tree):
     elif kind == 'value_error': why = str(ctx['error'])
     else: why = first['msg'][0].lower() + first['msg'][1:]
     shown = '' if isinstance(given, Mapping) or kind == 'extra_forbidden' else f' = {given!r}' # what stands under a wrong name may be a key
+    if file and any(loc[0] in o if len(loc) == 1 else loc[:2] == o for o in stated):
+        shown, why = f'{shown} in {file}', why + ("; name your own file with --settings" if kind == 'extra_forbidden' else '')
     return f"Setting {'.'.join(map(str, loc))}{shown} {why}."
 
 # %% ../nbs/core/core.ipynb #d6f037c9
@@ -347,4 +357,4 @@ def load_settings(
         if isinstance(v, Mapping): tree.setdefault(k, {}).update({a: b for a, b in v.items() if b is not None})
         elif v is not None: tree[k] = v
     try: return Settings.model_validate(tree)
-    except ValidationError as e: raise AnklealignError(_explain(e, tree)) from None
+    except ValidationError as e: raise AnklealignError(_explain(e, tree, file, _given(file, {}))) from None

@@ -14,19 +14,20 @@ import io
 import os
 import struct
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pillow_heif
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import MARKER
 
 from .core import AnklealignError
 
 # %% ../nbs/core/images.ipynb #10965b9b
 pillow_heif.register_heif_opener()
-warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+warnings.filterwarnings('ignore', module=r'PIL\.') # of odd metadata, which is thrown away, and of sizes, which are checked
 MAX_MEGAPIXELS = 120. # the default limit, above any phone's ordinary mode
 
 # %% ../nbs/core/images.ipynb #69e4c64a
@@ -60,6 +61,51 @@ class Picture:
     height: int # of the upright picture at full size, in pixels
     format: str # as its bytes say: 'JPEG', 'HEIF' …
 
+# %% ../nbs/core/images.ipynb #85597efb
+_PNG, _MOST_CHUNKS = b'\x89PNG\r\n\x1a\n', 200_000
+
+def _stream(source): # the file without what is not needed
+    f = io.BytesIO(source) if isinstance(source, bytes) else open(source, 'rb')
+    png = f.read(len(_PNG)) == _PNG
+    f.seek(0)
+    if not png: return f
+    with f: return io.BytesIO(_without_text(f.read()))
+
+def _without_text(png): # and without colour profile; XMP stays, as it can hold the orientation
+    kept, start, at, n = [], 0, len(_PNG), 0
+    while at + 12 <= len(png):
+        end, name, n = at + 12 + int.from_bytes(png[at:at + 4]), png[at + 4:at + 8], n + 1
+        if n > _MOST_CHUNKS: raise PictureError(f'cannot be decoded: more than {_MOST_CHUNKS:,} pieces')
+        plain_xmp = png.startswith(b'XML:com.adobe.xmp\0\0', at + 8) and end - at < 2**20
+        if name in (b'tEXt', b'zTXt', b'iCCP') or name == b'iTXt' and not plain_xmp:
+            kept.append(png[start:at])
+            start = end
+        at = end
+    return b''.join([*kept, png[start:]]) if kept else png
+
+# %% ../nbs/core/images.ipynb #0c4bfb41
+_TURNS = dict(enumerate([Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+                         Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90], 2))
+_ON_ITS_SIDE = [_TURNS[o] for o in (5, 6, 7, 8)]
+
+def _orientation(im): # 1 to 8
+    with suppress(Exception): # whatever is wrong with metadata
+        if found := im.getexif().get(ExifTags.Base.Orientation): return int(found)
+    return _stated(im.info.get('exif', b'')) if im.format in ('JPEG', 'MPO') else 1
+
+def _stated(exif): # the orientation, behind entries that nobody can read
+    tiff = exif.removeprefix(b'Exif\0\0')
+    order = 'big' if tiff.startswith(b'MM') else 'little'
+    at = int.from_bytes(tiff[4:8], order)
+    for i in range(at + 2, min(at + 2 + 12*int.from_bytes(tiff[at:at + 2], order), len(tiff)), 12):
+        if int.from_bytes(tiff[i:i + 2], order) == ExifTags.Base.Orientation: return int.from_bytes(tiff[i + 8:i + 10], order)
+    return 1
+
+# %% ../nbs/core/images.ipynb #b3dbce4d
+def _check_whole(im):
+    if im.format != 'TIFF' or not (0xC612 in im.tag_v2 or im.tag_v2.get(254, 0) in (1, 5)): return
+    raise PictureError('raw file of a camera, of which only the thumbnail can be read: save it as JPEG')
+
 # %% ../nbs/core/images.ipynb #ecaca8d3
 def open_picture(
     source: str|os.PathLike|bytes, # a file, or its bytes
@@ -68,16 +114,19 @@ def open_picture(
 ) -> Picture: # upright RGB
     "Open any picture upright and in RGB. Raises `PictureError` with the reason if it cannot be."
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as im:
+        with _stream(source) as f, Image.open(f) as im:
             _check_size(im, max_megapixels)
+            _check_whole(im)
             size, kind = im.size, im.format
-            if at_least and kind == 'JPEG' and im.mode in ('RGB', 'L'): im.draft(im.mode, (at_least, at_least))
-            turned = im.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            image = to_rgb(ImageOps.exif_transpose(im))
+            if at_least and kind in ('JPEG', 'MPO') and im.mode in ('RGB', 'L'): im.draft(im.mode, (at_least, at_least))
+            reduced = im.size != size
+            im.load()
+            turn = _TURNS.get(_orientation(im))
+            image = to_rgb(im if turn is None else im.transpose(turn))
     except PictureError: raise
     except Image.DecompressionBombError: raise PictureError(f'too large: more than {max_megapixels:g} megapixels') from None
     except Exception as e: raise PictureError(_why(e)) from e
-    width, height = size[::-1] if turned and kind != 'HEIF' else size
+    width, height = image.size if not reduced else size[::-1] if turn in _ON_ITS_SIDE else size
     return Picture(image, width, height, kind)
 
 # %% ../nbs/core/images.ipynb #7c05aa32

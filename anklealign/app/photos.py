@@ -9,16 +9,20 @@ __all__ = []
 
 # %% ../../nbs/app/photos.ipynb #7bf3a53f
 import glob
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
+import typer
+
 from ..inference.answer import Answer, overlay_png
-from ..core import write_atomic
+from ..core import AnklealignError, write_atomic
 from ..deploy import Predictor
-from ..study.files import walk
+from ..study.files import UNREADABLE, classify, walk
 
 # %% ../../nbs/app/photos.ipynb #ebcf500a
 class Photo(NamedTuple):
@@ -41,15 +45,22 @@ def find_photos(
 def _photos(source, stdin):
     if source == '-': return [Photo('standard input', stdin.read(_MOST))]
     if os.path.isdir(source): return _in_folder(source)
-    if os.path.exists(source) or not glob.has_magic(source): return [Photo(source, Path(source))]
+    if os.path.exists(source) or not glob.has_magic(source): return [_photo(source)]
     found = sorted(glob.glob(source, recursive=True))
     if not found: return [Photo(source, Path(source), 'no file has such a name')]
-    return [p for o in found for p in (_in_folder(o) if os.path.isdir(o) else [Photo(o, Path(o))])]
+    return [p for o in found for p in (_in_folder(o) if os.path.isdir(o) else [_photo(o)])]
+
+def _photo(name): # with what is wrong with it, if its format is one that is not read
+    file, reason = Path(name), ''
+    with suppress(OSError):
+        if file.suffix.lower() in UNREADABLE and file.is_file():
+            with open(file, 'rb') as f: reason = classify(file.name, f.read(64), file.stat().st_size)[1]
+    return Photo(name, file, reason)
 
 # %% ../../nbs/app/photos.ipynb #8d02bddc
 def _in_folder(folder):
     found = [Photo(str(PurePosixPath(Path(folder).as_posix())/o.path), Path(folder)/o.path, o.reason) for o in walk(folder)
-             if o.kind == 'image']
+             if o.kind == 'image' or o.reason.startswith('this folder cannot')]
     return found or [Photo(folder, Path(folder), 'there is no picture in this folder')]
 
 # %% ../../nbs/app/photos.ipynb #9c318e37
@@ -64,9 +75,15 @@ def answer_all(
     for i in range(0, len(photos), AT_ONCE):
         part = photos[i:i + AT_ONCE]
         usable = [o for o in part if not o.problem]
-        found = iter(predictor.batch([o.source for o in usable], [o.name for o in usable], explain))
+        found = iter(_answers(predictor, usable, explain))
         for o in part:
             yield predictor.no_answer(o.name, o.problem) if o.problem else next(found)
+
+def _answers(predictor, photos, explain): # one odd photo does not take the answers of the others away
+    try: return predictor.batch([o.source for o in photos], [o.name for o in photos], explain)
+    except Exception as e:
+        if len(photos) > 1: return [a for o in photos for a in _answers(predictor, [o], explain)]
+        return [predictor.no_answer(photos[0].name, f'cannot be used: {" ".join(str(e).split())[:120] or type(e).__name__}')]
 
 # %% ../../nbs/app/photos.ipynb #c7792a10
 def save_overlays(
@@ -74,11 +91,18 @@ def save_overlays(
     folder: str|os.PathLike, # where the marked pictures go
 ) -> Iterator[Answer]: # the same, without the pictures
     "Write the marked picture of every answer that has one, and pass the answers on."
-    used = set()
+    used, failed = set(), []
     for o in answers:
         if o.picture is not None:
-            name = '__'.join(p for p in PurePosixPath(Path(o.name).as_posix()).parts if p not in ('/', '..', '.'))
+            name = _overlay_name(o.name)
             while f'{name}.png' in used: name += '_'
             used.add(f'{name}.png')
-            write_atomic(Path(folder)/f'{name}.png', overlay_png(o))
+            try: write_atomic(Path(folder)/f'{name}.png', overlay_png(o))
+            except AnklealignError as e: failed.append(e)
         yield replace(o, heat=None, picture=None)
+    if failed: typer.echo(f'anklealign: {len(failed)} of {len(used)} marked pictures could not be written: {failed[0]}', err=True)
+
+def _overlay_name(photo): # of at most 200 bytes
+    name = '__'.join(p for p in PurePosixPath(Path(photo).as_posix()).parts if p not in ('/', '..', '.'))
+    if len(name.encode()) <= 200: return name
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:8]}…{name.encode()[-180:].decode(errors='ignore')}"

@@ -10,7 +10,7 @@ __all__ = ['entries', 'account', 'report_markdown', 'write']
 # %% ../../nbs/study/account.ipynb #337e255f
 import json
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 from PIL import Image
@@ -20,7 +20,7 @@ from ..core import CLASSES, AnklealignError, Settings, class_names, markdown_tab
 from ..images import unpadded
 from .manifest import RawStudy, is_synthetic, manifest_of, ratings_of, reason_kinds
 from .preprocess import JOURNAL, Stage, gather
-from .splits import audit, describe_splits
+from .splits import audit, describe_splits, link
 from .votes import agreement_report, consensus
 
 # %% ../../nbs/study/account.ipynb #09fc4118
@@ -125,24 +125,45 @@ def make_report(
             'splits': [{'split': s, **{c: int(o[f'{c} images']) for c in CLASSES}, **{k: int(o[f'all {k}']) for k in ('images', 'groups')}}
                        for s, o in splits.iterrows()],
             'agreement': agreement_report(study.ratings.assign(group=group), seed=settings.seed), 'audit': leaks,
-            'notes': _notes(study, manifest), 'items': items.to_dict('records')}
+            'notes': _notes(study, manifest, leaks, settings.study.near_copies == 'apart'), 'items': items.to_dict('records')}
 
 # %% ../../nbs/study/account.ipynb #74e684d3
 def _exports(study):
-    votes = Counter(study.annotations.export[study.annotations.reason == ''])
-    return [{'export': e.name, 'format': e.format, 'control': e.control, 'tasks': e.tasks, 'annotations': len(e.annotations),
-             'votes': votes[e.name], 'drafts': e.drafts, 'predictions': e.predictions, 'problems': list(e.problems)} for e in study.exports]
+    votes, rows = Counter(study.annotations.export[study.annotations.reason == '']), {}
+    for e in study.exports:
+        name = str(PurePosixPath(e.name).parent/'*') if e.format == 'target storage' else e.name # one row for a folder of single answers
+        row = rows.setdefault(name, {'export': name, 'format': e.format, 'control': e.control, 'tasks': 0, 'annotations': 0, 'votes': 0,
+                                     'drafts': 0, 'predictions': 0, 'problems': []})
+        more = {'tasks': e.tasks, 'annotations': len(e.annotations), 'votes': votes[e.name], 'drafts': e.drafts, 'predictions': e.predictions,
+                'problems': list(e.problems)}
+        row.update((k, row[k] + v) for k, v in more.items())
+    return list(rows.values())
 
-def _notes(study, manifest):
+def _notes(study, manifest, leaks, apart):
     drafts, predictions = sum(e.drafts for e in study.exports), sum(e.predictions for e in study.exports)
     unknown = int((manifest.participant == '').sum())
     notes = []
     if drafts or predictions: notes.append(f'{drafts} drafts and {predictions} predictions stand in the exports; neither is an annotation.')
     notes += [f'{e.name}: {p}' for e in study.exports for p in e.problems]
-    if unknown:
-        notes.append(f'{unknown} of {len(manifest)} pictures do not say which participant they show; '
-                     'study.unknown_participant decides how they are grouped.')
-    return notes + [f'{study.linked} pairs of pictures share a group because one is a near copy of the other, or of the same participant.']
+    notes += study.schemes
+    if unknown: notes.insert(0 if unknown*10 >= len(manifest) else len(notes), _unknown_people(unknown, len(manifest)))
+    notes += [f'{study.linked} pairs of pictures share a group because one is a near copy of the other, or of the same participant.']
+    return notes + _look_alikes(study, apart, leaks['hits'])
+
+def _unknown_people(unknown, n):
+    said = f'{unknown} of {n} pictures do not say which participant they show'
+    if unknown*10 < n: return f'{said}; study.unknown_participant decides how they are grouped.'
+    return (f'{said}: people could not be told apart. Photos of one person may stand in training and in test, and figures may be too good. '
+            'Set study.participant_pattern to how your files are named, or study.unknown_participant = owner.')
+
+def _look_alikes(study, apart, hits):
+    if apart: return [f'{hits} pairs of pictures that look the same stand in different splits, since study.near_copies is apart: if they are '
+                      'copies, figures of the test are too good.'] if hits else []
+    who = study.pictures[['owner', 'participant']]
+    pairs = [o for o in study.near if all(p in who.index and who.participant[p] for p in o) and tuple(who.loc[o[0]]) != tuple(who.loc[o[1]])]
+    if not pairs: return []
+    return [f"{len(pairs)} pairs of pictures look the same, although their names speak of different people ({' and '.join(pairs[0])} are one); "
+            'they share a group. If a fixed camera makes them look the same, set study.near_copies = apart.']
 
 # %% ../../nbs/study/account.ipynb #e7b06bb9
 def write(
@@ -150,11 +171,12 @@ def write(
     stage: Stage, # where the processed pictures wait
     settings: Settings=Settings(), # under which all this was done
 ) -> Path: # the study folder
-    "Step 7: the study folder. Raises `AnklealignError` if the splits share a picture, or the folder cannot be written."
+    "Step 7: the study folder. Raises `AnklealignError` if it cannot be written, or pictures that look the same leave no way to split."
     manifest = manifest_of(study)
     with new_folder(stage.study, 'metadata.csv', stage.folder) as folder:
         gather(study, manifest, stage, folder/'images', settings.images)
-        report = make_report(study, manifest, _audited(manifest, folder/'images', settings.images.fit), settings)
+        study, manifest, leaks = _audited(study, manifest, folder/'images', settings)
+        report = make_report(study, manifest, leaks, settings)
         ids = {'classes': list(CLASSES), 'ids': {c: i for i, c in enumerate(CLASSES)},
                'display': {k: list(class_names(k)) for k in ('en', 'hu')}}
         votes = study.annotations[study.annotations.reason == '']
@@ -168,13 +190,17 @@ def write(
     return stage.study
 
 # %% ../../nbs/study/account.ipynb #a520dc27
-def _audited(manifest, images, fit):
+def _audited(study, manifest, images, settings): # with what looks the same in one group
     size = {o.image: (o.width, o.height) for o in manifest.itertuples()}
     def shown(name):
         im = Image.open(images/name).convert('RGB')
-        return unpadded(im, *size[name]) if fit == 'pad' else im
+        return unpadded(im, *size[name]) if settings.images.fit == 'pad' else im
+    source = dict(zip(manifest.image, manifest.source, strict=True))
     leaks = audit(manifest, shown)
-    leaks.check()
-    return {'pictures': leaks.pictures, 'pairs': leaks.pairs, 'looked_at': leaks.looked_at, 'hits': len(leaks.hits)}
+    while len(leaks.hits) and settings.study.near_copies == 'together':
+        study = link(study, ((source[o.image_a], source[o.image_b]) for o in leaks.hits.itertuples()), settings)
+        manifest = manifest_of(study)
+        leaks = audit(manifest, shown)
+    return study, manifest, {'pictures': leaks.pictures, 'pairs': leaks.pairs, 'looked_at': leaks.looked_at, 'hits': len(leaks.hits)}
 
 def _as_json(value): return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + '\n'

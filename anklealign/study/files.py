@@ -11,17 +11,19 @@ __all__ = ['RawFile', 'walk', 'unzip']
 import base64
 import binascii
 import calendar
+import errno
 import hashlib
 import os
 import re
-import shutil
 import stat
 import unicodedata
 import zipfile
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, unquote_plus
 
 from ..core import AnklealignError, file_error
 
@@ -33,6 +35,9 @@ _web_page = re.compile(rb'\s*<(?:!doctype|html|\?xml|svg)', re.I)
 
 # %% ../../nbs/study/files.ipynb #5b92a52c
 IMAGE_SUFFIXES = frozenset('.jpg .jpeg .jpe .jfif .png .gif .bmp .dib .webp .tif .tiff .heic .heif .avif .jp2'.split())
+_raw = '.dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f .iiq .3fr .erf .kdc .mrw'.split()
+UNREADABLE = {**dict.fromkeys(_raw, 'raw file of a camera'), **dict.fromkeys('.mov .mp4 .m4v .avi .3gp .mkv .mts'.split(), 'video'),
+               '.jxl': 'JPEG XL', '.psd': 'Photoshop file', '.dcm': 'DICOM file'} # photos, or taken for photos
 
 # %% ../../nbs/study/files.ipynb #4b68849f
 @dataclass(frozen=True)
@@ -60,7 +65,9 @@ def classify(
     suffix = p.suffix.lower()
     if any(o.startswith('.') or o == '__MACOSX' for o in p.parts[:-1]): return 'other', 'lies in a hidden folder'
     if _debris.match(p.name) or p.name.startswith('.'): return 'other', 'left behind by a program, not part of a study'
-    if _image.match(head): return 'image', ''
+    other = UNREADABLE.get(suffix, '')
+    if _image.match(head) and not (suffix in _raw and head[:2] in (b'II', b'MM')): return 'image', ''
+    if other and size: return 'image', f'{other}: save {"a frame of it" if other == "video" else "it"} as JPEG or PNG'
     claimed, known = suffix in IMAGE_SUFFIXES, suffix in _text_suffixes or re.match(rb'(?:\xef\xbb\xbf)?\s*[\[{]', head)
     if suffix == '.ipynb' and known: return 'other', 'a notebook, not part of a study'
     if size == 0 and (claimed or known): return 'image' if claimed else 'text', 'empty file (0 bytes)'
@@ -126,19 +133,28 @@ def unzip(
             if unpacked > MAX_ZIP_BYTES or unpacked > 2**26 and unpacked > MAX_ZIP_RATIO * max(packed, 1):
                 raise AnklealignError(f'{archive} unpacks from {packed:,} to {unpacked:,} bytes, as a zip bomb does; unpack it yourself '
                                       'if you trust it, and give the folder.')
-            for m, file in members:
-                if not file.reason: _extract(z, m, Path(target)/file.path)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as e:
-        raise AnklealignError(f'Cannot unpack {archive}: {e}; make the archive again, or unpack it and give the folder.') from e
+            members = [(m, file if file.reason else _extract(z, m, Path(target), file)) for m, file in members]
     except OSError as e: raise file_error(e, target) from e
+    except AnklealignError: raise
+    except Exception as e:
+        raise AnklealignError(f'Cannot unpack {archive}: {e}; make the archive again, or unpack it and give the folder.') from e
     return [file for _, file in members if file.reason]
 
 # %% ../../nbs/study/files.ipynb #ba9236fb
+_HUNGARIAN = set('áéíóöőúüűÁÉÍÓÖŐÚÜŰ')
+
+def _renamed(name): # in UTF-8, or in the code page of a Hungarian console, if its bytes are that
+    try: raw = name.encode('cp437')
+    except UnicodeError: return name
+    for page in ('utf-8', 'cp852'):
+        with suppress(UnicodeError):
+            read = raw.decode(page)
+            if page == 'utf-8' or {o for o in read if ord(o) > 127} <= _HUNGARIAN: return read
+    return name
+
 def _member(m): # as a file of the study
     name, reason = m.filename, ''
-    if not m.flag_bits & 0x800:
-        try: name = name.encode('cp437').decode('utf-8')
-        except UnicodeError: pass
+    if not m.flag_bits & 0x800: name = _renamed(name)
     name = name.replace('\\', '/')
     if m.filename.startswith(('/', '\\')) or re.match(r'[A-Za-z]:', m.filename) or '..' in PurePosixPath(name).parts:
         reason = 'its path leaves the study folder'
@@ -147,14 +163,27 @@ def _member(m): # as a file of the study
     return RawFile(name, _claimed(name), m.file_size, reason=reason)
 
 # %% ../../nbs/study/files.ipynb #9e502102
-def _extract(z, m, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists(): raise zipfile.BadZipFile(f'it holds {m.filename} twice')
-    with z.open(m) as src, open(path, 'xb') as dst:
-        shutil.copyfileobj(src, dst, 2**20)
-        if dst.tell() > m.file_size: raise zipfile.BadZipFile(f'{m.filename} is larger than the archive says')
-    seconds = calendar.timegm((*m.date_time, 0, 0, 0))
-    os.utime(path, (seconds, seconds))
+def _extract(z, m, target, file):
+    path = target/file.path
+    try:
+        if path.exists(): return replace(file, path=f'{file.path} (again)', reason='the archive holds another file of this name')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with z.open(m) as src, open(path, 'xb') as dst: _copy(src, dst, m.file_size)
+        try: seconds = calendar.timegm((*m.date_time, 0, 0, 0))
+        except ValueError: seconds = 0 # a date of zeros
+        os.utime(path, (max(seconds, 0),)*2)
+        return file
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT): raise
+        reason = f'cannot be unpacked: {(e.strerror or str(e)).lower()}'
+    except Exception as e: reason = f'damaged in the archive: {" ".join(str(e).split())[:120] or type(e).__name__}'
+    with suppress(OSError): path.unlink()
+    return replace(file, reason=reason)
+
+def _copy(src, dst, size):
+    while block := src.read(2**20):
+        dst.write(block)
+        if dst.tell() > size: raise zipfile.BadZipFile('it is larger than the archive says')
 
 # %% ../../nbs/study/files.ipynb #7d53be6d
 def plain(
@@ -196,6 +225,28 @@ def origin_of(
         if m := re.match(r'(internet|sajat|own)(?![a-z])', plain(part)): return 'internet' if m[1] == 'internet' else 'own'
     return ''
 
+# %% ../../nbs/study/files.ipynb #450de5e4
+_picture_number = re.compile(r'(.*\d.*?)[ _.-]*\(?(?<!\d)\d{1,4}\)?', re.S)
+_side = re.compile(r'(.*\d)[ _.-]*(?:left|right|bal|jobb|rear|back|hat|l|r|b|j)', re.S)
+_date = re.compile(r'(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d')
+FEWEST_PEOPLE, SMALL_FAMILY = 5, 8 # by which a scheme is believed: families of an owner, and the median of their sizes
+
+def recognise_people(
+    paths: Iterable[str], # pictures of one owner whose participant is unknown
+) -> dict[str, str]: # path → what its name says of the person; empty if the names follow no scheme
+    "The people that names tell apart by themselves."
+    people = {o: who for o in paths if (who := _who(plain(PurePosixPath(o).stem)))}
+    sizes, n = sorted(Counter(people.values()).values()), len(list(paths))
+    several = sum(o for o in sizes if o > 1)
+    believed = len(sizes) >= FEWEST_PEOPLE and 3*several >= 2*n and sizes[len(sizes)//2] <= SMALL_FAMILY
+    return people if believed else {}
+
+def _who(stem): # 'p17' of 'p17-left-2'; '' if nothing is left that tells a person
+    numbered = _picture_number.fullmatch(stem)
+    sided = _side.fullmatch(numbered[1] if numbered else stem)
+    who = sided[1] if sided else numbered[1] if numbered else ''
+    return '' if _date.search(who) else who
+
 # %% ../../nbs/study/files.ipynb #69c7384f
 @dataclass(frozen=True)
 class Ref:
@@ -212,26 +263,41 @@ def shortened(
     "`text`, without its middle if it is long."
     return text if len(text) <= 80 else text[:60] + '…' + text[-17:]
 
-def parse_ref(
+def parse_refs(
     text: str, # as it stands in the export
-) -> Ref: # folders and name, or the digest, or a refusal
-    "What `text` says about the picture's path."
+) -> list[Ref]: # folders and name, or the digest, or a refusal; several if an address may or may not be encoded
+    "What `text` may say about the picture's path, the likeliest first."
     text = text.strip()
     if text.startswith('data:'):
         head, _, body = text.partition(',')
         try: data = base64.b64decode(body, validate=True) if head.endswith(';base64') else unquote(body).encode('latin-1')
-        except (binascii.Error, ValueError): return Ref(refused='its embedded picture is damaged')
-        return Ref(sha256=hashlib.sha256(data).hexdigest())
+        except (binascii.Error, ValueError): return [Ref(refused='its embedded picture is damaged')]
+        return [Ref(sha256=hashlib.sha256(data).hexdigest())]
     path = text.replace('\\', '/')
-    if re.match(r'[A-Za-z]:/', path): path = path[3:]
-    elif '://' in path or path.startswith('/data/'):
-        url = urlsplit(path if '://' in path else '//host' + path)
-        local = parse_qs(url.query).get('d', [''])[0] if '/local-files' in url.path else ''
-        path = local.replace('\\', '/') or re.sub(r'^/?data/upload/(?:\d+/)?', '', unquote(url.path))
-    elif path.startswith('/'): return Ref(refused=f"its path is absolute: '{shortened(text)}'")
+    own = re.match(r'(?:[a-z][a-z0-9+.-]*://|/)(?:.*?/)?data/(?:upload/(?:\d+/)?|local-files/?(?:\?(?:.*?&)?d=)?)', path, re.I)
+    address = re.match(r'[a-z][a-z0-9+.-]*://[^/?#]*', path, re.I)
+    if re.match(r'[A-Za-z]:/', path): readings = [path[3:]]
+    elif own: readings = _readings(path[own.end():], '?' in own[0])
+    elif address or path.startswith('/data/'): readings = _readings(path[address.end() if address else 0:], False)
+    elif path.startswith('/'): return [Ref(refused=f"its path is absolute: '{shortened(text)}'")]
+    else: readings = [path]
+    return list(dict.fromkeys(_ref(o.replace('\\', '/'), text) for o in readings))
+
+def _readings(rest, query): # of an address: as it should be read, with what was not encoded, and as it stands
+    ends, decode = ('[&#]', unquote_plus) if query else ('[?#]', unquote)
+    found = [decode(re.split(ends, rest)[0]), unquote(rest), rest]
+    return [o for o in found if PurePosixPath(o).suffix.lower() in IMAGE_SUFFIXES] or found[:1]
+
+def _ref(path, text):
     parts = [unicodedata.normalize('NFC', o) for o in path.split('/') if o not in ('', '.')]
     if '..' in parts: return Ref(refused=f"its path leaves the study folder: '{shortened(text)}'")
     return Ref(parts[-1], tuple(parts[:-1])) if parts else Ref()
+
+def parse_ref(
+    text: str, # as it stands in the export
+) -> Ref: # folders and name, or the digest, or a refusal
+    "What `text` says about the picture's path, as it should be read."
+    return parse_refs(text)[0]
 
 # %% ../../nbs/study/files.ipynb #cebbe4a0
 def read_listing(

@@ -14,12 +14,14 @@ import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
+from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -76,7 +78,7 @@ class Annotation:
 class Export:
     "What one export holds."
     name: str # path relative to the raw folder, POSIX
-    format: str # 'JSON', 'JSON_MIN', 'CSV' or 'TSV'
+    format: str # 'JSON', 'JSON_MIN', 'CSV', 'TSV' or 'target storage'
     annotations: tuple[Annotation, ...] # all of them, in the order of the file
     control: str = '' # the choice control, or column, that was read
     tasks: int = 0 # tasks found, annotated or not
@@ -90,6 +92,7 @@ class NotAnExport(AnklealignError):
 
 # %% ../../nbs/study/labelstudio.ipynb #6deae198
 _MAX_BYTES = 100_000_000 # parsing takes several times as much memory
+csv.field_size_limit(_MAX_BYTES) # a cell may hold a picture
 
 def _decode(data):
     if len(data) > _MAX_BYTES:
@@ -121,10 +124,10 @@ class _Found:
     answers: dict = field(default_factory=dict)
     skipped: bool = False
     flaw: str = ''
+    other: str = '' # what was answered in another way than with choices
     created: str = ''
     updated: str = ''
 
-# %% ../../nbs/study/labelstudio.ipynb #aecdb32d
 _kinds = {dict: 'an object', list: 'a list', str: 'a text', bool: 'true or false', int: 'a number', float: 'a number', type(None): 'null'}
 
 def _text(value):
@@ -142,39 +145,81 @@ def _person(value):
 
 def _items(value): return value if isinstance(value, list) else []
 
-def _values(choices): return [t for o in (choices if isinstance(choices, list) else [choices]) if (t := _text(o))]
+def _values(choices): # of nested choices, the innermost
+    return [t for o in (choices if isinstance(choices, list) else [choices]) if (t := _text(o[-1] if isinstance(o, list) and o else o))]
 
 # %% ../../nbs/study/labelstudio.ipynb #7e415d10
-_picture = re.compile(r'\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|hei[cf]|avif)($|[?#&])|^data:image/|^/data/(upload|local-files)/', re.I)
+_picture = re.compile(r'\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|hei[cf]|avif)($|[?#&])|^data:image/|^/(?:.*/)?data/(upload|local-files)/', re.I)
+_address = re.compile(r'data:image/|[a-z][a-z0-9+.-]*://|/', re.I)
 
-def _refs(data, controls=(), upload=None):
+def _shows(value): return isinstance(value, str) and bool(_picture.search((t := _text(value))[-100:]) or _picture.match(t[:1000]))
+
+def _keys(data, controls, fixed): # the key that surely names the picture, if there is one; all that may
     texts = {k: t for k, v in data.items() if isinstance(v, str) and (t := _text(v))}
-    keys = [k for k in (*controls, 'image') if k in texts] + [k for k, t in texts.items() if _picture.search(t[-100:]) or _picture.match(t)]
-    return tuple(dict.fromkeys([*(texts[k] for k in keys), *([_text(upload)] if _text(upload) else [])]))
+    sure = next((k for k in (*controls, 'image') if k in texts), None)
+    others = [k for k, t in texts.items() if k != sure and k not in fixed and _shows(t)]
+    return sure, [sure, *(k for k in others if not _address.match(texts[k]))] if sure is not None else others
+
+def _refs(data, controls=(), upload=None, fixed=()):
+    name = '' if _text(upload).lower().endswith(('.json', '.csv', '.tsv', '.txt', '.zip')) else _text(upload)
+    return tuple(dict.fromkeys([*(_text(data[k]) for k in _keys(data, controls, fixed)[1]), *([name] if name else [])]))
+
+# %% ../../nbs/study/labelstudio.ipynb #381bdfe0
+def _fixed(datas): # keys that show the same picture in every task, where another key shows the task's own
+    values = defaultdict(set)
+    for k, v in chain.from_iterable(o.items() for o in datas):
+        if _shows(v): values[k].add(_text(v))
+    same = {k for k, v in values.items() if len(v) == 1}
+    return same if len(same) < len(values) else set()
+
+def _unclear(data, controls=(), fixed=()): # why it cannot be told which picture was annotated; '' if it can
+    sure, keys = _keys(data, controls, fixed)
+    keys = [k for k in keys if _address.match(_text(data[k]))] or keys
+    names = {re.sub(r'^[0-9a-f]{8}-', '', re.split(r'[/=\\]', unquote(_text(data[k])))[-1]).casefold() for k in keys}
+    if sure is not None or len(names) < 2: return ''
+    return (f"ambiguous: {'two' if len(keys) == 2 else len(keys)} picture keys ({', '.join(map(_text, keys))}), and nothing says which was "
+            'annotated; set study.picture_key')
 
 # %% ../../nbs/study/labelstudio.ipynb #d431799b
-def _from_annotation(raw, task, refs):
+def _from_annotation(raw, task, refs, unclear=''):
     if not isinstance(raw, dict): return _Found(task, refs, flaw=f'it is {_kinds[type(raw)]}, not an annotation')
-    result, answers = raw.get('result'), defaultdict(list)
+    result, answers, others = raw.get('result'), defaultdict(list), {}
     for item in _items(result):
-        value = item.get('value') if isinstance(item, dict) else None
-        if not isinstance(value, dict) or 'choices' not in value or str(item.get('type', 'choices')).lower() != 'choices': continue
-        if values := _values(value['choices']): answers[_text(item.get('from_name'))].append(values)
+        if not isinstance(item, dict) or not isinstance(value := item.get('value'), dict): continue
+        if (kind := _text(item.get('type', 'choices')).lower()) != 'choices': others.setdefault(_text(item.get('from_name')), kind)
+        elif values := _values(value.get('choices')): answers[_text(item.get('from_name'))].append(values)
     return _Found(task, refs, _text(raw.get('id')), _person(raw.get('completed_by')), dict(answers),
                   any(str(raw.get(k)).lower() in ('true', '1') for k in ('was_cancelled', 'skipped')),
-                  '' if isinstance(result, list) else f'its result is {_kinds[type(result)]}, not a list',
-                  _time(raw.get('created_at')), _time(raw.get('updated_at')))
+                  (unclear if answers else '') if isinstance(result, list) else f'its result is {_kinds[type(result)]}, not a list',
+                  ', '.join(f"'{k}' holds {v}" for k, v in others.items()), _time(raw.get('created_at')), _time(raw.get('updated_at')))
+
+# %% ../../nbs/study/labelstudio.ipynb #6dc6c22b
+def _by_page(raw, task, pages):
+    result = [o for o in _items(raw.get('result')) if isinstance(o, dict)] if isinstance(raw, dict) else []
+    indices = sorted({n for o in result if isinstance(n := o.get('item_index'), int) and 0 <= n < len(pages)})
+    if not indices:
+        yield _from_annotation(raw, task, tuple(map(_text, pages)),
+                               f'ambiguous: its task shows {len(pages)} pictures, and the answer does not say which (item_index)')
+    for n in indices:
+        own = {'id': f"{_text(raw.get('id'))}-{n}", 'result': [o for o in result if o.get('item_index') == n]}
+        yield _from_annotation(raw | own, task, (_text(pages[n]),))
 
 # %% ../../nbs/study/labelstudio.ipynb #384e3efd
-def _from_task(task, position):
+def _data(task):
     data = task['data'] if isinstance(task.get('data'), dict) else {k: v for k, v in task.items() if k != 'file_upload'}
-    lists = {k: task[k] for k in ('annotations', 'completions') if task.get(k) is not None}
+    return data | {k: v[0] for k, v in data.items() if isinstance(v, list) and len(v) == 1 and _shows(v[0])}
+
+def _from_task(task, position, controls=(), fixed=()):
+    data, lists = _data(task), {k: task[k] for k in ('annotations', 'completions') if task.get(k) is not None}
     results = [r for v in lists.values() for o in _items(v) if isinstance(o, dict) for r in _items(o.get('result')) if isinstance(r, dict)]
-    refs = _refs(data, dict.fromkeys(_text(o.get('to_name')) for o in results), task.get('file_upload'))
+    controls = dict.fromkeys([*controls, *(_text(o.get(k)).removeprefix('$') for k in ('source', 'to_name') for o in results)])
+    refs, unclear = _refs(data, controls, task.get('file_upload'), fixed), _unclear(data, controls, fixed)
+    pages = next((v for k, v in data.items() if isinstance(v, list) and len(v) > 1 and all(map(_shows, v))), ())
     name = _text(task.get('id')) or f'at {position}'
     for key, raws in lists.items():
-        if isinstance(raws, list): yield from (_from_annotation(o, name, refs) for o in raws)
-        else: yield _Found(name, refs, flaw=f"its task's {key} are {_kinds[type(raws)]}, not a list")
+        if not isinstance(raws, list): yield _Found(name, refs, flaw=f"its task's {key} are {_kinds[type(raws)]}, not a list")
+        elif pages and not refs: yield from chain.from_iterable(_by_page(o, name, pages) for o in raws)
+        else: yield from (_from_annotation(o, name, refs, unclear) for o in raws)
 
 # %% ../../nbs/study/labelstudio.ipynb #6cffc86b
 _MARKS = {'annotator', 'annotation_id', 'lead_time'} # columns by which a table of Label Studio is known
@@ -192,23 +237,29 @@ def _table(text):
     raise NotAnExport(f"it is neither JSON nor a table with one of the columns {', '.join(sorted(_MARKS))}")
 
 # %% ../../nbs/study/labelstudio.ipynb #8ae18eec
-def _from_row(row, position):
-    if '' in row and len(row) == 1: return _Found(f'at {position}', (), flaw=row[''])
-    refs, answers = _refs(row), {}
+def _from_row(row, position, controls=(), fixed=()):
+    if '' in row and len(row) == 1: return _Found(f'at {position}', (), flaw=_text(row['']) or 'it has one cell, without a name')
+    refs, answers = _refs(row, controls, fixed=fixed), {}
     for column, value in row.items():
-        if column in _own or column == 'image' or _text(value) in refs: continue
+        if column in _own or column == 'image' or _shows(value) or _text(value) in refs: continue
         if isinstance(value, str) and value.lstrip()[:1] in ('[', '{'):
             with suppress(ValueError, RecursionError): value = json.loads(value)
         regions = [o.get('choices') if isinstance(o, dict) else o for o in (value if isinstance(value, list) else [value])]
         if chosen := [v for o in regions if (v := _values(o))]: answers[column] = chosen
     return _Found(_text(row.get('id')) or f'at {position}', refs, _text(row.get('annotation_id')), _person(row.get('annotator') or None),
-                  answers, created=_time(row.get('created_at')), updated=_time(row.get('updated_at')))
+                  answers, flaw=_unclear(row, controls, fixed) if answers else '',
+                  created=_time(row.get('created_at')), updated=_time(row.get('updated_at')))
 
 # %% ../../nbs/study/labelstudio.ipynb #4bbe8135
 def _is_task(o): return isinstance(o, dict) and ('annotations' in o or 'completions' in o)
 
+def _as_task(o): # one annotation with its task in it, as target storage keeps it
+    inside = isinstance(o, dict) and 'result' in o and isinstance(o.get('task'), dict) and not _is_task(o)
+    return o['task'] | {'annotations': [{k: v for k, v in o.items() if k != 'task'}]} if inside else o
+
 def _read_json(text):
-    tree = elements = _parse(text)
+    read = _parse(text)
+    tree = elements = _as_task(read)
     if isinstance(tree, dict):
         if _is_task(tree) and isinstance(tree.get('data', {}), dict) and 'images' not in tree: elements = [tree]
         else: elements = next((tree[k] for k in ('tasks', 'results', 'data') if isinstance(tree.get(k), list)), tree)
@@ -216,7 +267,8 @@ def _read_json(text):
         raise NotAnExport(f"it is a JSON object with the keys {', '.join(list(map(_text, tree))[:5]) or '(none)'}")
     if not isinstance(elements, list): raise NotAnExport(f'it is JSON that holds only {_kinds[type(tree)]}')
     if not elements: return 'JSON', [], ['It holds no tasks.']
-    if any(_is_task(o) for o in elements): form, take = 'JSON', _is_task
+    elements = list(map(_as_task, elements))
+    if any(_is_task(o) for o in elements): form, take = 'JSON' if tree is read else 'target storage', _is_task
     elif any(isinstance(o, dict) and _MARKS & o.keys() for o in elements): form, take = 'JSON_MIN', lambda o: isinstance(o, dict)
     else:
         kind = _kinds[type(elements[0])].split()[-1]
@@ -251,24 +303,13 @@ def _judge(found, control, doubt, aliases):
     elif found.skipped: reason = f"skipped (was_cancelled) with the choice '{shown}' left in it" if values else 'skipped (was_cancelled)'
     elif doubt and found.answers: reason = doubt
     elif not values:
-        reason = f"no answer to '{control}', only to {', '.join(found.answers)}" if found.answers else 'empty: no choice was made'
+        reason = (f"no answer to '{control}', only to {', '.join(found.answers)}" if found.answers else
+                  f'not answered with choices: {found.other}' if found.other else 'empty: no choice was made')
     elif any(len(set(o)) > 1 for o in regions): reason = f'several values where one is meant: {shown}'
     elif unknown: reason = f"unknown value '{unknown[0][:60]}'"
     elif len(labels) > 1: reason = f'its regions contradict each other: {shown}'
     else: reason = ''
     return (None if reason else labels[0]), shown, reason
-
-# %% ../../nbs/study/labelstudio.ipynb #12d591f3
-def _overrule(annotations):
-    def moment(o): return o.created, int(re.search(r'(\d{0,18})$', o.item)[1] or 0)
-    latest = {}
-    for o in annotations:
-        if not o.raw_label or o.reason.startswith('skipped') or o.annotator.endswith(':?'): continue
-        latest[o.task, o.annotator] = max(o, latest.get((o.task, o.annotator), o), key=moment)
-    for o in annotations:
-        last = latest.get((o.task, o.annotator), o)
-        yield o if o.label is None or last is o else replace(o, label=None,
-                                                             reason=f'overruled by a later answer of the same person, {last.item}')
 
 # %% ../../nbs/study/labelstudio.ipynb #f693ef21
 def _unique(name, taken):
@@ -282,46 +323,33 @@ def _name_all(found, name):
         if key not in tasks: tasks[key] = _unique(o.task, taken_tasks)
         yield o, tasks[key], _unique(f'{name}#{tasks[key]}/{o.id or f"at {i}"}', taken_items)
 
+# %% ../../nbs/study/labelstudio.ipynb #fcfaa68c
+def _read_all(tasks, elements, controls):
+    fixed = _fixed([_data(o) for o in elements] if tasks else elements)
+    for i, o in enumerate(elements, 1):
+        if not tasks and 'annotation_id' in o and not any(_text(o.get(k)) for k in ('annotation_id', 'annotator', 'created_at')): continue
+        try: yield from list(_from_task(o, i, controls, fixed)) if tasks else [_from_row(o, i, controls, fixed)]
+        except Exception as e: yield _Found(f'at {i}', (), flaw=f'it cannot be read ({type(e).__name__}: {str(e)[:80]})')
+
 # %% ../../nbs/study/labelstudio.ipynb #c4b805ae
 def read_export(
     data: bytes, # content of the file
     name: str, # its path relative to the raw folder, POSIX
     aliases: Mapping[str, str]=ALIASES, # folded spelling -> class, as `label_aliases` makes it
     from_name: str='', # the choice control to read; empty: the one whose values are known labels
+    picture_key: str='', # the key of a task that names the picture; empty: found
 ) -> Export: # every annotation in it, and what else was seen
     "Read a Label Studio export of any format. Raises `NotAnExport`, with the reason, if it is something else."
     name, (text, problems) = _text(name), _decode(data)
     if text.lstrip()[:1] in ('[', '{'): form, elements, more = _read_json(text)
     else: (form, elements), more = _table(text), []
-    if form == 'JSON': found = [o for i, task in enumerate(elements, 1) for o in _from_task(task, i)]
-    else: found = [_from_row(o, i) for i, o in enumerate(elements, 1)
-                   if 'annotation_id' not in o or any(_text(o.get(k)) for k in ('annotation_id', 'annotator', 'created_at'))]
+    with_tasks = form in ('JSON', 'target storage')
+    found = list(_read_all(with_tasks, elements, [picture_key] if picture_key else []))
     control, doubt = _pick(found, from_name, aliases)
-    annotations = [Annotation(item, name, task, f'{name}:{o.annotator}', o.refs, *_judge(o, control, doubt, aliases), o.created, o.updated)
+    place = str(PurePosixPath(name).parent/'*') if form == 'target storage' else name # one person answers in many files
+    annotations = [Annotation(item, name, task, f'{place}:{o.annotator}', o.refs, *_judge(o, control, doubt, aliases), o.created, o.updated)
                    for o, task, item in _name_all(found, name)]
-    tasks = len(elements) if form == 'JSON' else len({str(o.get('id')) for o in elements})
-    unfinished = {k: sum(len(_items(o.get(k))) for o in elements) if form == 'JSON' else 0 for k in ('drafts', 'predictions')}
+    tasks = len(elements) if with_tasks else len({str(o.get('id')) for o in elements})
+    unfinished = {k: sum(len(_items(o.get(k))) for o in elements) if with_tasks else 0 for k in ('drafts', 'predictions')}
     problems += more + ([doubt[0].upper() + doubt[1:] + '.'] if doubt else [])
-    return Export(name, form, tuple(_overrule(annotations)), control, tasks, **unfinished, problems=tuple(problems))
-
-# %% ../../nbs/study/labelstudio.ipynb #7004c2eb
-def drop_repeats(
-    annotations: Iterable[Annotation], # of all exports, in the order in which they are to win
-) -> list[Annotation]: # the same ones, in the same order
-    "`annotations` in which each repeated one but the first, or the newest state, has lost its label and names the one that stays."
-    def same(a, b):
-        refs = not a.refs or not b.refs or bool(set(a.refs) & set(b.refs))
-        return refs and (a.raw_label == b.raw_label or bool(a.updated and b.updated and a.updated != b.updated))
-    result, buckets = list(annotations), defaultdict(list)
-    for i, o in enumerate(result):
-        if not o.created: continue
-        clusters = buckets[re.sub(r'~\d+(?=/|$)', '', o.item[len(o.export):]), o.created]
-        home = next((c for c in clusters if same(result[c[0]], o)), None)
-        if home: home.append(i)
-        else: clusters.append([i])
-    for cluster in chain.from_iterable(buckets.values()):
-        newest = max(result[i].updated for i in cluster)
-        keep = min((i for i in cluster if result[i].updated == newest), key=lambda i: (not result[i].reason.startswith('overruled'), i))
-        for i in cluster:
-            if i != keep: result[i] = replace(result[i], label=None, reason=f'the same annotation as {result[keep].item}')
-    return result
+    return Export(name, form, tuple(annotations), control, tasks, **unfinished, problems=tuple(problems))

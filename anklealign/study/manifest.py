@@ -23,8 +23,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ..core import CLASSES, AnklealignError, Settings
-from .files import RawFile, origin_of, owner_of, participant_of, read_listing, unzip, walk
-from .labelstudio import Annotation, Export, NotAnExport, drop_repeats, label_aliases, read_export
+from .files import RawFile, origin_of, owner_of, participant_of, read_listing, recognise_people, unzip, walk
+from .labelstudio import Annotation, Export, NotAnExport, label_aliases, read_export
 
 # %% ../../nbs/study/manifest.ipynb #2ef512dc
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class RawStudy:
     exports: tuple=() # every `Export` that could be read
     listings: dict[str, dict]|None=None # folder → name → paths, from texts beside the exports
     near: tuple[tuple[str, str], ...]=() # pairs of pictures that show the same pixels, changed
+    schemes: tuple[str, ...]=() # by which people were recognised, one sentence an owner
     linked: int=0 # pairs of pictures that share a group although their paths do not say so
 
     @property
@@ -59,21 +60,25 @@ def reason_kinds(
     return dict(sorted(kinds.items(), key=lambda o: (-o[1], o[0])))
 
 # %% ../../nbs/study/manifest.ipynb #56c12c03
-def _read_text(root, file, aliases, from_name): # the rule by which it was read, the reason why it was not, what it holds
+def _read_text(root, file, aliases, settings): # the rule by which it was read, the reason why it was not, what it holds
     folder, _, name = file.path.rpartition('/')
     if file.reason: return '', file.reason, None
-    try: data = (root/file.path).read_bytes()
+    try:
+        data = (root/file.path).read_bytes()
+        text = data.decode('utf-8-sig', 'replace')
+        if name == 'phantom.csv' and (angles := _angles(text, folder)): return 'known angles', '', angles
+        try: export = read_export(data, file.path, aliases, settings.from_name, settings.picture_key)
+        except NotAnExport as e:
+            listing = read_listing(text)
+            return ('listing', '', listing) if listing else ('', f'not a Label Studio export: {e}', None)
+        return export.format, '', export
     except OSError as e: return '', f'cannot be read: {(e.strerror or str(e)).lower()}', None
-    text = data.decode('utf-8-sig', 'replace')
-    rows = list(csv.DictReader(io.StringIO(text))) if name == 'phantom.csv' else []
-    angles = {f'{folder}/{o["file"]}'.lstrip('/'): float(o['angle_deg']) for o in rows if {'file', 'angle_deg'} <= o.keys()
-              and re.fullmatch(r'-?\d+(?:\.\d+)?(?:e-?\d+)?', o['angle_deg'] or '')}
-    if angles: return 'known angles', '', angles
-    try: export = read_export(data, file.path, aliases, from_name)
-    except NotAnExport as e:
-        listing = read_listing(text)
-        return ('listing', '', listing) if listing else ('', f'not a Label Studio export: {e}', None)
-    return export.format, '', export
+    except Exception as e: return '', f'cannot be read: {type(e).__name__}, {" ".join(str(e).split())[:120]}', None
+
+def _angles(text, folder): # of phantoms, by their paths
+    rows = list(csv.DictReader(io.StringIO(text)))
+    return {f'{folder}/{o["file"]}'.lstrip('/'): float(o['angle_deg']) for o in rows if {'file', 'angle_deg'} <= o.keys()
+            and re.fullmatch(r'-?\d+(?:\.\d+)?(?:e-?\d+)?', o['angle_deg'] or '')}
 
 # %% ../../nbs/study/manifest.ipynb #925778bb
 def _pictures(found, angles, settings):
@@ -84,7 +89,18 @@ def _pictures(found, angles, settings):
     rows = [(o.path, o.size, o.mtime, owner(o.path), participant_of(o.path, settings.participant_pattern), origin_of(o.path),
              angles.get(o.path), o.reason) for o in found]
     columns = ['path', 'size', 'mtime', 'owner', 'participant', 'origin', 'angle_deg', 'reason']
-    return pd.DataFrame(rows, columns=columns).set_index('path').astype({'angle_deg': float})
+    pictures = pd.DataFrame(rows, columns=columns).set_index('path').astype({'angle_deg': float})
+    return _recognised(pictures) if settings.recognise_participants else (pictures, ())
+
+def _recognised(pictures): # with the people that names tell apart by themselves, and a sentence about each owner
+    said = []
+    for owner, o in pictures[(pictures.participant == '') & (pictures.reason == '')].groupby('owner'):
+        if not (people := recognise_people(list(o.index))): continue
+        pictures.loc[list(people), 'participant'] = list(people.values())
+        path, who = next(iter(people.items()))
+        said.append(f"{owner}: names such as '{PurePosixPath(path).name}' were read as pictures of one person, here '{who}': {len(people)} "
+                    f'pictures of {len(set(people.values()))} people. If that is wrong, set study.recognise_participants = no.')
+    return pictures, tuple(said)
 
 # %% ../../nbs/study/manifest.ipynb #2f77a459
 def read_folder(
@@ -96,17 +112,17 @@ def read_folder(
     "Read all of a raw folder but its pictures. Raises `AnklealignError` if there is no such folder."
     root, aliases = Path(root), label_aliases(settings.labels)
     found = sorted([*walk(root), *refused], key=lambda o: o.path)
-    texts = {o.path: _read_text(root, o, aliases, settings.study.from_name) for o in found if o.kind != 'image'}
+    texts = {o.path: _read_text(root, o, aliases, settings.study) for o in found if o.kind != 'image'}
     exports, angles, listings = tuple(o for *_, o in texts.values() if isinstance(o, Export)), {}, {}
     for path, (rule, _, content) in texts.items():
         if rule == 'known angles': angles |= content
         if rule == 'listing': listings.setdefault(path.rpartition('/')[0], {}).update(content)
-    pictures = _pictures([o for o in found if o.kind == 'image'], angles, settings.study)
-    annotations = drop_repeats(o for e in exports for o in e.annotations)
+    pictures, schemes = _pictures([o for o in found if o.kind == 'image'], angles, settings.study)
+    annotations = [o for e in exports for o in e.annotations]
     notes = pd.DataFrame(map(vars, annotations), columns=[o.name for o in fields(Annotation)]).set_index('item')
-    notes = notes.assign(label=notes.label.fillna('')).drop(columns=['task', 'created', 'updated'])
+    notes = notes.assign(label=notes.label.fillna(''))
     files = pd.DataFrame([(p, *o[:2]) for p, o in texts.items()], columns=['path', 'rule', 'reason']).set_index('path')
-    return RawStudy(name or root.name, root, pictures, notes, files, exports, listings)
+    return RawStudy(name or root.name, root, pictures, notes, files, exports, listings, schemes=schemes)
 
 # %% ../../nbs/study/manifest.ipynb #6605bc9a
 def read(

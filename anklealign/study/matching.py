@@ -8,21 +8,21 @@ Docs: https://anklealign.github.io/anklealign/study/matching.html.md"""
 __all__ = ['mangle', 'match']
 
 # %% ../../nbs/study/matching.ipynb #38bb5ba8
-import base64
 import bisect
 import hashlib
 import html
 import itertools
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import PurePosixPath
 
 from ..core import StudySettings
-from .files import IMAGE_SUFFIXES, owner_of, parse_ref, plain, shortened
+from .files import IMAGE_SUFFIXES, owner_of, parse_ref, parse_refs, plain, shortened
+from .labelstudio import Annotation
 from .manifest import RawStudy
 
 # %% ../../nbs/study/matching.ipynb #59d1066a
@@ -189,9 +189,8 @@ def match_ref(
     def owners(ref): # of the study, that `ref` names
         tokens = {t for o in (*ref.folders, without_prefix(_stem(ref.name))) for t in [o, *re.split(r'[_\-. ]', o)]}
         return {t.casefold() for t in tokens if t.casefold() in files.codes and re.fullmatch(files.owner_pattern, t)}
-    parsed = [parse_ref(o) for o in refs]
+    parsed = [o for ref in refs for o in parse_refs(ref)]
     if not parsed: return Match(reason='names no picture')
-    if refused := next((o.refused for o in parsed if o.refused), ''): return Match(reason=refused)
     named, around = [(o, owners(o)) for o in parsed if o.name], scopes(export, files.owner_pattern)
     steps = [*(('path', *o) for o in around), ('listing', '', True), *((rule, *o) for o in around for rule in _ladder)]
     for rule, folder, believed in steps:
@@ -201,7 +200,8 @@ def match_ref(
         if found:
             shown = ', '.join(found[:3]) + (f' and {len(found) - 3} more' if len(found) > 3 else '')
             return Match(reason=f"ambiguous: rule '{rule}' finds {shown}")
-    return Match(reason=f"no file matches '{shortened(refs[0])}'")
+    refused = next((o.refused for o in parsed if o.refused), '')
+    return Match(reason=refused or f"no file matches '{shortened(refs[0])}'")
 
 # %% ../../nbs/study/matching.ipynb #68f632d1
 def match_all(
@@ -213,12 +213,60 @@ def match_all(
     "Match every annotation, each distinct saying once."
     @cache
     def matched(export, refs):
-        if digest := next((d for o in refs if (d := parse_ref(o).sha256)), ''):
-            path = (embedded or {}).get(digest)
-            return Match(path, 'embedded') if path else Match(reason='its picture is embedded in the export, and no file has these bytes')
-        return match_ref(refs, export, files,
-                         next((listings[o] for o, _ in scopes(export, files.owner_pattern) if o in (listings or {})), None))
+        digest = next((d for o in refs if (d := parse_ref(o).sha256)), '')
+        if path := (embedded or {}).get(digest): return Match(path, 'embedded')
+        found = match_ref(refs, export, files,
+                          next((listings[o] for o, _ in scopes(export, files.owner_pattern) if o in (listings or {})), None))
+        return Match(reason='its picture is embedded in the export, and no file has these bytes') if digest and not found.path else found
     return [matched(*o) for o in sayings]
+
+# %% ../../nbs/study/matching.ipynb #7004c2eb
+def _drop_repeats(
+    annotations: Iterable[Annotation], # of all exports, in the order in which they are to win
+    content: Callable[[int], str]=lambda i: '', # position → what is equal for equal pictures; '' if the picture was not found
+) -> list[Annotation]: # the same ones, in the same order
+    "`annotations` in which each repeated one but the first, or the newest state, has lost its label and names the one that stays."
+    result, clusters, known = list(annotations), [], {}
+    ids = [(re.sub(r'~\d+(?=/|$)', '', o.item[len(o.export):]), o.created or o.export) for o in result]
+    often = Counter(ids)
+    for i, (o, id) in enumerate(zip(result, ids, strict=True)):
+        numbered = '/at ' not in id[0]
+        if often[id] < 2 or not (o.created or numbered): continue
+        coarse = o.created and '.' not in o.created and content(i)
+        about = itertools.product([coarse] if coarse else o.refs, [o.raw_label, *([None] if o.updated else [])]) # None: any answer
+        keys = [(id, '' if numbered else o.annotator.rpartition(':')[2], *k) for k in about]
+        cluster = next((known[k] for k in keys if k in known), None)
+        if cluster is None: clusters.append(cluster := [])
+        cluster.append(i)
+        for k in keys: known.setdefault(k, cluster)
+    for cluster in clusters:
+        newest = max(result[i].updated for i in cluster)
+        keep = min((i for i in cluster if result[i].updated == newest), key=lambda i: (not result[i].reason.startswith('overruled'), i))
+        for i in cluster:
+            if i != keep: result[i] = replace(result[i], label=None, reason=f'the same annotation as {result[keep].item}')
+    return result
+
+# %% ../../nbs/study/matching.ipynb #12d591f3
+def _overrule(annotations):
+    def moment(o):
+        changed = o.updated if re.match(r'\d{4}-\d\d-\d\d', o.updated) else o.created
+        return max(changed, o.created), o.created, int(re.search(r'(\d{0,18})$', o.item)[1] or 0)
+    latest = {}
+    for o in annotations:
+        if not o.raw_label or o.reason.startswith(('skipped', 'the same annotation')) or o.annotator.endswith(':?'): continue
+        latest[o.task, o.annotator] = max(o, latest.get((o.task, o.annotator), o), key=moment)
+    for o in annotations:
+        last = latest.get((o.task, o.annotator), o)
+        yield o if o.label is None or last is o else replace(o, label=None,
+                                                             reason=f'overruled by a later answer of the same person, {last.item}')
+
+# %% ../../nbs/study/matching.ipynb #5e771e01
+def _settle(
+    annotations: Iterable[Annotation], # of one export or of all, in the order in which they are to win
+    content: Callable[[int], str]=lambda i: '', # position → what is equal for equal pictures; '' if the picture was not found
+) -> list[Annotation]: # the same ones, in the same order
+    "`annotations` in which those that are repeated or overruled have lost their label and name the one that stays."
+    return list(_overrule(_drop_repeats(annotations, content)))
 
 # %% ../../nbs/study/matching.ipynb #36730f57
 def match(
@@ -228,15 +276,19 @@ def match(
     "Step 2: the picture of each annotation, or the reason why there is none."
     size, notes = dict(study.used['size']), study.annotations
     @cache
-    def digest(path): return hashlib.sha256((study.root/path).read_bytes()).hexdigest()
+    def digest(path):
+        try: return hashlib.sha256((study.root/path).read_bytes()).hexdigest()
+        except OSError: return f'unreadable: {path}'
     def same_bytes(paths): return len({size[p] for p in paths}) == 1 and len({digest(p) for p in paths}) == 1
-    sizes = {len(base64.b64decode(r.partition(',')[2] + '==')) for refs in notes.refs for r in refs if r.startswith('data:')
-             and ';base64,' in r[:200]}
+    sizes = {len(r.partition(',')[2].strip().rstrip('='))*3//4 for refs in notes.refs for r in refs if r.startswith('data:') and ';base64,' in r[:200]}
     embedded = {digest(p): p for p in reversed(list(size)) if size[p] in sizes}
     sayings = list(zip(notes.export, notes.refs, strict=True))
     found = match_all(sayings, Files(list(size), settings.owner_pattern, same_bytes), study.listings, embedded)
     unusable = Files([o for o in study.pictures.index if o not in size], settings.owner_pattern)
     broken = match_all(sayings, unusable, study.listings)
     found = [b if b.path and a.reason.startswith('no file') else a for a, b in zip(found, broken, strict=True)]
-    reason = [said or m.reason for said, m in zip(notes.reason, found, strict=True)]
-    return replace(study, annotations=notes.assign(picture=[m.path for m in found], rule=[m.rule for m in found], reason=reason))
+    said = [Annotation(**o | {'label': o['label'] or None}) for o in notes.rename_axis('item').reset_index().to_dict('records')]
+    settled = _settle(said, lambda i: digest(found[i].path) if found[i].path else '')
+    reason = [o.reason or m.reason for o, m in zip(settled, found, strict=True)]
+    notes = notes.assign(label=[o.label or '' for o in settled], picture=[m.path for m in found], rule=[m.rule for m in found], reason=reason)
+    return replace(study, annotations=notes.drop(columns=['task', 'created', 'updated']))

@@ -10,6 +10,7 @@ __all__ = ['JOURNAL', 'Stage', 'check', 'gather']
 # %% ../../nbs/study/preprocess.ipynb #6026d199
 import hashlib
 import json
+import logging
 import os
 import shutil
 import threading
@@ -25,6 +26,7 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock, Timeout
 from loky import ProcessPoolExecutor
+from loky.backend import get_context
 
 from ..core import AnklealignError, ImageSettings, file_error, recover, write_atomic
 from ..images import PictureError, open_picture, pixel_digest, study_picture
@@ -74,12 +76,12 @@ def check_picture(
     try:
         data = (Path(root)/file.path).read_bytes()
         picture = open_picture(data, at_least=2*settings.size, max_megapixels=settings.max_megapixels)
-        processed = study_picture(picture.image, settings.size, settings.fit, settings.quality)
+        processed, marks = study_picture(picture.image, settings.size, settings.fit, settings.quality), fingerprint(picture.image)
     except PictureError as e: return Checked(**known, reason=str(e))
     except OSError as e: return Checked(**known, reason=f'cannot be read: {(e.strerror or str(e)).lower()}')
+    except Exception as e: return Checked(**known, reason=f'cannot be processed: {" ".join(str(e).split())[:120] or type(e).__name__}')
     try: (Path(target)/staged_name(file.path)).write_bytes(processed)
     except OSError as e: raise file_error(e, target) from e
-    marks = fingerprint(picture.image)
     return Checked(**known, width=picture.width, height=picture.height, sha256=hashlib.sha256(data).hexdigest(),
                    phash=marks.phash, descriptor=marks.to_text(), processed=hashlib.sha256(processed).hexdigest())
 
@@ -111,6 +113,13 @@ def _in_processes(root, files, target, settings, workers):
             finally: pool.shutdown(wait=False, kill_workers=True)
 
 # %% ../../nbs/study/preprocess.ipynb #168bf865
+def _can_share(): # whether several processes can work together here
+    try: return bool(get_context('loky').Lock())
+    except (OSError, ImportError) as e:
+        logging.getLogger('anklealign').warning('One process decodes: several cannot share memory here (%s).', e.strerror or e if
+                                                isinstance(e, OSError) else e)
+        return False
+
 def check_new(
     root: str|os.PathLike, # the raw folder
     files: list[RawFile], # the pictures to look at
@@ -119,7 +128,7 @@ def check_new(
 ) -> Iterator[Checked]: # what was found, in any order
     "Look at `files` on as many cores as `settings.workers` says."
     workers = min(settings.workers or os.cpu_count() or 1, len(files))
-    if workers > 1 and len(files) > 8: yield from _in_processes(str(root), files, str(target), settings, workers)
+    if workers > 1 and len(files) > 8 and _can_share(): yield from _in_processes(str(root), files, str(target), settings, workers)
     else: yield from (check_picture(str(root), f, str(target), settings) for f in files)
 
 # %% ../../nbs/study/preprocess.ipynb #86303cbd

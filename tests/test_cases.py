@@ -1,0 +1,447 @@
+"""What people who do this work reported, case by case, each with its right answer."""
+import base64
+import copy
+import csv
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import picture, task, write_study
+from PIL import Image, PngImagePlugin
+
+from anklealign.assets import demo_study
+from anklealign.core import AnklealignError, Settings, StudySettings, load_settings
+from anklealign.data import prepare
+from anklealign.images import PictureError, open_picture, pixel_digest
+from anklealign.study.files import walk
+from anklealign.study.labelstudio import read_export
+
+CASES = Path(__file__).with_name('cases')
+PEOPLE = [f'participant{p:02}_{j}.jpg' for p in range(1, 10) for j in (1, 2)]
+ODD = ['50%.jpg', 'a=b.jpg', 'heel & toe.jpg', 'heel#2.jpg', 'heel+left.jpg', 'plus+and space.jpg', 'q?1.jpg', 'x;y.jpg']
+CONTROLS = ['labels', 'number', 'ranker', 'rating', 'rectanglelabels', 'taxonomy', 'textarea']
+
+
+def pictures(folder, names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, name in enumerate(names): (folder/name).write_bytes(picture([sum(map(ord, folder.name)), i]))
+    return folder
+
+
+def control_group(raw):
+    "Eighteen pictures that must be used in any case."
+    folder = pictures(raw/'D6AE9F', PEOPLE)
+    tasks = [task(i + 1, name, ('pronation', 'neutral', 'supination')[i // 2 % 3]) for i, name in enumerate(PEOPLE)]
+    (folder/'export.json').write_text(json.dumps(tasks))
+    return raw
+
+
+def case(raw, name, names=PEOPLE):
+    "The control group, and beside it the owner H51B9J with the export of a case."
+    control_group(raw)
+    (pictures(raw/'H51B9J', names)/'export.json').write_bytes((CASES/f'{name}.json').read_bytes())
+    return raw
+
+
+def prepared(raw, output, **study):
+    "Report and manifest of `raw`."
+    made = prepare(raw, output, Settings(images={'workers': 1, 'size': 64}, study=StudySettings(**study)))
+    return json.loads((made/'report.json').read_text()), list(csv.DictReader((made/'metadata.csv').open()))
+
+
+def reasons(report, kind='annotation'): return [o['reason'] for o in report['items'] if o['kind'] == kind and o['reason']]
+
+
+@pytest.mark.parametrize(('name', 'names', 'used'), [
+    ('L01', PEOPLE, 36), ('L01b', PEOPLE, 36), ('L03', PEOPLE, 36), ('L03b', PEOPLE, 36), ('L04', [*PEOPLE, 'example_neutral.jpg'], 36),
+    ('L05', ODD, 26), ('L05c', ODD, 26), ('L10', ['x.jpg'], 19), ('L10b', PEOPLE, 36), ('L10c', PEOPLE, 36), ('L20', ['x.jpg'], 19)])
+def test_exports(tmp_path, name, names, used):
+    report, rows = prepared(case(tmp_path/'raw', name, names), tmp_path/'out')
+    assert (report['images']['used'], 'H51B9J/example_neutral.jpg' in {o['source'] for o in rows}) == (used, False)
+    assert {'the same annotation as'} >= set(report['reasons']['annotations'])
+
+
+def test_whole_study_behind_a_sub_path_or_exported_twice_L01e_L10e(tmp_path):
+    for name, times in (('L01', 1), ('L01', 2)):
+        folder = pictures(tmp_path/f'raw{times}'/'D6AE9F', PEOPLE)
+        (folder/'export.json').write_text(json.dumps(json.loads((CASES/f'{name}.json').read_text())*times))
+        report, _ = prepared(folder.parent, tmp_path/f'out{times}')
+        assert (report['images']['used'], report['annotations']['votes']) == (18, 18)
+
+
+def test_target_storage_L02(tmp_path):
+    raw = control_group(tmp_path/'raw')
+    folder, template = pictures(raw/'H51B9J', PEOPLE), (CASES/'L02.json').read_text()
+    for i, name in enumerate(PEOPLE, 1):
+        label = ('pronation', 'neutral', 'supination')[(i - 1) // 2 % 3]
+        text = template.replace('"id": 3', f'"id": {i}').replace('00000003-participant02_1.jpg', f'{i:08x}-{name}')
+        (folder/str(i)).write_text(text.replace('10:00:03', f'10:00:{i:02}').replace('neutral', label))
+    report, _ = prepared(raw, tmp_path/'out')
+    assert report['images']['used'] == 36
+    assert report['agreement']['annotators'] == 2 # not one a file
+    assert [(o['export'], o['votes']) for o in report['exports']] == [('D6AE9F/export.json', 18), ('H51B9J/*', 18)]
+
+
+def test_one_person_is_one_vote_in_target_storage(tmp_path):
+    raw, text = control_group(tmp_path/'raw'), (CASES/'L02.json').read_text()
+    folder = pictures(raw/'H51B9J', ['participant02_1.jpg'])
+    (folder/'3').write_text(text)
+    (folder/'4').write_text(text.replace('{"id": 3, "completed_by"', '{"id": 4, "completed_by"').replace('10:00:03', '11:00:03').replace('neutral', 'pronation'))
+    report, rows = prepared(raw, tmp_path/'out')
+    assert [o['label'] for o in rows if o['owner'] == 'H51B9J'] == ['pronation']
+    assert report['annotations']['votes'] == 19
+
+
+def test_two_picture_keys_L04c(tmp_path):
+    raw = case(tmp_path/'raw', 'L04c')
+    report, _ = prepared(raw, tmp_path/'out')
+    assert report['images']['used'] == 18
+    assert len(reasons(report)) == 9 and all(o.startswith('ambiguous: two picture keys (') and 'study.picture_key' in o for o in reasons(report))
+    report, rows = prepared(raw, tmp_path/'chosen', picture_key='appointment_face')
+    assert sorted(Path(o['source']).name for o in rows if o['owner'] == 'H51B9J') == PEOPLE[::2]
+
+
+def test_several_pictures_and_no_index(tmp_path):
+    tasks = json.loads((CASES/'L03b.json').read_text())
+    for o in tasks:
+        for r in o['annotations'][0]['result']: del r['item_index']
+    raw = case(tmp_path/'raw', 'L03b')
+    (raw/'H51B9J'/'export.json').write_text(json.dumps(tasks))
+    report, _ = prepared(raw, tmp_path/'out')
+    assert report['images']['used'] == 18 and all('shows 2 pictures' in o for o in reasons(report))
+
+
+def test_the_state_changed_last_counts_L08(tmp_path):
+    report, rows = prepared(case(tmp_path/'raw', 'L08', ['x.jpg']), tmp_path/'out')
+    assert [o['label'] for o in rows if o['owner'] == 'H51B9J'] == ['neutral']
+
+
+@pytest.mark.parametrize('form', ['csv', 'json'])
+def test_embedded_pictures_L09b(tmp_path, form):
+    raw, rows = control_group(tmp_path/'raw'), []
+    folder = pictures(raw/'H51B9J', ['n1.jpg', 'n2.jpg', 'n3.jpg'])
+    for i, p in enumerate(sorted(folder.glob('*.jpg'))):
+        p.write_bytes(p.read_bytes() + bytes(150_000)) # longer than the csv module allows a cell to be
+        rows.append({'image': 'data:image/jpeg;base64,' + base64.b64encode(p.read_bytes()).decode(), 'id': i, 'label': 'neutral', 'annotator': 1,
+                     'annotation_id': i, 'created_at': f'2026-10-15T10:00:0{i}.1Z'})
+    with (folder/f'export.{form}').open('w', newline='') as f:
+        if form == 'json': json.dump(rows, f)
+        else:
+            table = csv.DictWriter(f, rows[0])
+            table.writeheader(), table.writerows(rows)
+    assert prepared(raw, tmp_path/'out')[0]['images']['used'] == 21
+
+
+def test_other_controls_L11(tmp_path):
+    report, _ = prepared(case(tmp_path/'raw', 'L11', [f'{o}.jpg' for o in CONTROLS]), tmp_path/'out')
+    assert sorted(reasons(report)) == [f"not answered with choices: 'label' holds {o}" for o in CONTROLS]
+
+
+def test_two_owners_with_equal_names_and_coarse_times_are_two(tmp_path):
+    for owner in ('D6AE9F', 'H51B9J'):
+        folder = pictures(tmp_path/'raw'/owner, PEOPLE)
+        tasks = json.loads((CASES/'L01.json').read_text())
+        for o in tasks:
+            o['data'] = {'image': o.pop('file_upload')[9:]}
+            o['annotations'][0] |= {'created_at': '2026-10-16T10:00:01Z', 'updated_at': '2026-10-16T10:00:01Z'}
+        (folder/'export.json').write_text(json.dumps(tasks))
+    assert prepared(tmp_path/'raw', tmp_path/'out')[0]['images']['used'] == 36
+
+
+def test_twenty_thousand_rows_of_one_id_take_seconds():
+    "Each with another picture, none with the same: the time grows with the rows, not with their square."
+    rows = [{'image': f'{i}.jpg', 'id': 1, 'label': 'neutral', 'annotator': 1, 'annotation_id': 1, 'created_at': '2026-10-15T10:00:01.1Z'}
+            for i in range(20_000)]
+    start = time.process_time()
+    assert sum(o.label is not None for o in read_export(json.dumps(rows).encode(), 'x.json').annotations) == 20_000
+    assert time.process_time() - start < 20
+
+
+def exif_with(tag, kind, count, value):
+    "A JPEG that lies on its side, and beside the orientation one tag of any content."
+    entries = sorted([(0x0112, (0x0112).to_bytes(2, 'little') + b'\3\0\1\0\0\0\6\0\0\0'),
+                      (tag, tag.to_bytes(2, 'little') + kind.to_bytes(2, 'little') + count.to_bytes(4, 'little') + value)])
+    tiff = b'II*\0\x08\0\0\0\2\0' + b''.join(o for _, o in entries) + bytes(4) + b'\xff'*8 + bytes(8)
+    return picture(3, (120, 60), exif=b'Exif\0\0' + tiff)
+
+
+@pytest.mark.parametrize('kind', range(14))
+def test_no_odd_exif_value_stops_a_picture_I01(kind):
+    for tag in (0x0100, 0x011A, 0x011B, 0x0128, 0x0132, 0x013B, 0x0201, 0x8769, 0x8825, 0x9286, 0xA005, 0xC4A5, 0xFFFF):
+        for count in (0, 1, 2, 2**31):
+            for value in (b'\0\0\0\0', b'\xff\xff\xff\xff', b'\x26\0\0\0'):
+                opened = open_picture(exif_with(tag, kind, count, value))
+                assert (opened.width, opened.height, opened.image.size) == (60, 120, (60, 120)), (tag, kind, count, value)
+
+
+def test_no_warning_of_a_library_on_the_terminal_I01(tmp_path):
+    (tmp_path/'a.jpg').write_bytes(exif_with(0x011A, 4, 2, b'\x26\0\0\0'))
+    code = "import sys; from anklealign.images import open_picture; open_picture(sys.argv[1])"
+    assert subprocess.run([sys.executable, '-c', code, tmp_path/'a.jpg'], capture_output=True, check=True).stderr == b''
+
+
+def test_tiff_on_its_side_I03(tmp_path):
+    pixels = Image.open(io.BytesIO(picture(4, (120, 60))))
+    pixels.save(tmp_path/'a.tif', tiffinfo={274: 6})
+    pixels.transpose(Image.Transpose.ROTATE_270).save(tmp_path/'b.png')
+    a, b = (open_picture(tmp_path/o) for o in ('a.tif', 'b.png'))
+    assert (a.width, a.height) == (b.width, b.height) == a.image.size == (60, 120)
+    assert pixel_digest(tmp_path/'a.tif') == pixel_digest(tmp_path/'b.png')
+
+
+@pytest.mark.parametrize('piece', ['zTXt', 'iTXt', 'iCCP'])
+def test_png_with_megabytes_beside_its_pixels_I04(piece):
+    info, buffer, more = PngImagePlugin.PngInfo(), io.BytesIO(), {}
+    if piece == 'iCCP': more['icc_profile'] = bytes(3_000_000)
+    elif piece == 'iTXt': info.add_itxt('XML:com.adobe.xmp', 'x'*3_000_000, zip=True)
+    else: info.add_text('Comment', 'x'*3_000_000, zip=True)
+    Image.new('RGB', (40, 30)).save(buffer, 'PNG', pnginfo=info, **more)
+    assert open_picture(buffer.getvalue()).image.size == (40, 30)
+
+
+def test_mpo_is_decoded_at_reduced_size_I06(tmp_path):
+    Image.effect_noise((2000, 1000), 50).convert('RGB').save(tmp_path/'a.jpg', 'MPO', save_all=True, append_images=[Image.new('RGB', (50, 50))])
+    opened = open_picture(tmp_path/'a.jpg', at_least=128)
+    assert (opened.format, opened.width, opened.height, opened.image.size) == ('MPO', 2000, 1000, (250, 125)) or opened.image.size == (500, 250)
+
+
+def test_a_thumbnail_is_not_the_picture():
+    buffer = io.BytesIO()
+    Image.new('RGB', (96, 72)).save(buffer, 'TIFF', tiffinfo={254: 1})
+    with pytest.raises(PictureError, match='raw file of a camera'): open_picture(buffer.getvalue())
+
+
+UNREADABLE = {'b.jxl': b'\xff\x0a' + bytes(90), 'c.CR3': b'\0\0\0\x18ftypcrx ' + bytes(90), 'd.RAF': b'FUJIFILMCCD-RAW ' + bytes(90), 'e.dng': b'II*\0' + bytes(90),
+              'IMG_1.MOV': b'\0\0\0\x14ftypqt  ' + bytes(90)}
+
+
+def test_a_row_for_every_photo_I10(tmp_path, ankle):
+    folder = pictures(tmp_path/'photos', ['a.jpg'])
+    for name, data in UNREADABLE.items(): (folder/name).write_bytes(data)
+    assert all(o.kind == 'image' and o.reason for o in walk(folder) if o.path in UNREADABLE)
+    said = ankle('predict', folder, '--json', code=1).stdout
+    for name in UNREADABLE:
+        row = next(o for o in json.loads(said) if o['name'].endswith(name))
+        assert 'save' in row['error'], row
+    assert 'raw file of a camera' in ankle('predict', folder/'c.CR3', '--json', code=1).stdout
+
+
+class OldName(zipfile.ZipInfo):
+    "A member as Explorer writes it: its name in the code page of the console, without a word about it."
+    def _encodeFilenameFlags(self): return self.filename.encode('cp852'), self.flag_bits & ~0x800
+
+
+def test_names_in_a_zip_of_explorer_I12(tmp_path):
+    raw = write_study(tmp_path/'raw', owners=('H51B9J',))
+    export = (raw/'H51B9J/export.json').read_text().replace('resztvevo', 'résztvevő')
+    with zipfile.ZipFile(tmp_path/'kepek.zip', 'w') as z:
+        z.writestr('H51B9J/export.json', export)
+        for p in raw.glob('*/*.jpg'): z.writestr(OldName(f"H51B9J/{p.name.replace('resztvevo', 'résztvevő')}"), p.read_bytes())
+    report, rows = prepared(tmp_path/'kepek.zip', tmp_path/'out')
+    assert report['images']['used'] == 18 and all('résztvevő' in o['source'] for o in rows)
+
+
+def test_another_programs_settings_E4(ankle):
+    (ankle.home/'settings.ini').write_text('[settings]\nDEBUG=True\n')
+    assert 'settings.ini' in ankle('prepare', 'raw', code=1).stderr
+
+
+@pytest.mark.parametrize('name', ['ANKLEALIGN_PORT', 'ANKLEALIGN_SERVE_PORT', 'ANKLEALIGN_PORT_8000_TCP', 'ANKLEALIGN_SERVICE_HOST', 'ANKLEALIGN_SERVICE_PORT_HTTP',
+                                  'ANKLEALIGN_SERVE_SERVICE_PORT', 'ANKLEALIGN_PORT_8000_TCP_ADDR'])
+def test_service_links_of_a_container_orchestrator(name, caplog):
+    value = 'tcp://10.0.0.1:8000' if name.endswith(('PORT', 'TCP')) and 'SERVICE' not in name else '10.0.0.1'
+    assert load_settings(os.devnull, {name: value}) == Settings()
+    assert name in caplog.text
+
+
+def test_a_mistyped_variable_is_still_an_error():
+    for name in ('ANKLEALIGN_SERV_PORT', 'ANKLEALIGN_OUTPUT', 'ANKLEALIGN_SERVE_PROT'):
+        with pytest.raises(AnklealignError): load_settings(os.devnull, {name: '8000'})
+
+
+def test_no_shared_memory(tmp_path, monkeypatch):
+    from loky.backend import synchronize
+    def refuse(*_, **__): raise PermissionError(13, 'Permission denied')
+    monkeypatch.setattr(synchronize.SemLock, '__init__', refuse)
+    raw = control_group(tmp_path/'raw')
+    made = prepare(raw, tmp_path/'out', Settings(images={'workers': 2, 'size': 64}))
+    assert len(list((made/'images').iterdir())) == 18
+
+
+def room(i):
+    "One camera that never moves: the same wall and floor, and a small part that differs."
+    pixels = np.tile(np.linspace(200, 90, 240)[:, None, None], (1, 180, 3))
+    pixels[150:] -= 40
+    rng = np.random.default_rng(i)
+    x = 80 + int(rng.integers(-2, 3))
+    pixels[150:190, x:x + 12] = rng.integers(90, 120, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, 'JPEG', quality=95)
+    return buffer.getvalue()
+
+
+def test_one_fixed_camera_I13q(tmp_path):
+    raw = control_group(tmp_path/'raw')
+    folder = pictures(raw/'H51B9J', PEOPLE)
+    for i, name in enumerate(PEOPLE[:8]): (folder/name).write_bytes(room(i))
+    (folder/'export.json').write_bytes((CASES/'L01.json').read_bytes())
+    report, rows = prepared(raw, tmp_path/'out')
+    alike = [o['group'] for o in rows if o['owner'] == 'H51B9J' and Path(o['source']).name in PEOPLE[:8]]
+    assert len(alike) == 8 and len(set(alike)) == 1
+    assert any('although their names speak of different people' in o and 'near_copies' in o for o in report['notes'])
+    report, rows = prepared(raw, tmp_path/'apart', near_copies='apart')
+    assert len({o['group'] for o in rows if o['owner'] == 'H51B9J'}) == 9
+    assert report['audit']['hits'] == 0 or any('stand in different splits' in o for o in report['notes'])
+
+
+def test_what_only_the_audit_finds_shares_a_group(tmp_path, monkeypatch):
+    "The originals pass as different, the processed pictures do not: they share a group, and the study is prepared."
+    from anklealign.study import preprocess
+    find = preprocess.find_duplicates
+    monkeypatch.setattr(preprocess, 'find_duplicates', lambda *args: (find(*args)[0], ()))
+    raw = control_group(tmp_path/'raw')
+    folder = pictures(raw/'H51B9J', PEOPLE)
+    for i, name in enumerate(PEOPLE[:8]): (folder/name).write_bytes(room(i))
+    (folder/'export.json').write_bytes((CASES/'L01.json').read_bytes())
+    report, rows = prepared(raw, tmp_path/'out')
+    assert report['audit']['hits'] == 0 and len(rows) == 36
+
+
+def odd_items(raw):
+    "Items of every kind in which one thing is wrong; each but the first pictures is named in the report."
+    folder = pictures(raw/'H51B9J', ['good.jpg', 'a\rb.jpg', 'a\nb.jpg', ' .jpg', '{}.jpg', '<b>.jpg', "quote'\".jpg", 'x'*120 + '.jpg'])
+    thin = io.BytesIO()
+    Image.new('RGB', (16, 8192)).save(thin, 'PNG')
+    (folder/'thin.png').write_bytes(thin.getvalue())
+    os.mkfifo(folder/'pipe.jpg'), os.mkfifo(folder/'pipe.json')
+    (folder/'phantom.csv').write_text('file,angle_deg\n"' + 'x'*200_000 + '",3\n')
+    addresses = ['http://[half/a.jpg', 'http://[::1', 'https://h:99999999/a.jpg', '//[x', 'data:image/png;base64,A', 'data:image/png;base64,%%%', 'data:,', 's3://', '/data/upload/',
+                 '/data/local-files/?d=', '\0', '', 'a'*100_000, 'good.jpg', 'C:\\', 'file://', 'http://h/%', '/data/local-files/?d=%00', '..', '/data/local-files/?d=..%2f..%2fx.jpg',
+                 *(p.name for p in folder.glob('*.jpg'))]
+    tasks = [task(i + 1, '', 'neutral', data={'image': o}) for i, o in enumerate(addresses)]
+    for o in tasks: del o['file_upload']
+    (folder/'export.json').write_text(json.dumps(tasks))
+    rows = [{'': 3, 'annotator': 1}, {'': '', 'annotator': 1}, {'annotator': {}, 'image': [], 'id': {}}, {'annotator': 1, 'label': [[[]], {}], 'image': None}, {'annotator': None}]
+    (folder/'min.json').write_text(json.dumps(rows))
+    (folder/'odd.json').write_text(json.dumps([{'annotations': [{'result': [{'value': {'choices': [[[]], {}, None]}}, 3, None], 'created_at': 1e300}], 'data': {'': '', 'image': {}}},
+                                               {'annotations': [[], 'x', None], 'data': []}, {'annotations': {}, 'data': {'images': ['a.jpg', 'b.jpg']}}]))
+    return len(addresses)
+
+
+def test_one_odd_item_stops_nothing(tmp_path):
+    raw = control_group(tmp_path/'raw')
+    n = odd_items(raw)
+    report, rows = prepared(raw, tmp_path/'out')
+    assert {'H51B9J/good.jpg', *(f'D6AE9F/{o}' for o in PEOPLE)} <= {o['source'] for o in rows}
+    assert len([o for o in report['items'] if o['item'].startswith('H51B9J/export.json#')]) == n
+    why = {o['item']: o['reason'] for o in report['items']}
+    assert all(why[f'H51B9J/{o}'] for o in ('pipe.jpg', 'pipe.json', 'thin.png')), why
+
+
+def test_one_odd_photo_stops_no_answers(tmp_path, ankle):
+    control_group(tmp_path/'photos'), odd_items(tmp_path/'photos')
+    said = ankle('predict', tmp_path/'photos', '--json', '--overlay', tmp_path/'o', code=1).stdout
+    assert sum(bool(o['error'] == '') for o in json.loads(said)) >= 19
+
+
+def damaged(archive, name, at, data):
+    "The archive with some bytes of one member overwritten."
+    with zipfile.ZipFile(archive) as z: start = z.getinfo(name).header_offset + 30 + len(name)
+    raw = bytearray(archive.read_bytes())
+    raw[start + at:start + at + len(data)] = data
+    archive.write_bytes(raw)
+
+
+@pytest.mark.parametrize('how', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_one_damaged_member_stops_no_archive(tmp_path, how):
+    raw, archive = control_group(tmp_path/'raw'), tmp_path/'raw.zip'
+    with zipfile.ZipFile(archive, 'w', how) as z:
+        for p in sorted(raw.rglob('*.*')): z.write(p, p.relative_to(raw))
+        z.writestr(zipfile.ZipInfo('H51B9J/no_date.jpg'), picture(1))
+        z.writestr('H51B9J/bad.jpg', picture(2), how)
+        z.writestr('H51B9J/' + 'y'*300 + '.jpg', picture(2), how)
+        z.writestr('H51B9J', b'a file where a folder is', how)
+    damaged(archive, 'H51B9J/bad.jpg', 20, bytes(range(40)))
+    report, rows = prepared(archive, tmp_path/'out')
+    assert len(rows) == 18
+    why = {o['item']: o['reason'] for o in report['items']}
+    assert why['H51B9J/bad.jpg'].startswith(('damaged in the archive', 'cannot be unpacked')) and 'cannot be unpacked' in why['H51B9J/' + 'y'*300 + '.jpg']
+
+
+def test_zero_dos_dates(tmp_path):
+    raw, archive = control_group(tmp_path/'raw'), tmp_path/'raw.zip'
+    with zipfile.ZipFile(archive, 'w') as z:
+        for p in sorted(raw.rglob('*.*')):
+            info = zipfile.ZipInfo(str(p.relative_to(raw)))
+            info.date_time = (1980, 0, 0, 0, 0, 0)
+            z.writestr(info, p.read_bytes())
+    assert len(prepared(archive, tmp_path/'out')[1]) == 18
+
+
+def test_marked_pictures_of_long_paths(tmp_path, ankle):
+    folder = pictures(tmp_path/('y'*240)/('z'*200), [])
+    with zipfile.ZipFile(demo_study()) as z: photo = z.read('D6AE9F/sajat_resztvevo10_04.jpg')
+    for name in ('a.jpg', 'b.jpg'): (folder/name).write_bytes(photo)
+    said = json.loads(ankle('predict', folder, '--json', '--overlay', tmp_path/'o').stdout)
+    assert len(said) == len(list((tmp_path/'o').iterdir())) == 2
+    (tmp_path/'file').write_bytes(b'')
+    told = ankle('predict', folder, '--json', '--overlay', tmp_path/'file')
+    assert len(json.loads(told.stdout)) == 2 and '2 of 2 marked pictures could not be written' in told.stderr
+
+
+@pytest.mark.parametrize('name', ['XYZ789_{:02}_{:02}.jpg', 'p{}-left-{}.png', '{:03} ({}).jpg', 'patient{}_{}.jpg'])
+def test_people_are_recognised_from_names_by_themselves(tmp_path, name):
+    "Kind 10 of issue 25: no photo of one person in training and another in test."
+    names = [name.format(p, j) for p in range(1, 13) for j in (1, 2, 3)]
+    folder = pictures(tmp_path/'raw'/'XYZ789', names)
+    (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i // 3 % 3]) for i, o in enumerate(names)]))
+    report, rows = prepared(tmp_path/'raw', tmp_path/'out')
+    assert len({o['group'] for o in rows}) == 12 and any('36 pictures of 12 people' in o for o in report['notes'])
+    report, rows = prepared(tmp_path/'raw', tmp_path/'off', recognise_participants=False)
+    assert len({o['group'] for o in rows}) == 36 and 'people could not be told apart' in report['notes'][0]
+
+
+@pytest.mark.parametrize('name', ['IMG_{:04}.jpg', '{}.jpg', 'neutral_{}.jpg', 'DSC{:05}.jpg', 'IMG-20231024-WA{:04}.jpg', 'IMG_20231024_{:06}.jpg'])
+def test_a_camera_counts_pictures_not_people(tmp_path, name):
+    names = [name.format(i) for i in range(1, 241)]
+    folder = pictures(tmp_path/'raw'/'XYZ789', names)
+    (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i % 3]) for i, o in enumerate(names)]))
+    report, rows = prepared(tmp_path/'raw', tmp_path/'out')
+    assert len({o['group'] for o in rows}) == 240 and 'people could not be told apart' in report['notes'][0]
+
+
+ODD_VALUES = [None, '', [], {}, 0, -1, 1e308, True, 'http://[x', 'data:image/png;base64,A', '../../x', '\0', 'a\rb', [[]], [{}], {'': ''}]
+
+
+def mutated(value, rng):
+    "`value` with something odd in one place."
+    if not isinstance(value, (dict, list)) or not value or rng.random() < .1: return copy.deepcopy(rng.choice(ODD_VALUES))
+    key = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
+    value[key] = mutated(value[key], rng)
+    return value
+
+
+@pytest.mark.parametrize('seed', range(0, 30, 10))
+def test_no_mutant_of_an_export_or_a_picture_stops_a_study(tmp_path, seed):
+    "299 of such mutants were tried on 28 November 2026: none stopped."
+    control_group(tmp_path/'raw')
+    for i in range(seed, seed + 10):
+        rng, folder = random.Random(i), pictures(tmp_path/'raw'/'H51B9J', ['participant01_1.jpg', 'x.jpg'])
+        text = rng.choice(sorted(CASES.glob('*.json'))).read_text()
+        tree, damage = json.loads(text), bytearray(text.encode())
+        for _ in range(rng.randint(1, 8)): tree = mutated(tree, rng)
+        photo = bytearray((folder/'x.jpg').read_bytes())
+        for data in (damage, photo):
+            for _ in range(rng.randint(1, 20)): data[rng.randrange(len(data))] = rng.randrange(256)
+        (folder/rng.choice(['e.json', '5', 'e.csv'])).write_bytes(bytes(damage) if i % 2 else json.dumps(tree).encode())
+        (folder/'x.jpg').write_bytes(photo)
+        report, _ = prepared(tmp_path/'raw', tmp_path/f'out{i}')
+        assert report['images']['found'] == 20 and report['images']['used'] >= 18
