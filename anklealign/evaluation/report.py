@@ -191,7 +191,9 @@ def glance(
                         f'Confusion matrix, {kind}. The shade is the share of each true class.', shades)
 
 def _first(report):
-    own = [f"The run itself, on the test pictures alone. {report['summary']}"] * bool(report.get('folds'))
+    def said(metric): return f"{number(report['metrics'][metric]['value'])} ({span(report['metrics'][metric])})"
+    own = [f"The run itself, on the {report['images']} test pictures of {report['groups']} groups: accuracy {said('accuracy')}, "
+           f"macro-F1 {said('macro_f1')}."] * bool(report.get('folds'))
     return Section('At a glance', [*own, *filter(None, [report.get('left_out')])], glance(report))
 
 def _scores(report):
@@ -206,7 +208,7 @@ def _scores(report):
     words = '; '.join(f"{name}: {', '.join(f'{k} answered {o}' for o, k in zip(names.values(), row, strict=True))}"
                       for name, row in zip(names.values(), report['confusion_matrix'], strict=True))
     return Section('Scores with confidence intervals',
-                   ['Every figure has its interval, and what it is to be compared with beside it.', _MEANING],
+                   [report['summary'], 'Every figure has its interval, and what it is to be compared with beside it.', _MEANING],
         [Table([f'on {kind}', 'model', sure, always, 'pictures', 'groups'], scores,
                f'The model beside {always}, the commonest class of the training pictures; intervals over groups.'),
          Table([f'on {kind}', 'difference', sure, 'pictures', 'groups'], gains, f"The model's figures minus those of {always}, paired."),
