@@ -78,8 +78,9 @@ def conclude(
         return f"{number(row['value'])} ({sure}) against {number(row['majority'])}"
     names, n = names_of(report), f"{report['images']} {kind_of(report['synthetic'])}"
     only = constant_answer(report)
-    learned = 'its answers tell nothing, though its probabilities do' if _ordered(report) else 'it has learned nothing'
-    verdict = (f"The model answered '{names[only]}' for all {n}, so {learned}" if only else
+    learned = 'so its answers tell nothing, though its probabilities do' if _ordered(report) else 'so it has learned nothing'
+    if report['groups'] < MIN_GROUPS: learned = 'too few to tell whether it has learned anything'
+    verdict = (f"The model answered '{names[only]}' for all {n}, {learned}" if only else
                f"{_verdict(report)} always answering '{names[report['majority_class']]}'")
     return (f"{verdict}: accuracy {against('accuracy')}; macro-F1 {against('macro_f1')} (n = {n} of {report['groups']} groups{more}).")
 
