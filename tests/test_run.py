@@ -39,7 +39,7 @@ def test_a_model_that_has_learned_gets_all_of_the_report(ankle, tmp_path):
     root = tmp_path/'easy'
     root.mkdir()
     tasks = []
-    for i in range(180):
+    for i in range(150):
         name, wanted = f'sajat_resztvevo{i + 1:03}_01.jpg', i % 3
         pixels = np.asarray(Image.open(io.BytesIO(picture(i))), float) / 4 + 80 * wanted
         Image.fromarray(pixels.astype(np.uint8)).save(root/name)
@@ -49,7 +49,7 @@ def test_a_model_that_has_learned_gets_all_of_the_report(ankle, tmp_path):
     report = json.loads(ankle('evaluate', '--json', ANKLEALIGN_TRAIN_SIZE='32').stdout)
     assert report['verdict'] == report['folds']['summary'] and report['verdict'] in shown
     assert report['verdict'].startswith('The model is better than always answering') and 'has not met its group' in report['verdict']
-    assert report['folds']['images'] == 180 > report['images'] and report['left_out'] == '' and report['robustness']['levels']
+    assert report['folds']['images'] == 150 > report['images'] and report['left_out'] == '' and report['robustness']['levels']
     where = ankle.home/'output/evaluation/baseline'
     assert all(f'<h2>{o}</h2>' in (where/'report.html').read_text() for o in SECTIONS + MORE)
     lines = shown.splitlines()
