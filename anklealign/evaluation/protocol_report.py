@@ -82,7 +82,8 @@ def _folds_sections(report):
                     for k, o in report['sources'].items()],
                    'Pictures labelled by the consensus of several annotators and by their owner alone, answers of the first repeat, '
                    'and the share of each class among the labels.')
-    return [Section('How much is luck', text, [luck]), Section("Consensus and owners' labels", report['sources_sentence'], [labels])]
+    several = [Section('How much is luck', text, [luck])] * (report['repeats'] > 1)
+    return [*several, Section("Consensus and owners' labels", report['sources_sentence'], [labels])]
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #c5f72ddd
 _OVERVIEW = ('The test split is one split and one training. Repeated folds test every picture several times, each time by another model. '
