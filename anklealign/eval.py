@@ -19,17 +19,18 @@ import pandas as pd
 from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_folder, write_atomic
 from .decision import fit_on_validation
 from .evaluation.compare import compare_runs, comparison_page, comparison_table, show_differences
-from .evaluation.document import Gallery, Section, html_page, markdown_page, png
-from .evaluation.labels import PROBABILITIES, find_label_issues, unseen_answers, write_label_issues
-from .evaluation.metrics import Bootstrap, add_answers
-from .evaluation.report import findings, judge, model_card, sections, show_confusion
+from .evaluation.document import Gallery, Section, Table, html_page, markdown_page, metric_title, number, png, span, text_lines
+from .evaluation.labels import PROBABILITIES, baselines, find_label_issues, unseen_answers, write_label_issues
+from .evaluation.metrics import Bootstrap, add_answers, plain
+from .evaluation.report import (conclude, constant_answer, findings, glance, judge, left_out, model_card, sections,
+                                         show_confusion)
 from .evaluation.saliency import draw_groups, heat_maps, overlay, sanity_checks, sanity_sections
 from .evaluation.schema import Evaluation
 from .inference.bundle import MARK, read_bundle
 from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint
 from .training.callbacks import free_memory, keep_memory
 from .training.dataloaders import Pixels
-from .training.recipes import Recipe
+from .training.recipes import Recipe, enough_epochs
 from .training.runs import load_run, probabilities
 
 # %% ../nbs/04_eval.ipynb #b5f1088f
@@ -41,6 +42,8 @@ def evaluate(
     study: str|Path, # study folder; only its test pictures are looked at
     out: str|Path, # evaluation folder to make or replace
     settings: Settings=Settings(), # bootstrap, seed and display language
+    protocols: str|Path|None=None, # where `protocols` leaves its folders: grouped folds of this recipe on this study give the verdict
+    in_full: bool=False, # also what says nothing about a model that has not been shown to have learned anything
 ) -> dict: # what `evaluation_report.json` says
     "Evaluate `run` on the test pictures of `study`. Raises `AnklealignError` if there is nothing to evaluate; then `out` is as it was."
     model, config = load_run(run)
@@ -53,19 +56,40 @@ def evaluate(
     counts = config['study']['images']['train']
     judged = judge(answers, {c: counts[c] / sum(counts.values()) for c in CLASSES}, is_synthetic(rows), settings)
     judged['notes'] += [_FOREIGN] * (not own) + notes
+    judged['folds'] = _pooled(Path(protocols)/recipe.name, study, manifest, config, settings) if protocols else None
+    if judged['folds'] and not constant_answer(judged): judged['verdict'] = judged['folds']['summary']
+    judged['left_out'] = '' if in_full else left_out(judged)
     issues = find_label_issues(unseen_answers(run, manifest, answers, rule))
-    found = judged | findings(answers, raw, rule, issues, judged, read_ratings(study)) | _probed(model, study, answers, judged, recipe.size,
-                                                                                                 settings.evaluate.robustness)
+    probed = dict.fromkeys(('robustness', 'explanation')) if judged['left_out'] else _probed(model, study, answers, judged, recipe.size,
+                                                                                             settings.evaluate.robustness)
+    found = judged | findings(answers, raw, rule, issues, judged, read_ratings(study)) | probed
     report = Evaluation(run=Path(run).name, recipe=recipe.name, study=study_fingerprint(study), **found).model_dump()
     parts = sections(report, answers, raw, sanity_sections(report))
-    galleries = _galleries(model, study, report, answers, issues, recipe.size)
+    galleries = [] if report['left_out'] else _galleries(model, study, report, answers, issues, recipe.size)
     with new_folder(out, 'evaluation_report.json') as folder:
         _write(folder, report, answers, issues, parts, galleries, settings.evaluate.picture_address)
     if own: write_atomic(Path(run)/'model_card.md', model_card(config, report, parts))
-    for line in (report['summary'], *report['notes'], f"The whole report: {Path(out)/'report.html'}"): log.info(line)
+    for line in (report['verdict'], *text_lines(glance(report)[0]), *report['notes'], f"The report: {Path(out)/'report.html'}"):
+        log.info(line)
     return report
 
 _FOREIGN = 'The run was trained on another study (its fingerprint differs): if the two share people, the figures are too good.'
+
+# %% ../nbs/04_eval.ipynb #66621704
+_FOLDS = 'summary', 'images', 'groups', 'majority_class', 'metrics', 'gain_over_majority', 'confusion_matrix'
+
+def _pooled(folder, study, manifest, config, settings):
+    if not (folder/'folds_answers.csv').exists(): return None
+    said, n = json.loads((folder/'protocols.json').read_text(encoding='utf-8')), sum(config['study']['images']['train'].values())
+    tested = enough_epochs(Recipe(**said['recipe']), n)
+    if (said['study'], tested) != (study_fingerprint(study), Recipe(**config['recipe'])): return None
+    answers = pd.read_csv(folder/'folds_answers.csv', dtype={'group': str}, keep_default_na=False).query('repeat == 0')
+    shares = manifest.label.value_counts(normalize=True).reindex(CLASSES, fill_value=0).to_dict()
+    judged = judge(answers, shares, said['synthetic'], settings)
+    judged['summary'] = conclude(judged, ', each answered by a model that has not met its group')
+    held = baselines(manifest, judged['majority_class'], read_ratings(study), Bootstrap.of(settings))
+    return {k: judged[k] for k in _FOLDS} | {'yardsticks': plain(held)}
+
 
 # %% ../nbs/04_eval.ipynb #ea3d1124
 def _shipped_rule(run, asked):
@@ -129,10 +153,10 @@ def _write(folder, report, answers, issues, parts, galleries, address):
               'confusion_matrix.csv': counts, 'confusion_matrix_normalized.csv': counts.div(counts.sum(axis=1), axis=0),
               'test_predictions.csv': answers[_COLUMNS].set_index('image')}
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
-    if (issues.margin < 0).any(): write_label_issues(issues[issues.margin < 0], folder/'doubtful_labels.csv', address, len(issues))
+    if report['doubts']['contradicted']: write_label_issues(issues[issues.margin < 0], folder/'doubtful_labels.csv', address, len(issues))
     write_atomic(folder/'confusion_matrix.png', png(show_confusion(report)))
     write_atomic(folder/'confusion_matrix_normalized.png', png(show_confusion(report, normalized=True)))
-    title, page = f"Evaluation of {report['run']}", (report['summary'], report['notes'], report['disclaimer'])
+    title, page = f"Evaluation of {report['run']}", (report['verdict'], report['notes'], report['disclaimer'])
     write_atomic(folder/'report.html', html_page(title, *page, parts + galleries))
     write_atomic(folder/'report.md', f'# {title}\n\n{markdown_page(*page, parts)}')
     write_atomic(folder/'evaluation_report.json', json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
@@ -157,8 +181,18 @@ def compare(
         write_atomic(folder/'comparison.csv', table.to_csv(float_format='%.6f', lineterminator='\n'))
         write_atomic(folder/'comparison.png', png(show_differences(report)))
         write_atomic(folder/'comparison.json', json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
-    for line in filter(None, page.splitlines()): log.info(line)
+    for line in (*_compared(report), f"The report: {Path(out)/'comparison.md'}"): log.info(line)
     return report
+
+def _compared(report):
+    "Every run in a line, then what follows for the first pairs."
+    def cell(row): return number(row['value']) + ('' if row['low'] is None else f' ({span(row)})')
+    names = list(next(iter(report['runs'].values())))
+    runs = Table(['', *map(metric_title, names)], [[k, *map(cell, o.values())] for k, o in report['runs'].items()], '')
+    said, more = [o['sentence'] for o in report['pairs']][:_SENTENCES], len(report['pairs']) - _SENTENCES
+    return [*text_lines(runs), *said, *report['notes'], *[f'{more} more pairs stand in the report.'] * (more > 0)]
+
+_SENTENCES = 5 # of the pairs, on the terminal
 
 # %% ../nbs/04_eval.ipynb #bab57f28
 def _read(name, folder):

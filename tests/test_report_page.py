@@ -39,7 +39,7 @@ def sample():
     long = 'sajat_resztvevo_' + 'x' * 80 + '.jpg'
     wide = Table(['picture', *(f'column {i}' for i in range(9))], [[long, *(i / 7 for i in range(9))], ['2.jpg', None, *range(8)]], f'A wide table with {long}')
     pixels = np.random.default_rng(1).integers(0, 255, (5, 128, 128, 3), dtype=np.uint8)
-    sections = [Section('Tables', ['A paragraph.', long], [wide, Table(['class', 'n'], [['neutral', 3]], 'A narrow table')]),
+    sections = [Section('Tables', ['A paragraph.', long], [wide, Table(['class', 'n', 'accuracy'], [['neutral', 3, .5]], 'A narrow table')]),
                 Section('Plots', 'Two of them.', [Plot(plot(4), 'A rising line', 'Narrow'), Plot(plot(9), 'The same, wide', 'Wide')]),
                 Section('Pictures', 'Noise.', [Gallery([(o, long, f'Noise {i}') for i, o in enumerate(pixels)])])]
     return html_page('Evaluation of a sample', f'It cannot be told: accuracy 0.5, {long}.', ['A note.'], 'A screening aid, never a diagnosis.', sections)
@@ -59,6 +59,7 @@ def visit(browser, tmp_path):
         page.on('pageerror', lambda o: page.said.append(str(o)))
         page.on('request', lambda o: page.asked.append(o.url))
         page.goto(file.as_uri())
+        for o in page.locator('summary').all(): o.click()
         return page
     yield open_in
     for context in contexts: context.close()
@@ -94,17 +95,23 @@ def test_all_parts_are_there(visit):
     assert page.get_by_role('heading').all_inner_texts() == ['Evaluation of a sample', 'Tables', 'Plots', 'Pictures']
     assert page.get_by_role('heading', level=1).count() == 1
     assert page.get_by_role('table', name='A narrow table').get_by_role('rowheader').all_inner_texts() == ['neutral']
-    assert page.get_by_role('table').count() == 2 and page.get_by_role('columnheader').count() == 12
+    assert page.get_by_role('table').count() == 2 and page.get_by_role('columnheader').count() == 13
     named = page.get_by_role('img', name=re.compile('.'))
     assert named.count() == page.locator('img, svg').count() == 7
     assert page.evaluate('[...document.images].every(o => o.complete && o.naturalWidth > 0)')
 
 
-def test_links_lead_to_the_sections(visit):
+def test_only_the_first_section_is_open_until_a_heading_is_clicked(visit):
     page = visit(PHONE)
-    for name in ('Tables', 'Plots', 'Pictures'):
-        page.get_by_role('navigation', name='Contents').get_by_role('link', name=name).click()
-        assert page.locator(':target').get_by_role('heading').inner_text() == name
+    assert page.locator('details[open]').count() == page.locator('details').count() == 2 # `visit` has clicked on both
+    for o in page.locator('summary').all(): o.click()
+    assert page.locator('details[open]').count() == 0 and page.get_by_role('heading').count() == 4
+    assert page.get_by_role('table', name='A narrow table').is_visible() and not page.locator('.gallery').is_visible()
+
+
+def test_a_term_says_what_it_means(visit):
+    page = visit(PHONE)
+    assert page.locator('abbr').all_inner_texts() == ['accuracy'] and 'answered rightly' in page.locator('abbr').get_attribute('title')
 
 
 @pytest.mark.parametrize('window', [PHONE, DESKTOP], ids=['phone', 'desktop'])
@@ -142,6 +149,8 @@ def test_pictures_keep_their_colours_in_the_dark(visit):
 def test_it_prints_on_white(visit):
     page = visit(DESKTOP, 'dark')
     assert page.pdf(format='A4').startswith(b'%PDF')
+    for o in page.locator('summary').all(): o.click()
     page.emulate_media(media='print')
+    assert page.locator('.gallery').bounding_box()['height'] > 50 # also what was closed is on paper
     assert page.evaluate('getComputedStyle(document.body).backgroundColor') == 'rgb(255, 255, 255)'
     assert page.evaluate("getComputedStyle(document.querySelector('.plot img')).filter") == 'none'

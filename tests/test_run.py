@@ -1,12 +1,15 @@
 """`anklealign run`, `train` and `evaluate`, end to end on a drawn study."""
 import csv
+import io
 import json
 
-from conftest import content
+import numpy as np
+from conftest import SPELLINGS, content, picture, task
+from PIL import Image
 
 from anklealign.core import class_names
 
-FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 'doubtful_labels.csv', 'test_predictions.csv', 'confusion_matrix.csv', 'confusion_matrix.png',
+FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 'test_predictions.csv', 'confusion_matrix.csv', 'confusion_matrix.png',
          'confusion_matrix_normalized.csv', 'confusion_matrix_normalized.png'}
 
 SMALL = {'ANKLEALIGN_TRAIN_SIZE': '64'}
@@ -26,8 +29,37 @@ def test_run_leaves_everything_and_the_same_again(raw, ankle):
     assert 'model tinycnn, 1,054,179 parameters' in log
 
 
-SECTIONS = ['Scores with confidence intervals', 'Calibration', 'Prediction sets and abstention', 'Slices', 'Several pictures of one person', 'Labels',
-            'Changed pictures', 'Heat maps', 'What could not be computed', 'Confident and wrong', 'Least sure']
+SECTIONS = ['At a glance', 'Scores with confidence intervals', 'Calibration', 'Prediction sets and abstention', 'Slices', 'Several pictures of one person',
+            'Labels', 'What could not be computed']
+MORE = ['Changed pictures', 'Heat maps', 'Least sure'] # for a model that has been shown to tell the classes apart
+
+
+def test_a_model_that_has_learned_gets_all_of_the_report(ankle, tmp_path):
+    "Light, middle and dark pictures, which anything can tell apart."
+    root = tmp_path/'easy'
+    root.mkdir()
+    tasks = []
+    for i in range(150):
+        name, wanted = f'sajat_resztvevo{i + 1:03}_01.jpg', i % 3
+        pixels = np.asarray(Image.open(io.BytesIO(picture(i))), float) / 4 + 80 * wanted
+        Image.fromarray(pixels.astype(np.uint8)).save(root/name)
+        tasks.append(task(i + 1, name, SPELLINGS[wanted]))
+    (root/'export.json').write_text(json.dumps(tasks))
+    shown = ankle('run', root, '--epochs', '6', '--folds', ANKLEALIGN_TRAIN_SIZE='32').stdout
+    report = json.loads(ankle('evaluate', '--json', ANKLEALIGN_TRAIN_SIZE='32').stdout)
+    assert report['verdict'] == report['folds']['summary'] and report['verdict'] in shown
+    assert report['verdict'].startswith('The model is better than always answering') and 'has not met its group' in report['verdict']
+    assert report['folds']['images'] == 150 > report['images'] and report['left_out'] == '' and report['robustness']['levels']
+    where = ankle.home/'output/evaluation/baseline'
+    assert all(f'<h2>{o}</h2>' in (where/'report.html').read_text() for o in SECTIONS + MORE)
+    lines = shown.splitlines()
+    result = lines[lines.index(report['verdict']):]
+    assert [o.split()[0] for o in result[3:8]] == ['accuracy', 'macro-F1', 'recall,', 'recall,', 'recall,'] and len(result) <= 12
+    assert any(o.endswith('report.html') for o in result) and not any(o.startswith('|') for o in lines)
+    compared = json.loads(ankle('compare', 'baseline', '--json').stdout)
+    assert set(compared['runs']) == {'baseline', f"always {report['majority_class']}"}
+    assert 'No verdict' not in shown and ankle('run', root, '--epochs', '1', '--no-folds', '--output', 'other', ANKLEALIGN_TRAIN_SIZE='32').stdout.count('--folds')
+    assert not (ankle.home/'other/protocols').exists()
 
 
 def test_figures_agree_with_the_predictions_and_the_report_opens(raw, ankle, browser):
@@ -45,8 +77,8 @@ def test_figures_agree_with_the_predictions_and_the_report_opens(raw, ankle, bro
     page.on('console', lambda o: said.append(o.text))
     page.on('pageerror', lambda o: said.append(str(o)))
     page.goto((ankle.home/'output/evaluation/baseline/report.html').as_uri())
-    titles = page.get_by_role('heading', level=2).all_inner_texts()
-    assert [o for o in titles if o in SECTIONS] == SECTIONS and len(titles) <= 12
+    assert page.get_by_role('heading', level=2).all_inner_texts() == SECTIONS and 'Label issues' in report['left_out']
+    for o in page.locator('summary').all(): o.click()
     assert page.get_by_role('table').count() == page.locator('caption').count() >= 8
     assert page.evaluate('[...document.images].every(o => o.complete && o.naturalWidth > 0)') and page.locator('img[alt=""]').count() == 0
     assert page.evaluate('document.documentElement.scrollWidth <= innerWidth') and said == []

@@ -8,8 +8,11 @@ Docs: https://anklealign.github.io/anklealign/app/cli.html.md"""
 __all__ = ['app']
 
 # %% ../../nbs/app/cli.ipynb #46ee2991
+import json
 import os
 import sys
+import time
+from contextlib import nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -103,12 +106,15 @@ def _evaluate(settings, run):
     from anklealign.inference.bundle import MARK, add_figures
     from anklealign.eval import evaluate
     name = run_name(run or settings.train.recipe)
-    folder, out = Path(settings.output)/'models'/name, Path(settings.output)/'evaluation'/name
-    evaluate(folder, _study(settings), out, settings)
+    home = Path(settings.output)
+    folder, out = home/'models'/name, home/'evaluation'/name
+    report = evaluate(folder, _study(settings), out, settings, home/'protocols')
     if (folder/MARK).exists(): add_figures(folder, out)
+    return report
 
 # %% ../../nbs/app/cli.ipynb #1331c383
 Show = Annotated[bool, typer.Option('--open', help='Open the report in a browser.')]
+AsJson = Annotated[bool, typer.Option('--json', help='Print what the report says as JSON, and nothing else.')]
 
 def _open(show, page):
     import webbrowser
@@ -120,14 +126,15 @@ def _open(show, page):
 @handle_errors
 def evaluate(
     run: Run=None, recipe: Recipe=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None,
-    show: Show=False, debug: Debug=False,
+    as_json: AsJson=False, show: Show=False, debug: Debug=False,
 ):
     """Measure a trained run on the test pictures. For folds, owners and leaky splits: anklealign protocols.
 
     Example: anklealign evaluate --run baseline --open
     """
     chosen = settings_of(settings, output, seed, train=dict(recipe=recipe))
-    with log_to(): _evaluate(chosen, run)
+    with nullcontext() if as_json else log_to(): report = _evaluate(chosen, run)
+    if as_json: typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
     _open(show, Path(chosen.output)/'evaluation'/(run or chosen.train.recipe)/'report.html')
 
 # %% ../../nbs/app/cli.ipynb #da7e3b50
@@ -135,7 +142,7 @@ def evaluate(
 @handle_errors
 def compare(
     runs: Annotated[list[str], typer.Argument(help='Names of evaluated runs; a single one is compared with always-majority.')],
-    output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False,
+    output: Output=None, settings: SettingsFile=None, seed: Seed=None, as_json: AsJson=False, debug: Debug=False,
 ):
     """Say whether one run is better than another, on the same test pictures.
 
@@ -144,7 +151,9 @@ def compare(
     from anklealign.eval import compare
     chosen = settings_of(settings, output, seed)
     folder = Path(chosen.output)
-    with log_to(): compare({o: folder/'evaluation'/run_name(o) for o in runs}, folder/'comparison'/'+'.join(runs), chosen)
+    with nullcontext() if as_json else log_to():
+        report = compare({o: folder/'evaluation'/run_name(o) for o in runs}, folder/'comparison'/'+'.join(runs), chosen)
+    if as_json: typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
 
 # %% ../../nbs/app/cli.ipynb #4e79c614
 @app.command()
@@ -166,14 +175,14 @@ def protocols(
 
     Example: anklealign protocols --recipe gapcnn --only folds --only owners --open
     """
-    from anklealign.evaluation.protocol_report import PROTOCOLS, quick_recipe, run_protocols
+    from anklealign.evaluation.protocol_report import PROTOCOLS, quick_recipe, result_lines, run_protocols
     from anklealign.training.recipes import chosen_recipe
     chosen = settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs))
     tested = (chosen_recipe if full else quick_recipe)(chosen.train)
     place = Path(chosen.output)/'protocols'/tested.name
     with log_to(), progress('trainings') as step:
-        run_protocols(_study(chosen), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), step)
-        log.info('The report is %s.', place/'report.html')
+        report = run_protocols(_study(chosen), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), step)
+        for line in (*result_lines(report), f"The report: {place/'report.html'}"): log.info(line)
     _open(show, place/'report.html')
 
 # %% ../../nbs/app/cli.ipynb #f99ee125
@@ -189,33 +198,57 @@ def _answer_inference(raw, settings, run):
     log.info('inference: %d photos, %d answered; see %s', len(answers), sum(bool(o.answer) for o in answers), file)
 
 # %% ../../nbs/app/cli.ipynb #b00734dd
-def _all_steps(raw, settings, run=None, photos=True):
+_FOLDS = 5 # trainings for the verdict from all people
+_QUICK = 'baseline', 'measured' # recipes that train in seconds, so that the verdict is worth the wait
+
+def _verdict(settings, folds, seconds):
+    from anklealign.core import AnklealignError
+    from anklealign.evaluation.protocol_report import run_protocols
+    from anklealign.training.recipes import chosen_recipe
+    recipe = chosen_recipe(settings.train)
+    cost = f'{_FOLDS} more trainings, about {max(1, round(_FOLDS * seconds / 60))} min'
+    if settings.train.weights_file: return log.info('No verdict from all people: its trainings would not start from weights of your own.')
+    if not folds and (folds is False or recipe.name not in _QUICK):
+        return log.info('Left out: the verdict from all people (%s). Have it with: anklealign run --folds, or later with: anklealign '
+                        'protocols --recipe %s --full --only folds --repeats 1, then anklealign evaluate', cost, recipe.name)
+    log.info('The verdict from all people: %s (leave it out with --no-folds)', cost)
+    try:
+        with progress('trainings') as step:
+            run_protocols(_study(settings), Path(settings.output)/'protocols'/recipe.name, recipe, settings, 1, _FOLDS, ['folds'], step)
+    except AnklealignError as e: log.warning('No verdict from all people: %s', e)
+
+def _all_steps(raw, settings, run=None, photos=True, folds=None):
     from anklealign.data import check_places
     check_places(raw, settings.output)
     run_name(run or settings.train.recipe)
     with log_to(settings.output):
         _prepare(raw, settings)
+        start = time.perf_counter()
         _train(settings, run)
+        _verdict(settings, folds, time.perf_counter() - start)
         _evaluate(settings, run)
         name, home = run or settings.train.recipe, Path(settings.output)
         if photos: _answer_inference(raw, settings, home/'models'/name)
-        log.info('Everything lies in %s; the report is %s.', settings.output, home/'evaluation'/name/'report.html')
+        log.info('Everything lies in %s.', settings.output)
 
 # %% ../../nbs/app/cli.ipynb #4c67aee3
+Folds = Annotated[bool|None, typer.Option('--folds/--no-folds', help='Whether grouped folds of all people give the verdict, for five more '
+                                                                    'trainings (else with the recipes baseline and measured only).')]
+
 @app.command()
 @handle_errors
 def run(raw: Raw, recipe: Recipe=None, epochs: Epochs=None, run: Run=None, output: Output=None, settings: SettingsFile=None,
-        seed: Seed=None, debug: Debug=False):
-    """Prepare, train and evaluate in one go.
+        seed: Seed=None, folds: Folds=None, debug: Debug=False):
+    """Prepare, train and evaluate in one go; with a quick recipe, the verdict comes from all people, by grouped folds.
 
     Example: anklealign run my_pictures.zip --output results
     """
-    _all_steps(raw, settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs)), run)
+    _all_steps(raw, settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs)), run, folds=folds)
 
 # %% ../../nbs/app/cli.ipynb #6aba8563
 @app.command()
 @handle_errors
-def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epochs: Epochs=None, debug: Debug=False):
+def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epochs: Epochs=None, folds: Folds=None, debug: Debug=False):
     """Run everything on the synthetic study that ships with the package.
 
     Example: anklealign demo
@@ -223,7 +256,7 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
     from anklealign.assets import demo_study
     chosen = settings_of(settings, output, seed, train=dict(epochs=epochs))
     if output is None: chosen = chosen.model_copy(update=dict(output=str(Path(chosen.output)/'demo')))
-    _all_steps(demo_study(), chosen, photos=False)
+    _all_steps(demo_study(), chosen, photos=False, folds=folds)
     typer.echo(f'To go on with this study, add --output {chosen.output}: anklealign train --recipe baseline --output {chosen.output}')
 
 # %% ../../nbs/app/cli.ipynb #7ee1d67b

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
-from io import BytesIO
+from io import BytesIO, StringIO
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,17 @@ TITLES = {'accuracy': 'accuracy', 'balanced_accuracy': 'balanced accuracy', 'mac
           'opposite_rate': 'opposite rate (less is better)',
           'macro_auc': 'macro-AUC', 'brier': 'Brier score (less is better)', 'log_loss': 'log loss (less is better)', 'f1': 'F1',
           'auc': 'AUC'}
+
+OVERALL = {'accuracy': 'share of the pictures that are answered rightly',
+           'balanced_accuracy': 'mean of the recalls of the three classes',
+           'macro_f1': 'mean of the F1 of the three classes',
+           'weighted_f1': 'mean of the F1 of the classes, weighted by their pictures',
+           'quadratic_kappa': 'agreement beyond chance, a confusion two classes apart counting four times',
+           'ordinal_mae': 'by how many classes the answer is off, on average; less is better',
+           'opposite_rate': 'share of the pictures on which pronation and supination are confused; less is better',
+           'macro_auc': 'mean of the AUC of the three classes',
+           'brier': 'Brier score, the squared error of the three probabilities, summed; less is better',
+           'log_loss': 'mean of minus the natural logarithm of the probability of the right class; less is better'}
 
 def metric_title(
     metric: str, # as in `score`: 'macro_f1', 'recall_neutral'
@@ -79,6 +90,19 @@ def shown(
     return f'{value:,}' if isinstance(value, Integral) else f'{value:.3f}'
 
 # %% ../../nbs/evaluation/document.ipynb #22263406
+_TERMS = {TITLES[k].partition(' (')[0]: meaning for k, meaning in OVERALL.items()} | {
+    'recall': 'share of the pictures of a class that are answered so: its sensitivity',
+    'precision': 'share of the answers of a class that are right: its positive predictive value',
+    'F1': 'harmonic mean of precision and recall',
+    'AUC': 'how often a picture of the class gets a higher probability of it than another one',
+    'interval': 'where the figure would lie for other people like these, with the confidence given',
+    'groups': 'people, as far as they are known: all pictures of one stand on one side of every split',
+    'ceiling': 'the best that these labels allow', 'always': 'a model that gives every picture the commonest class of the training'}
+_ANY_TERM = re.compile(rf"(?<![\w-])({'|'.join(sorted(map(re.escape, _TERMS), key=len, reverse=True))})(?![\w-])")
+
+def _explained(text): # its terms with their meaning, which a mouse that rests there shows
+    return [xml.Abbr(o, title=_TERMS[o]) if i % 2 else o for i, o in enumerate(_ANY_TERM.split(text)) if o]
+
 _NUMERIC = re.compile(r'(?:[-\d\s.,%°+−–<>≥≤±()/×]|to|of)*') # numbers, intervals among them
 
 @dataclass(frozen=True)
@@ -87,6 +111,7 @@ class Table:
     header: Sequence[str] # names of the columns
     rows: Sequence[Sequence] # one sequence of cells a row: text, numbers, None
     caption: str # what the table shows, with n
+    shades: Sequence[Sequence[float]] = () # how dark the cells after the first of each row are, from 0 to 1; none: not at all
 
     def __post_init__(self):
         odd = next((o for o in self.rows if len(o) != len(self.header)), None)
@@ -94,14 +119,34 @@ class Table:
             raise AnklealignError(f"A row of the table '{self.caption}' has {len(odd)} cells: give it {len(self.header)}, one for each "
                                   "column.")
 
-    def __ft__(self):
-        def column(name, kind): return xml.Th(name, scope='col', cls=kind) if name else xml.Td(cls=kind)
+    @property
+    def kinds(self) -> list[str|None]:
+        "'number' for each column that is to stand at the right."
         numeric = [all(_NUMERIC.fullmatch(shown(row[i])) for row in self.rows) for i in range(len(self.header))]
-        kinds = [None, *('number' if o else None for o in numeric[1:])]
+        return [None, *('number' if o else None for o in numeric[1:])]
+
+    def __ft__(self):
+        def column(name, kind): return xml.Th(*_explained(name), scope='col', cls=kind) if name else xml.Td(cls=kind)
+        kinds, shades = self.kinds, self.shades or [[None] * (len(self.header) - 1)] * len(self.rows)
+        def cell(value, kind, shade): return xml.Td(shown(value), cls=kind, style=None if shade is None else f'--share: {shade:.0%}')
         head = xml.Tr(*map(column, self.header, kinds))
-        body = (xml.Tr(xml.Th(shown(first), scope='row'), *(xml.Td(shown(o), cls=kind) for o, kind in zip(rest, kinds[1:], strict=True)))
-                for first, *rest in self.rows)
+        body = (xml.Tr(xml.Th(*_explained(shown(first)), scope='row'), *map(cell, rest, kinds[1:], dark))
+                for (first, *rest), dark in zip(self.rows, shades, strict=True))
         return _scroll(self.caption, xml.Table(xml.Caption(xml.Span(self.caption)), xml.Thead(head), xml.Tbody(*body)))
+
+def text_lines(
+    table: Table,
+) -> list[str]: # without its caption
+    "`table` for a terminal, its columns in line."
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Lines
+    from rich.text import Text
+    lines, console = Lines(box=box.SIMPLE_HEAD, pad_edge=False), Console(file=StringIO(), width=1000, color_system=None)
+    for name, kind in zip(table.header, table.kinds, strict=True): lines.add_column(Text(name), justify='right' if kind else 'left')
+    for row in table.rows: lines.add_row(*map(Text, map(shown, row)))
+    console.print(lines)
+    return [o.rstrip() for o in console.file.getvalue().splitlines() if o.strip()]
 
 def _scroll(name, content): return xml.Div(content, cls='scroll', role='group', tabindex='0', aria_label=name)
 
@@ -183,7 +228,10 @@ class Section:
         "The text; one paragraph is as good as several."
         return [self.text] if isinstance(self.text, str) else list(self.text)
 
-    def __ft__(self): return xml.Section(xml.H2(self.title), *map(xml.P, self.paragraphs), *self.parts)
+    def __ft__(self, folded=False):
+        content = [*map(xml.P, self.paragraphs), *self.parts]
+        if not folded: return xml.Section(xml.H2(self.title), *content)
+        return xml.Section(xml.Details(xml.Summary(xml.H2(self.title)), *content))
 
 # %% ../../nbs/evaluation/document.ipynb #c78408d0
 @cache
@@ -191,7 +239,7 @@ def _css(): return (files('anklealign')/'evaluation'/'report.css').read_text(enc
 
 # %% ../../nbs/evaluation/document.ipynb #cdfd0923
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-_CONTENTS = {'en': 'Contents', 'hu': 'Tartalom'}
+_LANGUAGES = 'en', 'hu'
 
 # %% ../../nbs/evaluation/document.ipynb #70d971bf
 def html_page(
@@ -199,22 +247,20 @@ def html_page(
     summary: str, # what can be concluded, in one sentence
     notes: Sequence[str], # what must be known to read the figures; may be empty
     disclaimer: str, # what the page is not
-    sections: Sequence[Section], # in reading order
+    sections: Sequence[Section], # in reading order; the first is open, the others open when their heading is clicked
     language: str='en', # of the sentences: 'en' or 'hu'
 ) -> str: # a complete HTML document; the same arguments, the same string
     "One HTML file without scripts that asks no network for anything. Raises `AnklealignError` if the language is not known."
-    if language not in _CONTENTS: raise AnklealignError(f"language '{language}' is not known: use one of {', '.join(_CONTENTS)}.")
+    if language not in _LANGUAGES: raise AnklealignError(f"language '{language}' is not known: use one of {', '.join(_LANGUAGES)}.")
     remarks = xml.Ul(*map(xml.Li, notes), cls='notes') if notes else None
     verdict, colon, figures = summary.partition(': ')
     header = xml.Header(xml.H1(title), xml.P(xml.Strong(verdict + colon), figures, cls='summary'), remarks,
                         xml.P(disclaimer, cls='disclaimer'))
-    links = (xml.Li(xml.A(section.title, href=f'#section-{i}')) for i, section in enumerate(sections, 1))
-    contents = xml.Nav(xml.P(_CONTENTS[language], id='contents'), xml.Ol(*links, role='list'), aria_labelledby='contents')
-    main = xml.Main(*(section.__ft__()(id=f'section-{i}') for i, section in enumerate(sections, 1)))
+    main = xml.Main(*(section.__ft__(folded=i > 0) for i, section in enumerate(sections)))
     head = xml.Head(xml.Meta(charset='utf-8'), xml.Meta(http_equiv='Content-Security-Policy', content=_POLICY),
                     xml.Meta(name='viewport', content='width=device-width, initial-scale=1'), xml.Title(title),
                     xml.Link(rel='icon', href='data:,'), xml.Style(xml.Safe(_css())))
-    return str(xml.to_xml(xml.Html(head, xml.Body(header, contents, main), lang=language)))
+    return str(xml.to_xml(xml.Html(head, xml.Body(header, main), lang=language)))
 
 # %% ../../nbs/evaluation/document.ipynb #2e597fb3
 def markdown_sections(

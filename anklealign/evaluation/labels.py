@@ -270,10 +270,14 @@ def label_issue_findings(
     telling: bool, # whether the probabilities have been shown to tell the classes apart
     synthetic: bool, # whether the pictures are phantoms
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+    left_out: str='', # why no label may be doubted; nothing if it may
 ) -> dict: # plain values, ready for JSON
     "Sources of the labels, estimated class shares and doubtful labels."
+    if left_out: issues = issues.assign(margin=np.nan)
     given = answers[answers.predicted != '']
-    sources, suspected = by_source(given, how=how), suspected_labels(issues, how.model_copy(update={'rounds': min(how.rounds, _ROUNDS)}))
+    sources = by_source(given, how=how)
+    suspected = (dict(value=None, low=None, high=None, images=len(issues), groups=issues.group.nunique(), note=_NOT_LEARNED) if left_out
+                 else suspected_labels(issues, how.model_copy(update={'rounds': min(how.rounds, _ROUNDS)})))
     shares = prior_interval(given[PROBABILITIES].to_numpy(float), [prior[c] for c in CLASSES], given.group, how=how)
     shares = shares.assign(labelled=[(given.label == c).mean() for c in CLASSES])
     if not telling: shares[['new_prior', 'low', 'high']] = np.nan
@@ -284,6 +288,7 @@ def label_issue_findings(
             'class_shares': plain(shares),
             'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic)), 'most_doubted': list(plain(most).values())}}
 
+_NOT_LEARNED = 'the model has not been shown to tell the classes apart'
 _ROUNDS = 200 # of the bootstrap of suspects, each of which is a run of cleanlab
 _LISTED = 20 # of the most contradicted labels
 
@@ -302,7 +307,8 @@ def label_section(
             for k, o in report['class_shares'].items()]
     shares = Table(['class', 'in training', 'labelled', 'estimated', 'interval', 'pictures', 'groups'], rows,
                    f'Share of each class on {kind}. {_SHARES}')
-    return Section('Labels', [report['sources']['verdict'], report['doubts']['verdict'], _LISTED_IN], [sources, shares])
+    listed = [_LISTED_IN] * bool(report['doubts']['contradicted'])
+    return Section('Labels', [report['sources']['verdict'], report['doubts']['verdict'], *listed], [sources, shares])
 
 # %% ../../nbs/evaluation/labels.ipynb #de2e669a
 _SHARES = ('The estimate is what the probabilities suggest (Saerens EM); far from the share in training, the model meets another mixture '

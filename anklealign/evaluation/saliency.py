@@ -250,7 +250,8 @@ def _records(table): return list(plain(table).values())
 def sanity_sections(
     report: Mapping, # with synthetic, and what `sanity_checks` gives
 ) -> list[Section]: # for `html_page`
-    "Two sections: changed pictures, and whether the heat maps may be believed."
+    "Two sections: changed pictures, and whether the heat maps may be believed; none if that was left out."
+    if not report['robustness']: return []
     levels, kind = pd.DataFrame(report['robustness']['levels']), kind_of(report['synthetic'])
     numbers = levels.astype({c: float for c in levels if c not in ('perturbation', 'unit', 'n', 'groups')})
     plot = Plot(show_robustness(numbers, report['synthetic']),

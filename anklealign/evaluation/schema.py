@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..core import CLASSES
 from ..decision import DecisionRule
+from .document import OVERALL
 from .metrics import Bootstrap
 
 # %% ../../nbs/evaluation/schema.ipynb #dcc6c671
@@ -46,16 +47,6 @@ class Score(Rests, Estimate):
     majority: Number = Field(description='the same figure for always answering `majority_class`')
 
 # %% ../../nbs/evaluation/schema.ipynb #7696da93
-OVERALL = {'accuracy': 'share of the pictures that are answered rightly',
-           'balanced_accuracy': 'mean of the recalls of the three classes',
-           'macro_f1': 'mean of the F1 of the three classes',
-           'weighted_f1': 'mean of the F1 of the classes, weighted by their pictures',
-           'quadratic_kappa': 'agreement beyond chance, a confusion two classes apart counting four times',
-           'ordinal_mae': 'by how many classes the answer is off, on average; less is better',
-           'opposite_rate': 'share of the pictures on which pronation and supination are confused; less is better',
-           'macro_auc': 'mean of the AUC of the three classes',
-           'brier': 'Brier score, the squared error of the three probabilities, summed; less is better',
-           'log_loss': 'mean of minus the natural logarithm of the probability of the right class; less is better'}
 _OF_A_CLASS = {'precision': 'share of the pictures answered {c} that are {c}',
                'recall': 'share of the {c} pictures that are answered {c}',
                'f1': 'harmonic mean of precision and recall of {c}',
@@ -206,9 +197,20 @@ class LabelIssues(Rests, Estimate):
 # %% ../../nbs/evaluation/schema.ipynb #45378cd7
 _Row = Annotated[list[Count], Field(min_length=3, max_length=3)]
 
+class Folds(Rests):
+    "What models of the same recipe say about all people: each picture is answered once, by a model that has not met its group."
+    summary: str = Field(description='what can be concluded from them, in one sentence')
+    majority_class: Literal[CLASSES] = Field(description='the commonest class of the study')
+    metrics: dict[Literal[*METRICS], Score] = Field(description='name → figure', json_schema_extra=_NAMES)
+    gain_over_majority: dict[Literal[*OVERALL], Estimate] = Field(description='name → figure minus that of always-majority, paired')
+    confusion_matrix: list[_Row] = Field(min_length=3, max_length=3,
+                                         description='pictures: a row for each true class, a column for each answer')
+    yardsticks: dict[str, Baseline] = Field(description='name → what the figures are to be held against')
+
 class Evaluation(Part):
     "What an evaluation of one run on the test pictures of one study found: `evaluation_report.json`."
-    summary: str = Field(description='what can be concluded, in one sentence')
+    verdict: str = Field(description='the first line of the report: what follows from all people if `folds` knows, else `summary`')
+    summary: str = Field(description='what can be concluded from the test pictures, in one sentence')
     disclaimer: str = Field(description='what the system is not')
     run: str = Field(description='name of the run folder')
     recipe: str = Field(description='name of the recipe it was trained by')
@@ -240,5 +242,7 @@ class Evaluation(Part):
     sources: Sources = Field(description='labels of several annotators against labels of the owner alone')
     class_shares: _each(CLASSES, ClassShare) = Field(description='class → how common it is')
     doubts: LabelIssues = Field(description='labels that look like mistakes')
-    robustness: Robustness = Field(description='whether changed pictures change the answers')
-    explanation: Explanation = Field(description='whether the heat maps may be believed')
+    folds: Folds|None = Field(description='grouped folds of the same recipe on the same study; null if there are none')
+    left_out: str = Field(description='what was left out of the report, and why; empty if nothing was')
+    robustness: Robustness|None = Field(description='whether changed pictures change the answers; null if left out')
+    explanation: Explanation|None = Field(description='whether the heat maps may be believed; null if left out')

@@ -123,7 +123,9 @@ def _config(learn, recipe, study, seed, precision):
 # %% ../../nbs/training/train.ipynb #87286404
 def _log_start(config, study, image):
     kind = kind_of(config['study']['synthetic'])
-    log.info('recipe: %s, seed = %s', ', '.join(f'{k} = {v}' for k, v in config['recipe'].items()), config['seed'])
+    recipe = config['recipe']
+    log.info('recipe %s: pictures of %d pixels, %d at a time, at most %d passes, learning rate %g, seed %d; config.json has the rest',
+             *(recipe[o] for o in ('name', 'size', 'batch_size', 'epochs', 'lr')), config['seed'])
     for split, counts in config['study']['images'].items():
         log.info('%s: %d %s (%s)', split, sum(counts.values()), kind, ', '.join(f'{n} {c}' for c, n in counts.items()))
     log.info('model %s, %s parameters, trained in %s', config['recipe']['model'], f"{config['parameters']:,}", config['precision'])
