@@ -33,7 +33,8 @@ SHIPPED = Path(__file__).parents[1]/'anklealign'/'demo_bundle.zip'
 
 
 def make(work):
-    settings = Settings(output=str(work/'output'), images=dict(size=SIDE), split=dict(train=.3, valid=.55, test=.15)) # most people set the thresholds
+    settings = Settings(output=str(work/'output'), images=dict(size=SIDE), split=dict(train=.3, valid=.55, test=.15), # most people set the thresholds
+                        evaluate=dict(robustness=20))
     if not (work/'raw').exists(): write_study(work/'raw', make_phantoms(PICTURES, SEED, 384), SEED, 'owners', defects=())
     study = prepare(work/'raw', work/'output', settings)
     run = train(study, work/'output/models/measured', replace(recipes['measured'], size=SIDE), settings.seed)
