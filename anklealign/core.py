@@ -299,7 +299,8 @@ class Settings(_Section):
     serve: ServeSettings = ServeSettings()
 
 # %% ../nbs/core/core.ipynb #18259904
-_link = re.compile(r'ANKLEALIGN(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?|PORT(?==(tcp|udp|sctp)://))=.*', re.S)
+_link = re.compile(r'ANKLEALIGN(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?|'
+                   r'PORT(?==(tcp|udp|sctp)://))=.*', re.S)
 
 def _given(file, env):
     "(section, key) → text, from the file and over it from the environment."

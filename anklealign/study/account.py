@@ -134,8 +134,8 @@ def _exports(study):
         name = str(PurePosixPath(e.name).parent/'*') if e.format == 'target storage' else e.name # one row for a folder of single answers
         row = rows.setdefault(name, {'export': name, 'format': e.format, 'control': e.control, 'tasks': 0, 'annotations': 0, 'votes': 0,
                                      'drafts': 0, 'predictions': 0, 'problems': []})
-        more = {'tasks': e.tasks, 'annotations': len(e.annotations), 'votes': votes[e.name], 'drafts': e.drafts, 'predictions': e.predictions,
-                'problems': list(e.problems)}
+        more = {'tasks': e.tasks, 'annotations': len(e.annotations), 'votes': votes[e.name], 'drafts': e.drafts,
+                'predictions': e.predictions, 'problems': list(e.problems)}
         row.update((k, row[k] + v) for k, v in more.items())
     return list(rows.values())
 
@@ -157,13 +157,15 @@ def _unknown_people(unknown, n):
             'Set study.participant_pattern to how your files are named, or study.unknown_participant = owner.')
 
 def _look_alikes(study, apart, hits):
-    if apart: return [f'{hits} pairs of pictures that look the same stand in different splits, since study.near_copies is apart: if they are '
-                      'copies, figures of the test are too good.'] if hits else []
+    if apart:
+        return [f'{hits} pairs of pictures that look the same stand in different splits, since study.near_copies is '
+                      'apart: if they are copies, figures of the test are too good.'] if hits else []
     who = study.pictures[['owner', 'participant']]
-    pairs = [o for o in study.near if all(p in who.index and who.participant[p] for p in o) and tuple(who.loc[o[0]]) != tuple(who.loc[o[1]])]
+    pairs = [o for o in study.near if all(p in who.index and who.participant[p] for p in o)
+             and tuple(who.loc[o[0]]) != tuple(who.loc[o[1]])]
     if not pairs: return []
-    return [f"{len(pairs)} pairs of pictures look the same, although their names speak of different people ({' and '.join(pairs[0])} are one); "
-            'they share a group. If a fixed camera makes them look the same, set study.near_copies = apart.']
+    return [f"{len(pairs)} pairs of pictures look the same, although their names speak of different people ({' and '.join(pairs[0])} "
+            'are one); they share a group. If a fixed camera makes them look the same, set study.near_copies = apart.']
 
 # %% ../../nbs/study/account.ipynb #e7b06bb9
 def write(

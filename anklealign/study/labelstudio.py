@@ -149,7 +149,8 @@ def _values(choices): # of nested choices, the innermost
     return [t for o in (choices if isinstance(choices, list) else [choices]) if (t := _text(o[-1] if isinstance(o, list) and o else o))]
 
 # %% ../../nbs/study/labelstudio.ipynb #7e415d10
-_picture = re.compile(r'\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|hei[cf]|avif)($|[?#&])|^data:image/|^/(?:.*/)?data/(upload|local-files)/', re.I)
+_picture = re.compile(r'\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|hei[cf]|avif)($|[?#&])|'
+                      r'^data:image/|^/(?:.*/)?data/(upload|local-files)/', re.I)
 _address = re.compile(r'data:image/|[a-z][a-z0-9+.-]*://|/', re.I)
 
 def _shows(value): return isinstance(value, str) and bool(_picture.search((t := _text(value))[-100:]) or _picture.match(t[:1000]))

@@ -280,7 +280,8 @@ def match(
         try: return hashlib.sha256((study.root/path).read_bytes()).hexdigest()
         except OSError: return f'unreadable: {path}'
     def same_bytes(paths): return len({size[p] for p in paths}) == 1 and len({digest(p) for p in paths}) == 1
-    sizes = {len(r.partition(',')[2].strip().rstrip('='))*3//4 for refs in notes.refs for r in refs if r.startswith('data:') and ';base64,' in r[:200]}
+    sizes = {len(r.partition(',')[2].strip().rstrip('='))*3//4 for refs in notes.refs for r in refs
+             if r.startswith('data:') and ';base64,' in r[:200]}
     embedded = {digest(p): p for p in reversed(list(size)) if size[p] in sizes}
     sayings = list(zip(notes.export, notes.refs, strict=True))
     found = match_all(sayings, Files(list(size), settings.owner_pattern, same_bytes), study.listings, embedded)
@@ -290,5 +291,6 @@ def match(
     said = [Annotation(**o | {'label': o['label'] or None}) for o in notes.rename_axis('item').reset_index().to_dict('records')]
     settled = _settle(said, lambda i: digest(found[i].path) if found[i].path else '')
     reason = [o.reason or m.reason for o, m in zip(settled, found, strict=True)]
-    notes = notes.assign(label=[o.label or '' for o in settled], picture=[m.path for m in found], rule=[m.rule for m in found], reason=reason)
+    notes = notes.assign(label=[o.label or '' for o in settled], picture=[m.path for m in found], rule=[m.rule for m in found],
+                         reason=reason)
     return replace(study, annotations=notes.drop(columns=['task', 'created', 'updated']))

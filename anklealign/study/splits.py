@@ -157,8 +157,8 @@ def split(
     try: return replace(study, pictures=study.pictures.join(split_groups(used, shares, settings.seed)))
     except AnklealignError as e:
         if not study.near or settings.study.near_copies == 'apart': raise
-        raise AnklealignError(f"{str(e).rstrip('.')}; or, if it is a fixed camera that makes {len(study.near)} pairs of pictures look the same, "
-                              'set study.near_copies = apart, so that they need not share a group.') from e
+        raise AnklealignError(f"{str(e).rstrip('.')}; or, if it is a fixed camera that makes {len(study.near)} pairs of pictures "
+                              'look the same, set study.near_copies = apart, so that they need not share a group.') from e
 
 # %% ../../nbs/study/splits.ipynb #f0d58558
 def link(
