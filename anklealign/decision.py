@@ -276,8 +276,11 @@ def validation_answers(
     "What the model of `run` said to the validation pictures. Raises `AnklealignError` if that is missing or damaged."
     import pandas as pd
     file, columns = Path(run)/'valid_predictions.csv', {f'prob_{c}': float for c in CLASSES}
-    try: table = pd.read_csv(file, converters=dict.fromkeys(('image', 'group', 'label'), str))[['image', 'group', 'label', *columns]].astype(columns)
-    except (OSError, ValueError, KeyError) as e: raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
+    try:
+        table = pd.read_csv(file, converters=dict.fromkeys(('image', 'group', 'label'), str))[['image', 'group', 'label',
+                                                                                               *columns]].astype(columns)
+    except (OSError, ValueError, KeyError) as e:
+        raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e
     if wrong := {*table.label} - {*CLASSES}:
         raise AnklealignError(f"The run {run} is damaged ({file.name} has the label '{min(wrong)[:60]}'): train it again.")
     return table

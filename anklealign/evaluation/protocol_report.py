@@ -23,7 +23,8 @@ from .document import (DISCLAIMER, Plot, Section, Table, draw_interval, html_pag
                                            span, text_lines)
 from .report import conclude
 from .metrics import OVERALL, Bootstrap, difference, figures, group_confusions, plain
-from .protocols import (answer_line, answered, leave_one_owner_out, leaky_claims, owner_figures, pixel_model, repeat_figures,
+from .protocols import (answer_line, answered, leave_one_owner_out, leaky_claims, owner_figures, pixel_model,
+                                             repeat_figures,
                                             repeated_folds)
 from .slices import by_source, conclude_sources
 from ..study.manifest import is_synthetic, read_manifest, study_fingerprint

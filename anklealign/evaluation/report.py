@@ -21,7 +21,8 @@ from ..core import CLASSES, AnklealignError, Settings, class_names, kind_of, mar
 from ..decision import MIN_GROUPS, DecisionRule
 from .calibration import (calibration_error, reliability, risk_area, risk_coverage, set_coverage, show_reliability,
                                                show_risk_coverage)
-from .document import (DISCLAIMER, OVERALL, Plot, Section, Table, markdown_sections, metric_title, names_of, number, shown,
+from .document import (DISCLAIMER, OVERALL, Plot, Section, Table, markdown_sections, metric_title, names_of, number,
+                                            shown,
                                            span)
 from .labels import baselines, label_issue_findings, label_section
 from .metrics import Bootstrap, difference, group_confusions, plain, score

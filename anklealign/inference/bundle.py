@@ -211,7 +211,8 @@ OPERATORS = frozenset('''Abs Acos Add And ArgMax ArgMin Asin Atan AveragePool Ba
     ReduceSumSquare Relu Reshape Resize Round Selu Shape Sigmoid Sign Sin Slice Softmax Softplus SpaceToDepth Split Sqrt Squeeze Sub Sum
     Swish Tan Tanh Tile TopK Transpose Unsqueeze Where Xor'''.split())
 _NODES, _BYTE, _FLOAT = 20_000, 2, 1 # most nodes; element types as ONNX numbers them
-_STRANGE = {'Model': 'functions or trainings', 'Graph': 'sparse weights', 'Attribute': 'graphs within the graph', 'Tensor': 'data in other files'}
+_STRANGE = {'Model': 'functions or trainings', 'Graph': 'sparse weights', 'Attribute': 'graphs within the graph',
+            'Tensor': 'data in other files'}
 
 def graph_fault(
     graph: bytes, # an ONNX model

@@ -209,7 +209,8 @@ def training_lock(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-    except Timeout: raise AnklealignError(f'Another anklealign is training {run}; wait for it, or choose another name with --run.') from None
+    except Timeout:
+        raise AnklealignError(f'Another anklealign is training {run}; wait for it, or choose another name with --run.') from None
     except OSError as e: raise file_error(e, run) from e
     try: yield
     finally:
