@@ -273,7 +273,7 @@ class ServeSettings(_Section):
     batch_photos: int = Field(32, ge=1, le=1000) # most photos of one request
     max_megapixels: float = Field(50., gt=0, le=120) # larger photos are refused before they are decoded
     answers: int = Field(0, ge=0, le=256) # worked on at the same time; 0: one a core
-    uploads: int = Field(16, ge=1, le=1000) # photos of the largest size that may be in memory at the same time; who sends more is told to come again
+    uploads: int = Field(16, ge=1, le=1000) # largest photos that memory may hold at a time; what is more is told to come again
     waiting: int = Field(128, ge=1, le=10_000) # requests that are let in at the same time; the next one is told to come again
     timeout: float = Field(30., ge=.1, le=3600) # seconds for a place, for the upload, and for the answer, each
 
@@ -309,7 +309,8 @@ def _given(file, env):
         if file: ini.read_string(Path(file).read_text(encoding='utf-8-sig'))
     except FileNotFoundError: raise AnklealignError(f'There is no settings file {file}; name an existing one with --settings.') from None
     except configparser.ParsingError as e: # whose message would show the line, which may be a key
-        raise AnklealignError(f'Cannot read the settings file {file}: line {getattr(e, "lineno", 0) or e.errors[0][0]} is no setting.') from None
+        line = getattr(e, 'lineno', 0) or e.errors[0][0]
+        raise AnklealignError(f'Cannot read the settings file {file}: line {line} is no setting.') from None
     except (OSError, UnicodeDecodeError, configparser.Error) as e:
         raise AnklealignError(f'Cannot read the settings file {file}: {" ".join(str(e).split())}.') from e
     if links := [k for k, v in env.items() if _link.fullmatch(f'{k}={v}')]:

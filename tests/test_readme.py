@@ -62,10 +62,10 @@ def test_from_pictures_to_an_answer(user):
     assert {o.name for o in (output/'models').iterdir() if o.name[0] != '.'} == {'baseline', 'measured'}
     assert (output/'bundles/measured.zip').exists() and 'https' not in said[-1]
     named = re.findall(r'^\| [^|]+ \| (`output/.*) \|$', README, re.M) # in the table of what is where
-    files = [o.replace('<run>', 'baseline').replace('<recipe>', 'baseline') for row in named for o in re.findall(r'`(output/[^`]+)`', row)]
+    files = [o.replace('<run>', 'measured').replace('<recipe>', 'measured') for row in named for o in re.findall(r'`(output/[^`]+)`', row)]
     assert len(files) == 9
     missing = [o for o in files if not (user.home/o).exists()] # pictures of noise teach a model nothing, and there was no folder `inference`
-    assert missing == ['output/evaluation/baseline/doubtful_labels.csv', 'output/inference/predictions.csv']
+    assert missing == ['output/evaluation/measured/doubtful_labels.csv', 'output/inference/predictions.csv']
 
 
 def test_the_service(user):

@@ -130,6 +130,7 @@ def quick_recipe(
     """The recipe that `train` asks for, with small pictures, and few epochs unless `train` says how many: too few for a moving average.
     Raises `AnklealignError` if there is none of that name."""
     own = chosen_recipe(train)
+    if own.weights == 'phantoms': return replace(own, name=f'{own.name}-quick') # quick as it is, and a heel needs its pixels
     size = train.size or min(own.size, QUICK_SIZE)
     load = max(size, own.load * size // own.size) if own.load else 0
     return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, QUICK_EPOCHS), steps=0,
