@@ -147,7 +147,7 @@ def _from_numbers(sent):
                   quality=(Finding('', '', True),)*bool(sent['withholds']))
 
 # %% ../../nbs/app/page.ipynb #623523d7
-_EXAMPLES = ('D6AE9F/sajat_resztvevo06_03.jpg', 'D6AE9F/sajat_resztvevo10_03.jpg', 'B8V41Y/Resztvevo_05_02.jpg',
+_EXAMPLES = ('D6AE9F/sajat_resztvevo02_02.jpg', 'D6AE9F/sajat_resztvevo10_03.jpg', 'B8V41Y/Resztvevo_05_02.jpg',
              'H51B9J/not annotated 6099.jpg')
 
 def examples() -> list[str]: # `data:` addresses of JPEG files
