@@ -73,7 +73,7 @@ def with_other_side(model): model.graph.input[0].type.tensor_type.shape.dim[1].d
 
 HOSTILE = {'data in other files': (with_external_data, with_hidden_data), 'graphs within the graph': (with_branch,), 'functions': (with_function,),
            'needs': (with_operator('EPContext', 'com.microsoft'), with_operator('RandomUniform'), with_operator('SequenceEmpty')),
-           'more numbers than it holds': (with_claims,), 'pictures of 384': (with_more_input, with_other_side)}
+           'more numbers than it holds': (with_claims,), 'pictures of 576': (with_more_input, with_other_side)}
 
 
 @pytest.mark.parametrize('reason, change', [(k, o) for k, several in HOSTILE.items() for o in several])

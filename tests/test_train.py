@@ -13,7 +13,7 @@ import pytest
 from conftest import content
 
 COMMAND = Path(sys.executable).with_name('anklealign')
-SMALL = {'ANKLEALIGN_TRAIN_SIZE': '64', 'ANKLEALIGN_TRAIN_PRECISION': 'float32', 'ANKLEALIGN_IMAGES_SIZE': '64'}
+SMALL = {'ANKLEALIGN_TRAIN_RECIPE': 'baseline', 'ANKLEALIGN_TRAIN_SIZE': '64', 'ANKLEALIGN_TRAIN_PRECISION': 'float32', 'ANKLEALIGN_IMAGES_SIZE': '64'}
 
 
 @pytest.fixture
