@@ -62,7 +62,15 @@ class Picture:
     format: str # as its bytes say: 'JPEG', 'HEIF' …
 
 # %% ../nbs/core/images.ipynb #85597efb
-_PNG, _MOST_CHUNKS = b'\x89PNG\r\n\x1a\n', 200_000
+_PNG, _MOST_PARTS = b'\x89PNG\r\n\x1a\n', 20_000 # how a PNG begins; most pieces of a file, before or with the picture
+
+def _pieces(png): # name, start and end of each
+    at, n = len(_PNG), 0
+    while at + 12 <= len(png):
+        end, n = at + 12 + int.from_bytes(png[at:at + 4]), n + 1
+        if n > _MOST_PARTS: raise PictureError(f'cannot be decoded: more than {_MOST_PARTS:,} pieces')
+        yield png[at + 4:at + 8], at, end
+        at = end
 
 def _stream(source): # the file without what is not needed
     f = io.BytesIO(source) if isinstance(source, bytes) else open(source, 'rb')
@@ -72,15 +80,12 @@ def _stream(source): # the file without what is not needed
     with f: return io.BytesIO(_without_text(f.read()))
 
 def _without_text(png): # and without colour profile; XMP stays, as it can hold the orientation
-    kept, start, at, n = [], 0, len(_PNG), 0
-    while at + 12 <= len(png):
-        end, name, n = at + 12 + int.from_bytes(png[at:at + 4]), png[at + 4:at + 8], n + 1
-        if n > _MOST_CHUNKS: raise PictureError(f'cannot be decoded: more than {_MOST_CHUNKS:,} pieces')
+    kept, start = [], 0
+    for name, at, end in _pieces(png):
         plain_xmp = png.startswith(b'XML:com.adobe.xmp\0\0', at + 8) and end - at < 2**20
         if name in (b'tEXt', b'zTXt', b'iCCP') or name == b'iTXt' and not plain_xmp:
             kept.append(png[start:at])
             start = end
-        at = end
     return b''.join([*kept, png[start:]]) if kept else png
 
 # %% ../nbs/core/images.ipynb #0c4bfb41
@@ -219,7 +224,7 @@ def pixel_digest(
     return hashlib.sha256(f'{im.size}'.encode() + im.tobytes()).hexdigest()
 
 # %% ../nbs/core/images.ipynb #7a11e002
-_MOST_PARTS, _MOST_CLAIMED = 20_000, 2**22 # pieces of a header; bytes that tags may hold, or the size of the file if that is more
+_MOST_CLAIMED = 2**22 # bytes that tags may hold, or the size of the file if that is more
 
 def _tags_fault(tiff): # a TIFF file, or the EXIF data of another
     order = {b'II': '<', b'MM': '>'}.get(tiff[:2])
@@ -231,7 +236,6 @@ def _tags_fault(tiff): # a TIFF file, or the EXIF data of another
     if any(n > 2**16 for kind, n in tags if kind not in (1, 2, 6, 7)): return f'more than {2**16:,} numbers in a tag'
     claimed = sum(n*{1: 1, 2: 1, 3: 2, 6: 1, 7: 1, 8: 2, 5: 8, 10: 8, 12: 8}.get(kind, 4) for kind, n in tags)
     return 'tags that hold more than the file' if claimed > max(_MOST_CLAIMED, len(tiff)) else ''
-
 
 # %% ../nbs/core/images.ipynb #7a11e003
 def _jpeg_fault(jpeg): # as Pillow reads it, until the first scan
@@ -248,14 +252,9 @@ def _jpeg_fault(jpeg): # as Pillow reads it, until the first scan
     return _tags_fault(b''.join(exif))
 
 def _png_fault(png):
-    at, n, exif = 8, 0, b''
-    while at + 12 <= len(png):
-        end, n = at + 12 + int.from_bytes(png[at:at + 4]), n + 1
-        if n > _MOST_PARTS: return f'more than {_MOST_PARTS:,} pieces'
-        if png[at + 4:at + 8] == b'eXIf': exif = png[at + 8:end - 4]
-        at = end
-    return _tags_fault(exif)
-
+    try: exif = [png[at + 8:end - 4] for name, at, end in _pieces(png) if name == b'eXIf']
+    except PictureError: return f'more than {_MOST_PARTS:,} pieces'
+    return _tags_fault(exif[-1] if exif else b'')
 
 # %% ../nbs/core/images.ipynb #7a11e004
 def structure_fault(
@@ -264,4 +263,3 @@ def structure_fault(
     "What is wrong with the skeleton of a JPEG, PNG or TIFF file that was made to be slow."
     if data.startswith(b'\xff\xd8'): return _jpeg_fault(data)
     return _png_fault(data) if data.startswith(b'\x89PNG') else _tags_fault(data)
-

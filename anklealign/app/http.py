@@ -33,7 +33,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .. import __version__
-from .middleware import AccessLog, ApiKey, Patience, Problems, RequestMetrics, WorkerPool, _HEADERS, check_photo, log, read_photos
+from .middleware import AccessLog, ApiKey, Patience, Problems, RequestMetrics, WorkerPool, ANSWER_HEADERS, check_photo, log, read_photos
 from .terminal import place_of
 from .schemas import Asked, AskedOfSeveral, Batch, Model, Refused, Said, State, describe, form_of, preferred, problem_response, refusals
 from ..core import AnklealignError, ServeSettings, translations
@@ -270,7 +270,7 @@ class _Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         said = problem_response(Refused('malformed', f'This is no HTTP request, or its header has more than {_HEADER_BYTES:,} bytes.'), {})
-        headers = [*said.raw_headers, *_HEADERS.items(), (b'connection', b'close')]
+        headers = [*said.raw_headers, *ANSWER_HEADERS.items(), (b'connection', b'close')]
         head = h11.Response(status_code=400, headers=headers, reason=b'Bad Request')
         with suppress(h11.LocalProtocolError): # an answer is under way already
             for o in (head, h11.Data(data=said.body), h11.EndOfMessage()): self.transport.write(self.conn.send(o))

@@ -228,7 +228,7 @@ class RequestMetrics:
 
 # %% ../../nbs/app/middleware.ipynb #00d17991
 log = logging.getLogger('anklealign.app.http')
-_HEADERS = {b'cache-control': b'no-store', b'content-security-policy': b"default-src 'none'; frame-ancestors 'none'",
+ANSWER_HEADERS = {b'cache-control': b'no-store', b'content-security-policy': b"default-src 'none'; frame-ancestors 'none'",
             b'referrer-policy': b'no-referrer', b'x-content-type-options': b'nosniff'}
 
 class AccessLog:
@@ -251,7 +251,7 @@ class AccessLog:
         async def sent(message: Message) -> None:
             if message['type'] == 'http.response.start':
                 said['status'], headers = message['status'], list(message.get('headers', ()))
-                ours = _HEADERS.items() - {(k, _HEADERS.get(k)) for k, _ in headers} # a response's own ones count
+                ours = ANSWER_HEADERS.items() - {(k, ANSWER_HEADERS.get(k)) for k, _ in headers} # a response's own ones count
                 message['headers'] = [*headers, *sorted(ours), (b'x-request-id', state['number'].encode())]
             await send(message)
         try: await self.app(scope, received, sent)

@@ -264,8 +264,7 @@ def _abstention(report, calibrated, known):
     rows = [[called[k], o['coverage'], span(o), o['classes'], o['images'], o['groups']] for k, o in report['sets'].items()]
     curve = show_risk_coverage(risk_coverage(calibrated, *known, Bootstrap(**report['intervals'])), rule['abstain_below'], kind)
     sets = (f"Instead of one class the model can name a set of classes, made to contain the right one for {rule['coverage']:.0%} of each "
-            "class's pictures. "
-            'The table says how often the sets do.')
+            "class's pictures. The table says how often the sets do.")
     return Section('Prediction sets and abstention', [_abstention_words(report), sets, *rule['reasons']],
         [Plot(curve, 'Risk–coverage curve: the share of wrong answers against the share of pictures answered.',
               'The surest answers come first.'),

@@ -9,7 +9,6 @@ __all__ = []
 
 # %% ../../nbs/phantom/defects.ipynb #eb076d2f
 import base64
-import copy
 import io
 import re
 import unicodedata
@@ -20,8 +19,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..core import CLASSES, AnklealignError
-from ..study.labelstudio import label_of
+from ..core import AnklealignError
 from ..study.matching import mangle
 
 # %% ../../nbs/phantom/defects.ipynb #f62e8ca9
@@ -323,109 +321,3 @@ def ambiguous(plan):
         plan.files[twin] = picture_bytes(turn(im), 'JPEG', quality=80)
         plan.note('image', twin, 'dropped', 'no vote')
     _lost(plan, f'which of us {name}', 'ambiguous', path)
-
-# %% ../../nbs/phantom/defects.ipynb #d15a01e4
-def _adds(plan, expected, reason, choice, **more):
-    path = plan.take()
-    export, t = plan.tasks_of(path)[0]
-    t['annotations'].append(next_annotation(plan, export, choice, **more))
-    plan.note('annotation', item_of(export, t, -1), expected, reason)
-    return export, t
-
-# %% ../../nbs/phantom/defects.ipynb #3787fa7b
-@defect
-def skip_with_choice(plan):
-    "A skipped task with a choice still in it."
-    _adds(plan, 'dropped', 'skipped', '3_Szupinacio', was_cancelled=True)
-
-@defect
-def skip(plan):
-    "A skipped task without a choice."
-    _adds(plan, 'dropped', 'skipped', None, was_cancelled=True)
-
-# %% ../../nbs/phantom/defects.ipynb #fe83fa86
-@defect
-def empty_result(plan):
-    "An empty result: neither a skip nor a vote."
-    _adds(plan, 'dropped', 'empty', None)
-
-@defect
-def two_values(plan):
-    "Two values where one is meant."
-    _adds(plan, 'dropped', 'several values', ['1_Pronacio', '2_Neutralis'])
-
-@defect
-def unknown_value(plan):
-    "A value that is no class."
-    _adds(plan, 'dropped', 'unknown value', '4_Nem_eldontheto')
-
-# %% ../../nbs/phantom/defects.ipynb #4970d692
-@defect
-def no_result_id(plan):
-    "A result without an id, by a person given as an object."
-    export, t = plan.tasks_of(plan.take())[0]
-    first = t['annotations'][0]['result'][0]['value']['choices']
-    t['annotations'].append(next_annotation(plan, export, first, who=dict(id=78, email='annotator')))
-    t['annotations'][-1]['result'][0].pop('id')
-    plan.note('annotation', item_of(export, t, -1), 'vote')
-
-@defect
-def on_a_rectangle(plan):
-    "A choice that hangs on a rectangle."
-    export, t = plan.tasks_of(plan.take())[0]
-    for a in t['annotations']: a['result'][0]['value'].update(x=10., y=20., width=50., height=60., rotation=0)
-    plan.note('annotation', item_of(export, t, 0), 'vote')
-
-# %% ../../nbs/phantom/defects.ipynb #835c9b65
-@defect
-def changed_mind(plan):
-    "The same person annotates a task twice; the later answer counts."
-    export, t = plan.tasks_of(plan.take())[0]
-    first = t['annotations'][0]
-    t['annotations'].append(next_annotation(plan, export, first['result'][0]['value']['choices'], who=first['completed_by']))
-    plan.note('annotation', item_of(export, t, 0), 'dropped', 'later answer')
-    plan.note('annotation', item_of(export, t, -1), 'vote')
-
-@defect
-def drafts_and_predictions(plan):
-    "A draft and a prediction, which are never votes."
-    export, t = plan.tasks_of(plan.take())[0]
-    t['drafts'] = [dict(id=1, result=t['annotations'][0]['result'])]
-    t['predictions'] = [4711]
-    plan.note('annotation', item_of(export, t, 0), 'vote')
-
-# %% ../../nbs/phantom/defects.ipynb #d66fca19
-@rare_defect
-def second_control(plan):
-    "Another choice control stands beside the one that counts."
-    export, t = plan.tasks_of(plan.take())[0]
-    t['annotations'][0]['result'].append(dict(id='q', type='choices', from_name='quality', to_name='image', value=dict(choices=['jó'])))
-    plan.note('annotation', item_of(export, t, 0), 'vote')
-
-@rare_defect
-def decomposed_label(plan):
-    "A label whose accents are separate characters, in capitals, with a blank behind it."
-    export, t = plan.tasks_of(plan.take())[0]
-    value = t['annotations'][0]['result'][0]['value']
-    spelt = ('1_Pronáló', '2_Neutrális', '3_Szupináló')[CLASSES.index(label_of(value['choices'][0]))]
-    value['choices'] = [unicodedata.normalize('NFD', spelt).upper() + ' ']
-    plan.note('annotation', item_of(export, t, 0), 'vote')
-
-# %% ../../nbs/phantom/defects.ipynb #794a967e
-@rare_defect
-def exported_twice(plan):
-    "A second export holds one task of the first again."
-    export, t = plan.tasks_of(plan.take())[0]
-    again = export.removesuffix('.json') + '_again.json'
-    if plan.styles.get(export) in ('min', 'csv', 'tsv'): plan.styles[again] = plan.styles[export]
-    plan.exports[again] = [dict(copy.deepcopy(t), _path=None)]
-    plan.note('annotation', item_of(again, t, 0), 'dropped', 'the same annotation')
-    plan.note('annotation', item_of(export, t, 0), 'vote')
-
-@rare_defect
-def only_predicted(plan):
-    "A picture with a model's answer and nobody else's."
-    path = plan.take()
-    predicted = dict(id=9, result=[dict(type='choices', value=dict(choices=['neutral']))], score=.9)
-    for _, t in plan.tasks_of(path): t.update(annotations=[], predictions=[predicted])
-    plan.note('image', path, 'dropped', 'no vote')

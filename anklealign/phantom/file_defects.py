@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from ..core import CLASSES
-from .defects import DEFECTS, RARE_DEFECTS, defect, item_of, next_annotation, picture_bytes, rare_defect, rename, task
+from .defects import defect, item_of, next_annotation, picture_bytes, rare_defect, rename, task
 from ..study.labelstudio import label_of
 
 # %% ../../nbs/phantom/file_defects.ipynb #9a748346
@@ -268,6 +268,3 @@ def deep_json(plan):
 def empty_json(plan):
     "A .json of zero bytes."
     _debris(plan, 'b8v41y.json', b'', 'empty')
-
-# %% ../../nbs/phantom/file_defects.ipynb #f0a11de5
-ALL_DEFECTS = DEFECTS | RARE_DEFECTS

@@ -144,9 +144,10 @@ def _person(value):
     return _text(value) or '?'
 
 def _items(value): return value if isinstance(value, list) else []
+def _several(value): return value if isinstance(value, list) else [value]
 
 def _values(choices): # of nested choices, the innermost
-    return [t for o in (choices if isinstance(choices, list) else [choices]) if (t := _text(o[-1] if isinstance(o, list) and o else o))]
+    return [t for o in _several(choices) if (t := _text(o[-1] if isinstance(o, list) and o else o))]
 
 # %% ../../nbs/study/labelstudio.ipynb #7e415d10
 _picture = re.compile(r'\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|hei[cf]|avif)($|[?#&])|'
@@ -245,7 +246,7 @@ def _from_row(row, position, controls=(), fixed=()):
         if column in _own or column == 'image' or _shows(value) or _text(value) in refs: continue
         if isinstance(value, str) and value.lstrip()[:1] in ('[', '{'):
             with suppress(ValueError, RecursionError): value = json.loads(value)
-        regions = [o.get('choices') if isinstance(o, dict) else o for o in (value if isinstance(value, list) else [value])]
+        regions = [o.get('choices') if isinstance(o, dict) else o for o in _several(value)]
         if chosen := [v for o in regions if (v := _values(o))]: answers[column] = chosen
     return _Found(_text(row.get('id')) or f'at {position}', refs, _text(row.get('annotation_id')), _person(row.get('annotator') or None),
                   answers, flaw=_unclear(row, controls, fixed) if answers else '',

@@ -222,15 +222,6 @@ class Audit:
     pairs: int # from two splits, each compared straight and mirrored
     looked_at: int # of them whose hashes are near
 
-    def check(self) -> None:
-        "Raise `AnklealignError` if there is a hit."
-        if self.hits.empty: return
-        hit = self.hits.iloc[0]
-        raise AnklealignError(f"The splits share pictures: '{hit.image_a}' ({hit.split_a}) and '{hit.image_b}' ({hit.split_b}) are the same"
-            f"{' but mirrored' if hit.mirrored else ''} (similarity {hit.similarity:.3f}; "
-            f"{len(self.hits)} such pair{'s'*(len(self.hits) > 1)} in all): "
-            "remove one of them, or let both have one group through participant_pattern or unknown_participant = owner.")
-
 # %% ../../nbs/study/splits.ipynb #aa9e7553
 def audit(
     table: pd.DataFrame, # one row an image: image, split
