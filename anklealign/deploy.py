@@ -104,11 +104,11 @@ def open_photo(
     language: str='en', # of the advice
 ) -> Opened:
     "Everything about a photo but the answer. Raises `PictureError` with the reason if it cannot be used."
-    picture = picture_of(photo, 2*how.size, how.max_megapixels)
+    picture = picture_of(photo, how.size, how.max_megapixels)
     return Opened(picture, seen_pixels(picture, how), check_quality(picture.image, picture.width, picture.height, how.model_size, language))
 
 # %% ../nbs/05_deploy.ipynb #35e25c1e
-_INPUT, _OUTPUTS, _HEELS = 'pixels', ['log_probabilities', 'evidence', 'strangeness'], ['feet', 'views'] # as in `training.onnx`
+_INPUT, _OUTPUTS, _HEELS = 'pixels', ['log_probabilities', 'evidence', 'strangeness'], ['feet', 'outlines', 'views'] # as in `training.onnx`
 
 # %% ../nbs/05_deploy.ipynb #865e00c3
 def _session(bundle, threads):
@@ -199,12 +199,14 @@ class Predictor:
         score = float(ood_score) if np.isfinite(ood_score) else None
         made = Answer(name, '' if reasons else CLASSES[top], _plain(probabilities), tuple(compress(CLASSES, possible)), tuple(reasons),
                       tuple(opened.quality), score, picture.width, picture.height, took, self.label, self.words['disclaimer'], **shown)
-        return self._measured(made, *heels) if heels else made
+        return self._measured(made, picture.image, *heels) if heels else made
 
-    def _measured(self, answer, values, view):
-        feet, reason = feet_of(values, view, answer.width, answer.height, self.about.heels, self.language)
+    def _measured(self, answer, image, values, outlines, view):
+        feet, reason = feet_of(values, outlines, view, answer.width, answer.height, self.about.heels, self.language)
         nothing = dict(answer='', probabilities={}, possible=(), heat=None)
         if reason: return replace(answer, reasons=(reason,), picture=None, **nothing)
+        size = self.about.preprocessing.model_size
+        answer = replace(answer, quality=tuple(check_quality(image, answer.width, answer.height, size, self.language, feet)))
         if not any(o.probabilities for o in feet):
             return replace(answer, feet=tuple(feet), reasons=tuple(o.in_words(self.language) for o in feet), **nothing)
         return replace(answer, feet=tuple(feet), heat=None)

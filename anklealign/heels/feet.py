@@ -18,14 +18,14 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..core import CLASSES, translations
-from .geometry import SIDES, heel_offset, turned_marks
+from .geometry import SIDES, turned_marks
 
 # %% ../../nbs/heels/feet.ipynb #30ce74eb
 VIEWS = ('behind', 'oblique', 'side', 'front', 'sole', 'lying', 'none') # of the graph's output `view`
 FOOTWEAR = ('bare', 'sock', 'shoe', 'slipper')
-MARKS = ('upper', 'lower', 'contact', 'leg_upper', 'leg_lower') # on the heel's line, on the floor, on the axis of the leg
+MARKS = ('upper', 'lower', 'contact') # on the heel's line, and where it leaves the floor
 COLUMNS = ('found', 'left', 'top', 'right', 'bottom', 'vertical_deg', *(f'{m}_{xy}' for m in MARKS for xy in 'xy'),
-           'angle_deg', 'log_spread', *FOOTWEAR, 'measurable', 'yaw_deg', *CLASSES) # of the graph's output `feet`, whose rows are `SIDES`
+           'angle_deg', 'log_spread', *FOOTWEAR, 'measurable', 'yaw_deg', 'offset', *CLASSES) # of the graph's output `feet`, whose rows are `SIDES`
 
 # %% ../../nbs/heels/feet.ipynb #7bf5e993
 class HeelRule(BaseModel):
@@ -76,6 +76,7 @@ class Foot:
     vertical_deg: float=0. # how far the room's vertical is turned clockwise at this heel
     reason: str='' # why there is no angle, and what to do
     set_by: str='model' # who set the marks: 'model' or 'person'
+    outline: tuple[tuple[float, float], ...]=() # of the heel, a closed polygon; empty without an angle
 
     def in_words(self,
         language: str='en', # 'en' or 'hu'
@@ -109,7 +110,11 @@ def _against(values, half, pixels, rule):
     if abs(values['yaw_deg']) > rule.turned_deg: return 'turned'
     return 'unclear' if values['measurable'] < rule.measurable or half > rule.widest_deg else ''
 
-def _foot(side, values, width, height, rule, words):
+def _polygon(sides): # rows × 2 × 2: down the left side, up the right one
+    sides = sides[np.isfinite(sides).all((1, 2))]
+    return tuple((round(float(x), 1), round(float(y), 1)) for x, y in [*sides[:, 0], *sides[::-1, 1]])
+
+def _foot(side, values, outline, width, height, rule, words):
     left, top, right, bottom = to_photo(np.reshape([values[o] for o in ('left', 'top', 'right', 'bottom')], (2, 2)), width, height).ravel()
     at = {m: tuple(map(float, to_photo([values[f'{m}_x'], values[f'{m}_y']], width, height))) for m in MARKS}
     angle, half = values['angle_deg'], rule.interval*float(np.exp(values['log_spread']))
@@ -119,12 +124,13 @@ def _foot(side, values, width, height, rule, words):
     if against: return Foot(side, None, None, None, **placed, reason=words[against])
     possible = classes_between(angle - half, angle + half, rule.cutoffs)
     return Foot(side, angle, angle - half, angle + half, **placed, answer=possible[0] if len(possible) == 1 else '',
-                probabilities={c: values[c] for c in CLASSES}, possible=possible,
-                offset=float(heel_offset(at['contact'], at['leg_upper'], at['leg_lower'], side)))
+                probabilities={c: values[c] for c in CLASSES}, possible=possible, outline=_polygon(to_photo(outline, width, height)),
+                offset=values['offset'])
 
 # %% ../../nbs/heels/feet.ipynb #1227d97f
 def feet_of(
-    values: np.ndarray, # 2 × 27, as `COLUMNS`
+    values: np.ndarray, # 2 × 24, as `COLUMNS`
+    outlines: np.ndarray, # 2 × rows × 2 × 2: where each row of a heel begins and ends, in shares of the square; NaN where there is none
     view: Sequence[float], # probabilities, as `VIEWS`
     width: int, # of the photo, pixels
     height: int, # of the photo, pixels
@@ -135,10 +141,10 @@ def feet_of(
     words, view = translations(language)['heels'], dict(zip(VIEWS, map(float, view), strict=True))
     rows = [dict(zip(COLUMNS, map(float, o), strict=True)) for o in values]
     if not np.isfinite(values).all() or not all(map(np.isfinite, view.values())): return [], words['none']
-    found = [(s, o) for s, o in zip(SIDES, rows, strict=True) if o['found'] >= rule.found]
+    found = [(s, o, line) for s, o, line in zip(SIDES, rows, outlines, strict=True) if o['found'] >= rule.found]
     wrong = max((o for o in VIEWS if o != 'behind'), key=view.get)
     if view['behind'] < rule.behind: return [], words[wrong]
-    return [_foot(s, o, width, height, rule, words) for s, o in found], '' if found else words['none']
+    return [_foot(*o, width, height, rule, words) for o in found], '' if found else words['none']
 
 # %% ../../nbs/heels/feet.ipynb #f9f13c97
 _LINE, _BAND, _VERTICAL, _BOX = (230, 30, 90), (230, 30, 90, 70), (255, 255, 255), (0, 190, 220) # colours
@@ -162,8 +168,10 @@ def draw_feet(
 def _draw_foot(draw, foot, scale, thick):
     left, top, right, bottom = (scale*o for o in foot.box)
     corner = (right - left)/5
-    for x, dx in ((left, corner), (right, -corner)):
-        for y, dy in ((top, corner), (bottom, -corner)): draw.line([(x + dx, y), (x, y), (x, y + dy)], _BOX, thick)
+    if foot.outline: draw.polygon([(scale*x, scale*y) for x, y in foot.outline], outline=_BOX, width=thick)
+    else:
+        for x, dx in ((left, corner), (right, -corner)):
+            for y, dy in ((top, corner), (bottom, -corner)): draw.line([(x + dx, y), (x, y), (x, y + dy)], _BOX, thick)
     if foot.angle_deg is None: return
     upper, lower = (scale*np.array(o) for o in (foot.upper, foot.lower))
     def line(angle, reach=1.6): # longer than the marks are apart, around their middle

@@ -8,12 +8,14 @@ Docs: https://anklealign.github.io/anklealign/inference/quality.html.md"""
 __all__ = ['Finding', 'check_quality']
 
 # %% ../../nbs/inference/quality.ipynb #20d4a4ac
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from ..core import translations
+from ..heels.feet import Foot
 
 # %% ../../nbs/inference/quality.ipynb #b23ac7c6
 SIDE = 256 # pixels of the longer side of the copy that is measured
@@ -84,6 +86,25 @@ def faults(
              'blurred': numbers['blur'] > LIMITS['blurred'], 'small': longer_side < size, 'tilted': abs(numbers['tilt']) > LIMITS['tilted']}
     return [code for code, wrong in found.items() if wrong]
 
+# %% ../../nbs/inference/quality.ipynb #71a10002
+_HEEL = 96 # pixels that each heel is high in the copy that is measured
+
+def measure_heels(
+    im: Image.Image, # RGB, upright; may be smaller than the photo
+    width: int, # of the photo at full size, pixels
+    feet: Sequence[Foot], # that were found in it, at least one
+) -> dict[str, float]: # as from `measure`
+    "What can be said about the quality of heels: light in the middle of each, blur of each with its edges."
+    def cut(left, top, right, bottom):
+        (left, right), (top, bottom) = (np.clip(o, 0, n - 1).astype(int).tolist() for o, n in (((left, right), im.width), ((top, bottom), im.height)))
+        shown = im.crop((left, top, max(left, right) + 1, max(top, bottom) + 1))
+        return np.asarray(shown.resize((max(2, round(shown.width*_HEEL/shown.height)), _HEEL), Image.Resampling.BOX))
+    heels = [cut(*np.array(o.box)*im.width/width) for o in feet]
+    middles = [o[:, o.shape[1]//4:-(o.shape[1]//4) or None] for o in heels]
+    blurs = [blur(np.asarray(Image.fromarray(o).convert('L'), np.float32)) for o in heels]
+    light = _exposure(np.concatenate(middles, 1)) | {'contrast': np.inf} # a heel that was found is something to see
+    return light | {'blur': float(np.mean(blurs)), 'tilt': float(np.mean([o.vertical_deg for o in feet]))}
+
 # %% ../../nbs/inference/quality.ipynb #63cec378
 @dataclass(frozen=True)
 class Finding:
@@ -99,7 +120,8 @@ def check_quality(
     height: int, # of the photo at full size, pixels
     size: int, # side of the pictures that the model looks at, pixels
     language: str='en', # of the advice: 'en' or 'hu'
+    feet: Sequence[Foot]=(), # that were found in it
 ) -> list[Finding]: # the gravest first; empty for a good photo
     "What is wrong with a photo, as advice. Raises `AnklealignError` for another language."
-    advice = translations(language)['advice']
-    return [Finding(o, advice[o].format(width=width, height=height), o == 'blank') for o in faults(measure(im), max(width, height), size)]
+    advice, numbers = translations(language)['advice'], measure_heels(im, width, feet) if feet else measure(im)
+    return [Finding(o, advice[o].format(width=width, height=height), o == 'blank') for o in faults(numbers, max(width, height), size)]

@@ -75,7 +75,7 @@ def check_picture(
     known = dict(path=file.path, size=file.size, mtime=file.mtime, spec=image_spec(settings))
     try:
         data = (Path(root)/file.path).read_bytes()
-        picture = open_picture(data, at_least=2*settings.size, max_megapixels=settings.max_megapixels)
+        picture = open_picture(data, at_least=settings.size, max_megapixels=settings.max_megapixels)
         processed, marks = study_picture(picture.image, settings.size, settings.fit, settings.quality), fingerprint(picture.image)
     except PictureError as e: return Checked(**known, reason=str(e))
     except OSError as e: return Checked(**known, reason=f'cannot be read: {(e.strerror or str(e)).lower()}')

@@ -12,9 +12,11 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from pathlib import Path
+from typing import ClassVar
 
 import fastai.vision.data # noqa: F401  teaches show_batch about pictures
 import numpy as np
@@ -61,15 +63,21 @@ class Pixels:
 
 # %% ../../nbs/training/dataloaders.ipynb #fea70a02
 class Features:
-    "What a model that does not change sees of pictures, in place of their `Pixels`."
+    "What a network that does not change sees of pictures, in place of their `Pixels`; a process reads each picture once."
+    read: ClassVar[dict[bytes, torch.Tensor]] = {} # by network and picture
     def __init__(self,
-        read: Callable, # pictures in 0–1 (n × 3 × side × side) to features, picture first
+        network: torch.nn.Module, # pictures in 0–1 (n × 3 × side × side) to features, picture first, and more
         pixels: Pixels, # of the pictures
         size: int=32, # pictures at a time
     ):
-        self.at, names = pixels.at, list(pixels.at)
-        batches = (names[i:i + size] for i in range(0, len(names), size))
-        with torch.inference_mode(): self.store = torch.cat([read(pixels.batch(o).float().div_(255)) for o in batches]).clone()
+        state = blake2b(b''.join(o.numpy().tobytes() for o in network.state_dict().values())).digest()
+        self.at = pixels.at
+        keys = {name: blake2b(pixels.store[i], key=state).digest() for name, i in pixels.at.items()}
+        new = [name for name, key in keys.items() if key not in self.read]
+        for names in (new[i:i + size] for i in range(0, len(new), size)):
+            with torch.inference_mode(): seen = network(pixels.batch(names).float().div_(255))[0]
+            self.read.update(zip((keys[o] for o in names), seen, strict=True))
+        self.store = torch.stack([self.read[o] for o in keys.values()]).clone()
 
     def batch(self,
         images: Sequence[str], # names of pictures

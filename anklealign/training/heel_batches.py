@@ -20,7 +20,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ..heels.feet import FOOTWEAR, MARKS, VIEWS
-from ..heels.geometry import lateral, line_angle
+from ..heels.geometry import SIDES, heel_offset, lateral, line_angle
 from .heel_nets import BELOW, CROP, DEGREES, REACH, SPREADS, SQUARE, STRIDE, marks_angle, sampling_grid
 
 # %% ../../nbs/training/heel_batches.ipynb #b2234eea
@@ -31,6 +31,8 @@ def read_truth(
     rows = [json.loads(o) for o in (Path(folder)/'truth.jsonl').read_text(encoding='utf-8').splitlines() if o.endswith('}')]
     return sorted(rows, key=lambda r: r['name'])
 
+_POINTS = (*MARKS, 'leg_upper', 'leg_lower') # of a foot's truth
+
 def moved(
     foot: Mapping, # of a row of truth
     scale: float, # new pixels of an old one
@@ -39,7 +41,7 @@ def moved(
     "A foot's truth in the pixels of another picture."
     at = lambda p: [p[0]*scale + shift[0], p[1]*scale + shift[1]]
     across = lateral(foot['side'])*(line_angle(foot['upper'], foot['lower'], foot['side']) - foot['angle_seen_deg'])
-    return {**foot, **{k: at(foot[k]) for k in MARKS}, 'box': at(foot['box'][:2]) + at(foot['box'][2:]), 'vertical': float(across)}
+    return {**foot, **{k: at(foot[k]) for k in _POINTS}, 'box': at(foot['box'][:2]) + at(foot['box'][2:]), 'vertical': float(across)}
 
 # %% ../../nbs/training/heel_batches.ipynb #c56f2caa
 def stored(
@@ -78,10 +80,10 @@ def in_window(
     return np.linalg.solve(maps[:, :2], np.asarray(points, float).T - maps[:, 2:]).T
 
 def windows(
-    sources: np.ndarray, # n × side × side × 3, bytes
+    sources: np.ndarray, # n × side × side × channels, bytes
     maps: np.ndarray, # n × 2 × 3, from `window_maps`
     size: tuple[int, int], # height and width, pixels
-) -> torch.Tensor: # n × 3 × height × width, in 0–1
+) -> torch.Tensor: # n × channels × height × width, in 0–1
     "What is seen through the windows."
     x, maps = torch.from_numpy(sources).permute(0, 3, 1, 2).float()/255, torch.from_numpy(maps).float()
     coarse = float(maps[:, :, 1].norm(dim=1).median()) > 1.5
@@ -120,24 +122,27 @@ def heel_cuts(
     folder: str|Path, # of synthetic pictures
     rows: Sequence[Mapping], # their truth
     feet: Sequence[tuple[int, Mapping]], # from `measured_feet`
-) -> tuple[np.ndarray, list[dict]]: # n × 256 × 256 × 3, bytes; the feet's truth in their pixels
+) -> tuple[np.ndarray, list[dict]]: # n × 256 × 256 × 4, bytes: red, green, blue and the heel's mask; the feet's truth in their pixels
     "Squares around heels, edges of the picture repeated."
     corners = [(_middle(f['box']) - (side := _CUT_REACH*(f['box'][3] - f['box'][1]))/2, side) for _, f in feet]
-    def cut(i, corner, side):
+    def cut(k, i, corner, side):
         pixels = np.asarray(Image.open(Path(folder)/rows[i]['name']).convert('RGB'))
+        heel = np.asarray(Image.open(Path(folder)/rows[i]['mask'])) == 1 + SIDES.index(feet[k][1]['side'])
         first, last = np.floor(corner).astype(int), np.ceil(corner + side).astype(int)
         columns, lines = (np.clip(np.arange(a, b), 0, n - 1) for a, b, n in zip(first, last, pixels.shape[1::-1], strict=True))
         box = (*(corner - first), *(corner - first + side))
-        return np.asarray(Image.fromarray(pixels[lines[:, None], columns]).resize((CUT, CUT), Image.Resampling.BILINEAR, box, 3))
-    made = (cut(i, *o) for (i, _), o in zip(feet, corners, strict=True))
+        shrunk = (Image.fromarray(o[lines[:, None], columns]).resize((CUT, CUT), Image.Resampling.BILINEAR, box, 3)
+                  for o in (pixels, heel*np.uint8(255)))
+        return np.dstack([*shrunk])
+    made = (cut(k, i, *o) for k, ((i, _), o) in enumerate(zip(feet, corners, strict=True)))
     truth = [moved(f, CUT/side, -corner*CUT/side) for (_, f), (corner, side) in zip(feet, corners, strict=True)]
-    return stored(Path(folder)/f'cuts-{len(feet)}.npy', (len(feet), CUT, CUT, 3), made), truth
+    return stored(Path(folder)/f'cuts-{len(feet)}.npy', (len(feet), CUT, CUT, 4), made), truth
 
 # %% ../../nbs/training/heel_batches.ipynb #ba5e0001
 class HeelLoader(DataLoader):
     "fastai's `DataLoader` of synthetic pictures and their truth."
     def __init__(self,
-        pictures: np.ndarray, # n × side × side × 3, bytes
+        pictures: np.ndarray, # n × side × side × channels, bytes
         truth: Sequence[Mapping], # of each, in its pixels
         chosen: Sequence[int], # numbers of those to use
         change: bool, # whether each batch is drawn anew, in random order
@@ -151,10 +156,10 @@ class HeelLoader(DataLoader):
         samples: Sequence[int], # numbers of pictures
         maps: np.ndarray, # n × 2 × 3, from `window_maps`
         size: tuple[int, int], # height and width of the windows, pixels
-    ) -> torch.Tensor: # n × 3 × height × width, in 0–1
-        "What the network sees of the pictures."
+    ) -> tuple[torch.Tensor, torch.Tensor]: # n × 3 × height × width, in 0–1; the other channels
+        "What the network sees of the pictures, and what it does not see."
         x = windows(np.stack([self.pictures[k] for k in samples]), maps, size)
-        return recoloured(x) if self.change else x
+        return (recoloured(x[:, :3]) if self.change else x[:, :3]), x[:, 3:]
 
 # %% ../../nbs/training/heel_batches.ipynb #a79f24d0
 class CropLoader(HeelLoader):
@@ -169,24 +174,26 @@ class CropLoader(HeelLoader):
         turn, mirror = -np.radians([f['vertical'] for f in feet]), np.array([lateral(f['side']) for f in feet])
         if self.change:
             centre, scale = centre + normal(0, .08, (n, 2))*height[:, None], scale*np.exp(normal(0, .12, (n, 1)))
-            turn, scale = turn + np.radians(normal(0, 2, n)), scale*np.exp(normal(0, .03, (n, 1))*[[1, 0]])
+            turn, scale = turn + np.radians(np.random.laplace(0, 1.5, n)), scale*np.exp(normal(0, .03, (n, 1))*[[1, 0]])
         maps = window_maps(centre, scale, turn, mirror, CROP)
         marks = np.stack([in_window(m, [f[k] for k in MARKS]) for m, f in zip(maps, feet, strict=True)])
         numbers = dict(marks=marks, angle=[f['angle_deg'] for f in feet], measurable=[f['measurable'] for f in feet],
-                       yaw=mirror*[f['yaw_deg'] for f in feet])
+                       yaw=mirror*[f['yaw_deg'] for f in feet],
+                       offset=[heel_offset(*(f[k] for k in _POINTS[2:]), f['side']).clip(-.6, .6) for f in feet])
         footwear = torch.tensor([FOOTWEAR.index(f['footwear']) for f in feet])
         truth = {k: torch.tensor(np.asarray(v, np.float32)) for k, v in numbers.items()}
-        return self.seen(samples, maps, CROP), truth | {'footwear': footwear}
+        seen, mask = self.seen(samples, maps, CROP)
+        return seen, truth | {'footwear': footwear, 'mask': F.avg_pool2d(mask[:, 0], 4)}
 
 # %% ../../nbs/training/heel_batches.ipynb #ad7e8bbf
-_MARK_WEIGHTS = (1., 1., .7, .3, .4) # of `MARKS`: the heel's line matters most
+_MARK_WEIGHTS = (1., 1., .7) # of `MARKS`: the heel's line matters most
 
 def measurer_loss(
     said: tuple[torch.Tensor, ...], # by a `HeelMeasurer`
     truth: Mapping[str, torch.Tensor], # from a `CropLoader`
 ) -> torch.Tensor: # one number
-    "How wrong marks, line, angle with its spread, footwear, measurability and yaw are."
-    marks, angle, spread, footwear, measurable, yaw = said
+    "How wrong marks, line, angle with its spread, footwear, measurability, yaw, offset and mask are."
+    marks, angle, spread, footwear, measurable, yaw, offset, mask = said
     able, places = truth['measurable'], truth['marks']
     counts = .15 + .85*able # marks of a hidden heel are a guess
     inside = ((places > -4) & (places < places.new_tensor([CROP[1] + 4., CROP[0] + 4.]))).all(-1)
@@ -195,7 +202,9 @@ def measurer_loss(
     spread = spread.clamp(*SPREADS)
     laplace = (angle - truth['angle']).abs()*(-spread).exp() + spread
     return ((counts*(off + line)).mean() + (able*laplace).mean() + .3*F.cross_entropy(footwear, truth['footwear']) +
-            .3*F.binary_cross_entropy_with_logits(measurable, able) + .02*(yaw - truth['yaw']).abs().mean())
+            .3*F.binary_cross_entropy_with_logits(measurable, able) + .02*(yaw - truth['yaw']).abs().mean() +
+            5*(offset - truth['offset']).abs().mean() +
+            F.binary_cross_entropy_with_logits(mask, truth['mask']))
 
 # %% ../../nbs/training/heel_batches.ipynb #7a689ace
 class PictureLoader(HeelLoader):
@@ -214,7 +223,7 @@ class PictureLoader(HeelLoader):
         drawn = [heel_maps(self.truth[k], m, o < 0) for k, m, o in zip(samples, maps, mirror, strict=True)]
         truth = {k: torch.from_numpy(np.stack([o[k] for o in drawn])) for k in drawn[0]}
         truth['view'] = torch.tensor([VIEWS.index(self.truth[k]['view']) for k in samples])
-        return self.seen(samples, maps, (SQUARE, SQUARE)), truth
+        return self.seen(samples, maps, (SQUARE, SQUARE))[0], truth
 
 # %% ../../nbs/training/heel_batches.ipynb #e19ad79a
 def heel_maps(
@@ -256,4 +265,7 @@ def finder_loss(
     missed = peak*(1 - p)**2*F.logsigmoid(heat)
     false = (1 - peak)*(1 - truth['heat'])**4*p**2*F.logsigmoid(-heat)*(truth['unjudged'] < .3)
     heels = peak.sum().clamp(min=1)
-    return (((boxes - truth['boxes']).abs()*truth['at']).sum() - (missed + false).sum())/heels + .5*F.cross_entropy(view, truth['view'])
+    off = (boxes - truth['boxes']).abs()*truth['at']*boxes.new_tensor(_BOX_WEIGHTS)[:, None, None]
+    return (off.sum() - (missed + false).sum())/heels + .5*F.cross_entropy(view, truth['view'])
+
+_BOX_WEIGHTS = (1., 1., 1., 1., 3.) # of middle, size and vertical: an error of the vertical is one of the angle

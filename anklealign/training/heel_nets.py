@@ -65,11 +65,13 @@ class HeelFinder(nn.Module):
         self.body, self.decoder = HeelBody(), Decoder(2 + 5, fine=False)
         nn.init.constant_(self.decoder.out.bias[:2], -4.) # few places are heels
         self.view = nn.Sequential(nn.Dropout(.2), nn.Linear(192 + 112, len(VIEWS)))
+        self.roll = nn.Sequential(nn.Linear(sum(_FEATURES), 64), nn.ReLU(), nn.Linear(64, 1)) # edges of all directions tell where up is
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         features = self.body(x)
-        maps = self.decoder(features)
-        return maps[:, :2], maps[:, 2:], self.view(torch.cat([o.mean((2, 3)) for o in features[:1:-1]], 1))
+        maps, pooled = self.decoder(features), torch.cat([o.mean((2, 3)) for o in features[::-1]], 1)
+        boxes, vertical = maps[:, 2:6], maps[:, 6:] + self.roll(pooled)[:, :, None, None]
+        return maps[:, :2], torch.cat([boxes, vertical], 1), self.view(pooled[:, :192 + 112])
 
 # %% ../../nbs/training/heel_nets.ipynb #7748bea8
 CROP = (160, 128) # height and width of what the measurer sees, pixels
@@ -83,28 +85,28 @@ def marks_angle(
     return torch.rad2deg(torch.atan2(across, down.clamp(min=_LEAST_LINE)))
 
 class HeelMeasurer(nn.Module):
-    "Crops of right heels (n × 3 × 160 × 128, in 0–1) to marks (n × 5 × 2, pixels), angle, log spread, footwear, measurable, yaw."
+    "Crops of right heels (n × 3 × 160 × 128, in 0–1) to marks (n × 3 × 2, pixels), angle, log spread, footwear, measurable, yaw, offset, mask (n × 40 × 32)."
     def __init__(self):
         super().__init__()
-        self.body, self.decoder = HeelBody(), Decoder(len(MARKS), fine=True)
+        self.body, self.decoder = HeelBody(), Decoder(len(MARKS) + 1, fine=True)
         self.head = nn.Sequential(nn.Linear(192 + 112 + 2*len(MARKS), 128), nn.ReLU(), nn.Dropout(.2),
-                                  nn.Linear(128, 2 + len(FOOTWEAR) + 2))
+                                  nn.Linear(128, 2 + len(FOOTWEAR) + 3))
 
-    def features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: # n × 5 × 2; n × 314
-        "The marks, and what the head sees of the crop."
+    def features(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]: # n × 3 × 2; n × 310; n × 40 × 32
+        "The marks, what the head sees of the crop, and logits of the heel's mask."
         maps = self.body(x)
-        heat = self.decoder(maps).float()
+        heat, mask = self.decoder(maps).float().split([len(MARKS), 1], 1)
         n, k, h, w = heat.shape
         heat = heat.flatten(2).softmax(-1).view(n, k, h, w)
         rows, columns = ((torch.arange(o, device=x.device) + .5)*4 for o in (h, w))
         marks = torch.stack([(heat.sum(2)*columns).sum(-1), (heat.sum(3)*rows).sum(-1)], -1)
         pooled = [o.mean((2, 3)).float() for o in maps[2:]]
-        return marks, torch.cat([*pooled, (marks.flatten(1) - 64)/64], 1)
+        return marks, torch.cat([*pooled, (marks.flatten(1) - 64)/64], 1), mask[:, 0]
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        marks, features = self.features(x)
+        marks, features, mask = self.features(x)
         o = self.head(features).float()
-        return marks, marks_angle(marks) + 5*o[:, 0], o[:, 1], o[:, 2:6], o[:, 6], 20*o[:, 7]
+        return marks, marks_angle(marks) + 5*o[:, 0], o[:, 1], o[:, 2:6], o[:, 6], 20*o[:, 7], .1*o[:, 8], mask
 
 # %% ../../nbs/training/heel_nets.ipynb #c540d0b2
 REACH, BELOW = 1.7, .45 # height of a crop in heights of the heel's box; how far down the box the middle of the crop lies
@@ -149,8 +151,19 @@ def overlap(
     common, (one, other) = (high - low).clamp(min=0).prod(1), ((o[:, 2:] - o[:, :2]).prod(1) for o in (a, b))
     return common/(one + other - common).clamp(min=1e-9)
 
+def edges(
+    mask: torch.Tensor, # n × height × width, logits
+) -> torch.Tensor: # n × height × 2: where each row of the mask begins and ends, in columns of the mask; NaN where it is empty
+    "The sides of a heel, finer than the mask's grid."
+    def begin(logits): # where the first step from below 0 to above it lies
+        first = (logits > 0).int().argmax(2, keepdim=True)
+        inside, outside = logits.gather(2, first)[..., 0], logits.gather(2, (first - 1).clamp(min=0))[..., 0]
+        return first[..., 0] + .5 - torch.where(first[..., 0] > 0, inside/(inside - outside).clamp(min=1e-6), torch.full_like(inside, .5))
+    sides = torch.stack([begin(mask), mask.shape[2] - begin(mask.flip(2))], 2)
+    return torch.where((mask > 0).any(2)[..., None], sides, torch.full_like(sides, torch.nan))
+
 class HeelReader(nn.Module):
-    "Squares in 0–1, best of a multiple of 192 pixels, to feet (n × 2 × 24: `COLUMNS` but the classes) and views (n × 7, logs)."
+    "Squares in 0–1, best of a multiple of 192 pixels, to feet (n × 2 × 21: `COLUMNS` but the classes), outlines and views (n × 7, logs)."
     def __init__(self):
         super().__init__()
         self.finder, self.measurer = HeelFinder(), HeelMeasurer()
@@ -181,21 +194,24 @@ class HeelReader(nn.Module):
             seen = copy if seen is None else torch.where(zoom < 1.5*k, copy, seen)
         return seen.flatten(0, 1)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         score, box, vertical, view = self.find(x)
         mirror = torch.tensor([-1., 1.], device=x.device).repeat(x.shape[0])
         maps = crop_maps(box.flatten(0, 1), vertical.flatten(), mirror)
-        marks, angle, spread, footwear, measurable, yaw = self.measurer(self.crops(x, maps))
+        marks, angle, spread, footwear, measurable, yaw, offset, mask = self.measurer(self.crops(x, maps))
         places = F.pad(marks, (0, 1), value=1.) @ maps.transpose(1, 2)
+        across = 4*edges(mask)
+        down = (4*(torch.arange(mask.shape[1], device=x.device) + .5))[:, None].expand_as(across)
+        outline = torch.stack([across, down, torch.ones_like(across)], 3).flatten(1, 2) @ maps.transpose(1, 2)
         rows = [score.flatten()[:, None], box.flatten(0, 1), vertical.flatten()[:, None], places.flatten(1), angle[:, None],
-                spread.clamp(*SPREADS)[:, None], footwear.softmax(1), measurable.sigmoid()[:, None], (yaw*mirror)[:, None]]
-        return torch.cat(rows, 1).view(x.shape[0], 2, -1), view.float().log_softmax(1)
+                spread.clamp(*SPREADS)[:, None], footwear.softmax(1), measurable.sigmoid()[:, None], (yaw*mirror)[:, None], offset[:, None]]
+        return torch.cat(rows, 1).view(x.shape[0], 2, -1), outline.view(x.shape[0], 2, -1, 2, 2), view.float().log_softmax(1)
 
 DEGREES, SPREADS = 5., (-2., 4.) # a vertical of 1 in the finder's map; range of log spreads
 
 # %% ../../nbs/training/heel_nets.ipynb #ec6100fd
 class OrdinalHead(nn.Module):
-    "Feet (n × 2 × 24, from a `HeelReader`) to log probabilities of the classes (n × 3)."
+    "Feet (n × 2 × 21, from a `HeelReader`) to log probabilities of the classes (n × 3)."
     def __init__(self):
         super().__init__()
         self.middle, self.log_width, self.log_scatter = (nn.Parameter(torch.tensor(o)) for o in (3., 1.8, .7)) # 3°, 6°, 2°
@@ -207,7 +223,7 @@ class OrdinalHead(nn.Module):
         return float(self.middle - self.log_width.exp()/2), float(self.middle + self.log_width.exp()/2)
 
     def of(self,
-        feet: torch.Tensor, # n × 2 × 24
+        feet: torch.Tensor, # n × 2 × 21
         counts: torch.Tensor, # n × 2: 1 for a foot that counts, else 0
     ) -> torch.Tensor: # n × 3
         "Log probabilities from the feet that count."
@@ -215,7 +231,7 @@ class OrdinalHead(nn.Module):
         weight = counts/spread
         share = weight/weight.sum(1, keepdim=True).clamp(min=1e-6)
         both = counts.prod(1)
-        z = ((angle + self.offset*offset_degrees(feet))*share).sum(1) + self.asymmetry*both*(angle[:, 0] - angle[:, 1]).abs()/2
+        z = ((angle + self.offset*torch.rad2deg(feet[..., _OFFSET]))*share).sum(1) + self.asymmetry*both*(angle[:, 0] - angle[:, 1]).abs()/2
         scatter = (self.log_scatter.exp()**2 + 2*((spread*share)**2).sum(1)).sqrt() # the variance of a Laplace distribution is 2 scale²
         half = self.log_width.exp()/2
         above, below = (z - self.middle - half)/scatter, (self.middle - half - z)/scatter
@@ -226,17 +242,7 @@ class OrdinalHead(nn.Module):
     def forward(self, feet: torch.Tensor) -> torch.Tensor: return self.of(feet, (feet[..., 0] >= FOUND).float())
 
 FOUND = HeelRule().found # least score of a heel that counts
-_ANGLE = COLUMNS.index('angle_deg')
-_PLACES = {m: slice(COLUMNS.index(f'{m}_x'), COLUMNS.index(f'{m}_y') + 1) for m in MARKS}
-
-def offset_degrees(
-    feet: torch.Tensor, # n × 2 × 24
-) -> torch.Tensor: # n × 2
-    "The heel's offset of each foot as an angle, outward positive; see `heel_offset`."
-    contact, top, low = (feet[..., _PLACES[o]] for o in ('contact', 'leg_upper', 'leg_lower'))
-    axis, reach = low - top, contact - low
-    crossed = (reach[..., 0]*axis[..., 1] - reach[..., 1]*axis[..., 0])*feet.new_tensor([-1., 1.])
-    return torch.rad2deg((crossed/(axis.norm(dim=-1)*reach.norm(dim=-1)).clamp(min=1e-9)).clamp(-.9, .9).asin())
+_ANGLE, _OFFSET = COLUMNS.index('angle_deg'), COLUMNS.index('offset')
 
 # %% ../../nbs/training/heel_nets.ipynb #de90d7b8
 class MeasuredHeels(nn.Module):
@@ -279,10 +285,10 @@ class ServedHeels(nn.Module):
         self.model = model
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        "Log probabilities (n × 3), map of places (n × 3 × 24 × 24), score (n), feet (n × 2 × 27), views (n × 7)."
+        "Log probabilities (n × 3), map of places (n × 3 × 24 × 24), score (n), feet (n × 2 × 24), outlines (n × 2 × 40 × 2 × 2), views (n × 7)."
         x = pixels.permute(0, 3, 1, 2).float()/255
-        feet, view = self.model.reader(x)
+        feet, outlines, view = self.model.reader(x)
         heat, head, view = self.model.places(x)[:, None].expand(-1, 3, -1, -1), self.model.head, view.exp()
         alone = [head.of(feet, feet.new_tensor(o).expand(x.shape[0], 2)).exp() for o in ((1., 0.), (0., 1.))]
         score = torch.maximum((1 - view[:, 0])/(1 - BEHIND), (1 - feet[..., 0].amax(1))/(1 - FOUND))
-        return head(feet), heat, score, torch.cat([feet, torch.stack(alone, 1)], 2), view
+        return head(feet), heat, score, torch.cat([feet, torch.stack(alone, 1)], 2), outlines, view

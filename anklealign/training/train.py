@@ -179,8 +179,8 @@ def train(
         dls = dataloaders(study, recipe, rows)
         recipe = enough_epochs(recipe, len(dls.train_ds))
         learn = learner(dls, recipe, precision, weights_file)
-        if hasattr(learn.model, 'read'): # what it sees does not change while it learns
-            for o in dls.loaders: o.dataset.pixels = Features(learn.model.eval().read, o.dataset.pixels)
+        if hasattr(learn.model, 'reader'): # what it sees does not change while it learns
+            for o in dls.loaders: o.dataset.pixels = Features(learn.model.eval().reader, o.dataset.pixels)
         config = _config(learn, recipe, study, seed, precision_callbacks(precision, learn.dls.device)[0])
         before = _to_go_on_from(run, config) if resume else ({}, [])
         if before is None:
