@@ -83,7 +83,7 @@ def test_from_pictures_to_an_answer(user):
     missing = [o for o in files if not (user.home/o).exists()] # pictures of noise teach a model nothing, and there was no folder `inference`
     assert missing == ['output/evaluation/measured/doubtful_labels.csv', 'output/inference/predictions.csv']
     earlier = {o.replace('<run>', 'measured') for o in re.findall(r'`(output/[^`]+)`', EARLIER)} - {missing[1]}
-    assert len(earlier) == 12 and not [o for o in earlier if not (user.home/o).exists()]
+    assert len(earlier) == 10 and not [o for o in earlier if not (user.home/o).exists()]
 
 
 def test_the_service(user):
