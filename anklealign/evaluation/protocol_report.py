@@ -203,6 +203,7 @@ class _Trainings(logging.Filter):
         self.level = log.level
         log.addFilter(self)
         log.setLevel(logging.INFO)
+        self.count(0)
         return self
 
     def __exit__(self, error, *_):
