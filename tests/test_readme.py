@@ -1,4 +1,5 @@
 """Every command of the README and of `step by step`, typed as it stands there; only trainings are short, and synthetic pictures few."""
+import dataclasses
 import importlib
 import json
 import os
@@ -19,18 +20,25 @@ import yaml
 from conftest import QUICK, SEVERAL, content, make_ankle, write_study
 from fastcore.nbio import read_nb
 
+from anklealign.app.cli import _QUICK
 from anklealign.app.http import _CONNECTIONS, make_app
 from anklealign.assets import demo_study
 from anklealign.baseline import TinyCNN
 from anklealign.core import CLASSES, ServeSettings, Settings
 from anklealign.deploy import Predictor
 from anklealign.gapcnn import GAPCNN
-from anklealign.training.recipes import augmentations, recipes
+from anklealign.study.files import IMAGE_SUFFIXES
+from anklealign.training.recipes import Recipe, augmentations, recipes
 
 ROOT = Path(__file__).parents[1]
+
+
+def markdown(name): return '\n'.join(o.source for o in read_nb(ROOT/'nbs'/name).cells if o.cell_type == 'markdown')
+
+
 README = (ROOT/'README.md').read_text(encoding='utf-8')
 SHORT = {'ANKLEALIGN_IMAGES_SIZE': '64', 'ANKLEALIGN_TRAIN_SIZE': '32', 'ANKLEALIGN_TRAIN_EPOCHS': '1', 'BROWSER': 'true'} | SEVERAL
-STEPS = '\n'.join(o.source for o in read_nb(ROOT/'nbs/guides/step_by_step.ipynb').cells if o.cell_type == 'markdown')
+STEPS = markdown('guides/step_by_step.ipynb')
 DEPLOYING, EARLIER, CONCEPTS = ((ROOT/f'nbs/guides/{o}.qmd').read_text(encoding='utf-8') for o in ('deploying', 'earlier_systems', 'concepts'))
 
 
@@ -161,29 +169,43 @@ def test_an_answer_reads_as_the_readme_shows(user):
 
 
 def test_messages_that_the_guide_explains_are_given():
-    guide = '\n'.join(o.source for o in read_nb(ROOT/'nbs/guides/your_data.ipynb').cells if o.cell_type == 'markdown')
+    guide = markdown('guides/your_data.ipynb')
     code = '\n'.join(o.read_text(encoding='utf-8') for o in (ROOT/'anklealign').rglob('*.py'))
     parts = [part for row in re.findall(r'^\| \*([^|]+)\*[^|]*\| [^|]+ \| [^|]+ \|$', guide, re.M) for part in row.split(' … ')]
     assert len(parts) >= 6 and [o for o in parts if o.replace('supination', '{').split('{')[0].strip() not in code] == []
 
 
+STORED_AS_IT_IS = {o.stem: o.read_text(encoding='utf-8') for o in sorted((ROOT/'anklealign/results').glob('*.txt'))}
 NUMBER = r'[+-]?\d*\.\d+'
-STORED = re.sub(r'(?<![\d.])0\.', '.', '\n'.join(o.read_text(encoding='utf-8') for o in sorted((ROOT/'anklealign/results').glob('*.txt'))))
+STORED = re.sub(r'(?<![\d.])0\.', '.', '\n'.join(STORED_AS_IT_IS.values()))
 MEASURED = {tuple(x.lstrip('+') for x in o) for o in re.findall(rf'({NUMBER})\s+\(({NUMBER})(?: to |-)({NUMBER})\)', STORED)}
 
 
 @pytest.mark.parametrize('name', ['index.ipynb', '03_transfer.ipynb', 'guides/step_by_step.ipynb', 'guides/measuring.ipynb', 'guides/deploying.qmd'])
 def test_figures_with_an_interval_are_those_that_were_measured(name):
     page = ROOT/'nbs'/name
-    text = page.read_text(encoding='utf-8') if page.suffix == '.qmd' else '\n'.join(o.source for o in read_nb(page).cells if o.cell_type == 'markdown')
+    text = page.read_text(encoding='utf-8') if page.suffix == '.qmd' else markdown(name)
     said = re.findall(rf'({NUMBER})(?: of [\w-]+)? \(({NUMBER}) to ({NUMBER})', re.sub(r'(?<![\d.])0\.', '.', text.replace('−', '-')))
     assert [o for o in said if tuple(x.lstrip('+') for x in o) not in MEASURED] == []
     assert len(said) >= {'index.ipynb': 7, '03_transfer.ipynb': 2, 'guides/deploying.qmd': 1}.get(name, 0)
 
 
 def test_counts_beside_the_figures_are_those_of_the_measurement():
-    heels, classes = (re.sub(r'\s+', ' ', (ROOT/f'anklealign/results/{o}.txt').read_text(encoding='utf-8')) for o in ('heels', 'demo_bundle'))
+    heels, classes = (re.sub(r'\s+', ' ', STORED_AS_IT_IS[o]) for o in ('heels', 'demo_bundle'))
     assert '1679 feet of 500 people' in heels and '1,679 heels, 500 people' in README and re.search(r'always the median, MAE 6\.42', heels) and '| 6.42 |' in README
     assert '14 heels, 3 people' in heels and 'three people it finds all 14 heels' in README
     assert '965 synthetic pictures (phantoms) of 265 people' in classes and '965 pictures, 265 people' in README
-    assert 'no answer to 717 of them' in classes and 'none to 717 of the 965' in README
+    assert 'no answer to 717 of them' in classes and 'no answer to 717 of the 965' in README
+
+
+def test_speeds_and_defaults_in_the_prose_are_those_of_the_code():
+    answers, evaluation, own = (markdown(o) for o in ('05_deploy.ipynb', '04_eval.ipynb', 'guides/your_data.ipynb'))
+    took, start = (float(re.search(rf'^{o} +([\d.]+)$', STORED_AS_IT_IS['serve'], re.M)[1]) for o in ('answer', 'anklealign predict one.jpg'))
+    assert '1.9 MB of a 12-megapixel JPEG' in STORED_AS_IT_IS['serve'] and f'12-megapixel JPEG of 1.9 MB in {took:.0f} milliseconds' in answers
+    assert round(start, 1) == .5 and 'in half a second' in answers
+    assert 'the quick recipes, ' + ' and '.join(f'`{o}`' for o in _QUICK) in evaluation
+    suffixes = [o.lower() for o in re.search(r'^([\w, ]+) and (\w+) are read, whatever the extension', own, re.M).group(0).split(' are')[0].replace(' and', ',').split(', ')]
+    assert len(suffixes) == 7 and {f'.{o}' for o in suffixes} <= IMAGE_SUFFIXES
+    known = {o.name: o for o in dataclasses.fields(Recipe)}
+    assert known['lr'].default == 1e-3 and known['batch_size'].default == 16 and known['epochs'].default == 20 # as the chapter on the baseline says
+    assert 'Adam at 1e-3, batches of 16, cross-entropy and 20 epochs are its defaults' in markdown('01_baseline.ipynb')
