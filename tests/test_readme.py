@@ -84,7 +84,7 @@ def test_from_pictures_to_an_answer(user):
     assert {o.name for o in (output/'models').iterdir() if o.name[0] != '.'} == {'baseline', 'measured'}
     assert (output/'bundles/measured.zip').exists() and 'https' not in said[8]
     assert json.loads(said[-3])[0]['answer'] in ('', *CLASSES) and '2 of 2 photos together' in said[-1]
-    assert [o.name for o in (user.home/'marked').iterdir()] == ['photo.jpg']
+    assert [o.name for o in (user.home/'marked').iterdir()] == ['photo.jpg.png']
     named = {o for page in (README, STEPS) for o in re.findall(r'`(output/[^`]+)`', page) if not o.startswith('output/demo')}
     files = sorted(re.sub('<(run|recipe)>', 'measured', o) for o in named)
     assert len(files) == 12
