@@ -15,7 +15,7 @@ test: $(READY)        ## everything that must hold, stopping at the first failur
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/all.sh
 
 lab: $(READY)         ## the notebooks in JupyterLab
-	@$(BIN)/jupyter lab nbs
+	@$(BIN)/jupyter lab nbs/index.ipynb
 
 readme: $(READY)      ## README.md from nbs/index.ipynb
 	@$(BIN)/python tests/readme.py .
@@ -38,6 +38,6 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "anklealign needs Python 3.11 or later, and $(PYTHON) is `$(PYTHON) -V`; say make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks its venv module: install it (Debian: apt install python3-venv)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing anklealign and what it needs into .venv (some minutes, once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' || { echo "The packages could not be installed: see pip's words above; a network or a package index is needed once."; exit 1; }
+	@echo "Setting up .venv with anklealign and what it needs: once, some minutes, most of them for PyTorch ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]' || { echo "The packages could not be installed: see pip's words above; a network or a package index is needed once."; exit 1; }
 	@touch $(READY)

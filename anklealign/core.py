@@ -310,7 +310,7 @@ def _given(file, env):
     except FileNotFoundError: raise AnklealignError(f'There is no settings file {file}; name an existing one with --settings.') from None
     except configparser.ParsingError as e: # whose message would show the line, which may be a key
         line = getattr(e, 'lineno', 0) or e.errors[0][0]
-        raise AnklealignError(f'Cannot read the settings file {file}: line {line} is no setting.') from None
+        raise AnklealignError(f'Cannot read the settings file {file}: line {line} is not a setting.') from None
     except (OSError, UnicodeDecodeError, configparser.Error) as e:
         raise AnklealignError(f'Cannot read the settings file {file}: {" ".join(str(e).split())}.') from e
     if links := [k for k, v in env.items() if _link.fullmatch(f'{k}={v}')]:

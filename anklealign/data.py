@@ -1,4 +1,4 @@
-"""A raw study as people really have it goes in; labelled, leak-free, reproducible pictures come out, and nothing gets lost on the way
+"""A raw folder goes in as it is; labelled, leak-free, reproducible pictures come out, and nothing gets lost on the way
 
 Docs: https://anklealign.github.io/anklealign/data.html.md"""
 
@@ -39,7 +39,7 @@ def check_places(
         raise AnklealignError(f'The output folder {output} and the raw folder {raw} lie inside each other; choose another output with '
                               '--output.')
     if study.exists() and any(study.iterdir()) and not (study/'metadata.csv').exists():
-        raise AnklealignError(f'{study} exists and is no study of ours; move it away or choose another output with --output.')
+        raise AnklealignError(f'{study} exists and is not a study of anklealign; move it away or choose another output with --output.')
 
 # %% ../nbs/00_data.ipynb #3c210fe1
 def prepare(

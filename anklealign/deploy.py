@@ -1,4 +1,4 @@
-"""From a run to a Predictor: one photo in, one honest answer out, without PyTorch, in milliseconds, and with the reason when there is none
+"""From a run to a Predictor: a photo goes in, an honest answer or the reason why there is none comes out, in milliseconds and without PyTorch
 
 Docs: https://anklealign.github.io/anklealign/deploy.html.md"""
 
@@ -46,7 +46,7 @@ def picture_of(
 
 def _from_array(pixels):
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,), (4,)):
-        raise PictureError(f'an array of {pixels.dtype} with shape {pixels.shape} is no picture: give bytes, height × width, or with 3 or '
+        raise PictureError(f'an array of {pixels.dtype} with shape {pixels.shape} is not a picture: give bytes, height × width, or with 3 or '
                            '4 channels')
     return Image.fromarray(pixels)
 
@@ -120,7 +120,7 @@ def _session(bundle, threads):
         if fault := graph_fault(bundle.files[GRAPH], bundle.about.preprocessing.model_size, outputs): raise ValueError(fault)
         return onnxruntime.InferenceSession(bundle.files[GRAPH], options, providers=['CPUExecutionProvider'])
     except Exception as e:
-        raise AnklealignError(f"{bundle.place} is no usable bundle: its {GRAPH} cannot be run ({' '.join(str(e).split())[:120]}).") from e
+        raise AnklealignError(f"{bundle.place} is not a usable bundle: its {GRAPH} cannot be run ({' '.join(str(e).split())[:120]}).") from e
 
 # %% ../nbs/05_deploy.ipynb #dd380acb
 class Predictor:

@@ -114,7 +114,7 @@ def test_an_archive_that_unpacks_to_much_is_refused_before_it_does(tmp_path, mem
     place = zipped(tmp_path/'bomb.zip', members)
     tracemalloc.start()
     try:
-        with pytest.raises(AnklealignError, match='is no usable bundle'): read_bundle(place)
+        with pytest.raises(AnklealignError, match='is not a usable bundle'): read_bundle(place)
         assert tracemalloc.get_traced_memory()[1] < 50 << 20
     finally: tracemalloc.stop()
 

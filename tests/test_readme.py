@@ -1,4 +1,6 @@
-"""Every command of the README, typed as it stands there and in its order; only trainings are short, and synthetic pictures few."""
+"""Every command of the README and of `step by step`, typed as it stands there; only trainings are short, and synthetic pictures few."""
+import dataclasses
+import importlib
 import json
 import os
 import re
@@ -8,24 +10,44 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import zipfile
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+import yaml
 from conftest import QUICK, SEVERAL, content, make_ankle, write_study
+from fastcore.nbio import read_nb
 
+from anklealign.app.cli import _QUICK
+from anklealign.app.http import _CONNECTIONS, make_app
 from anklealign.assets import demo_study
+from anklealign.baseline import TinyCNN
+from anklealign.core import CLASSES, ServeSettings, Settings
+from anklealign.deploy import Predictor
+from anklealign.gapcnn import GAPCNN
+from anklealign.study.files import IMAGE_SUFFIXES
+from anklealign.training.recipes import Recipe, augmentations, recipes
 
 ROOT = Path(__file__).parents[1]
+
+
+def markdown(name): return '\n'.join(o.source for o in read_nb(ROOT/'nbs'/name).cells if o.cell_type == 'markdown')
+
+
 README = (ROOT/'README.md').read_text(encoding='utf-8')
 SHORT = {'ANKLEALIGN_IMAGES_SIZE': '64', 'ANKLEALIGN_TRAIN_SIZE': '32', 'ANKLEALIGN_TRAIN_EPOCHS': '1', 'BROWSER': 'true'} | SEVERAL
-TYPED = [shlex.split(line, comments=True) for block in re.findall(r'^```sh\n(.*?)```', README, re.M | re.S) for line in block.splitlines()]
-INLINE = [shlex.split(o) for o in re.findall(r'`((?:anklealign|pip) [^`]+)`', README)]
+STEPS = markdown('guides/step_by_step.ipynb')
+DEPLOYING, EARLIER, CONCEPTS = ((ROOT/f'nbs/guides/{o}.qmd').read_text(encoding='utf-8') for o in ('deploying', 'earlier_systems', 'concepts'))
 
 
-DEPLOYING = (ROOT/'nbs/guides/deploying.qmd').read_text(encoding='utf-8')
-DOCKER = [shlex.split(o, comments=True) for o in re.findall(r'^docker .*', DEPLOYING, re.M)]
+def typed(page): return [shlex.split(o, comments=True) for block in re.findall(r'^```sh\n(.*?)```', page, re.M | re.S) for o in block.splitlines() if o]
+
+
+TYPED = typed(README) + typed(STEPS)
+INLINE = [shlex.split(o) for o in re.findall(r'`((?:anklealign|pip|docker) [^`]+)`', README + STEPS + DEPLOYING)]
+DOCKER = [o for o in typed(DEPLOYING) if o[0] == 'docker'] + [o for o in INLINE if o[0] == 'docker']
 
 
 def of(*start): return [o[len(start):] for o in (*TYPED, *INLINE) if o[:len(start)] == [*start]]
@@ -49,23 +71,27 @@ def test_two_commands(tmp_path):
     ankle = make_ankle(tmp_path, QUICK)
     assert 'To go on with this study' in ankle('demo', **SHORT).stdout
     assert (ankle.home/'output/demo/evaluation/measured/report.html').exists()
+    assert next((ankle.home/'output/demo/processed/images').glob('*.jpg'))
 
 
 def test_from_pictures_to_an_answer(user):
     apart = {'serve', 'phantom'} # have a test of their own
-    typed = [o[1:] for o in TYPED if o[0] == 'anklealign' and o[1] not in apart]
-    assert [o[0] for o in typed] == ['predict', 'predict', 'run', 'prepare', 'train', 'evaluate', 'compare', 'protocols', 'predict', 'bundle']
-    said = [user(*o, **SHORT).stdout for o in typed]
-    assert '2 of 2 photos together' in said[1]
-    assert 'demonstration model, trained on synthetic pictures' in said[0] and 'demonstration model' not in said[-2]
+    lines = [o[1:] for o in TYPED if o[0] == 'anklealign' and o[1] not in apart]
+    assert [o[0] for o in lines] == ['predict', 'run', 'predict', 'prepare', 'train', 'evaluate', 'compare', 'protocols', 'bundle', *['predict']*3]
+    said = [user(*o, **SHORT).stdout for o in lines]
+    assert 'demonstration model, trained on synthetic pictures' in said[0] and 'demonstration model' not in said[2]
     output = user.home/'output'
     assert {o.name for o in (output/'models').iterdir() if o.name[0] != '.'} == {'baseline', 'measured'}
-    assert (output/'bundles/measured.zip').exists() and 'https' not in said[-1]
-    named = re.findall(r'^\| [^|]+ \| (`output/.*) \|$', README, re.M) # in the table of what is where
-    files = [o.replace('<run>', 'measured').replace('<recipe>', 'measured') for row in named for o in re.findall(r'`(output/[^`]+)`', row)]
-    assert len(files) == 9
+    assert (output/'bundles/measured.zip').exists() and 'https' not in said[8]
+    assert json.loads(said[-3])[0]['answer'] in ('', *CLASSES) and '2 of 2 photos together' in said[-1]
+    assert [o.name for o in (user.home/'marked').iterdir()] == ['photo.jpg.png']
+    named = {o for page in (README, STEPS) for o in re.findall(r'`(output/[^`]+)`', page) if not o.startswith('output/demo')}
+    files = sorted(re.sub('<(run|recipe)>', 'measured', o) for o in named)
+    assert len(files) == 12
     missing = [o for o in files if not (user.home/o).exists()] # pictures of noise teach a model nothing, and there was no folder `inference`
     assert missing == ['output/evaluation/measured/doubtful_labels.csv', 'output/inference/predictions.csv']
+    earlier = {o.replace('<run>', 'measured') for o in re.findall(r'`(output/[^`]+)`', EARLIER)} - {missing[1]}
+    assert len(earlier) == 10 and not [o for o in earlier if not (user.home/o).exists()]
 
 
 def test_the_service(user):
@@ -94,7 +120,92 @@ def test_containers_and_packages():
     "Images are built and used by `make image-test`, the wheel by `tests/wheel.py`; here, whether what is typed fits what they use."
     targets = set(re.findall(r'^FROM .* AS (\S+)', (ROOT/'Dockerfile').read_text(), re.M))
     assert {o[o.index('--target') + 1] for o in DOCKER if o[1] == 'build'} == {'serve', 'full'} <= targets
-    assert all((ROOT/'compose.yaml').read_text().count(o) for o in ('pipeline:', 'lab:', 'serve:'))
+    services = yaml.safe_load((ROOT/'compose.yaml').read_text())['services']
+    assert {o[-1] for o in DOCKER if o[1] == 'compose' and len(o) > 2} == {'pipeline', 'lab', 'serve'} == set(services)
+    project = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
     extras = {e for o in of('pip', 'install') for e in re.findall(r'\[(\w+)\]', o[0])}
-    assert extras <= set(re.findall(r'^(\w+) = \[', (ROOT/'pyproject.toml').read_text(), re.M))
-    assert {o[0] for o in TYPED} == {'make', 'anklealign'} and {o[1] for o in INLINE if o[0] != 'pip'} <= {'phantom', 'serve', '--help', 'predict', 'run'}
+    assert extras == {'train', 'serve'} < set(project['optional-dependencies'])
+    assert f"Python {project['requires-python'].removeprefix('>=')} or later" in README
+    assert {o[0] for o in TYPED} == {'make', 'anklealign'}
+
+
+def test_settings_and_limits_are_those_of_the_code():
+    settings, serve = Settings(), ServeSettings()
+    assert f'http://{serve.host}:{serve.port};' in README
+    for o in re.findall(r'set `(\w+)', DEPLOYING, re.I): assert hasattr(serve, o), o
+    assert f'{_CONNECTIONS} in all and {_CONNECTIONS//2} from one address' in DEPLOYING
+    paths = {f'/{o}' for o in re.findall(r'`(?:GET|POST) /([\w/]+)`', DEPLOYING)}
+    served = {o.path for o in make_app(Predictor(), ServeSettings(page=False)).routes}
+    assert paths == {'/predict', '/predict/batch', '/model', '/health', '/ready', '/metrics'} <= served
+    assert f'say {settings.evaluate.coverage:.0%} of the time'.replace('%', ' %') in CONCEPTS
+    assert {o.stem for o in (ROOT/'anklealign/locale').glob('*.json')} == {'en', 'hu'} and 'English and Hungarian' in DEPLOYING
+
+
+def test_recipes_are_what_the_pages_say():
+    rows = dict(re.findall(r'^\| `(\w+)` \| (.*?) \|', STEPS, re.M))
+    assert set(rows) == set(recipes) and {3: 'Three', 6: 'Six', 7: 'Seven'}[len(rows)] + ' come with the package' in STEPS
+    assert set(re.search(r'train --recipe (\w+) +# or (.*)', STEPS).expand(r'\1, \2').split(', ')) == set(recipes) and Settings().train.recipe == 'measured'
+    for name, model in (('baseline', TinyCNN), ('gapcnn', GAPCNN)):
+        n = f'{sum(o.numel() for o in model().parameters()):,} parameters'
+        assert n in rows[name] and re.search(rf'{n} \| `{name}` \|', EARLIER)
+    for name, said in re.findall(r'\| `(\w+)` \| (.*?) \(\[', EARLIER): # the recipes of the replaced systems
+        o, rate = recipes[name], re.search(r'Adam(W?) 1e-(\d)', said)
+        assert (o.optimiser, o.lr) == ('adam' + rate[1].lower(), 10**-int(rate[2])), name
+        for words, value in ((r'(\d+) epochs', o.epochs), (r'batches of (\d+)', o.batch_size), (r'patience (\d+)', o.patience), (r'(\d+) px', o.size)):
+            assert [*map(int, re.findall(words, said))] in ([], [value]), (name, words)
+    assert augmentations['heels'].roll_deg == 3 and 'by three degrees at most' in CONCEPTS
+
+
+def test_examples_in_python_name_what_exists():
+    for page in (README, STEPS, DEPLOYING, EARLIER, CONCEPTS):
+        for module, names in re.findall(r'^from (anklealign[\w.]*) import (.*)$', page, re.M):
+            assert [o for o in names.split(', ') if not hasattr(importlib.import_module(module), o)] == []
+
+
+def test_an_answer_reads_as_the_readme_shows(user):
+    said = Predictor()(user.home/'photo.jpg').sentences()
+    heel, named = re.search(r'An answer reads \*Left(.*?), (.*?)\.\*', README).groups()
+    assert re.sub(r'−?\d+', '#', heel) == re.sub(r'−?\d+', '#', said[0].replace('inverted', 'everted')).removeprefix('Right').partition(',')[0] and named in CLASSES
+
+
+def test_messages_that_the_guide_explains_are_given():
+    guide = markdown('guides/your_data.ipynb')
+    code = '\n'.join(o.read_text(encoding='utf-8') for o in (ROOT/'anklealign').rglob('*.py'))
+    parts = [part for row in re.findall(r'^\| \*([^|]+)\*[^|]*\| [^|]+ \| [^|]+ \|$', guide, re.M) for part in row.split(' … ')]
+    assert len(parts) >= 6 and [o for o in parts if o.replace('supination', '{').split('{')[0].strip() not in code] == []
+
+
+STORED_AS_IT_IS = {o.stem: o.read_text(encoding='utf-8') for o in sorted((ROOT/'anklealign/results').glob('*.txt'))}
+NUMBER = r'[+-]?\d*\.\d+'
+STORED = re.sub(r'(?<![\d.])0\.', '.', '\n'.join(STORED_AS_IT_IS.values()))
+MEASURED = {tuple(x.lstrip('+') for x in o) for o in re.findall(rf'({NUMBER})\s+\(({NUMBER})(?: to |-)({NUMBER})\)', STORED)}
+
+
+@pytest.mark.parametrize('name', ['index.ipynb', '03_transfer.ipynb', 'guides/step_by_step.ipynb', 'guides/measuring.ipynb', 'guides/deploying.qmd'])
+def test_figures_with_an_interval_are_those_that_were_measured(name):
+    page = ROOT/'nbs'/name
+    text = page.read_text(encoding='utf-8') if page.suffix == '.qmd' else markdown(name)
+    said = re.findall(rf'({NUMBER})(?: of [\w-]+)? \(({NUMBER}) to ({NUMBER})', re.sub(r'(?<![\d.])0\.', '.', text.replace('−', '-')))
+    assert [o for o in said if tuple(x.lstrip('+') for x in o) not in MEASURED] == []
+    assert len(said) >= {'index.ipynb': 7, '03_transfer.ipynb': 2, 'guides/deploying.qmd': 1}.get(name, 0)
+
+
+def test_counts_beside_the_figures_are_those_of_the_measurement():
+    heels, classes = (re.sub(r'\s+', ' ', STORED_AS_IT_IS[o]) for o in ('heels', 'demo_bundle'))
+    assert '1679 feet of 500 people' in heels and '1,679 heels, 500 people' in README and re.search(r'always the median, MAE 6\.42', heels) and '| 6.42 |' in README
+    assert '14 heels, 3 people' in heels and 'three people it finds all 14 heels' in README
+    assert '965 synthetic pictures (phantoms) of 265 people' in classes and '965 pictures, 265 people' in README
+    assert 'no answer to 717 of them' in classes and 'no answer to 717 of the 965' in README
+
+
+def test_speeds_and_defaults_in_the_prose_are_those_of_the_code():
+    answers, evaluation, own = (markdown(o) for o in ('05_deploy.ipynb', '04_eval.ipynb', 'guides/your_data.ipynb'))
+    took, start = (float(re.search(rf'^{o} +([\d.]+)$', STORED_AS_IT_IS['serve'], re.M)[1]) for o in ('answer', 'anklealign predict one.jpg'))
+    assert '1.9 MB of a 12-megapixel JPEG' in STORED_AS_IT_IS['serve'] and f'12-megapixel JPEG of 1.9 MB in {took:.0f} milliseconds' in answers
+    assert round(start, 1) == .5 and 'in half a second' in answers
+    assert 'the quick recipes, ' + ' and '.join(f'`{o}`' for o in _QUICK) in evaluation
+    suffixes = [o.lower() for o in re.search(r'^([\w, ]+) and (\w+) are read, whatever the extension', own, re.M).group(0).split(' are')[0].replace(' and', ',').split(', ')]
+    assert len(suffixes) == 7 and {f'.{o}' for o in suffixes} <= IMAGE_SUFFIXES
+    known = {o.name: o for o in dataclasses.fields(Recipe)}
+    assert known['lr'].default == 1e-3 and known['batch_size'].default == 16 and known['epochs'].default == 20 # as the chapter on the baseline says
+    assert 'Adam at 1e-3, batches of 16, cross-entropy and 20 epochs are its defaults' in markdown('01_baseline.ipynb')

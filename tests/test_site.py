@@ -95,7 +95,7 @@ TEXT, YES = {'type': 'string'}, {'type': 'boolean'}
 ITEM = {'anyOf': [TEXT, strict(text=TEXT, href=TEXT, section=TEXT, contents={'type': 'array', 'items': {'$ref': '#/$defs/item'}})]}
 QUARTO = strict( # what Quarto's own schema says of the keys that are used here
     project=strict(type={'enum': ['default', 'website', 'book', 'manuscript']}, resources={'type': 'array', 'items': TEXT}),
-    format=strict(html=strict(theme=strict(light=TEXT, dark=TEXT), toc=YES, **{'code-copy': {'enum': [True, False, 'hover']}, 'code-overflow': {'enum': ['scroll', 'wrap']}}),
+    format=strict(html=strict(theme=strict(light=TEXT, dark=TEXT), toc=YES, css=TEXT, **{'code-copy': {'enum': [True, False, 'hover']}, 'code-overflow': {'enum': ['scroll', 'wrap']}}),
                   commonmark={'const': 'default'}),
     website=strict(title=TEXT, description=TEXT, favicon=TEXT, search=YES, **{'site-url': TEXT, 'repo-url': TEXT, 'repo-subdir': TEXT, 'repo-branch': TEXT},
                    **{'repo-actions': {'type': 'array', 'items': {'enum': ['none', 'edit', 'source', 'issue']}}, 'page-footer': strict(left=TEXT, center=TEXT, right=TEXT)},
@@ -107,7 +107,7 @@ QUARTO = strict( # what Quarto's own schema says of the keys that are used here
 
 def test_the_configuration_is_one_that_quarto_takes():
     jsonschema.validate(yaml.safe_load((NBS/'_quarto.yml').read_text(encoding='utf-8')), QUARTO)
-    assert (NBS/SITE['favicon']).exists()
+    assert (NBS/SITE['favicon']).exists() and (NBS/'site.css').exists()
     for key, value in (('favicon', False), ('favico', 'icon.svg')):
         with pytest.raises(jsonschema.ValidationError): jsonschema.validate({'website': {key: value}}, QUARTO)
 
@@ -125,6 +125,7 @@ def test_a_notebook_becomes_a_page(path):
     code = [c for c in processed(path).cells if c.cell_type == 'code' and c.source]
     assert not [c.source for c in code if re.match(r'#\|\s*(export|hide|default_exp)', c.source)]
     assert all('#| output: asis' in c.source for c in code if 'show_doc(' in c.source)
+    assert not [o for text in texts(path) for o in re.findall(r'\[\[`[^`]+`\]\([^)]*\)\]', text)], 'nbdev links names in backticks by itself'
     assert not [o.get('evalue') for c in code for o in c.outputs if o.output_type == 'error']
     assert sum(len(json.dumps(c.get('outputs', []))) for c in read_nb(path).cells) < 300_000, 'more than 300 KB of outputs'
 

@@ -98,8 +98,11 @@ def tune(recipe: Recipe=None, epochs: Epochs=None,
     from anklealign.training.recipes import chosen_recipe
     from anklealign.training.train import tune
     chosen = settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs))
+    tuned = chosen_recipe(chosen.train)
     with log_to():
-        tune(_study(chosen), chosen.output, chosen_recipe(chosen.train), trials, folds, chosen.seed, chosen.train.precision)
+        log.info('%d proposals in %d folds each: up to %d trainings, each about as long as: anklealign train --recipe %s', trials, folds,
+                 trials * folds, tuned.name)
+        tune(_study(chosen), chosen.output, tuned, trials, folds, chosen.seed, chosen.train.precision)
 
 # %% ../../nbs/app/cli.ipynb #a9497c88
 def _evaluate(settings, run):
@@ -155,6 +158,16 @@ def compare(
         report = compare({o: folder/'evaluation'/run_name(o) for o in runs}, folder/'comparison'/'+'.join(runs), chosen)
     if as_json: typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
 
+# %% ../../nbs/app/cli.ipynb #a2b0c0de
+def _announced(step):
+    start = time.perf_counter()
+    def told(done, total):
+        if done == 0: log.info('%d trainings; after the first one you see about how long the others take.', total)
+        seconds = (total - 1) * (time.perf_counter() - start)
+        if done == 1 < total: log.info('The other %d take about %s.', total - 1, f'{seconds:.0f} s' if seconds < 90 else f'{seconds/60:.0f} min')
+        step(done, total)
+    return told
+
 # %% ../../nbs/app/cli.ipynb #4e79c614
 @app.command()
 @handle_errors
@@ -162,7 +175,7 @@ def protocols(
     recipe: Recipe=None, epochs: Epochs=None,
     only: Annotated[list[str]|None, typer.Option('--only', help='split, folds, owners or naive; may be given several times '
                                                                 '(else all four).')]=None,
-    repeats: Annotated[int, typer.Option('--repeats', min=1, help='Times that the folds are dealt.')]=3,
+    repeats: Annotated[int, typer.Option('--repeats', min=1, help='Times that the folds are drawn.')]=3,
     folds: Annotated[int, typer.Option('--folds', min=2, help='Of the cross-validation and of the leaky splits.')]=5,
     full: Annotated[bool, typer.Option('--full', help="With the recipe's own picture size and epochs, not with at most 48 pixels and "
                                                       '6 epochs.')]=False,
@@ -181,7 +194,7 @@ def protocols(
     tested = (chosen_recipe if full else quick_recipe)(chosen.train)
     place = Path(chosen.output)/'protocols'/tested.name
     with log_to(), progress('trainings') as step:
-        report = run_protocols(_study(chosen), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), step)
+        report = run_protocols(_study(chosen), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), _announced(step))
         for line in (*result_lines(report), f"The report: {place/'report.html'}"): log.info(line)
     _open(show, place/'report.html')
 

@@ -121,7 +121,7 @@ def _bytes_of(photo, megabytes):
     if not isinstance(photo, str): raise PictureError('nothing was sent')
     if len(photo) > 4/3*megabytes*1e6 + 4: raise PictureError('heavy')
     try: return b64decode(photo, validate=True)
-    except ValueError as e: raise PictureError('it is no base64') from e
+    except ValueError as e: raise PictureError('it is not base64') from e
 
 # %% ../../nbs/app/page.ipynb #559a2114
 MOST = 8 # photos that are answered together
@@ -141,8 +141,8 @@ def reply_for_subject(
 def _from_numbers(sent):
     chances, score = {c: float(sent['probabilities'][c]) for c in CLASSES if sent['probabilities']}, sent['ood_score']
     if chances and not (min(chances.values()) >= 0 and abs(sum(chances.values()) - 1) < .001):
-        raise ValueError('these are no probabilities')
-    if score is not None and not np.isfinite(score): raise ValueError('this is no score')
+        raise ValueError('these are not probabilities')
+    if score is not None and not np.isfinite(score): raise ValueError('this is not a score')
     return Answer('', probabilities=chances, ood_score=None if score is None else float(score),
                   quality=(Finding('', '', True),)*bool(sent['withholds']))
 

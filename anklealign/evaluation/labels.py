@@ -113,7 +113,7 @@ def baselines(
 ) -> pd.DataFrame: # baseline -> accuracy, macro-F1, both with low and high over groups; images, groups, note
     "What the figures of a model on `rows` are to be held against. Raises `AnklealignError` without pictures, or for an unknown class."
     if rows.empty: raise AnklealignError('There is no picture to judge: give at least one row of the manifest.')
-    if majority not in CLASSES: raise AnklealignError(f"majority = '{majority}' is no class: use one of {', '.join(CLASSES)}.")
+    if majority not in CLASSES: raise AnklealignError(f"majority = '{majority}' is not a class: use one of {', '.join(CLASSES)}.")
     votes = against_others(votes_of(rows))
     clear, tied, alone = votes[votes.others != ''], int((votes.others.eq('') & ~votes.alone).sum()), int(votes.alone.sum())
     average = f'{len(clear)} votes; {tied} with the others tied and {alone} without others are left out' if len(clear) else _ALONE

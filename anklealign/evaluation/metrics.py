@@ -43,7 +43,7 @@ def _ids(given, n):
     if ids.shape != (n,):
         raise AnklealignError(f'{n} pictures have a group, but class ids come in the shape {ids.shape}: give one id a picture.')
     if (wrong := ids[~np.isin(ids, range(len(CLASSES)))]).size:
-        raise AnklealignError(f"{wrong[0]} is no class id: use {', '.join(f'{i} for {c}' for i, c in enumerate(CLASSES))}.")
+        raise AnklealignError(f"{wrong[0]} is not a class id: use {', '.join(f'{i} for {c}' for i, c in enumerate(CLASSES))}.")
     return ids.astype(int)
 
 # %% ../../nbs/evaluation/metrics.ipynb #2f53d3a2

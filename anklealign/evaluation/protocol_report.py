@@ -306,7 +306,7 @@ def run_protocols(
     repeats: int=3, # times that the folds are drawn
     folds: int=5, # of each repeat
     which: Sequence[str]=tuple(PROTOCOLS), # names in `PROTOCOLS`
-    step: Callable[[int, int], None]|None=None, # told after each training: how many are done, and how many there are
+    step: Callable[[int, int], None]|None=None, # told before the first training and after each: how many are done, and how many there are
 ) -> dict: # what `protocols.json` says
     """Put `recipe` through the protocols and lay down the report.
     Raises `AnklealignError` if none can be done or a name is not known; then `out` is as it was."""
@@ -314,6 +314,7 @@ def run_protocols(
     check_place(out, _MARK)
     plan = _Plan(study, recipe, read_manifest(study), settings, repeats, folds)
     with plan.threads, _Trainings(step, plan.trainings(set(which))) as trainings:
+        trainings.count(0)
         found, reasons = _ask_all(plan, which, trainings.counted)
     report = _report(plan, found, reasons)
     sections = protocol_sections(report)

@@ -196,7 +196,7 @@ def prior_interval(
     "The class shares that the probabilities suggest, [Saerens et al. 2002](https://doi.org/10.1162/089976602753284446), with intervals."
     rows, prior = checked_probabilities(probabilities, len(probabilities)), np.asarray(prior, float)
     if prior.shape != (len(CLASSES),) or not (prior > 0).all() or abs(prior.sum() - 1) > 1e-3:
-        raise AnklealignError(f'prior = {prior.tolist()} is no set of class shares: give {len(CLASSES)} above 0 that add up to 1.')
+        raise AnklealignError(f'prior = {prior.tolist()} is not a set of class shares: give {len(CLASSES)} above 0 that add up to 1.')
     known = np.isfinite(rows).all(1)
     if not known.any():
         raise AnklealignError('No picture has probabilities, so the class shares cannot be estimated: evaluate a run that gives them.')

@@ -93,7 +93,7 @@ class Bundle:
 
 # %% ../../nbs/inference/bundle.ipynb #2b5fc227
 _AGAIN = 'copy it again, or make it again'
-_NO_BUNDLE = 'it is no bundle, or that of a run that has not been exported: make one with `anklealign bundle RUN`'
+_NO_BUNDLE = 'it is not a bundle, or that of a run that has not been exported: make one with `anklealign bundle RUN`'
 
 def read_bundle(
     path: str|os.PathLike, # folder or `.zip`; a run folder counts as one
@@ -103,7 +103,7 @@ def read_bundle(
     if not path.exists(): raise AnklealignError(f'There is no bundle {path}: make one with `anklealign bundle RUN`.')
     def read(name, most):
         if not path.is_dir(): refuse_bomb(path, root.root.getinfo(name))
-        elif (root/name).exists() and not (root/name).is_file(): raise OSError(f'{name} is no ordinary file')
+        elif (root/name).exists() and not (root/name).is_file(): raise OSError(f'{name} is not an ordinary file')
         with (root/name).open('rb') as file: return file.read(most)
     try:
         root = path if path.is_dir() else zipfile.Path(path)
@@ -123,23 +123,23 @@ def _about(path, text):
     try: said = json.loads(text)
     except (ValueError, RecursionError) as e: raise AnklealignError(f'{path} is damaged: its {MARK} is not JSON; {_AGAIN}.') from e
     version = said.get('schema_version') if isinstance(said, dict) else None
-    if not isinstance(version, int): raise AnklealignError(f'{path} is no bundle of anklealign: its {MARK} has no schema_version.')
+    if not isinstance(version, int): raise AnklealignError(f'{path} is not a bundle of anklealign: its {MARK} has no schema_version.')
     if version > SCHEMA:
         made_by = str(said.get('made_by', 'a later version'))[:60]
         raise AnklealignError(f'{path} was made by {made_by} (schema {version}; this version knows {SCHEMA}): update anklealign.')
     try: about = About.model_validate(said)
     except ValidationError as e:
         first = e.errors()[0]
-        raise AnklealignError(f"{path} is no usable bundle: {'.'.join(map(str, first['loc']))} in its {MARK} is wrong "
+        raise AnklealignError(f"{path} is not a usable bundle: {'.'.join(map(str, first['loc']))} in its {MARK} is wrong "
                               f"({first['msg'].lower()}).") from e
-    if odd := no_number(said): raise AnklealignError(f'{path} is no usable bundle: {odd} in its {MARK} is wrong (it is no number).')
+    if odd := no_number(said): raise AnklealignError(f'{path} is not a usable bundle: {odd} in its {MARK} is wrong (it is no number).')
     if sum(o.bytes for o in about.files.values()) > MOST_BYTES:
-        raise AnklealignError(f'{path} is no usable bundle: its files claim more than {MOST_BYTES >> 20} MB.')
+        raise AnklealignError(f'{path} is not a usable bundle: its files claim more than {MOST_BYTES >> 20} MB.')
     if about.classes != CLASSES:
         raise AnklealignError(f"{path} answers {', '.join(about.classes)}, not {', '.join(CLASSES)}: it is a bundle for something else.")
-    if GRAPH not in about.files: raise AnklealignError(f'{path} is no usable bundle: its {MARK} lacks a {GRAPH}.')
+    if GRAPH not in about.files: raise AnklealignError(f'{path} is not a usable bundle: its {MARK} lacks a {GRAPH}.')
     if wrong := [o for o in about.files if Path(o).name != o]:
-        raise AnklealignError(f'{path} is no usable bundle: {wrong[0]!r} is no plain file name.')
+        raise AnklealignError(f'{path} is not a usable bundle: {wrong[0]!r} is not a plain file name.')
     return about
 
 # %% ../../nbs/inference/bundle.ipynb #90000002
@@ -149,7 +149,7 @@ def refuse_bomb(
 ) -> None:
     "Raise `AnklealignError` if a member of an archive packs too well to be what it should."
     if member.file_size > 2**20 and member.file_size > MOST_RATIO*member.compress_size:
-        raise AnklealignError(f'{path} is no usable bundle: its {member.filename[:60]} unpacks from {member.compress_size:,} to '
+        raise AnklealignError(f'{path} is not a usable bundle: its {member.filename[:60]} unpacks from {member.compress_size:,} to '
                               f'{member.file_size:,} bytes.')
 
 def no_number(

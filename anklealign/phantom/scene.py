@@ -1,4 +1,4 @@
-"""Legs, what they wear and where they stand, drawn in linear light; then what a phone, and whoever had the picture afterwards, make of it
+"""Legs, what they wear and where they stand, drawn in linear light; then what a phone, and the people who pass the picture on, make of it
 
 Docs: https://anklealign.github.io/anklealign/phantom/scene.html.md"""
 
