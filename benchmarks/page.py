@@ -7,7 +7,6 @@ import argparse
 import functools
 import http.server
 import io
-import json
 import shutil
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from anklealign.images import PictureError
 
 ASK = '''async () => { // the page's own worker, opened as the page opens it
   const {graph, words} = JSON.parse(document.querySelector('#props').textContent), at = o => ({...o, address: new URL(o.address, location).href});
-  const desk = new Worker(URL.createObjectURL(new Blob([await (await fetch(graph.worker.address)).text()])), {type: 'module'});
+  const desk = new Worker(URL.createObjectURL(new Blob([await (await fetch(graph.worker.address)).text()])));
   window.ask = (call, asked) => new Promise(done => { desk.onmessage = ({data}) => done(data); desk.postMessage({turn: 2, call, asked}); });
   await ask('open', {runtime: at(graph.runtime), graph: at(graph.graph), about: {...graph.about, texts: words}});
 }'''

@@ -101,7 +101,7 @@ def examples() -> list[str]: # `data:` addresses of JPEG files
 
 # %% ../../nbs/app/page.ipynb #13e807e8
 _STATIC = files('anklealign.app')/'static'
-_SCRIPTS = 'backend.js', 'answer.js', 'page.js' # one script, in this order; its variables `element`, `props` and `server` come from around it
+_SCRIPTS = 'backend.js', 'answer.js', 'page.js' # one script, in this order; `element`, `props` and `server` come from around it
 _PLAIN = 'left', 'right', 'everted', 'inverted', 'upright', 'by_you' # texts of the section `heels` for marks that a person has moved
 
 def _static(*names): return '\n'.join((_STATIC/o).read_text(encoding='utf-8') for o in names)
@@ -227,13 +227,13 @@ def _about(predictor):
     about, how = predictor.about, predictor.about.preprocessing
     quality = dict(side=SIDE, white=_WHITE, reach=_REACH, soft=_SOFT, upright=_UPRIGHT, limits=LIMITS)
     names = dict(sides=SIDES, columns=COLUMNS, views=VIEWS, footwear=FOOTWEAR)
-    return dict(size=how.size, fit=how.fit, grey=PAD_COLOUR[0], model_size=how.model_size, megapixels=how.max_megapixels, quality=quality, names=names,
-                rule=about.thresholds.model_dump(), threshold=about.strangeness.threshold, heels=about.heels and about.heels.model_dump(),
+    return dict(size=how.size, fit=how.fit, grey=PAD_COLOUR[0], model_size=how.model_size, megapixels=how.max_megapixels,
+                quality=quality, names=names, rule=about.thresholds.model_dump(), threshold=about.strangeness.threshold, heels=about.heels and about.heels.model_dump(),
                 inferno=_INFERNO.tolist())
 
 # %% ../../nbs/app/page.ipynb #de0ed326
-_POLICY_HERE = ("default-src 'none'; script-src {script} blob: 'wasm-unsafe-eval'; style-src {style}; img-src {own} data: blob:; connect-src {own}; "
-                "worker-src {own} blob:; manifest-src {own}; media-src blob:; base-uri 'none'; form-action 'none'")
+_POLICY_HERE = ("default-src 'none'; script-src {script} 'wasm-unsafe-eval'; style-src {style}; img-src {own} data: blob:; "
+                "connect-src {own}; worker-src {own} blob:; manifest-src {own}; media-src blob:; base-uri 'none'; form-action 'none'")
 _KIND = {'css': 'text/css', 'js': 'text/javascript'}
 
 def _integrity(data): return 'sha256-' + b64encode(hashlib.sha256(data).digest()).decode()
@@ -244,16 +244,16 @@ const element = document.querySelector('.page'), props = JSON.parse(document.que
 }})();
 """
 
-def _worker(runtime_script): # the runtime exports its names, ours uses them: one module
-    code, exports = runtime_script.decode().rsplit('export{', 1)
+def _worker(runtime_script): # no module, as a page from the disk may not start one: the names that the runtime exports are ours to use
+    code, exports = runtime_script.decode().replace('import.meta.url', 'self.location.href').rsplit('export{', 1)
     names = dict(reversed(o.split(' as ')) for o in exports.split('}')[0].split(','))
     ours = re.sub('^export ', '', _static('graph.js', 'worker.js'), flags=re.M)
     return code + ';{' + f"const ort={{{','.join(f'{k}:{names[k]}' for k in ('InferenceSession', 'Tensor', 'env'))}}};\n{ours}}}\n"
 
 def _index(props, policy, head, foot):
     page, inside = translations()['page'], json.dumps(props, ensure_ascii=False).replace('<', '\\u003c') # ends no element early
-    return Template(_static('index.html')).substitute(policy=policy, title=escape(page['title']), description=escape(page['lead']), head=head,
-                                                      foot=foot, elements=_static('page.html'), props=inside)
+    return Template(_static('index.html')).substitute(policy=policy, title=escape(page['title']), description=escape(page['lead']),
+                                                      head=head, foot=foot, elements=_static('page.html'), props=inside)
 
 def make_offline(
     out: str|os.PathLike, # folder to make or replace; with `single`, an HTML file
@@ -270,8 +270,8 @@ def make_offline(
              'style': ('css', f"body {{ margin: 0; }}\n.page {{\n{_static('page.css')}}}\n".encode())}
     props = _props(predictor, megabytes, True)
     about = _about(predictor)
-    version = hashlib.sha256(json.dumps([props, about, *(_integrity(o) for _, o in parts.values()), _static('index.html', 'page.html', 'sw.js')]
-                                        ).encode()).hexdigest()[:8]
+    whole = [props, about, *(_integrity(o) for _, o in parts.values()), _static('index.html', 'page.html', 'sw.js')]
+    version = hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:8]
     props |= {'version': f'anklealign {__version__}, {version}', 'graph': {'about': about}}
     if single: return write_atomic(out, _in_one(props, parts))
     content = _in_folder(props, parts, version, predictor.label)
@@ -297,10 +297,11 @@ def _in_folder(props, parts, version, label):
     head = '\n'.join([f'<link rel="stylesheet" href="{names["style"]}" integrity="{_integrity(parts["style"][1])}">',
                       '<link rel="icon" href="icon.svg" type="image/svg+xml">', '<link rel="manifest" href="manifest.webmanifest">'])
     foot = f'<script src="{names["page"]}" integrity="{_integrity(parts["page"][1])}"></script>'
-    manifest = dict(name=page['title'], short_name=page['title'], description=page['lead'], start_url='./', scope='./', display='standalone',
-                    background_color='#f4f6f8', theme_color='#0a6873', icons=[dict(src='icon.svg', sizes='any', type='image/svg+xml')])
+    manifest = dict(name=page['title'], short_name=page['title'], description=page['lead'], start_url='./', scope='./',
+                    display='standalone', background_color='#f4f6f8', theme_color='#0a6873', icons=[dict(src='icon.svg', sizes='any', type='image/svg+xml')])
+    policy = _POLICY_HERE.format(script="'self'", style="'self'", own="'self'")
     content = {names[k]: o for k, (_, o) in parts.items()} | {
-        'index.html': _index(props | {'keeper': 'sw.js'}, _POLICY_HERE.format(script="'self'", style="'self'", own="'self'"), head, foot).encode(),
+        'index.html': _index(props | {'keeper': 'sw.js'}, policy, head, foot).encode(),
         'icon.svg': (_STATIC/'icon.svg').read_bytes(), 'manifest.webmanifest': json.dumps(manifest, ensure_ascii=False, indent=1).encode()}
     kept = {'./' if k == 'index.html' else k: _integrity(o) for k, o in content.items()}
     content['sw.js'] = f"const VERSION = '{version}', FILES = {json.dumps(kept)};\n{_static('sw.js')}".encode()

@@ -19,7 +19,7 @@ const fromGraph = ({worker, runtime, graph, about}) => { // a worker keeps the p
   const part = ({id, address, integrity}) => id ? {bytes: unbased(document.getElementById(id).textContent).buffer} : {address: new URL(address, document.baseURI).href, integrity};
   const code = async ({bytes, address, integrity}) => bytes ?? (await fetch(address, {integrity})).text();
   const waiting = new Map(), desk = code(part(worker)).then(o => {
-    const made = new Worker(URL.createObjectURL(new Blob([o], {type: 'text/javascript'})), {type: 'module'});
+    const made = new Worker(URL.createObjectURL(new Blob([o], {type: 'text/javascript'})));
     made.onmessage = ({data: {turn, value, reason, failed}}) => {
       const [done, broken] = waiting.get(turn);
       waiting.delete(turn);

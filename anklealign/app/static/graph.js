@@ -25,14 +25,11 @@ export const resized = (picture, width, height, kind, [left, top, right, bottom]
   const {data} = picture, across = weights(picture.width, left, right, width, FILTERS[kind]), down = weights(picture.height, top, bottom, height, FILTERS[kind]);
   const start = down.first[0], end = down.first[height - 1] + down.count[height - 1];
   const rows = new Uint8ClampedArray((end - start) * width * 4), out = new Uint8ClampedArray(width * height * 4);
-  for (let x = 0; x < width; x++) {
-    const n = across.count[x], w = across.all.subarray(x * across.most, x * across.most + n), at = across.first[x] * 4;
-    for (let y = start; y < end; y++) {
-      let r = 0, g = 0, b = 0;
-      for (let k = 0, i = y * picture.width * 4 + at; k < n; k++, i += 4) { const o = w[k]; r += o * data[i]; g += o * data[i + 1]; b += o * data[i + 2]; }
-      const i = ((y - start) * width + x) * 4;
-      rows[i] = r + .5 | 0; rows[i + 1] = g + .5 | 0; rows[i + 2] = b + .5 | 0; // half a level up, as Pillow
-    }
+  const {first, count, all, most} = across;
+  for (let y = start, to = 0; y < end; y++) for (let x = 0, line = y * picture.width; x < width; x++, to += 4) {
+    let r = .5, g = .5, b = .5; // half a level up, as Pillow rounds
+    for (let k = x * most, stop = k + count[x], i = (line + first[x]) * 4; k < stop; k++, i += 4) { const o = all[k]; r += o * data[i]; g += o * data[i + 1]; b += o * data[i + 2]; }
+    rows[to] = r | 0; rows[to + 1] = g | 0; rows[to + 2] = b | 0;
   }
   const sums = new Float32Array(width * 4);
   for (let y = 0; y < height; y++) {
