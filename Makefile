@@ -23,6 +23,7 @@ readme: $(READY)      ## README.md from nbs/index.ipynb
 docs: $(READY)        ## the documentation site (needs Quarto)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto: get it from https://quarto.org/docs/get-started/"; exit 1; }
 	@$(BIN)/nbdev-docs
+	@$(BIN)/anklealign page _docs/try # the page "Try it" shows it
 
 constraints: $(READY)  ## constraints.txt, the versions of the images, from those installed here
 	@$(BIN)/python tests/constraints.py > constraints.new && mv constraints.new constraints.txt

@@ -88,7 +88,8 @@ def abstention_reasons(
     if not np.isfinite(probabilities).all(): return [*reasons, words['no_number']]
     if not ood_score <= 1: reasons.append(words['strange'])
     if least is not None and top < least:
-        reasons.append(words['unsure'].format(top=class_names(language)[int(probabilities.argmax())], sure=top, least=least))
+        sure, least = (f'{o:.2f}'.replace('.', words['decimal']) for o in (top, least))
+        reasons.append(words['unsure'].format(top=class_names(language)[int(probabilities.argmax())], sure=sure, least=least))
     return reasons
 
 # %% ../nbs/05_deploy.ipynb #176b4206

@@ -354,5 +354,26 @@ def serve(
     app = make_app(Predictor(model, chosen.display.language), chosen.serve)
     run_app(app, listening, chosen.serve.timeout, lambda: typer.echo(f'{address_of(listening)} answers (Ctrl-C ends it).', err=True))
 
+# %% ../../nbs/app/cli.ipynb #c0e1f002
+@app.command()
+@handle_errors
+def page(
+    out: Annotated[Path, typer.Argument(help='Folder to make or replace; with --single-file, an HTML file.')],
+    model: Model=None,
+    single: Annotated[bool, typer.Option('--single-file', help='One HTML file that opens from anywhere, also from a memory stick.')]=False,
+    runtime: Annotated[Path|None, typer.Option('--runtime', help='Folder that holds the two files of onnxruntime-web (else they are '
+                                                                 "fetched once from npm's registry, checked and kept).")]=None,
+    debug: Debug=False,
+):
+    """Make a page that holds the model: photos are answered in the browser and never leave the device.
+
+    Example: anklealign page my_page --model my_run.zip
+    """
+    from anklealign.deploy import Predictor
+    from anklealign.app.page import make_offline
+    made = make_offline(out, Predictor(model), runtime, single)
+    typer.echo(f'{made}: open it in a browser.' if single else
+               f'{made}: put it on any web server, or try it with: python -m http.server --directory {made}')
+
 # %% ../../nbs/app/cli.ipynb #c0e10002
 for entry in sorted(entry_points(group='anklealign.commands')): app.command(entry.name)(entry.load())

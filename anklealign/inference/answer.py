@@ -31,9 +31,11 @@ if TYPE_CHECKING: from rich.table import Table
 # %% ../../nbs/inference/answer.ipynb #a57e0001
 def shown_probability(
     p: float, # of a class
+    language: str='en', # whose decimal mark it has: 'en' or 'hu'
 ) -> str: # two digits, and never certainty
     "A probability for people."
-    return '> 0.99' if p > .995 else '< 0.01' if p < .005 else f'{p:.2f}'
+    shown = '> 0.99' if p > .995 else '< 0.01' if p < .005 else f'{p:.2f}'
+    return shown.replace('.', translations(language)['answer']['decimal'])
 
 # %% ../../nbs/inference/answer.ipynb #5ed8e977
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def to_table(
     alone = len({PurePath(o.name).parent for o in answers if o.width
                  or o.error}) <= 1 # the answer for several photos together has no folder
     for o in answers:
-        chances = '\n'.join(f'{names[c]} {shown_probability(p)}' for c, p in o.probabilities.items())
+        chances = '\n'.join(f'{names[c]} {shown_probability(p, language)}' for c, p in o.probabilities.items())
         table.add_row(plain(PurePath(o.name).name if alone else o.name), names[o.answer] if o.answer else words['none'], chances,
                       plain(_remarks(o, words, names, language)),
                       style='' if o.answer else 'dim')

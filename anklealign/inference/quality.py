@@ -47,12 +47,13 @@ def blur(
 
 # %% ../../nbs/inference/quality.ipynb #eb5ce597
 _UPRIGHT = 35 # degrees from upright within which an edge is counted
+_SOFT = 1.5 # pixels: spread of the blur before edges are looked for
 
 def tilt(
     grey: np.ndarray, # height × width, levels from 0 to 255
 ) -> float: # degrees, clockwise positive; 0 where there are no upright edges
     "By how much the upright edges of a picture lean."
-    soft = Image.fromarray(grey.round().astype(np.uint8)).filter(ImageFilter.GaussianBlur(1.5))
+    soft = Image.fromarray(grey.round().astype(np.uint8)).filter(ImageFilter.GaussianBlur(_SOFT))
     down, across = np.gradient(np.asarray(soft, np.float32))
     upright = np.abs(down) < np.tan(np.radians(_UPRIGHT))*np.abs(across)
     down, across = down[upright], across[upright]

@@ -1,9 +1,9 @@
 const find = selector => element.querySelector(selector), all = selector => [...element.querySelectorAll(selector)];
 const said = find('.said'), result = find('.result'), preview = find('.preview'), zone = find('.zone'), KEPT = 'anklealign-language';
-const more = find('.more');
+const more = find('.more'), next = find('.next'), print = find('.print');
 let language = 'en', given = [], adding = false, turn = 0; // given: the photos of one person, each with its reply
 
-const word = key => props.words[language][key];
+const texts = () => props.words[language], word = key => texts().said[key] ?? texts().page[key] ?? texts().heels[key];
 const speak = chosen => {
   language = document.documentElement.lang = chosen;
   for (const o of all('[data-word]')) o.textContent = word(o.dataset.word);
@@ -14,12 +14,10 @@ const speak = chosen => {
 };
 const tell = (text, kind = '') => { said.textContent = text; said.className = 'said ' + kind; };
 
-const base64 = blob => new Promise((done, failed) => {
-  const reader = new FileReader();
-  reader.onload = () => done(reader.result.split(',')[1] ?? '');
-  reader.onerror = failed;
-  reader.readAsDataURL(blob);
-});
+const blobOf = async address => {
+  if (!address.startsWith('data:')) return (await fetch(address)).blob();
+  return new Blob([unbased(address.split(',')[1])], {type: address.slice(5, address.indexOf(';'))});
+};
 const show = blob => {
   URL.revokeObjectURL(preview.src);
   preview.hidden = false;
@@ -28,21 +26,53 @@ const show = blob => {
 };
 preview.onerror = () => { preview.hidden = true; find('.no-preview').hidden = false; };
 
+const refusal = reason => { // of a file, in a sentence
+  const {refusals} = texts(), kind = reason.match(/^format (\w+)$/)?.[1];
+  if (kind) return fill(refusals.format, {kind});
+  return fill(refusals[Object.keys(refusals).find(o => reason.startsWith(o)) ?? 'other'], {megabytes: props.bytes / 1e6, photos: props.most});
+};
+let addresses = []; // of pictures in the answer that stands
+const shownReply = reply => { // with addresses in place of pictures
+  const address = o => {
+    if (!(o instanceof Blob)) return o;
+    addresses.push(URL.createObjectURL(o));
+    return addresses.at(-1);
+  };
+  return {...reply, picture: address(reply.picture), heat: address(reply.heat)};
+};
+const said_of = reply => reply.record ? announced(reply.record, texts()) : reply.reason === 'failed' ? word('failed') : refusal(reply.reason);
 const look = async blob => {
-  if (blob.size > props.bytes) return {said: word('heavy')};
-  return await base64(blob).then(data => server.look({photo: data, language})).catch(() => null) ?? {said: word('failed')};
+  if (blob.size > props.bytes) return {reason: 'heavy'};
+  return await answers.look(blob, language).catch(() => null) ?? {reason: 'failed'};
 };
 const together = async () => {
-  const numbers = given.map(o => o.reply.numbers ?? null);
-  return await server.together({numbers, language}).catch(() => null) ?? {said: word('failed')};
+  const numbers = given.map(({reply: {record: o}}) => o && {probabilities: o.probabilities, ood_score: o.strangeness, withholds: o.quality.some(o => o.silent)});
+  return await answers.together(numbers.map(o => o ?? null), language).catch(() => null) ?? {reason: 'failed'};
+};
+const answerNodes = reply => answerOf(shownReply(reply), texts(), props.rule);
+const cleared = () => { // nothing of a photo or an answer is left
+  for (const o of addresses.splice(0)) URL.revokeObjectURL(o);
+  delete said.dataset.word;
+  result.replaceChildren();
+  more.hidden = next.hidden = print.hidden = true;
+};
+const nextPerson = () => {
+  turn++;
+  given = [];
+  cleared();
+  URL.revokeObjectURL(preview.src);
+  preview.removeAttribute('src');
+  preview.hidden = find('.no-preview').hidden = true;
+  said.dataset.word = 'empty';
+  tell(word('empty'));
+  scrollTo({top: 0, behavior: 'instant'});
+  find('.choose').focus();
 };
 const ask = async (blobs, before = []) => {
   if (before.length + blobs.length > props.most) return tell(word('many'), 'failed');
   const mine = ++turn;
   given = [...before, ...blobs.map(blob => ({blob}))];
-  delete said.dataset.word;
-  result.replaceChildren();
-  more.hidden = true;
+  cleared();
   show(given.at(-1).blob);
   tell(word('waiting'));
   for (const o of given) {
@@ -51,18 +81,19 @@ const ask = async (blobs, before = []) => {
   }
   const answer = given.length > 1 ? await together() : given[0].reply;
   if (mine !== turn) return;
-  if (!answer.html) {
+  next.hidden = false;
+  if (!answer.record) {
     find('.no-preview').hidden = true;
-    return tell(answer.said, 'failed');
+    return tell(said_of(answer), 'failed');
   }
-  tell(answer.said, 'hidden');
-  result.innerHTML = answer.html;
-  for (const o of result.querySelectorAll('.heels')) movable(o);
+  tell(said_of(answer), 'hidden');
+  result.replaceChildren(...answerNodes(answer));
+  for (const o of result.querySelectorAll('.heels')) movable(o, structuredClone(answer.record));
   if (given.length > 1) {
     result.append(...given.map(each));
-    show((given.findLast(o => o.reply.html) ?? given.at(-1)).blob);
+    show((given.findLast(o => o.reply.record) ?? given.at(-1)).blob);
   }
-  more.hidden = false;
+  more.hidden = print.hidden = false;
   const top = said.parentElement.getBoundingClientRect().top;
   if (top > .7 * innerHeight || top < 0) said.parentElement.scrollIntoView({behavior: matchMedia('(prefers-reduced-motion)').matches ? 'auto' : 'smooth'});
 };
@@ -72,8 +103,13 @@ const stands = angle => {
   const whole = Math.round(angle);
   return word(whole > 0 ? 'everted' : whole < 0 ? 'inverted' : 'upright').replace('{degrees}', Math.abs(whole));
 };
-const movable = figure => { // the marks of a photo, by mouse, finger and arrow keys
-  const record = JSON.parse(figure.dataset.record), svg = figure.querySelector('svg'), reset = figure.querySelector('.reset');
+const save = (blob, kind) => {
+  const link = make('a', {href: URL.createObjectURL(blob), download: `${texts().answer.photo}.${kind}`});
+  link.click();
+  URL.revokeObjectURL(link.href);
+};
+const movable = (figure, record) => { // the marks of a photo, by mouse, finger and arrow keys
+  const svg = figure.querySelector('svg'), reset = figure.querySelector('.reset');
   const before = structuredClone(record.feet), lines = figure.parentElement.querySelectorAll('.feet li'), texts = [...lines].map(o => o.textContent);
   const set = (o, values) => Object.entries(values).forEach(([k, v]) => o.setAttribute(k, v));
   const draw = (group, i) => {
@@ -117,23 +153,22 @@ const movable = figure => { // the marks of a photo, by mouse, finger and arrow 
     for (const o of figure.querySelectorAll('g')) draw(o, o.dataset.foot);
   };
   figure.querySelector('.save').onclick = () => {
-    const link = document.createElement('a');
-    link.href = URL.createObjectURL(new Blob([JSON.stringify(record, null, 1)], {type: 'application/json'}));
-    link.download = `${record.name.replace(/\.[^.]*$/, '')}.json`;
-    link.click();
-    URL.revokeObjectURL(link.href);
+    save(new Blob([JSON.stringify(record, null, 1)], {type: 'application/json'}), 'json');
+  };
+  figure.querySelector('.save-picture').onclick = async () => {
+    const verdict = figure.parentElement.querySelector('.verdict').textContent, small = `${word('model')}. ${word('disclaimer')}`;
+    save(await pictureOf(svg, [...[...lines].map(o => o.textContent), verdict, small]), 'png');
   };
 };
 const each = ({blob, reply}, i) => {
-  const box = document.createElement(reply.html ? 'details' : 'p'), told = `${i + 1}. ${reply.said}`;
-  if (!reply.html) return Object.assign(box, {className: 'unanswered', textContent: told});
-  box.innerHTML = `<summary><img alt=""><span></span></summary>${reply.html}`;
+  const told = `${i + 1}. ${said_of(reply)}`;
+  if (!reply.record) return make('p', {class: 'unanswered'}, told);
+  const box = make('details', {}, make('summary', {}, make('img', {alt: ''}), make('span', {}, told)), answerNodes(reply));
   const picture = box.querySelector('img');
   picture.onload = () => URL.revokeObjectURL(picture.src);
   picture.onerror = () => picture.remove();
   picture.src = URL.createObjectURL(blob);
-  box.querySelector('span').textContent = told;
-  for (const o of box.querySelectorAll('.heels')) movable(o);
+  for (const o of box.querySelectorAll('.heels')) movable(o, structuredClone(reply.record));
   return box;
 };
 
@@ -147,7 +182,11 @@ for (const o of all('.file, .snap')) o.onchange = () => { take(o.files, adding ?
 const choose = keep => { adding = keep; find('.file').click(); };
 find('.choose').onclick = () => choose(false);
 more.onclick = () => choose(true);
-for (const o of all('.examples button')) o.onclick = async () => ask([await (await fetch(o.firstElementChild.src)).blob()]);
+next.onclick = nextPerson;
+print.onclick = () => globalThis.print();
+find('.examples').append(...props.examples.map((src, i) => make('li', {}, make('button', {type: 'button'}, make('img', {src, alt: ''}),
+  make('span', {class: 'hidden'}, make('span', {'data-word': 'example'}), ` ${i + 1}`)))));
+for (const o of all('.examples button')) o.onclick = async () => ask([await blobOf(o.firstElementChild.src)]);
 addEventListener('paste', event => take(event.clipboardData?.files));
 addEventListener('dragover', event => { event.preventDefault(); zone.classList.add('over'); });
 addEventListener('dragleave', () => zone.classList.remove('over'));

@@ -1,0 +1,164 @@
+"""The page that holds the model against Python: the same answers, how fast, how much travels, how much memory. In headless Chromium.
+
+python benchmarks/page.py [FOLDER ...] [--phantoms 60] [--rounds 200]
+Pictures of the demonstration study, phantoms, large photos made from them, and every file of the folders.
+"""
+import argparse
+import functools
+import http.server
+import io
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from base64 import b64encode
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from anklealign.app.page import make_offline, translations
+from anklealign.assets import demo_study
+from anklealign.deploy import Predictor
+from anklealign.images import PictureError
+
+ASK = '''async () => { // the page's own worker, opened as the page opens it
+  const {graph, words} = JSON.parse(document.querySelector('#props').textContent), at = o => ({...o, address: new URL(o.address, location).href});
+  const desk = new Worker(URL.createObjectURL(new Blob([await (await fetch(graph.worker.address)).text()])));
+  window.ask = (call, asked) => new Promise(done => { desk.onmessage = ({data}) => done(data); desk.postMessage({turn: 2, call, asked}); });
+  await ask('open', {runtime: at(graph.runtime), graph: at(graph.graph), about: {...graph.about, texts: words}});
+}'''
+LOOK = '''async text => {
+  const blob = new Blob([Uint8Array.from(atob(text), o => o.charCodeAt(0))]), start = performance.now(), {value, reason} = await ask('look', {blob, language: 'en'});
+  return {record: value?.record, reason, took: performance.now() - start};
+}'''
+
+
+def large(data, kind, turn=1):
+    "A photo of twelve megapixels, as a phone takes it."
+    out, im = io.BytesIO(), Image.open(io.BytesIO(data)).convert('RGB')
+    size = (3024, round(3024*im.height/im.width))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    im = im.resize(size, Image.Resampling.BICUBIC)
+    turned = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(turn)
+    (im.transpose(turned) if turned else im).save(out, kind, exif=exif, **({'quality': 92} if kind == 'JPEG' else {'compress_level': 1} if kind == 'PNG' else {}))
+    return out.getvalue()
+
+
+def pictures(folders, phantoms):
+    "Kind and bytes of each picture."
+    with zipfile.ZipFile(demo_study()) as z: drawn = [z.read(o) for o in sorted(z.namelist()) if o.lower().endswith('.jpg')]
+    yield from (('demonstration study', o) for o in drawn)
+    with tempfile.TemporaryDirectory() as home:
+        from anklealign.phantom.picture import write_pictures
+        if phantoms: write_pictures(home, phantoms, seed=7, workers=1)
+        yield from (('phantoms', o.read_bytes()) for o in sorted(Path(home).rglob('*')) if o.suffix == '.jpg')
+    kinds = [('JPEG', 1), ('JPEG', 6), ('JPEG', 8), ('JPEG', 3), ('PNG', 1), ('WEBP', 1)]
+    yield from (('large photos', large(drawn[7*i], *o)) for i, o in enumerate(kinds))
+    for folder in folders:
+        yield from (('odd files', o.read_bytes()) for o in sorted(Path(folder).rglob('*')) if o.is_file() and o.suffix not in ('.json', '.ini', '.md', '.zip', '.csv'))
+
+
+def gist(record): return record['answer'], [(o['side'], o['answer'], bool(o['possible'])) for o in record['feet']]
+
+
+def compared(browser, address, predictor, chosen):
+    "For each kind: pictures, same answers, largest difference of an angle; and what differs."
+    page, rows, refusals = browser.new_page(), {}, translations()['refusals']
+    page.set_default_timeout(600_000)
+    page.goto(address)
+    page.evaluate(ASK)
+    for kind, data in chosen:
+        found = page.evaluate(LOOK, b64encode(data).decode())
+        row = rows.setdefault(kind, {'n': 0, 'same': 0, 'apart': [], 'left': 0})
+        try: answer = predictor(data)
+        except PictureError as e:
+            row['n'] += 1
+            row['same'] += found['reason'] == next((o for o in refusals if str(e).startswith(o)), 'other')
+            continue
+        if (found['reason'] or '').startswith('format'):
+            row['left'] += 1 # which this browser cannot decode, and says so
+            continue
+        row['n'] += 1
+        if found['reason']: continue
+        mine = {'answer': answer.answer, 'feet': [vars(o) for o in answer.feet]}
+        same = gist(mine) == gist(found['record']) and list(answer.reasons) == found['record']['reasons']
+        same = same or gist(mine) == gist(found['record']) and bool(answer.answer) # reasons that quote a probability may differ in its last digit
+        row['same'] += same
+        pairs = zip(mine['feet'], found['record']['feet'], strict=False)
+        row['apart'] += [abs(a['angle_deg'] - b['angle_deg']) for a, b in pairs if None not in (a['angle_deg'], b['angle_deg'])]
+        if not same: print(kind, gist(mine), answer.reasons, gist(found['record']), found['record']['reasons'], file=sys.stderr)
+    page.close()
+    return rows
+
+
+def first_and_later(browser, address, photo):
+    "Seconds from an empty browser to the first answer, and bytes sent; milliseconds of later answers."
+    context = browser.new_context(service_workers='block')
+    page, sent = context.new_page(), []
+    page.set_default_timeout(600_000)
+    page.on('requestfinished', lambda o: sent.append(sum(o.sizes()[k] for k in ('responseBodySize', 'responseHeadersSize'))) if o.url.startswith('http') else None)
+    start = time.monotonic()
+    page.goto(address)
+    page.locator('.file').set_input_files({'name': 'a.jpg', 'mimeType': 'image/jpeg', 'buffer': photo})
+    page.locator('.verdict').wait_for()
+    first = time.monotonic() - start
+    page.evaluate(ASK)
+    later = [page.evaluate(LOOK, b64encode(photo).decode())['took'] for _ in range(7)][2:]
+    context.close()
+    return first, sum(sent), later
+
+
+def memory(): return sum(o.memory_info().rss for o in psutil.Process().children(True) if '--type=renderer' in o.cmdline())/1e6
+
+
+def many(browser, address, photo, rounds):
+    "Megabytes of the browser's pages after ten photos, and after all."
+    page = browser.new_page()
+    page.set_default_timeout(600_000)
+    page.goto(address)
+    for i in range(rounds):
+        page.locator('.file').set_input_files({'name': 'a.jpg', 'mimeType': 'image/jpeg', 'buffer': photo})
+        page.locator('.verdict').wait_for()
+        page.locator('.next').click()
+        if i == 9: early = memory()
+    return early, memory()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_): pass
+
+
+def main():
+    args = argparse.ArgumentParser()
+    args.add_argument('folders', nargs='*')
+    args.add_argument('--phantoms', type=int, default=60)
+    args.add_argument('--rounds', type=int, default=200)
+    args = args.parse_args()
+    predictor, home = Predictor(), tempfile.TemporaryDirectory()
+    made = make_offline(Path(home.name)/'page', predictor)
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=made))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f'http://127.0.0.1:{server.server_port}/'
+    with zipfile.ZipFile(demo_study()) as z: photo = large(z.read('D6AE9F/sajat_resztvevo02_02.jpg'), 'JPEG')
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which('chromium'), args=['--no-sandbox'])
+        rows = compared(browser, address, predictor, pictures(args.folders, args.phantoms))
+        print(f"{'browser against Python':24} {'pictures':>9} {'same':>6} {'angles':>7} {'median':>8} {'largest':>8}  cannot decode")
+        for kind, o in (rows | {'all': {k: sum((v[k] for v in rows.values()), [] if k == 'apart' else 0) for k in ('n', 'same', 'apart', 'left')}}).items():
+            apart = o['apart'] or [np.nan]
+            print(f"{kind:24} {o['n']:9} {o['same']:6} {len(o['apart']):7} {np.median(apart):7.3f}° {max(apart):7.2f}°  {o['left']}")
+        first, sent, later = first_and_later(browser, address, photo)
+        print(f'first answer {first:.1f} s after the first visit, {sent/1e6:.1f} MB sent; later ones {np.median(later):.0f} ms for a JPEG of 12 megapixels')
+        if args.rounds >= 10: print('memory of the page {:.0f} MB after 10 photos of 12 megapixels, {:.0f} MB after {}'.format(*many(browser, address, photo, args.rounds), args.rounds))
+        print(f'Chromium {browser.version}, one thread')
+        browser.close()
+    server.shutdown()
+
+
+if __name__ == '__main__': main()

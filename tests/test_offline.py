@@ -1,0 +1,248 @@
+"""The page that holds the model, in a real browser without a network; and each step of its arithmetic against Python's."""
+import http.server
+import json
+import math
+import threading
+import zipfile
+from base64 import b64encode
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+from test_page import heels, upload, verdict
+
+from anklealign.app import page as built
+from anklealign.assets import demo_study
+from anklealign.core import CLASSES, LANGUAGES, AnklealignError, translations
+from anklealign.decision import DecisionRule
+from anklealign.deploy import Predictor, answer_subject
+from anklealign.heels.feet import COLUMNS, HeelRule
+from anklealign.images import square
+from anklealign.inference.answer import as_record
+from anklealign.inference.quality import faults, measure
+
+
+@pytest.fixture(scope='module')
+def predictor(): return Predictor()
+
+
+@pytest.fixture(scope='module')
+def steps(browser):
+    "Call a function of graph.js or answer.js in the browser, once for each list of arguments."
+    page = browser.new_page()
+    page.evaluate('''async ([graph, answer]) => { window.steps = {
+      ...await import(URL.createObjectURL(new Blob([graph], {type: 'text/javascript'}))), ...Function(`${answer}; return {sentences, shownProbability}`)()};
+      window.pictured = ([data, width, height]) => ({data: Uint8ClampedArray.from(atob(data), o => o.charCodeAt(0)), width, height});
+      window.plain = o => o?.data ? {...o, data: Array.from(o.data)} : o; }''', [built._static('graph.js'), built._static('answer.js')])
+    def call(name, *asked): return page.evaluate('([name, asked]) => asked.map(o => plain(steps[name](...o.map(o => o?.picture ? pictured(o.picture) : o))))', [name, asked])
+    yield call
+    page.close()
+
+
+def given(im): return {'picture': [b64encode(im.convert('RGBA').tobytes()).decode(), *im.size]}
+
+
+def levels(said): return np.array(said['data'], int).reshape(said['height'], said['width'], 4)[..., :3]
+
+
+def scenes():
+    "Pictures of many kinds: noise of every fineness, edges that lean, dark, bright, blank, thin."
+    r = np.random.default_rng(1)
+    for i, (w, h) in enumerate([(97, 60), (60, 97), (256, 200), (400, 301), (33, 300), (64, 64)]):
+        im = Image.fromarray(r.integers(0, 255, (5 + 3*i, 4 + 5*i, 3), dtype=np.uint8)).resize((w, h), Image.Resampling.BICUBIC).rotate(7*i, fillcolor=(90, 80, 70))
+        yield im
+        yield im.filter(ImageFilter.GaussianBlur(2)).point(lambda o, i=i: o*(.2 + .3*i))
+    yield Image.new('RGB', (90, 80), (255, 254, 255))
+
+
+def test_pictures_are_resized_as_pillow_does(steps):
+    pictures = list(scenes())
+    for fit in ('pad', 'crop'):
+        for im, said in zip(pictures, steps('square', *([given(o), 96, fit, 128] for o in pictures)), strict=True):
+            assert np.abs(levels(said) - np.asarray(square(im, 96, fit), int)).max() <= 2
+    for im, said in zip(pictures, steps('resized', *([given(o), 50, 40, 'bicubic'] for o in pictures)), strict=True):
+        assert np.abs(levels(said) - np.asarray(im.resize((50, 40), Image.Resampling.BICUBIC), int)).max() <= 1
+
+
+def test_quality_is_judged_as_in_python(steps, predictor):
+    pictures, how = list(scenes()), built._about(predictor)['quality']
+    mine, theirs = [measure(o) for o in pictures], steps('measured', *([given(o), how] for o in pictures))
+    for a, b in zip(mine, theirs, strict=True): assert a.keys() == b.keys() and all(abs(a[k] - b[k]) < {'tilt': .25, 'blur': .002}.get(k, .02) for k in a), (a, b)
+    sizes = [int(o) for o in np.linspace(10, 900, len(mine))]
+    assert steps('faults', *([o, n, 576, how['limits']] for o, n in zip(mine, sizes, strict=True))) == [faults(o, n, 576) for o, n in zip(mine, sizes, strict=True)]
+    assert len({o for a, n in zip(mine, sizes, strict=True) for o in faults(a, n, 576)}) >= 5
+
+
+def outputs(r):
+    "What a graph may say of a picture."
+    feet = {o: r.uniform(0, 1, 2) for o in COLUMNS} | {'angle_deg': r.normal(3, 6, 2), 'log_spread': r.uniform(-2, 2, 2), 'yaw_deg': r.normal(0, 20, 2), 'measurable': r.uniform(.4, 1, 2)}
+    for i in range(2): feet |= {k: np.array([feet[k][0] if i else v, v if i else feet[k][1]]) for k, v in zip(CLASSES, r.dirichlet([1]*3), strict=True)}
+    rows, said = np.stack([feet[o] for o in COLUMNS], 1), np.log(r.dirichlet([.4]*3))
+    if r.random() < .05: said = said*np.nan
+    if r.random() < .05: rows[0, 3] = np.nan
+    views = r.dirichlet([8 if r.random() < .7 else .5, *[.3]*6])
+    return {'log_probabilities': said, 'evidence': np.zeros((3, 2, 2)), 'strangeness': np.array(r.uniform(0, 1.5)), 'feet': rows, 'views': views}
+
+
+def same(a, b, where=''):
+    "Where two values of JSON differ by more than a rounding; empty if nowhere."
+    if isinstance(a, dict) and isinstance(b, dict): return next(filter(None, (same(a.get(k), b.get(k), f'{where}.{k}') for k in a | b)), '')
+    if isinstance(a, list | tuple) and isinstance(b, list): return f'{where} length' if len(a) != len(b) else next(filter(None, (same(x, y, f'{where}[{i}]') for i, (x, y) in enumerate(zip(a, b, strict=True)))), '')
+    if isinstance(a, float) and isinstance(b, int | float): return '' if math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6) else f'{where}: {a} and {b}'
+    return '' if a == b else f'{where}: {a!r} and {b!r}'
+
+
+@pytest.mark.parametrize('language', LANGUAGES)
+def test_the_rule_answers_as_in_python(steps, predictor, language):
+    r, text, asked, expected, said, striped = np.random.default_rng(2), translations(language), [], [], [], next(scenes())
+    for i in range(150):
+        rule = DecisionRule(temperature=r.uniform(.3, 3), sets=dict(zip(CLASSES, map(float, r.uniform(0, .5, 3)), strict=True)), coverage=.9, images=1, groups=1, reasons=[],
+                            abstain_below=None if i % 3 == 0 else r.uniform(.4, .95), target_risk=.1, confidence=.9, sharpening=r.uniform(0, 3))
+        heels = HeelRule(found=r.uniform(0, .4), measurable=.5, interval=2., widest_deg=6., turned_deg=25., cutoffs=(-1., 6.))
+        made, speaking = outputs(r), predictor.speaking(language)
+        speaking.about = predictor.about.model_copy(update={'thresholds': rule, 'heels': heels})
+        speaking.rule, speaking.session = rule, SimpleNamespace(run=lambda *_, o=made: [v[None].astype(np.float32) for v in o.values()])
+        im = Image.new('RGB', (200 + i, 300), 'white') if i % 9 == 0 else striped.resize((200 + i, 300))
+        answer = speaking(im)
+        quality = [{'code': o.code, 'advice': o.advice, 'silent': o.withholds} for o in answer.quality]
+        flat = {k: [float(x) for x in v.astype(np.float32).ravel()] for k, v in made.items()} | {'mask': [1.]} # a later graph may say more
+        asked.append([flat, {'width': im.width, 'height': im.height}, quality, built._about(speaking), text])
+        expected.append(as_record(answer))
+        said.append(answer.sentences(language))
+    found = steps('answered', *asked)
+    other = {'name', 'model', 'disclaimer', 'milliseconds'}
+    assert [same({k: v for k, v in a.items() if k not in other}, {k: v for k, v in b.items() if k not in other}) for a, b in zip(expected, found, strict=True)] == ['']*len(found)
+    assert steps('sentences', *([o, text] for o in found)) == said
+    assert len({o['answer'] for o in expected}) == 4 and len({o for a in expected for o in a['reasons']}) > 9
+
+
+def test_several_photos_are_put_together_as_in_python(steps, predictor):
+    r, asked, expected = np.random.default_rng(3), [], []
+    answer = predictor(heels())
+    for n in r.integers(1, 9, 40):
+        several = [replace(answer, probabilities=dict(zip(CLASSES, map(float, r.dirichlet([1]*3)), strict=True)) if r.random() < .8 else {}, ood_score=float(r.uniform(.5, 1.2))) for _ in range(n)]
+        several += several[:1]
+        numbers = [{'probabilities': o.probabilities, 'ood_score': o.ood_score, 'withholds': any(f.withholds for f in o.quality)} for o in several]
+        asked.append([numbers, predictor.rule.model_dump(), translations()])
+        expected.append(as_record(answer_subject(several, predictor)))
+    keys = 'name', 'answer', 'probabilities', 'possible', 'reasons'
+    for a, b in zip(expected, steps('together', *asked), strict=True): assert not same({k: a[k] for k in keys}, {k: b[k] for k in keys})
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    "A plain web server that says nothing; its folder may hold several pages."
+    def log_message(self, *_): pass
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory, predictor):
+    "The page in a folder and as a single file, made once."
+    try: built.runtime()
+    except AnklealignError as e: pytest.skip(f'The page that holds the model needs its runtime. {e}')
+    home = tmp_path_factory.mktemp('offline')
+    built.make_offline(home/'clinic'/'heels', predictor)
+    built.make_offline(home/'heels.html', predictor, single=True)
+    return home
+
+
+@pytest.fixture(scope='module')
+def address(folder):
+    "Where a plain web server shows the folder, under a prefix."
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}/clinic/heels/'
+    server.shutdown()
+
+
+@pytest.fixture
+def visit(browser):
+    "Open an address in a window of its own; what the page says and asks for are in `said` and `asked`."
+    contexts = []
+    def open_at(address, **how):
+        contexts.append(browser.new_context(**{'locale': 'en-GB', 'reduced_motion': 'reduce'} | how))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(120_000)
+        page.said, page.asked = [], []
+        page.on('console', lambda o: page.said.append(o.text))
+        page.on('pageerror', lambda o: page.said.append(str(o)))
+        contexts[-1].on('request', lambda o: page.asked.append(o.url))
+        page.goto(address)
+        page.locator('.examples button').first.wait_for()
+        return page
+    yield open_at
+    for context in contexts: context.close()
+
+
+def kept(page):
+    "Wait until the page has been kept; its policy forbids Playwright's own way."
+    for _ in range(600):
+        if page.evaluate('!!navigator.serviceWorker.controller && !!document.querySelector(".version").textContent'): return
+        page.wait_for_timeout(200)
+    raise AssertionError(f'the page is not kept: {page.said}')
+
+
+def record(page):
+    "What the page saves as JSON."
+    with page.expect_download() as saved: page.locator('.heels .save').first.click()
+    return json.loads(saved.value.path().read_text())
+
+
+def test_it_answers_without_a_network_and_sends_nothing(visit, address, predictor):
+    page = visit(address)
+    kept(page)
+    page.context.set_offline(True)
+    page.reload()
+    upload(page, heels())
+    expected, found = predictor(heels()), (verdict(page), record(page))[1]
+    assert found['answer'] == expected.answer and [o['possible'] for o in found['feet']] == [list(o.possible) for o in expected.feet]
+    assert max(abs(a['angle_deg'] - b.angle_deg) for a, b in zip(found['feet'], expected.feet, strict=True)) < .3
+    with page.expect_download() as saved: page.locator('.heels .save-picture').click()
+    assert Image.open(saved.value.path()).size[1] > 960
+    page.locator('.next').click()
+    assert page.locator('.result > *').count() == 0 and not page.locator('.preview').is_visible() and page.locator('.said').inner_text() == 'The answer appears here.'
+    assert page.evaluate('document.activeElement.className') == 'choose'
+    page.context.set_offline(False)
+    assert {o.split('?')[0][:len(address)] for o in page.asked if not o.startswith(('data:', 'blob:'))} == {address}
+    tries = ["fetch('http://localhost:9/')", "navigator.sendBeacon('http://localhost:9/', 'x') ? Promise.resolve() : Promise.reject()",
+             "new Promise((d, f) => Object.assign(new Image(), {src: 'http://localhost:9/x', onload: d, onerror: f}))"]
+    before = len(page.asked)
+    for o in tries: page.evaluate(f'({o}).then(() => 1, () => 2)')
+    within = "onmessage = () => fetch('http://localhost:9/').then(() => postMessage('sent'), () => postMessage('stopped')); "
+    assert page.evaluate('''code => new Promise(done => { const o = new Worker(URL.createObjectURL(new Blob([code]))); o.onmessage = e => done(e.data); o.postMessage(1); })''', within) == 'stopped'
+    assert [o for o in page.asked[before:] if 'localhost:9' in o] == [] or 'Content Security Policy' in ' '.join(page.said)
+
+
+def test_what_cannot_be_answered_is_said_as_by_the_server(visit, address):
+    page = visit(address, locale='hu-HU')
+    for data, sentence in ((b'no picture', 'Ez a fájl nem olvasható képként'), (heels()[:4000], 'A fájl hamarabb véget ér, mint a kép'),
+                           (b'\0\0\0\x18ftypheic' + bytes(50), 'Ez a böngésző nem tud HEIC képeket megnyitni')):
+        upload(page, data)
+        page.get_by_text(sentence).wait_for()
+    with zipfile.ZipFile(demo_study()) as z: upload(page, z.read('H51B9J/not annotated 6099.jpg'))
+    assert verdict(page) == 'Nincs válasz' and page.locator('.reasons li').count() == 1
+    assert page.locator('.result h3').all_inner_texts() == ['Miért nincs válasz'] and page.locator('.result figure').count() == 0
+    upload(page, heels(1), heels(2))
+    page.get_by_text('2 képből 2 együtt', exact=True).wait_for()
+    assert all(',' in o and '.' not in o for o in page.locator('.number').all_text_contents())
+
+
+def test_it_says_when_there_is_a_newer_version(visit, address, folder):
+    page = visit(address)
+    kept(page)
+    assert not page.locator('.newer').is_visible()
+    worker = folder/'clinic'/'heels'/'sw.js'
+    worker.write_text(worker.read_text().replace("VERSION = '", "VERSION = 'new"))
+    page.reload()
+    page.locator('.newer').get_by_text('There is a newer version').wait_for()
+    assert page.evaluate('caches.keys().then(o => o.length)') == 1
+
+
+def test_one_file_answers_from_a_disk(visit, folder):
+    page = visit((folder/'heels.html').as_uri(), offline=True)
+    page.locator('.examples button').nth(1).click()
+    page.locator('.verdict, .failed').first.wait_for()
+    assert page.said == [] and verdict(page) == 'Supination'
+    assert {o.split(':')[0] for o in page.asked} <= {'file', 'data', 'blob'}
