@@ -19,10 +19,10 @@ from anklealign.assets import demo_study
 from anklealign.core import CLASSES, LANGUAGES, AnklealignError, translations
 from anklealign.decision import DecisionRule
 from anklealign.deploy import Predictor, answer_subject
-from anklealign.heels.feet import COLUMNS, HeelRule
+from anklealign.heels.feet import COLUMNS, Foot, HeelRule
 from anklealign.images import square
 from anklealign.inference.answer import as_record
-from anklealign.inference.quality import faults, measure
+from anklealign.inference.quality import check_quality, faults, measure, measure_heels
 
 
 @pytest.fixture(scope='module')
@@ -37,7 +37,7 @@ def steps(browser):
       ...await import(URL.createObjectURL(new Blob([graph], {type: 'text/javascript'}))), ...Function(`${answer}; return {sentences, shownProbability}`)()};
       window.pictured = ([data, width, height]) => ({data: Uint8ClampedArray.from(atob(data), o => o.charCodeAt(0)), width, height});
       window.plain = o => o?.data ? {...o, data: Array.from(o.data)} : o; }''', [built._static('graph.js'), built._static('answer.js')])
-    def call(name, *asked): return page.evaluate('([name, asked]) => asked.map(o => plain(steps[name](...o.map(o => o?.picture ? pictured(o.picture) : o))))', [name, asked])
+    def call(name, *asked): return page.evaluate('([name, asked]) => asked.map(o => plain(steps[name](...o.map(o => o?.picture ? pictured(o.picture) : o?.image ? {...o, image: pictured(o.image.picture)} : o))))', [name, asked])
     yield call
     page.close()
 
@@ -76,6 +76,17 @@ def test_quality_is_judged_as_in_python(steps, predictor):
     assert len({o for a, n in zip(mine, sizes, strict=True) for o in faults(a, n, 576)}) >= 5
 
 
+def test_quality_is_judged_on_the_heels_as_in_python(steps, predictor):
+    r, how, asked, mine = np.random.default_rng(4), built._about(predictor)['quality'], [], []
+    for im in scenes():
+        width, low = 3*im.width, r.uniform(-20, 2*im.width, (2, 2))
+        feet = [Foot('left', None, None, None, (0., 0.), (0., 0.), (*map(float, o), *map(float, o + r.uniform(5, 150, 2))), vertical_deg=float(r.normal(0, 9))) for o in low]
+        mine.append(measure_heels(im, width, feet))
+        asked.append([given(im), width, [{'box': list(o.box), 'vertical_deg': o.vertical_deg} for o in feet], how])
+    for a, b in zip(mine, steps('measuredHeels', *asked), strict=True):
+        assert a.keys() == b.keys() and all(a[k] == b[k] or abs(a[k] - b[k]) < {'tilt': 1e-6, 'blur': .01, 'overexposed': .03}.get(k, .5) for k in a), (a, b)
+
+
 def outputs(r):
     "What a graph may say of a picture."
     feet = {o: r.uniform(0, 1, 2) for o in COLUMNS} | {'angle_deg': r.normal(3, 6, 2), 'log_spread': r.uniform(-2, 2, 2), 'yaw_deg': r.normal(0, 20, 2), 'measurable': r.uniform(.4, 1, 2)}
@@ -83,8 +94,9 @@ def outputs(r):
     rows, said = np.stack([feet[o] for o in COLUMNS], 1), np.log(r.dirichlet([.4]*3))
     if r.random() < .05: said = said*np.nan
     if r.random() < .05: rows[0, 3] = np.nan
+    sides = np.where(r.random((2, 40, 1, 1)) < .4, np.nan, r.uniform(0, 1, (2, 40, 2, 2)))
     views = r.dirichlet([8 if r.random() < .7 else .5, *[.3]*6])
-    return {'log_probabilities': said, 'evidence': np.zeros((3, 2, 2)), 'strangeness': np.array(r.uniform(0, 1.5)), 'feet': rows, 'views': views}
+    return {'log_probabilities': said, 'evidence': np.zeros((3, 2, 2)), 'strangeness': np.array(r.uniform(0, 1.5)), 'feet': rows, 'outlines': sides, 'views': views}
 
 
 def same(a, b, where=''):
@@ -97,7 +109,7 @@ def same(a, b, where=''):
 
 @pytest.mark.parametrize('language', LANGUAGES)
 def test_the_rule_answers_as_in_python(steps, predictor, language):
-    r, text, asked, expected, said, striped = np.random.default_rng(2), translations(language), [], [], [], next(scenes())
+    r, text, asked, expected, said, striped = np.random.default_rng(7), translations(language), [], [], [], next(scenes())
     for i in range(150):
         rule = DecisionRule(temperature=r.uniform(.3, 3), sets=dict(zip(CLASSES, map(float, r.uniform(0, .5, 3)), strict=True)), coverage=.9, images=1, groups=1, reasons=[],
                             abstain_below=None if i % 3 == 0 else r.uniform(.4, .95), target_risk=.1, confidence=.9, sharpening=r.uniform(0, 3))
@@ -105,11 +117,12 @@ def test_the_rule_answers_as_in_python(steps, predictor, language):
         made, speaking = outputs(r), predictor.speaking(language)
         speaking.about = predictor.about.model_copy(update={'thresholds': rule, 'heels': heels})
         speaking.rule, speaking.session = rule, SimpleNamespace(run=lambda *_, o=made: [v[None].astype(np.float32) for v in o.values()])
-        im = Image.new('RGB', (200 + i, 300), 'white') if i % 9 == 0 else striped.resize((200 + i, 300))
+        im = Image.new('RGB', (60 + i, 90), 'white') if i % 9 == 0 else striped.resize((60 + i, 90))
         answer = speaking(im)
-        quality = [{'code': o.code, 'advice': o.advice, 'silent': o.withholds} for o in answer.quality]
+        first = check_quality(im, im.width, im.height, predictor.about.preprocessing.model_size, language) # before heels are found
+        quality = [{'code': o.code, 'advice': o.advice, 'silent': o.withholds} for o in first]
         flat = {k: [float(x) for x in v.astype(np.float32).ravel()] for k, v in made.items()} | {'mask': [1.]} # a later graph may say more
-        asked.append([flat, {'width': im.width, 'height': im.height}, quality, built._about(speaking), text])
+        asked.append([flat, {'width': im.width, 'height': im.height, 'image': given(im)}, quality, built._about(speaking), text])
         expected.append(as_record(answer))
         said.append(answer.sentences(language))
     found = steps('answered', *asked)

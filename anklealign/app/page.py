@@ -36,7 +36,7 @@ from ..heels.geometry import SIDES
 from ..images import PAD_COLOUR, PictureError, jpeg_bytes
 from ..inference.answer import _INFERNO, Answer, as_record, marked_picture
 from ..inference.bundle import GRAPH
-from ..inference.quality import _REACH, _SOFT, _UPRIGHT, _WHITE, LIMITS, SIDE, Finding
+from ..inference.quality import _HEEL, _REACH, _SOFT, _UPRIGHT, _WHITE, LIMITS, SIDE, Finding
 from ..assets import demo_study
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _fetch(home):
 # %% ../../nbs/app/page.ipynb #595ca3a8
 def _about(predictor):
     about, how = predictor.about, predictor.about.preprocessing
-    quality = dict(side=SIDE, white=_WHITE, reach=_REACH, soft=_SOFT, upright=_UPRIGHT, limits=LIMITS)
+    quality = dict(side=SIDE, heel=_HEEL, white=_WHITE, reach=_REACH, soft=_SOFT, upright=_UPRIGHT, limits=LIMITS)
     names = dict(sides=SIDES, columns=COLUMNS, views=VIEWS, footwear=FOOTWEAR)
     return dict(size=how.size, fit=how.fit, grey=PAD_COLOUR[0], model_size=how.model_size, megapixels=how.max_megapixels,
                 quality=quality, names=names, rule=about.thresholds.model_dump(), threshold=about.strangeness.threshold, heels=about.heels and about.heels.model_dump(),

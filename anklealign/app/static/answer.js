@@ -40,7 +40,8 @@ const bandOf = foot => {
 };
 const heelsOf = (record, picture, {labels, heels}) => { // the photo with a line on each heel; `movable` wakes it
   const {width, height} = record, r = Math.max(width, height) / 80;
-  const group = (foot, i) => foot.angle_deg !== null && shape('g', {'data-foot': i}, shape('polygon', {class: 'band', points: bandOf(foot)}),
+  const group = (foot, i) => foot.angle_deg !== null && shape('g', {'data-foot': i},
+    shape('polygon', {class: 'outline', points: foot.outline.join(' ')}), shape('polygon', {class: 'band', points: bandOf(foot)}),
     shape('line', {class: 'upright', ...segment(turnedMarks(foot, 0, 1.9))}), shape('line', {class: 'line', ...segment(turnedMarks(foot, foot.angle_deg, 1.6))}),
     ['upper', 'lower'].map(mark => shape('circle', {class: 'mark', 'data-mark': mark, cx: foot[mark][0], cy: foot[mark][1], r, tabindex: 0, role: 'slider',
       'aria-label': `${heels[foot.side]}: ${labels[mark]}`, 'aria-valuenow': whole(foot.angle_deg), 'aria-valuemin': -45, 'aria-valuemax': 45, 'aria-valuetext': `${whole(foot.angle_deg)}°`})));
@@ -87,10 +88,11 @@ const pictureOf = async (svg, lines) => { // a PNG: the photo with its lines, an
   text.forEach((o, i) => pen.fillText(o, 8, height * scale + font * 1.4 * (i + 1)));
   pen.drawImage(photo, 0, 0, width * scale, height * scale);
   pen.scale(scale, scale);
-  for (const o of svg.querySelectorAll('.upright, .line, .mark')) {
+  for (const o of svg.querySelectorAll('.outline, .upright, .line, .mark')) {
     const at = k => +o.getAttribute(k), style = getComputedStyle(o);
     pen.beginPath();
     if (o.tagName === 'circle') pen.arc(at('cx'), at('cy'), at('r'), 0, 7);
+    else if (o.tagName === 'polygon') for (const {x, y} of [...o.points, o.points[0]].filter(Boolean)) pen.lineTo(x, y);
     else { pen.moveTo(at('x1'), at('y1')); pen.lineTo(at('x2'), at('y2')); }
     pen.fillStyle = style.fill;
     pen.strokeStyle = style.stroke;

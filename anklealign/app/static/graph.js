@@ -100,19 +100,36 @@ const leaning = (grey, width, height, {soft, upright}) => {
   }
   return Math.atan2(2 * both, apart) * 90 / Math.PI;
 };
-export const measured = (picture, how) => {
-  const small = Math.max(picture.width, picture.height) <= how.side ? picture : resized(picture, ...within(picture, how.side), 'box');
-  const {data, width, height} = small, n = width * height, grey = new Float32Array(n);
-  let sum = 0, squares = 0, white = 0, rest = 0;
-  for (let i = 0; i < n; i++) {
-    const [r, g, b] = [data[4 * i], data[4 * i + 1], data[4 * i + 2]], mean = (r + g + b) / 3, is = Math.min(r, g, b) >= how.white;
-    grey[i] = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16;
-    sum += mean; squares += mean * mean; white += is; rest += is ? 0 : mean;
+const greyOf = ({data}) => Float32Array.from({length: data.length / 4}, (_, i) => (data[4 * i] * 19595 + data[4 * i + 1] * 38470 + data[4 * i + 2] * 7471 + 0x8000) >> 16);
+const blurOf = (grey, width, height, reach) => Math.max(blurred((x, y) => grey[y * width + x], width, height, reach), blurred((x, y) => grey[x * width + y], height, width, reach));
+const lightOf = (pictures, from, bright) => { // of the columns from `from` of the width to as far from the right
+  let n = 0, sum = 0, squares = 0, white = 0, rest = 0;
+  for (const {data, width, height} of pictures) {
+    const out = Math.floor(width * from);
+    for (let y = 0; y < height; y++) for (let x = out; x < width - out; x++, n++) {
+      const i = 4 * (y * width + x), mean = (data[i] + data[i + 1] + data[i + 2]) / 3, is = Math.min(data[i], data[i + 1], data[i + 2]) >= bright;
+      sum += mean; squares += mean * mean; white += is; rest += is ? 0 : mean;
+    }
   }
-  const brightness = sum / n, blur = Math.max(blurred((x, y) => grey[y * width + x], width, height, how.reach), blurred((x, y) => grey[x * width + y], height, width, how.reach));
-  return {brightness, contrast: Math.sqrt(Math.max(0, squares / n - brightness ** 2)), overexposed: white / n, rest: white < n ? rest / (n - white) : 255,
-    blur, tilt: leaning(grey, width, height, how)};
+  const brightness = sum / n;
+  return {brightness, contrast: Math.sqrt(Math.max(0, squares / n - brightness ** 2)), overexposed: white / n, rest: white < n ? rest / (n - white) : 255};
 };
+export const measured = (picture, how) => {
+  const small = Math.max(picture.width, picture.height) <= how.side ? picture : resized(picture, ...within(picture, how.side), 'box'), grey = greyOf(small);
+  return {...lightOf([small], 0, how.white), blur: blurOf(grey, small.width, small.height, how.reach), tilt: leaning(grey, small.width, small.height, how)};
+};
+export const measuredHeels = (picture, width, feet, how) => { // `picture` may be smaller than the photo of that width
+  const mean = values => values.reduce((a, b) => a + b) / values.length, scale = picture.width / width;
+  const heels = feet.map(({box}) => {
+    const [left, top, right, bottom] = box.map((o, i) => Math.trunc(Math.min(Math.max(o * scale, 0), (i % 2 ? picture.height : picture.width) - 1)));
+    const part = [left, top, Math.max(left, right) + 1, Math.max(top, bottom) + 1];
+    return resized(picture, Math.max(2, even((part[2] - part[0]) * how.heel / (part[3] - part[1]))), how.heel, 'box', part);
+  });
+  return {...lightOf(heels, .25, how.white), contrast: Infinity, blur: mean(heels.map(o => blurOf(greyOf(o), o.width, o.height, how.reach))),
+    tilt: mean(feet.map(o => o.vertical_deg))};
+};
+export const findings = (numbers, picture, about, text) => faults(numbers, Math.max(picture.width, picture.height), about.model_size, about.quality.limits)
+  .map(code => ({code, advice: filled(text.advice[code], picture), silent: code === 'blank'}));
 export const faults = (o, longer, size, limits) => o.contrast < limits.blank ? ['blank'] : Object.entries({
   dark: o.brightness < limits.dark, bright: o.overexposed > limits.overexposed && o.rest > limits.rest, blurred: o.blur > limits.blurred,
   small: longer < size, tilted: Math.abs(o.tilt) > limits.tilted}).filter(([, wrong]) => wrong).map(([code]) => code);
@@ -154,10 +171,12 @@ export const together = (numbers, rule, text) => { // `answer_subject`
 
 // Heels: the port of anklealign.heels.feet and .geometry.
 const outward = side => side === 'left' ? -1 : 1;
+const polygon = (sides, place) => { // rows of left x, left y, right x, right y: down the left side, up the right one
+  const rows = sides.filter(finite), tenth = x => even(10 * x) / 10;
+  return [...rows.map(o => place(o[0], o[1])), ...rows.reverse().map(o => place(o[2], o[3]))].map(o => o.map(tenth));
+};
 const between = (low, high, cutoffs) => { const at = o => 2 - cutoffs.filter(c => c < o).length; return CLASSES.slice(at(high), at(low) + 1); };
-const offsetOf = ([cx, cy], [ux, uy], [lx, ly], side) =>
-  outward(side) * ((cx - lx) * (ly - uy) - (cy - ly) * (lx - ux)) / Math.hypot(lx - ux, ly - uy) / Math.hypot(cx - lx, cy - ly);
-export const feetOf = (values, view, width, height, rule, names, text) => { // rows of `values` as `COLUMNS`, `view` as `VIEWS`
+export const feetOf = (values, outlines, view, width, height, rule, names, text) => { // rows of `values` as `COLUMNS`, `view` as `VIEWS`
   const words = text.heels, views = Object.fromEntries(names.views.map((o, i) => [o, view[i]]));
   if (!finite(values.flat()) || !finite(view)) return [[], words.none];
   if (views.behind < rule.behind) return [[], words[names.views.filter(o => o !== 'behind').reduce((a, b) => views[a] >= views[b] ? a : b)]];
@@ -170,11 +189,11 @@ export const feetOf = (values, view, width, height, rule, names, text) => { // r
     const against = footwear === 'shoe' ? 'shoe' : box[3] - box[1] < rule.least_pixels ? 'small' : Math.abs(o.yaw_deg) > rule.turned_deg ? 'turned'
       : o.measurable < rule.measurable || half > rule.widest_deg ? 'unclear' : '';
     const placed = {side, angle_deg: null, low_deg: null, high_deg: null, upper: at('upper'), lower: at('lower'), box, answer: '', probabilities: {}, offset: null,
-      possible: [], vertical_deg: o.vertical_deg, reason: against && words[against], set_by: 'model'};
+      possible: [], vertical_deg: o.vertical_deg, reason: against && words[against], set_by: 'model', outline: []};
     if (against) return [placed];
     const possible = between(angle - half, angle + half, rule.cutoffs);
     return [{...placed, angle_deg: angle, low_deg: angle - half, high_deg: angle + half, answer: possible.length === 1 ? possible[0] : '', possible,
-      probabilities: Object.fromEntries(CLASSES.map(c => [c, o[c]])), offset: offsetOf(at('contact'), at('leg_upper'), at('leg_lower'), side)}];
+      probabilities: Object.fromEntries(CLASSES.map(c => [c, o[c]])), offset: o.offset, outline: polygon(outlines[i], place)}];
   });
   return [feet, feet.length ? '' : words.none];
 };
@@ -184,8 +203,11 @@ export const answered = (outputs, picture, quality, about, text) => { // the out
   const score = outputs.strangeness[0] / about.threshold, reasons = reasonsOf(values, quality, score, rule, text), shown = {width, height, quality, strangeness: Number.isFinite(score) ? score : null};
   const plain = {...shown, answer: reasons.length ? '' : CLASSES[top(values)], probabilities: named(values), possible: notExcluded(values, rule.sets), reasons};
   if (!heels || !outputs.feet) return record(plain);
-  const n = about.names.columns.length, rows = [0, 1].map(i => outputs.feet.slice(i * n, (i + 1) * n)), [feet, reason] = feetOf(rows, outputs.views, width, height, heels, about.names, text);
+  const n = about.names.columns.length, rows = [0, 1].map(i => outputs.feet.slice(i * n, (i + 1) * n)), points = outputs.outlines, half = points.length / 2;
+  const sides = [0, half].map(from => Array.from({length: half / 4}, (_, k) => points.slice(from + 4 * k, from + 4 * k + 4)));
+  const [feet, reason] = feetOf(rows, sides, outputs.views, width, height, heels, about.names, text);
   if (reason) return record({...shown, reasons: [reason]});
+  plain.quality = shown.quality = findings(measuredHeels(picture.image, width, feet, about.quality), picture, about, text);
   if (!feet.some(o => o.possible.length)) return record({...shown, feet, reasons: feet.map(o => noAngle(o, text))});
   return record({...plain, feet});
 };
@@ -234,7 +256,7 @@ export const opened = async (blob, about) => { // upright, white behind what is 
   let bitmap;
   try { bitmap = await createImageBitmap(blob, {imageOrientation: 'from-image', colorSpaceConversion: 'none'}); }
   catch { throw kind === 'HEIC' || kind === 'TIFF' || kind === 'AVIF' ? `format ${kind}` : 'other'; }
-  const {width, height} = bitmap, part = [8, 4, 2, 1].find(o => o === 1 || Math.min(width, height) >= o * 2 * about.size);
+  const {width, height} = bitmap, part = [8, 4, 2, 1].find(o => o === 1 || Math.min(width, height) >= o * about.size);
   try {
     checked([width, height], about.megapixels);
     const pen = drawn(bitmap, Math.ceil(width / part), Math.ceil(height / part));

@@ -36,8 +36,7 @@ const calls = {
   },
   async look({blob, language}) {
     const start = performance.now(), text = about.texts[language], picture = await opened(blob, about);
-    const codes = faults(measured(picture.image, about.quality), Math.max(picture.width, picture.height), about.model_size, about.quality.limits);
-    const quality = codes.map(code => ({code, advice: filled(text.advice[code], picture), silent: code === 'blank'}));
+    const quality = findings(measured(picture.image, about.quality), picture, about, text);
     const outputs = await run(seen(picture.image, about)), record = answered(outputs, picture, quality, about, text);
     const marked = !about.heels && record.most_probable, canvas = copied(picture, marked ? 640 : 960);
     record.milliseconds = performance.now() - start;
