@@ -74,7 +74,7 @@ COPY --from=full-packages /app /app
 RUN install -d -m 1777 /app /app/output \
  && chmod -R a+rwX /app/nbs \
  && mkdir -p /opt/venv/etc/jupyter \
- && echo '{"ServerApp": {"ip": "0.0.0.0", "port": 8888, "port_retries": 0, "open_browser": false, "root_dir": "/app"}}' > /opt/venv/etc/jupyter/jupyter_server_config.json
+ && echo '{"ServerApp": {"ip": "0.0.0.0", "port": 8888, "port_retries": 0, "open_browser": false, "root_dir": "/app"}, "LabApp": {"default_url": "/lab/tree/nbs/index.ipynb"}}' > /opt/venv/etc/jupyter/jupyter_server_config.json
 ENV HOME=/tmp
 WORKDIR /app
 USER 1000:1000

@@ -15,7 +15,7 @@ test: $(READY)        ## everything that must hold, stopping at the first failur
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/all.sh
 
 lab: $(READY)         ## the notebooks in JupyterLab
-	@$(BIN)/jupyter lab nbs/index.ipynb
+	@$(BIN)/jupyter lab nbs --LabApp.default_url=/lab/tree/index.ipynb
 
 readme: $(READY)      ## README.md from nbs/index.ipynb
 	@$(BIN)/python tests/readme.py .

@@ -164,7 +164,8 @@ def _announced(step):
     def told(done, total):
         if done == 0: log.info('%d trainings; after the first one you see about how long the others take.', total)
         seconds = (total - 1) * (time.perf_counter() - start)
-        if done == 1 < total: log.info('The other %d take about %s.', total - 1, f'{seconds:.0f} s' if seconds < 90 else f'{seconds/60:.0f} min')
+        takes = f'{seconds:.0f} s' if seconds < 90 else f'{seconds/60:.0f} min'
+        if done == 1 < total: log.info('The other %d take about %s.', total - 1, takes)
         step(done, total)
     return told
 
