@@ -12,6 +12,7 @@ __all__ = ['MAX_MEGAPIXELS', 'PAD_COLOUR', 'to_rgb', 'PictureError', 'Picture', 
 import hashlib
 import io
 import os
+import re
 import struct
 import warnings
 from contextlib import suppress
@@ -23,7 +24,7 @@ import pillow_heif
 from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import MARKER
 
-from .core import AnklealignError
+from .core import AnklealignError, ordinary
 
 # %% ../nbs/core/images.ipynb #10965b9b
 pillow_heif.register_heif_opener()
@@ -72,12 +73,15 @@ def _pieces(png): # name, start and end of each
         yield png[at + 4:at + 8], at, end
         at = end
 
-def _stream(source): # the file without what is not needed
-    f = io.BytesIO(source) if isinstance(source, bytes) else open(source, 'rb')
-    png = f.read(len(_PNG)) == _PNG
-    f.seek(0)
-    if not png: return f
-    with f: return io.BytesIO(_without_text(f.read()))
+_MOST_BYTES = 2**30 # of a file that is taken for a picture
+
+def _content(source): # the bytes of a file, if it is one that opens in a moment
+    if isinstance(source, bytes): data = source
+    else:
+        with open(ordinary(source), 'rb') as f: data = f.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES: raise PictureError(f'too large: more than {_MOST_BYTES >> 20} MB')
+    if fault := structure_fault(data): raise PictureError(f'cannot be decoded: made of {fault}')
+    return _without_text(data) if data.startswith(_PNG) else data
 
 def _without_text(png): # and without colour profile; XMP stays, as it can hold the orientation
     kept, start = [], 0
@@ -119,8 +123,10 @@ def open_picture(
 ) -> Picture: # upright RGB
     "Open any picture upright and in RGB. Raises `PictureError` with the reason if it cannot be."
     try:
-        with _stream(source) as f, Image.open(f) as im:
+        data = _content(source)
+        with Image.open(io.BytesIO(data)) as im:
             _check_size(im, max_megapixels)
+            if fault := passes_fault(data, im, max_megapixels): raise PictureError(f'cannot be decoded: {fault}')
             _check_whole(im)
             size, kind = im.size, im.format
             if at_least and kind in ('JPEG', 'MPO') and im.mode in ('RGB', 'L'): im.draft(im.mode, (at_least, at_least))
@@ -263,3 +269,24 @@ def structure_fault(
     "What is wrong with the skeleton of a JPEG, PNG or TIFF file that was made to be slow."
     if data.startswith(b'\xff\xd8'): return _jpeg_fault(data)
     return _png_fault(data) if data.startswith(b'\x89PNG') else _tags_fault(data)
+
+# %% ../nbs/core/images.ipynb #9bf1dbfe
+_MOST_SCANS = 100 # of a JPEG; those of cameras have one, progressive ones about ten
+_MARKER = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]') # neither a stuffed byte nor a restart
+
+def _scans(jpeg):
+    at, scans = 2, 0
+    while (found := _MARKER.search(jpeg, at)) and jpeg[found.end() - 1] != 0xd9:
+        scans += jpeg[found.end() - 1] == 0xda
+        at = found.end() + int.from_bytes(jpeg[found.end():found.end() + 2])
+    return scans
+
+def passes_fault(
+    data: bytes, # a file
+    im: Image.Image, # its header
+    max_megapixels: float, # of the largest picture, ten passes of which are the longest that is waited for
+) -> str: # why it would take long to decode; empty if it would not
+    "Whether a JPEG is painted too often."
+    if im.format not in ('JPEG', 'MPO'): return ''
+    most, scans = min(_MOST_SCANS, 10*max_megapixels*1e6/max(im.width*im.height, 1)), _scans(data)
+    return f'painted in {scans} passes' if scans > most else ''

@@ -91,7 +91,7 @@ def _add_answers(app, predictor, settings, pool, figures):
     @app.post('/predict', max_body_size=_bytes(settings.photo_megabytes), responses=refusals(*_UPLOADS),
               openapi_extra=form_of('photo', False))
     async def predict(request: fastapi.Request, response: fastapi.Response, asked: Annotated[Asked, fastapi.Query()]) -> Said:
-        "The answer for one photo, sent as form field `photo` or as the body."
+        "The answer for one photo, sent as form field `photo` (or `file`) or as the body."
         [photo] = await read_photos(request, 'photo', 1)
         with pool.place(): return _record(*await answered(speaking(request, response, asked), photo, asked))
 
