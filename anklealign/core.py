@@ -12,6 +12,7 @@ __all__ = ['CLASSES', 'LANGUAGES', 'translations', 'class_names', 'kind_of', 'An
 # %% ../nbs/core/core.ipynb #e6ee7223
 import configparser
 import difflib
+import errno
 import json
 import logging
 import os
@@ -103,6 +104,15 @@ def file_error(
               'Read-only file system': 'choose a folder you may write to with --output'}
     why = error.strerror or str(error)
     return AnklealignError(f"Cannot write {path}: {why.lower()}; {advice.get(why, 'choose another place with --output')}.")
+
+# %% ../nbs/core/core.ipynb #abbacb08
+def ordinary(
+    path: str|os.PathLike, # of a file that is to be opened, whether it is there or not
+) -> Path: # the same
+    "A file that can be read without waiting. Raises `OSError` for a pipe, a socket or a device."
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir(): raise OSError(errno.EINVAL, 'It is no ordinary file', os.fspath(path))
+    return path
 
 # %% ../nbs/core/core.ipynb #509d9968
 def check_place(
@@ -306,7 +316,7 @@ def _given(file, env):
     "(section, key) → text, from the file and over it from the environment."
     ini = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=('#', ';'))
     try:
-        if file: ini.read_string(Path(file).read_text(encoding='utf-8-sig'))
+        if file: ini.read_string(ordinary(file).read_text(encoding='utf-8-sig'))
     except FileNotFoundError: raise AnklealignError(f'There is no settings file {file}; name an existing one with --settings.') from None
     except configparser.ParsingError as e: # whose message would show the line, which may be a key
         line = getattr(e, 'lineno', 0) or e.errors[0][0]

@@ -33,7 +33,7 @@ def check_places(
     inside, outside, study = Path(raw).resolve(), Path(output).resolve(), Path(output)/'processed'
     if not inside.exists():
         raise AnklealignError(f'There is no {raw}; give the folder, or the .zip, that holds the pictures and their Label Studio exports.')
-    if not inside.is_dir() and inside.suffix.lower() != '.zip':
+    if not inside.is_dir() and not (inside.is_file() and inside.suffix.lower() == '.zip'):
         raise AnklealignError(f'{raw} is neither a folder nor a .zip; give the one that holds the pictures and their exports.')
     if outside.is_relative_to(inside) or inside.is_relative_to(outside/'processed'):
         raise AnklealignError(f'The output folder {output} and the raw folder {raw} lie inside each other; choose another output with '

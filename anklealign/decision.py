@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from .core import CLASSES, AnklealignError, EvaluateSettings
+from .core import CLASSES, AnklealignError, EvaluateSettings, ordinary
 
 # %% ../nbs/core/decision.ipynb #e5acf95f
 def finite_answers(
@@ -277,7 +277,7 @@ def validation_answers(
     import pandas as pd
     file, columns = Path(run)/'valid_predictions.csv', {f'prob_{c}': float for c in CLASSES}
     try:
-        table = pd.read_csv(file, converters=dict.fromkeys(('image', 'group', 'label'), str))[['image', 'group', 'label',
+        table = pd.read_csv(ordinary(file), converters=dict.fromkeys(('image', 'group', 'label'), str))[['image', 'group', 'label',
                                                                                                *columns]].astype(columns)
     except (OSError, ValueError, KeyError) as e:
         raise AnklealignError(f'The run {run} is damaged (no usable {file.name}): train it again.') from e

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from .decision import aggregate, prediction_sets
 from .heels.feet import feet_of
 from .inference.answer import Answer
-from .inference.bundle import GRAPH, Bundle, Preprocessing, graph_fault, read_bundle
+from .inference.bundle import GRAPH, Bundle, Preprocessing, open_graph, read_bundle, run_graph
 from .assets import demo_bundle
 from .core import CLASSES, AnklealignError, class_names, translations
 from .images import MAX_MEGAPIXELS, Picture, PictureError, _check_size, _why, model_pixels, open_picture, study_picture, to_rgb
@@ -109,17 +109,12 @@ def open_photo(
     return Opened(picture, seen_pixels(picture, how), check_quality(picture.image, picture.width, picture.height, how.model_size, language))
 
 # %% ../nbs/05_deploy.ipynb #35e25c1e
-_INPUT, _OUTPUTS, _HEELS = 'pixels', ['log_probabilities', 'evidence', 'strangeness'], ['feet', 'outlines', 'views'] # as in `training.onnx`
+_OUTPUTS, _HEELS = ['log_probabilities', 'evidence', 'strangeness'], ['feet', 'outlines', 'views'] # as in `training.onnx`
 
 # %% ../nbs/05_deploy.ipynb #865e00c3
 def _session(bundle, threads):
-    import onnxruntime # after anklealign, which keeps it from reporting to its maker
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
     outputs = _OUTPUTS + bool(bundle.about.heels)*_HEELS
-    try:
-        if fault := graph_fault(bundle.files[GRAPH], bundle.about.preprocessing.model_size, outputs): raise ValueError(fault)
-        return onnxruntime.InferenceSession(bundle.files[GRAPH], options, providers=['CPUExecutionProvider'])
+    try: return open_graph(bundle.files[GRAPH], bundle.about.preprocessing.model_size, outputs, threads)
     except Exception as e:
         raise AnklealignError(f"{bundle.place} is not a usable bundle: its {GRAPH} cannot be run ({' '.join(str(e).split())[:120]}).") from e
 
@@ -185,7 +180,7 @@ class Predictor:
         return Answer(name, error=error, model=self.label, disclaimer=self.words['disclaimer'])
 
     def _answers(self, opened, names, explain, start):
-        said, evidence, ood_scores, *heels = self.session.run(None, {_INPUT: np.stack([o.pixels for o in opened])})
+        said, evidence, ood_scores, *heels = run_graph(self.session, np.stack([o.pixels for o in opened]))
         heels = zip(*heels, strict=True) if heels else [()]*len(opened)
         probabilities, sets, _ = self.rule.answer(np.exp(said))
         ood_scores = ood_scores/self.about.strangeness.threshold

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_folder, write_atomic
+from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_folder, ordinary, write_atomic
 from .decision import fit_on_validation
 from .evaluation.compare import compare_runs, comparison_page, comparison_table, show_differences
 from .evaluation.document import Gallery, Section, Table, html_page, markdown_page, metric_title, number, png, span, text_lines
@@ -80,7 +80,7 @@ _FOLDS = 'summary', 'images', 'groups', 'majority_class', 'metrics', 'gain_over_
 
 def _pooled(folder, study, manifest, config, settings):
     if not (folder/'folds_answers.csv').exists(): return None
-    said, n = json.loads((folder/'protocols.json').read_text(encoding='utf-8')), sum(config['study']['images']['train'].values())
+    said, n = json.loads(ordinary(folder/'protocols.json').read_text(encoding='utf-8')), sum(config['study']['images']['train'].values())
     tested = enough_epochs(Recipe(**said['recipe']), n)
     if (said['study'], tested) != (study_fingerprint(study), Recipe(**config['recipe'])): return None
     answers = pd.read_csv(folder/'folds_answers.csv', dtype={'group': str}, keep_default_na=False).query('repeat == 0')
@@ -197,8 +197,8 @@ _SENTENCES = 5 # of the pairs, on the terminal
 # %% ../nbs/04_eval.ipynb #bab57f28
 def _read(name, folder):
     try:
-        report = json.loads((folder/'evaluation_report.json').read_text(encoding='utf-8'))
-        return report, pd.read_csv(folder/'test_predictions.csv', dtype={'group': str}, keep_default_na=False)
+        report = json.loads(ordinary(folder/'evaluation_report.json').read_text(encoding='utf-8'))
+        return report, pd.read_csv(ordinary(folder/'test_predictions.csv'), dtype={'group': str}, keep_default_na=False)
     except FileNotFoundError as e: raise AnklealignError(f"The run '{name}' has not been evaluated ({folder} is missing): do so with "
                                                          f"`anklealign evaluate --run {name}`.") from e
-    except ValueError as e: raise AnklealignError(f'The evaluation {folder} is damaged: evaluate the run {name} again.') from e
+    except (OSError, ValueError) as e: raise AnklealignError(f'The evaluation {folder} is damaged: evaluate the run {name} again.') from e

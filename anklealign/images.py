@@ -12,6 +12,7 @@ __all__ = ['MAX_MEGAPIXELS', 'PAD_COLOUR', 'to_rgb', 'PictureError', 'Picture', 
 import hashlib
 import io
 import os
+import re
 import struct
 import warnings
 from contextlib import suppress
@@ -23,7 +24,7 @@ import pillow_heif
 from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import MARKER
 
-from .core import AnklealignError
+from .core import AnklealignError, ordinary
 
 # %% ../nbs/core/images.ipynb #10965b9b
 pillow_heif.register_heif_opener()
@@ -72,12 +73,15 @@ def _pieces(png): # name, start and end of each
         yield png[at + 4:at + 8], at, end
         at = end
 
-def _stream(source): # the file without what is not needed
-    f = io.BytesIO(source) if isinstance(source, bytes) else open(source, 'rb')
-    png = f.read(len(_PNG)) == _PNG
-    f.seek(0)
-    if not png: return f
-    with f: return io.BytesIO(_without_text(f.read()))
+_MOST_BYTES = 2**30 # of a file that is taken for a picture
+
+def _content(source): # the bytes of a file, if it is one that opens in a moment
+    if isinstance(source, bytes): data = source
+    else:
+        with open(ordinary(source), 'rb') as f: data = f.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES: raise PictureError(f'too large: more than {_MOST_BYTES >> 20} MB')
+    if fault := structure_fault(data): raise PictureError(f'cannot be decoded: made of {fault}')
+    return _without_text(data) if data.startswith(_PNG) else data
 
 def _without_text(png): # and without colour profile; XMP stays, as it can hold the orientation
     kept, start = [], 0
@@ -111,6 +115,68 @@ def _check_whole(im):
     if im.format != 'TIFF' or not (0xC612 in im.tag_v2 or im.tag_v2.get(254, 0) in (1, 5)): return
     raise PictureError('raw file of a camera, of which only the thumbnail can be read: save it as JPEG')
 
+# %% ../nbs/core/images.ipynb #7a11e002
+_MOST_CLAIMED = 2**22 # bytes that tags may hold, or the size of the file if that is more
+
+def _tags_fault(tiff): # a TIFF file, or the EXIF data of another
+    order = {b'II': '<', b'MM': '>'}.get(tiff[:2])
+    if not order or len(tiff) < 8: return ''
+    if tiff[2:4] in (b'\x2b\0', b'\0\x2b'): return 'a TIFF for files of many gigabytes'
+    [at] = struct.unpack_from(order + 'I', tiff, 4)
+    table = tiff[at + 2:at + 2 + 12*int.from_bytes(tiff[at:at + 2], 'little' if order == '<' else 'big')]
+    tags = [(kind, n) for _, kind, n, _ in struct.iter_unpack(order + 'HHII', table[:len(table)//12*12])]
+    if any(n > 2**16 for kind, n in tags if kind not in (1, 2, 6, 7)): return f'more than {2**16:,} numbers in a tag'
+    claimed = sum(n*{1: 1, 2: 1, 3: 2, 6: 1, 7: 1, 8: 2, 5: 8, 10: 8, 12: 8}.get(kind, 4) for kind, n in tags)
+    return 'tags that hold more than the file' if claimed > max(_MOST_CLAIMED, len(tiff)) else ''
+
+# %% ../nbs/core/images.ipynb #7a11e003
+def _jpeg_fault(jpeg): # as Pillow reads it, until the first scan
+    at, n, exif = 2, 0, []
+    while at + 4 <= len(jpeg) and jpeg[at:at + 2] != b'\xff\xda':
+        n += 1
+        if n > _MOST_PARTS: return f'more than {_MOST_PARTS:,} pieces before the picture'
+        if jpeg[at] != 0xff or jpeg[at + 1] == 0xff: at += 1
+        elif jpeg[at + 1] == 0 or MARKER.get(0xff00 + jpeg[at + 1], (0, 0, 0))[2] is None: at += 2
+        else:
+            end = at + 2 + int.from_bytes(jpeg[at + 2:at + 4])
+            if jpeg[at + 1] == 0xe1 and jpeg.startswith(b'Exif\0\0', at + 4): exif.append(jpeg[at + 10:end])
+            at = max(end, at + 2)
+    return _tags_fault(b''.join(exif))
+
+def _png_fault(png):
+    try: exif = [png[at + 8:end - 4] for name, at, end in _pieces(png) if name == b'eXIf']
+    except PictureError: return f'more than {_MOST_PARTS:,} pieces'
+    return _tags_fault(exif[-1] if exif else b'')
+
+# %% ../nbs/core/images.ipynb #7a11e004
+def structure_fault(
+    data: bytes, # a file
+) -> str: # why it would take long to open, or much memory; empty if it would not
+    "What is wrong with the skeleton of a JPEG, PNG or TIFF file that was made to be slow."
+    if data.startswith(b'\xff\xd8'): return _jpeg_fault(data)
+    return _png_fault(data) if data.startswith(b'\x89PNG') else _tags_fault(data)
+
+# %% ../nbs/core/images.ipynb #9bf1dbfe
+_MOST_SCANS = 100 # of a JPEG; those of cameras have one, progressive ones about ten
+_MARKER = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]') # neither a stuffed byte nor a restart
+
+def _scans(jpeg):
+    at, scans = 2, 0
+    while (found := _MARKER.search(jpeg, at)) and jpeg[found.end() - 1] != 0xd9:
+        scans += jpeg[found.end() - 1] == 0xda
+        at = found.end() + int.from_bytes(jpeg[found.end():found.end() + 2])
+    return scans
+
+def passes_fault(
+    data: bytes, # a file
+    im: Image.Image, # its header
+    max_megapixels: float, # of the largest picture, ten passes of which are the longest that is waited for
+) -> str: # why it would take long to decode; empty if it would not
+    "Whether a JPEG is painted too often."
+    if im.format not in ('JPEG', 'MPO'): return ''
+    most, scans = min(_MOST_SCANS, 10*max_megapixels*1e6/max(im.width*im.height, 1)), _scans(data)
+    return f'painted in {scans} passes' if scans > most else ''
+
 # %% ../nbs/core/images.ipynb #ecaca8d3
 def open_picture(
     source: str|os.PathLike|bytes, # a file, or its bytes
@@ -119,8 +185,10 @@ def open_picture(
 ) -> Picture: # upright RGB
     "Open any picture upright and in RGB. Raises `PictureError` with the reason if it cannot be."
     try:
-        with _stream(source) as f, Image.open(f) as im:
+        data = _content(source)
+        with Image.open(io.BytesIO(data)) as im:
             _check_size(im, max_megapixels)
+            if fault := passes_fault(data, im, max_megapixels): raise PictureError(f'cannot be decoded: {fault}')
             _check_whole(im)
             size, kind = im.size, im.format
             if at_least and kind in ('JPEG', 'MPO') and im.mode in ('RGB', 'L'): im.draft(im.mode, (at_least, at_least))
@@ -146,6 +214,7 @@ def _why(error):
     text = ' '.join(str(error).split())
     if isinstance(error, FileNotFoundError): return 'there is no such file'
     if isinstance(error, PermissionError): return 'it may not be read (permission denied)'
+    if isinstance(error, OSError) and error.filename: return f'cannot be read: {(error.strerror or str(error)).lower()}'
     if 'truncated' in text or 'Truncated' in text or isinstance(error, EOFError): return 'truncated: the file ends before the picture does'
     if 'cannot identify' in text: return 'damaged: its header cannot be read'
     return f'cannot be decoded: {text[:120] or type(error).__name__}'
@@ -222,44 +291,3 @@ def pixel_digest(
     "SHA-256 of the upright RGB pixels and their size. Raises `PictureError`."
     im = open_picture(source, max_megapixels=max_megapixels).image
     return hashlib.sha256(f'{im.size}'.encode() + im.tobytes()).hexdigest()
-
-# %% ../nbs/core/images.ipynb #7a11e002
-_MOST_CLAIMED = 2**22 # bytes that tags may hold, or the size of the file if that is more
-
-def _tags_fault(tiff): # a TIFF file, or the EXIF data of another
-    order = {b'II': '<', b'MM': '>'}.get(tiff[:2])
-    if not order or len(tiff) < 8: return ''
-    if tiff[2:4] in (b'\x2b\0', b'\0\x2b'): return 'a TIFF for files of many gigabytes'
-    [at] = struct.unpack_from(order + 'I', tiff, 4)
-    table = tiff[at + 2:at + 2 + 12*int.from_bytes(tiff[at:at + 2], 'little' if order == '<' else 'big')]
-    tags = [(kind, n) for _, kind, n, _ in struct.iter_unpack(order + 'HHII', table[:len(table)//12*12])]
-    if any(n > 2**16 for kind, n in tags if kind not in (1, 2, 6, 7)): return f'more than {2**16:,} numbers in a tag'
-    claimed = sum(n*{1: 1, 2: 1, 3: 2, 6: 1, 7: 1, 8: 2, 5: 8, 10: 8, 12: 8}.get(kind, 4) for kind, n in tags)
-    return 'tags that hold more than the file' if claimed > max(_MOST_CLAIMED, len(tiff)) else ''
-
-# %% ../nbs/core/images.ipynb #7a11e003
-def _jpeg_fault(jpeg): # as Pillow reads it, until the first scan
-    at, n, exif = 2, 0, []
-    while at + 4 <= len(jpeg) and jpeg[at:at + 2] != b'\xff\xda':
-        n += 1
-        if n > _MOST_PARTS: return f'more than {_MOST_PARTS:,} pieces before the picture'
-        if jpeg[at] != 0xff or jpeg[at + 1] == 0xff: at += 1
-        elif jpeg[at + 1] == 0 or MARKER.get(0xff00 + jpeg[at + 1], (0, 0, 0))[2] is None: at += 2
-        else:
-            end = at + 2 + int.from_bytes(jpeg[at + 2:at + 4])
-            if jpeg[at + 1] == 0xe1 and jpeg.startswith(b'Exif\0\0', at + 4): exif.append(jpeg[at + 10:end])
-            at = max(end, at + 2)
-    return _tags_fault(b''.join(exif))
-
-def _png_fault(png):
-    try: exif = [png[at + 8:end - 4] for name, at, end in _pieces(png) if name == b'eXIf']
-    except PictureError: return f'more than {_MOST_PARTS:,} pieces'
-    return _tags_fault(exif[-1] if exif else b'')
-
-# %% ../nbs/core/images.ipynb #7a11e004
-def structure_fault(
-    data: bytes, # a file
-) -> str: # why it would take long to open, or much memory; empty if it would not
-    "What is wrong with the skeleton of a JPEG, PNG or TIFF file that was made to be slow."
-    if data.startswith(b'\xff\xd8'): return _jpeg_fault(data)
-    return _png_fault(data) if data.startswith(b'\x89PNG') else _tags_fault(data)

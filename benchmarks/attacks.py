@@ -14,6 +14,7 @@ import zipfile
 from collections import Counter
 from contextlib import suppress
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 
 import httpx
@@ -54,18 +55,27 @@ def ask(base, until, path, content, kind):
             with suppress(httpx.HTTPError): client.post(path, content=content, headers={'content-type': kind})
 
 
-def attackers(base, port, until):
-    "A thread for each of them, by kind."
+def attackers(base, until):
+    "How many there are of each kind, what they do, and with what."
+    port = int(base.rpartition(':')[2])
     fill = photo()[:2] + b'\xff'*19_000_000 + photo()[2:]
     names = json.dumps({'fn_name': 'look', 'data': {}, 'session_hash': 'x'*20_000_000}).encode()
     form = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.jpg"\r\n\r\n' + bytes(3_000_000)
-    kinds = {'endless headers': (2, send, (port, until, b'GET /health HTTP/1.1\r\nX: ', b'a'*200_000, 0)),
-             'half headers': (300, send, (port, until, b'GET /health HTTP/1.1\r\nX-a', b'', 60)),
-             'slow senders': (40, send, (port, until, head('/predict', 'Content-Type: image/jpeg', 'Content-Length: 20000'), b'a', 1)),
-             'tiny chunks': (1, send, (port, until, head('/predict', 'Content-Type: image/jpeg', 'Transfer-Encoding: chunked'), b'1\r\na\r\n'*9000, 0)),
-             'fill bytes': (2, ask, (base, until, '/predict', fill, 'image/jpeg')), 'long names': (1, ask, (base, until, CALLS, names, 'application/json')),
-             'forms to the page': (1, ask, (base, until, CALLS, form, 'multipart/form-data; boundary=b'))}
-    return [threading.Thread(target=f, args=args, daemon=True) for n, f, args in kinds.values() for _ in range(n)], {k: o[0] for k, o in kinds.items()}
+    return {'endless headers': (2, send, (port, until, b'GET /health HTTP/1.1\r\nX: ', b'a'*200_000, 0)),
+            'half headers': (300, send, (port, until, b'GET /health HTTP/1.1\r\nX-a', b'', 60)),
+            'slow senders': (40, send, (port, until, head('/predict', 'Content-Type: image/jpeg', 'Content-Length: 20000'), b'a', 1)),
+            'tiny chunks': (1, send, (port, until, head('/predict', 'Content-Type: image/jpeg', 'Transfer-Encoding: chunked'), b'1\r\na\r\n'*9000, 0)),
+            'fill bytes': (2, ask, (base, until, '/predict', fill, 'image/jpeg')), 'long names': (1, ask, (base, until, CALLS, names, 'application/json')),
+            'forms to the page': (1, ask, (base, until, CALLS, form, 'multipart/form-data; boundary=b'))}
+
+
+def attack(base, until):
+    "A thread for each attacker."
+    threads = [threading.Thread(target=f, args=args, daemon=True) for n, f, args in attackers(base, until).values() for _ in range(n)]
+    for o in threads: o.start()
+    for o in threads: o.join(max(0., until + 2 - time.time()))
+    os._exit(0)
+
 
 
 def normal(base, until):
@@ -85,9 +95,11 @@ def main(seconds):
         process, load = psutil.Process(service.pid), os.getloadavg()[0]
         quiet, _ = normal(base, time.time() + 5)
         before, until = process.memory_info().rss/1e6, time.time() + seconds
-        threads, kinds = attackers(base, int(base.rpartition(':')[2]), until)
-        for o in threads: o.start()
+        kinds = {k: o[0] for k, o in attackers(base, until).items()}
+        theirs = get_context('fork').Process(target=attack, args=(base, until)) # the normal client must not share their interpreter
+        theirs.start()
         waited, statuses = normal(base, until)
+        theirs.join()
         time.sleep(15)
         left = [o.name for o in Path(home).rglob('*') if o.is_file() and o.name != 'log']
         print(f'{date.today()}, {os.cpu_count()} cores, load {load:.1f} before; the attackers run on the same machine for {seconds:g} s\n')

@@ -16,6 +16,7 @@ from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -100,6 +101,16 @@ def test_names_of_sessions_are_not_kept(page):
     before = memory(page)
     for i in range(25): assert page.post(CALLS, json=question(session_hash=f'{i}' + 'x'*10_000_000, data={})).status_code == 200
     assert memory(page) < before + 100
+
+
+def test_memory_of_large_requests_is_given_back(page):
+    page.photo(PHOTO)
+    before, until = memory(page), time.monotonic() + 30
+    for _ in range(3):
+        with suppress(httpx.HTTPError): page.post('/predict', content=PHOTO[:2] + b'\xff'*19_000_000 + PHOTO[2:], headers={'content-type': 'image/jpeg'})
+        with suppress(httpx.HTTPError): page.post(CALLS, json=question(session_hash='x'*19_000_000))
+    while memory(page) > 1.1*before and time.monotonic() < until: time.sleep(.2)
+    assert memory(page) <= 1.1*before
 
 
 MALFORMED = {'no JSON': b'{', 'not UTF-8': b'"\xff"', 'a list': b'[]', 'unknown name': json.dumps(question(fn_name='__class__')).encode(), 'deep': b'['*100_000,

@@ -1,11 +1,9 @@
 """What people who do this work reported, case by case, each with its right answer."""
 import base64
-import copy
 import csv
 import io
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -416,32 +414,3 @@ def test_a_camera_counts_pictures_not_people(tmp_path, name):
     (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i % 3]) for i, o in enumerate(names)]))
     report, rows = prepared(tmp_path/'raw', tmp_path/'out')
     assert len({o['group'] for o in rows}) == 240 and 'people could not be told apart' in report['notes'][0]
-
-
-ODD_VALUES = [None, '', [], {}, 0, -1, 1e308, True, 'http://[x', 'data:image/png;base64,A', '../../x', '\0', 'a\rb', [[]], [{}], {'': ''}]
-
-
-def mutated(value, rng):
-    "`value` with something odd in one place."
-    if not isinstance(value, (dict, list)) or not value or rng.random() < .1: return copy.deepcopy(rng.choice(ODD_VALUES))
-    key = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
-    value[key] = mutated(value[key], rng)
-    return value
-
-
-@pytest.mark.parametrize('seed', range(0, 30, 10))
-def test_no_mutant_of_an_export_or_a_picture_stops_a_study(tmp_path, seed):
-    "299 of such mutants were tried on 28 November 2026: none stopped."
-    control_group(tmp_path/'raw')
-    for i in range(seed, seed + 10):
-        rng, folder = random.Random(i), pictures(tmp_path/'raw'/'H51B9J', ['participant01_1.jpg', 'x.jpg'])
-        text = rng.choice(sorted(CASES.glob('*.json'))).read_text()
-        tree, damage = json.loads(text), bytearray(text.encode())
-        for _ in range(rng.randint(1, 8)): tree = mutated(tree, rng)
-        photo = bytearray((folder/'x.jpg').read_bytes())
-        for data in (damage, photo):
-            for _ in range(rng.randint(1, 20)): data[rng.randrange(len(data))] = rng.randrange(256)
-        (folder/rng.choice(['e.json', '5', 'e.csv'])).write_bytes(bytes(damage) if i % 2 else json.dumps(tree).encode())
-        (folder/'x.jpg').write_bytes(photo)
-        report, _ = prepared(tmp_path/'raw', tmp_path/f'out{i}')
-        assert report['images']['found'] == 20 and report['images']['used'] >= 18

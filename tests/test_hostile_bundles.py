@@ -1,6 +1,7 @@
 """Bundles that somebody made to do harm: each is refused in one sentence, before its graph is run and without much memory."""
 import json
 import os
+import resource
 import subprocess
 import sys
 import tracemalloc
@@ -119,6 +120,9 @@ def test_an_archive_that_unpacks_to_much_is_refused_before_it_does(tmp_path, mem
     finally: tracemalloc.stop()
 
 
+def heels(**values): return {'heels': ABOUT['heels'] | values}
+
+
 def changed(**values): return {'thresholds': ABOUT['thresholds'] | values}
 
 
@@ -126,6 +130,8 @@ NAN = float('nan')
 ABSURD = {'thresholds.coverage': changed(coverage=55), 'thresholds.temperature': changed(temperature=1e-300), 'thresholds.abstain_below': changed(abstain_below=NAN),
           'thresholds.sharpening': changed(sharpening=1e9), 'strangeness.threshold': {'strangeness': ABOUT['strangeness'] | {'threshold': float('inf')}},
           'strangeness.share': {'strangeness': ABOUT['strangeness'] | {'share': 55}},
+          'heels.interval': heels(interval=1e9), 'heels.least_pixels': heels(least_pixels=1e9), 'heels.widest_deg': heels(widest_deg=1e9), 'heels.turned_deg': heels(turned_deg=-1),
+          'heels.found': heels(found=55), 'heels.cutoffs': heels(cutoffs=[6, 0]), 'heels.cutoffs.1': heels(cutoffs=[0, 1e9]),
           'preprocessing.max_megapixels': {'preprocessing': ABOUT['preprocessing'] | {'max_megapixels': 1e9}},
           'verified.largest_difference': {'verified': {'largest_difference': NAN}}, 'figures.metrics.accuracy': {'figures': {'metrics': {'accuracy': NAN}}}}
 
@@ -136,15 +142,43 @@ def test_absurd_figures_are_refused_by_name(tmp_path, key):
     assert str(e.value).count('\n') == 0
 
 
-@pytest.mark.parametrize('name', [MARK, GRAPH])
+@pytest.mark.parametrize('name', [MARK, GRAPH, 'bundle.zip'])
 def test_what_is_no_ordinary_file_is_not_waited_for(tmp_path, name):
     made = bundle(tmp_path/'pipe')
-    (made/name).unlink()
+    (made/name).unlink(missing_ok=True)
     os.mkfifo(made/name)
-    with pytest.raises(AnklealignError, match='no ordinary file'): read_bundle(made)
+    with pytest.raises(AnklealignError, match='no ordinary file'): read_bundle(made/name if name == 'bundle.zip' else made)
 
 
 def test_json_of_any_depth_is_one_sentence(tmp_path):
     made = bundle(tmp_path/'deep')
     (made/MARK).write_text('['*10**6)
     with pytest.raises(AnklealignError, match='is not JSON'): read_bundle(made)
+
+
+def greedy(constant, rows=3000):
+    "A few bytes that ask for 24 GB: a sum over one number, repeated."
+    def change(model):
+        ours, wide = model.graph.output[0].name, 'one' if constant else 'bright'
+        for o in model.graph.node: o.output[:] = ['kept' if k == ours else k for k in o.output]
+        model.graph.initializer.extend([helper.make_tensor('one', TensorProto.FLOAT, [1], [1.]), helper.make_tensor('shape', TensorProto.INT64, [2], [rows, 2**21])])
+        made = [('Cast', ['pixels'], 'numbers', {'to': TensorProto.FLOAT}), ('ReduceMax', ['numbers'], 'bright', {'keepdims': 0}), ('Expand', [wide, 'shape'], 'wide', {}),
+                ('Neg', ['wide'], 'less', {}), ('ReduceMax', ['less'], 'sum', {'keepdims': 0}), ('Add', ['kept', 'sum'], ours, {})]
+        model.graph.node.extend(helper.make_node(op, sent, [given], **more) for op, sent, given, more in made)
+    return change
+
+
+@pytest.mark.parametrize('constant', [False, True], ids=['while it runs', 'while it loads'])
+def test_a_graph_that_asks_for_gigabytes_is_refused(tmp_path, constant):
+    model = onnx.ModelProto()
+    model.CopyFrom(MODEL)
+    greedy(constant)(model)
+    place, used = bundle(tmp_path/'greedy', model.SerializeToString()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(AnklealignError, match='takes gigabytes of memory') as e: Predictor(place)
+    assert str(e.value).count('\n') == 0 and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 1.5e6
+    assert Predictor()(picture(1)).model # and the next one is run
+
+
+def test_a_graph_that_takes_minutes_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr('anklealign.inference.bundle._SECONDS', .001)
+    with pytest.raises(AnklealignError, match='cannot be run'): Predictor(bundle(tmp_path/'slow'))

@@ -11,10 +11,12 @@ __all__ = []
 import asyncio
 import ctypes
 import errno
+import gc
 import math
 import platform
 import signal
 import socket
+import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -91,7 +93,7 @@ def _add_answers(app, predictor, settings, pool, figures):
     @app.post('/predict', max_body_size=_bytes(settings.photo_megabytes), responses=refusals(*_UPLOADS),
               openapi_extra=form_of('photo', False))
     async def predict(request: fastapi.Request, response: fastapi.Response, asked: Annotated[Asked, fastapi.Query()]) -> Said:
-        "The answer for one photo, sent as form field `photo` or as the body."
+        "The answer for one photo, sent as form field `photo` (or `file`) or as the body."
         [photo] = await read_photos(request, 'photo', 1)
         with pool.place(): return _record(*await answered(speaking(request, response, asked), photo, asked))
 
@@ -232,9 +234,11 @@ def return_memory() -> bool: # whether anything was changed
     return bool(tell(_M_ARENA_MAX, 1) and tell(_M_MMAP_THRESHOLD, 2**22))
 
 async def _trim_memory(seconds=5):
-    while platform.libc_ver()[0] == 'glibc':
+    gc.freeze() # what is there now stays, and is not looked at again
+    while True:
         await asyncio.sleep(seconds)
-        await asyncio.to_thread(ctypes.CDLL(None).malloc_trim, 0)
+        gc.collect() # requests that broke off hold their bodies in circles
+        if platform.libc_ver()[0] == 'glibc': await asyncio.to_thread(ctypes.CDLL(None).malloc_trim, 0)
 
 # %% ../../nbs/app/http.ipynb #5d0e0002
 _HEADER_SECONDS, _READ_SECONDS, _HEADER_BYTES, _CONNECTIONS, _STOP_SECONDS = 10, 30, 2**14, 512, 4
@@ -326,6 +330,7 @@ def run_app(
 ) -> None:
     "Answer requests until told to stop."
     return_memory()
+    sys.setswitchinterval(5e-4) # an answer gives its interpreter away at every step, and must not wait long for a loop that others keep busy
     config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws='none', http=_Connection,
                             h11_max_incomplete_event_size=_HEADER_BYTES, timeout_graceful_shutdown=min(math.ceil(seconds), _STOP_SECONDS))
     for o in (signal.SIGINT, signal.SIGTERM): signal.signal(o, lambda *_: None) # uvicorn stops for them, and when it has, sends them again

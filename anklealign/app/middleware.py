@@ -36,7 +36,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .photos import Photo
 from .schemas import PROBLEMS, Refused, problem_response
 from .terminal import place_of
-from ..images import MAX_MEGAPIXELS, structure_fault
+from ..images import MAX_MEGAPIXELS, passes_fault, structure_fault
 
 # %% ../../nbs/app/middleware.ipynb #e759cda5
 _CODES = {status: code for code, (status, _) in reversed(PROBLEMS.items())} # of refusals by others: the first code of their status
@@ -274,7 +274,7 @@ class _InMemory(MultiPartParser):
 # %% ../../nbs/app/middleware.ipynb #a678cfe2
 async def read_photos(
     request: Request, # its body is read
-    field: str, # name of the form field
+    field: str, # name of the form field; for one photo also `file`, as an earlier system had it
     most: int, # photos
 ) -> list[Photo]: # one at least
     "The photos of a request. Raises `Refused` if there are none, too many, or something else."
@@ -291,7 +291,8 @@ async def read_photos(
         raise Refused('malformed', f'The form cannot be read: {e.message}') from e
     except ValueError as e: raise Refused('malformed', 'The form cannot be read: its charset is not one for text.') from e
     if not parser.whole: raise Refused('malformed', 'The form ends before its last part does: send it again.')
-    if unknown := [name for name, o in items if isinstance(o, str) or name != field]:
+    known = (field, 'file') if field == 'photo' else (field,)
+    if unknown := [name for name, o in items if isinstance(o, str) or name not in known]:
         raise Refused('parameters', f"'{_plain(unknown[0])[:40]}' is not known here: send a file as {right}.")
     if not items: raise Refused('parameters', f"There is no photo: send a file as {right}.")
     return [Photo(_plain(o.filename or 'photo'), o.file.read()) for _, o in items]
@@ -302,7 +303,6 @@ def _plain(name): return re.split(r'[/\\]', name.encode(errors='replace').decode
 # %% ../../nbs/app/middleware.ipynb #76266adc
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'HEIF', 'AVIF', 'TIFF', 'BMP') # as Pillow calls them
 warnings.filterwarnings('ignore', module='PIL') # of damaged metadata: a log is no place for what is in a picture
-_MOST_SCANS = 100 # of a JPEG; those of cameras have one, progressive ones about ten
 
 # %% ../../nbs/app/middleware.ipynb #0a514b84
 def check_photo(
@@ -313,26 +313,14 @@ def check_photo(
     if not data: raise Refused('unusable', 'The photo is empty: send it again.')
     if fault := structure_fault(data): raise Refused('unusable', f'The picture is made of {fault}: save it again.')
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as im: (width, height), kind = im.size, im.format
+        with Image.open(io.BytesIO(data), formats=FORMATS) as im: width, height = im.size
     except UnidentifiedImageError:
         raise Refused('no-picture', f"This is none of {', '.join(FORMATS)}, or its beginning is damaged: send a photo.") from None
     except Image.DecompressionBombError: raise _too_large('More', max_megapixels) from None
     except Exception as e: raise Refused('unusable', 'The header of the picture is damaged: send it again.') from e
     if width*height > max_megapixels*1e6: raise _too_large(f'{width:,} × {height:,} pixels, more', max_megapixels)
-    most = min(_MOST_SCANS, 10*max_megapixels*1e6/max(width*height, 1)) # as long as the largest picture in ten passes
-    if kind not in ('JPEG', 'MPO') or _scans(data) <= most: return
-    raise Refused('unusable', f'The JPEG is painted in more than {most:.0f} passes: save it again.')
+    if fault := passes_fault(data, im, max_megapixels): raise Refused('unusable', f'The picture is {fault}: save it again.')
 
 # %% ../../nbs/app/middleware.ipynb #462fe7e9
 def _too_large(what, most):
     return Refused('too-many-pixels', f'{what} than the {most:g} megapixels that are taken: send a smaller version.')
-
-# %% ../../nbs/app/middleware.ipynb #af31000f
-_MARKER = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]') # neither a stuffed byte nor a restart
-
-def _scans(data):
-    at, scans = 2, 0
-    while (found := _MARKER.search(data, at)) and data[found.end() - 1] != 0xd9:
-        scans += data[found.end() - 1] == 0xda
-        at = found.end() + int.from_bytes(data[found.end():found.end() + 2])
-    return scans

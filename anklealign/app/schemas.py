@@ -188,10 +188,10 @@ def form_of(
     field: str, # of the form
     several: bool, # whether it may be there more than once
 ) -> dict: # a part of an OpenAPI operation
-    "The description of a body with photos."
+    "The description of a body with photos; one alone may also be called `file`."
     one = {'type': 'string', 'contentMediaType': 'application/octet-stream'}
-    value = {'type': 'array', 'items': one, 'minItems': 1} if several else one
-    form = {'schema': {'type': 'object', 'required': [field], 'properties': {field: value}, 'additionalProperties': False}}
+    fields = {field: {'type': 'array', 'items': one, 'minItems': 1}} if several else dict.fromkeys((field, 'file'), one)
+    form = {'schema': {'type': 'object', 'oneOf': [{'required': [o]} for o in fields], 'properties': fields, 'additionalProperties': False}}
     bodies = {} if several else dict.fromkeys(_BODIES, {'schema': {'type': 'string', 'format': 'binary'}})
     return {'requestBody': {'required': True, 'content': {'multipart/form-data': form} | bodies}}
 

@@ -85,7 +85,8 @@ def log_to(
     fresh, handlers = bool(output) and not Path(output).exists(), [_Screen()]
     if output:
         (Path(output)/'log').mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(Path(output)/'log'/'run.log', mode='w', encoding='utf-8'))
+        from anklealign.core import ordinary
+        handlers.append(logging.FileHandler(ordinary(Path(output)/'log'/'run.log'), mode='w', encoding='utf-8'))
         handlers[1].setFormatter(logging.Formatter('%(asctime)s %(message)s'))
     log.setLevel(logging.INFO)
     for o in handlers: log.addHandler(o)

@@ -12,10 +12,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Annotated
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..core import CLASSES, translations
 from .geometry import SIDES, turned_marks
@@ -28,17 +29,25 @@ COLUMNS = ('found', 'left', 'top', 'right', 'bottom', 'vertical_deg', *(f'{m}_{x
            'angle_deg', 'log_spread', *FOOTWEAR, 'measurable', 'yaw_deg', 'offset', *CLASSES) # of the graph's output `feet`, whose rows are `SIDES`
 
 # %% ../../nbs/heels/feet.ipynb #7bf5e993
+_Cutoff = Annotated[float, Field(ge=-360, le=360)]
+
 class HeelRule(BaseModel):
     "From estimates to what is said about a heel: numbers that travel with the model."
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
     found: float = Field(.2, ge=0, le=1, description='least score of a heel that counts as found')
     behind: float = Field(.5, ge=0, le=1, description='least probability of a view from behind')
     measurable: float = Field(.5, ge=0, le=1, description='least probability that a line can be drawn on the heel')
-    interval: float = Field(2.3, gt=0, description='half the width of the 90 % interval of an angle, in spreads')
-    widest_deg: float = Field(8., gt=0, description='half the width of an interval above which no angle is given, degrees')
-    turned_deg: float = Field(35., gt=0, description='how far the foot may be turned from straight behind, degrees')
-    least_pixels: float = Field(24., gt=0, description='least height of a heel in the photo, pixels')
-    cutoffs: tuple[float, float] = Field((0., 6.), description='degrees: below the first supination, above the second pronation')
+    interval: float = Field(2.3, gt=0, le=100, description='half the width of the 90 % interval of an angle, in spreads')
+    widest_deg: float = Field(8., gt=0, le=90, description='half the width of an interval above which no angle is given, degrees')
+    turned_deg: float = Field(35., gt=0, le=180, description='how far the foot may be turned from straight behind, degrees')
+    least_pixels: float = Field(24., gt=0, le=10_000, description='least height of a heel in the photo, pixels')
+    cutoffs: tuple[_Cutoff, _Cutoff] = Field((0., 6.), description='degrees: below the first supination, above the second pronation')
+
+    @field_validator('cutoffs')
+    @classmethod
+    def _rise(cls, v):
+        if v[0] > v[1]: raise ValueError('the first must not be above the second')
+        return v
 
 # %% ../../nbs/heels/feet.ipynb #4ee15002
 def shipped_rule(

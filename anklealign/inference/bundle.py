@@ -14,18 +14,24 @@ import io
 import json
 import math
 import os
+import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from threading import Lock, Timer
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..core import CLASSES, AnklealignError, new_folder, write_atomic
+from ..core import CLASSES, AnklealignError, new_folder, ordinary, write_atomic
 from ..decision import DecisionRule
 from ..heels.feet import HeelRule
+
+if TYPE_CHECKING: from onnxruntime import InferenceSession
 
 # %% ../../nbs/inference/bundle.ipynb #908dbb87
 SCHEMA = 1 # raised when an older anklealign would misread a bundle
@@ -103,10 +109,9 @@ def read_bundle(
     if not path.exists(): raise AnklealignError(f'There is no bundle {path}: make one with `anklealign bundle RUN`.')
     def read(name, most):
         if not path.is_dir(): refuse_bomb(path, root.root.getinfo(name))
-        elif (root/name).exists() and not (root/name).is_file(): raise OSError(f'{name} is not an ordinary file')
-        with (root/name).open('rb') as file: return file.read(most)
+        with (ordinary(root/name) if path.is_dir() else root/name).open('rb') as file: return file.read(most)
     try:
-        root = path if path.is_dir() else zipfile.Path(path)
+        root = path if path.is_dir() else zipfile.Path(ordinary(path))
         about = _about(path, read(MARK, _LARGEST))
         files = {name: read(name, o.bytes + 1) for name, o in about.files.items()}
     except (FileNotFoundError, KeyError) as e: # in a folder, in an archive
@@ -242,6 +247,69 @@ def _described(value): # names, element types and shapes, of which it should hav
     tensors = [t for kind in value.type for t in kind.tensor_type]
     return [*value.name], [e for t in tensors for e in t.elem_type], [[*d.dim_value] for t in tensors for s in t.shape for d in s.dim]
 
+# %% ../../nbs/inference/bundle.ipynb #3f23c5bb
+_LOADING, _RUNNING, _SECONDS, _TOGETHER = 2**30, 2**31, 60, 16 # bytes; bytes of all sessions; of one picture; pictures
+_one_loads = Lock()
+
+@contextmanager
+def _bounded(more: int) -> Iterator[None]: # bytes
+    "No more memory while the block runs, where the system can say how much there is."
+    try:
+        import resource
+        used = int(Path('/proc/self/statm').read_text().split()[0])*resource.getpagesize()
+    except (ImportError, OSError): return (yield)
+    with _one_loads:
+        before = soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (min({used + more, soft, hard} - {resource.RLIM_INFINITY}), hard))
+        try: yield
+        finally: resource.setrlimit(resource.RLIMIT_AS, before)
+
+@cache
+def _share_memory(): # one store for all sessions, which has an end
+    import onnxruntime as ort
+    place = ort.OrtMemoryInfo('Cpu', ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    with suppress(Exception): # there is one, from a program that uses anklealign
+        ort.create_and_register_allocator(place, ort.OrtArenaCfg({'max_mem': _RUNNING, 'arena_extend_strategy': 1}))
+
+# %% ../../nbs/inference/bundle.ipynb #adbb3684
+def open_graph(
+    graph: bytes, # an ONNX model
+    side: int, # of the pictures that it looks at, pixels
+    outputs: Sequence[str], # what it must give, in order
+    threads: int=1, # that one answer may use; 0: one for each core
+) -> 'InferenceSession': # that has answered once
+    "A graph, ready for `run_graph`. Raises `ValueError` with what speaks against it, and whatever the runtime says."
+    if fault := graph_fault(graph, side, outputs): raise ValueError(fault)
+    import onnxruntime # after anklealign, which keeps it from reporting to its maker
+    _share_memory()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    options.add_session_config_entry('session.use_env_allocators', '1')
+    try:
+        with _bounded(_LOADING + 8*len(graph)):
+            session = onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+            run_graph(session, np.full((1, side, side, 3), 128, np.uint8))
+    except Exception as e:
+        if re.search('bad_alloc|AllocateRaw|MemoryError', repr(e)): raise ValueError('it takes gigabytes of memory for a picture') from e
+        raise
+    return session
+
+def run_graph(
+    session: 'InferenceSession', # from `open_graph`
+    pixels: np.ndarray, # n × side × side × 3, bytes
+) -> list[np.ndarray]: # its outputs
+    "What a graph says. Raises whatever the runtime says if it takes too much memory, or too long."
+    from onnxruntime import RunOptions
+    found = []
+    for i in range(0, len(pixels), _TOGETHER):
+        options, part = RunOptions(), pixels[i:i + _TOGETHER]
+        late = Timer(_SECONDS*len(part), setattr, (options, 'terminate', True))
+        late.daemon = True
+        late.start()
+        try: found.append(session.run(None, {'pixels': part}, options))
+        finally: late.cancel()
+    return [np.concatenate(o) for o in zip(*found, strict=True)]
+
 # %% ../../nbs/inference/bundle.ipynb #026294fb
 def read_figures(
     evaluation: str|os.PathLike, # evaluation folder
@@ -250,7 +318,7 @@ def read_figures(
     "What an evaluation says about a run's model. Raises `AnklealignError` if it is damaged."
     file = Path(evaluation)/'evaluation_report.json'
     try:
-        said = json.loads(file.read_text(encoding='utf-8'))
+        said = json.loads(ordinary(file).read_text(encoding='utf-8'))
         if (said['run'], said['study']) != (about.name, about.study['fingerprint']): return None
         return {k: said[k] for k in ('summary', 'images', 'groups', 'synthetic', 'majority_class', 'intervals', 'metrics')}
     except FileNotFoundError: return None

@@ -138,7 +138,15 @@ def unzip(
     except AnklealignError: raise
     except Exception as e:
         raise AnklealignError(f'Cannot unpack {archive}: {e}; make the archive again, or unpack it and give the folder.') from e
-    return [file for _, file in members if file.reason]
+    taken, refused, again = {file.path for _, file in members if not file.reason}, [], Counter()
+    for file in (o for _, o in members if o.reason):
+        path = file.path
+        while path in taken:
+            again[file.path] += 1
+            path = f'{file.path} (again{again[file.path] - 1 or ""})'
+        taken.add(path)
+        refused.append(replace(file, path=path))
+    return refused
 
 # %% ../../nbs/study/files.ipynb #ba9236fb
 _HUNGARIAN = set('áéíóöőúüűÁÉÍÓÖŐÚÜŰ')
@@ -166,7 +174,7 @@ def _member(m): # as a file of the study
 def _extract(z, m, target, file):
     path = target/file.path
     try:
-        if path.exists(): return replace(file, path=f'{file.path} (again)', reason='the archive holds another file of this name')
+        if path.exists(): return replace(file, reason='the archive holds another file of this name')
         path.parent.mkdir(parents=True, exist_ok=True)
         with z.open(m) as src, open(path, 'xb') as dst: _copy(src, dst, m.file_size)
         try: seconds = calendar.timegm((*m.date_time, 0, 0, 0))

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ..core import CLASSES, AnklealignError, Settings
+from ..core import CLASSES, AnklealignError, Settings, ordinary
 from .files import RawFile, origin_of, owner_of, participant_of, read_listing, recognise_people, unzip, walk
 from .labelstudio import Annotation, Export, NotAnExport, label_aliases, read_export
 
@@ -191,7 +191,7 @@ def read_manifest(
 ) -> pd.DataFrame: # one row an image, the columns of `metadata.csv`
     "The manifest of `study`, checked. Raises `AnklealignError` if it is missing, broken or not one of ours."
     path = Path(study)/'metadata.csv'
-    try: rows = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values={'angle_deg': ['']})
+    try: rows = pd.read_csv(ordinary(path), dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values={'angle_deg': ['']})
     except FileNotFoundError: raise AnklealignError(f'There is no study in {study}: make one with `anklealign prepare RAW`.') from None
     except (OSError, ValueError) as e:
         raise AnklealignError(f"Cannot read {path} ({' '.join(str(e).split())}): prepare the study again.") from e
@@ -217,7 +217,7 @@ def read_ratings(
 ) -> pd.DataFrame: # one row a vote: image, annotator, label; empty if the study does not say who voted
     "Who voted what on the images of `study`."
     path = Path(study)/'ratings.csv'
-    try: return pd.read_csv(path, dtype=str, keep_default_na=False)[['image', 'annotator', 'label']]
+    try: return pd.read_csv(ordinary(path), dtype=str, keep_default_na=False)[['image', 'annotator', 'label']]
     except FileNotFoundError: return pd.DataFrame({'image': [], 'annotator': [], 'label': []}, dtype=str)
     except (OSError, ValueError, KeyError) as e:
         raise AnklealignError(f"Cannot read {path} ({' '.join(str(e).split())}): prepare the study again.") from e

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from loky import ProcessPoolExecutor
 from loky.backend import get_context
 
-from ..core import AnklealignError, ImageSettings, file_error, recover, write_atomic
+from ..core import AnklealignError, ImageSettings, file_error, ordinary, recover, write_atomic
 from ..images import PictureError, open_picture, pixel_digest, study_picture
 from .duplicates import find_duplicates, fingerprint
 from .files import RawFile
@@ -137,7 +137,7 @@ def read_journal(
 ) -> dict[str, Checked]: # by path
     "What earlier runs found; empty if there is no journal."
     found = {}
-    try: lines = Path(file).read_bytes().split(b'\n')
+    try: lines = ordinary(file).read_bytes().split(b'\n')
     except OSError: return found
     for line in lines:
         mark, _, text = line.partition(b' ')
@@ -246,7 +246,7 @@ def unchanged(
 
 def _old_pictures(study):
     try:
-        rows = pd.read_csv(study/'metadata.csv', usecols=['image', 'source'], dtype=str, keep_default_na=False)
+        rows = pd.read_csv(ordinary(study/'metadata.csv'), usecols=['image', 'source'], dtype=str, keep_default_na=False)
         return {source: study/'images'/image for source, image in zip(rows.source, rows.image, strict=True)}
     except (OSError, ValueError): return {} # there is none, or it is damaged
 

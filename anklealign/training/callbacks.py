@@ -27,7 +27,7 @@ from fastai.callback.fp16 import MixedPrecision
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from ..core import AnklealignError, write_atomic
+from ..core import AnklealignError, ordinary, write_atomic
 
 # %% ../../nbs/training/callbacks.ipynb #04ba8f43
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
@@ -237,7 +237,7 @@ def read_checkpoint(
 ) -> tuple[dict, dict, list]: # tensors by part, what is trained, rows of the history
     "What `write_checkpoint` wrote. Raises `AnklealignError` if the file is damaged."
     try:
-        with safe_open(path, 'pt') as f: words = f.metadata()
+        with safe_open(ordinary(path), 'pt') as f: words = f.metadata()
         parts = {}
         for k, v in safetensors.torch.load_file(path).items(): parts.setdefault(k.rpartition('/')[0], {})[k.rpartition('/')[2]] = v
         return parts, json.loads(words['about']), json.loads(words['history'])

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
 from torch import distributed, nn
 
-from ..core import CLASSES, AnklealignError, file_error, kind_of
+from ..core import CLASSES, AnklealignError, file_error, kind_of, ordinary
 from .dataloaders import Pixels, picture_loader
 from .recipes import Recipe, models, without_gone
 
@@ -69,7 +69,9 @@ class _Config(BaseModel):
 
 @contextmanager
 def _damage_told(run):
-    try: yield
+    try:
+        for o in Path(run).glob('*'): ordinary(o)
+        yield
     except AnklealignError: raise
     except FileNotFoundError as e:
         missing = Path(e.filename or 'model.safetensors').name
