@@ -78,7 +78,8 @@ const answerOf = ({record, picture, heat}, text, rule) => { // elements; what is
   ].flat().filter(Boolean);
 };
 const pictureOf = async (svg, lines) => { // a PNG: the photo with its lines, and the answer under it
-  const {width, height} = svg.viewBox.baseVal, photo = await createImageBitmap(await blobOf(svg.querySelector('image').getAttribute('href')));
+  const {width, height} = svg.viewBox.baseVal, photo = make('img', {src: svg.querySelector('image').getAttribute('href')});
+  await photo.decode();
   const scale = 960 / Math.max(width, height), font = 20, text = lines.flatMap(o => wrapped(o, Math.max(360, width * scale) / (.5 * font)));
   const canvas = make('canvas', {width: Math.max(360, width * scale), height: height * scale + font * (1.4 * text.length + 1)}), pen = canvas.getContext('2d');
   pen.fillStyle = '#fff';
@@ -100,7 +101,6 @@ const pictureOf = async (svg, lines) => { // a PNG: the photo with its lines, an
     if (o.tagName === 'circle') pen.fill();
     pen.stroke();
   }
-  photo.close();
   return new Promise(done => canvas.toBlob(done, 'image/png'));
 };
 const wrapped = (line, most) => line.split(' ').reduce((rows, o) => (rows.at(-1).length + o.length < most ? rows.with(-1, `${rows.at(-1)} ${o}`.trim()) : [...rows, o]), ['']);

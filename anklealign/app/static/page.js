@@ -14,10 +14,7 @@ const speak = chosen => {
 };
 const tell = (text, kind = '') => { said.textContent = text; said.className = 'said ' + kind; };
 
-const blobOf = async address => {
-  if (!address.startsWith('data:')) return (await fetch(address)).blob();
-  return new Blob([unbased(address.split(',')[1])], {type: address.slice(5, address.indexOf(';'))});
-};
+const blobOf = address => new Blob([unbased(address.split(',')[1])], {type: address.slice(5, address.indexOf(';'))}); // of a `data:` address
 const show = blob => {
   URL.revokeObjectURL(preview.src);
   preview.hidden = false;
@@ -186,7 +183,7 @@ next.onclick = nextPerson;
 print.onclick = () => globalThis.print();
 find('.examples').append(...props.examples.map((src, i) => make('li', {}, make('button', {type: 'button'}, make('img', {src, alt: ''}),
   make('span', {class: 'hidden'}, make('span', {'data-word': 'example'}), ` ${i + 1}`)))));
-for (const o of all('.examples button')) o.onclick = async () => ask([await blobOf(o.firstElementChild.src)]);
+for (const o of all('.examples button')) o.onclick = () => ask([blobOf(o.firstElementChild.src)]);
 addEventListener('paste', event => take(event.clipboardData?.files));
 addEventListener('dragover', event => { event.preventDefault(); zone.classList.add('over'); });
 addEventListener('dragleave', () => zone.classList.remove('over'));
