@@ -70,7 +70,7 @@ def summary(
             f"Annotations: {notes['found']} found = {notes['votes']} votes + {notes['dropped']} dropped.",
             f"Classes: {', '.join(f'{after[c]} {c}' for c in CLASSES)}; splits: "
             f"{', '.join(str(o['images']) + ' ' + o['split'] for o in report['splits'])}.",
-            *(o for o in report['notes'] if 'people could not be told apart' in o),
+            *report['warnings'],
             f"What was not used, and why: {Path(study)/'report.md'}"]
 
 # %% ../nbs/00_data.ipynb #93519108

@@ -18,7 +18,7 @@ from PIL import Image
 from .. import __version__
 from ..core import CLASSES, AnklealignError, Settings, class_names, markdown_table, new_folder, write_atomic
 from ..images import unpadded
-from .manifest import RawStudy, is_synthetic, manifest_of, ratings_of, reason_kinds
+from .manifest import RawStudy, is_synthetic, manifest_of, ratings_of, reason_kinds, unknown_people
 from .preprocess import JOURNAL, Stage, gather
 from .splits import audit, describe_splits, link
 from .votes import agreement_report, consensus
@@ -89,13 +89,13 @@ def report_markdown(
     return '\n'.join([
         f"# What became of {report['raw']}", '',
         f"{images['used']:,} of {images['found']:,} pictures and {notes['votes']:,} of {notes['found']:,} annotations are used.{made} "
-        'A screening aid is trained on them, never a diagnosis.', '',
+        'A screening aid is trained on them, never a diagnosis.', '', *(f'**{o}**\n' for o in report['warnings']),
         '## The account', '', markdown_table(['', *columns], sums), '',
         *_why(report), '## Classes and splits', '', markdown_table(['', *names, 'tie'], classes), '',
         markdown_table(['split', *names, 'pictures', 'groups'], splits), '', *_agreement(report),
         '## How annotations found their pictures', '', markdown_table(['rule', 'annotations'], report['rules'].items()), '',
         '## Exports', '', markdown_table(['export', 'format', 'annotations', 'votes'], exports), '',
-        '## Notes', '', *(f'- {o}' for o in report['notes']), ''])
+        '## Notes', '', *(f'- {o}' for o in report['notes'] if o not in report['warnings']), ''])
 
 # %% ../../nbs/study/account.ipynb #0dfe2e83
 def make_report(
@@ -125,7 +125,8 @@ def make_report(
             'splits': [{'split': s, **{c: int(o[f'{c} images']) for c in CLASSES}, **{k: int(o[f'all {k}']) for k in ('images', 'groups')}}
                        for s, o in splits.iterrows()],
             'agreement': agreement_report(study.ratings.assign(group=group), seed=settings.seed), 'audit': leaks,
-            'notes': _notes(study, manifest, leaks, settings.study.near_copies == 'apart'), 'items': items.to_dict('records')}
+            'warnings': _warnings(manifest), 'notes': _notes(study, manifest, leaks, settings.study.near_copies == 'apart'),
+            'items': items.to_dict('records')}
 
 # %% ../../nbs/study/account.ipynb #74e684d3
 def _exports(study):
@@ -139,22 +140,21 @@ def _exports(study):
         row.update((k, row[k] + v) for k, v in more.items())
     return list(rows.values())
 
+def _warnings(manifest): # what must be known before any figure is read
+    return list(filter(None, [unknown_people(manifest)]))
+
 def _notes(study, manifest, leaks, apart):
     drafts, predictions = sum(e.drafts for e in study.exports), sum(e.predictions for e in study.exports)
     unknown = int((manifest.participant == '').sum())
-    notes = []
+    notes = _warnings(manifest)
     if drafts or predictions: notes.append(f'{drafts} drafts and {predictions} predictions stand in the exports; neither is an annotation.')
     notes += [f'{e.name}: {p}' for e in study.exports for p in e.problems]
     notes += study.schemes
-    if unknown: notes.insert(0 if unknown*10 >= len(manifest) else len(notes), _unknown_people(unknown, len(manifest)))
+    if unknown and not unknown_people(manifest):
+        notes.append(f'{unknown} of {len(manifest)} pictures do not say which participant they show; study.unknown_participant decides how '
+                     'they are grouped.')
     notes += [f'{study.linked} pairs of pictures share a group because one is a near copy of the other, or of the same participant.']
     return notes + _look_alikes(study, apart, leaks['hits'])
-
-def _unknown_people(unknown, n):
-    said = f'{unknown} of {n} pictures do not say which participant they show'
-    if unknown*10 < n: return f'{said}; study.unknown_participant decides how they are grouped.'
-    return (f'{said}: people could not be told apart. Photos of one person may stand in training and in test, and figures may be too good. '
-            'Set study.participant_pattern to how your files are named, or study.unknown_participant = owner.')
 
 def _look_alikes(study, apart, hits):
     if apart:

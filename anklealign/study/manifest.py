@@ -6,7 +6,7 @@ Docs: https://anklealign.github.io/anklealign/study/manifest.html.md"""
 
 # %% auto #0
 __all__ = ['RawStudy', 'reason_kinds', 'read', 'manifest_of', 'ratings_of', 'read_manifest', 'read_ratings', 'study_fingerprint',
-           'is_synthetic']
+           'is_synthetic', 'unknown_people']
 
 # %% ../../nbs/study/manifest.ipynb #751caa5d
 import csv
@@ -235,3 +235,14 @@ def is_synthetic(
 ) -> bool: # True if any picture is a phantom
     "Whether the pictures of a study are synthetic: their rear-foot angle is known."
     return 'angle_deg' in rows and bool(rows.angle_deg.notna().any())
+
+def unknown_people(
+    rows: pd.DataFrame, # a manifest
+) -> str: # what to do about it; nothing if people can be told apart, but for a few
+    "The warning that photos of one person may stand in training and in test."
+    if 'participant' not in rows: return ''
+    alone = (rows.participant == '') & (rows.groupby('owner').group.transform('nunique') > 1)
+    if alone.sum()*10 < len(rows) or not alone.any(): return ''
+    return (f'{alone.sum()} of {len(rows)} pictures do not say which participant they show: people could not be told apart. The model may '
+            'have met people of the test in training, so figures may be too good, and their intervals, drawn over pictures, too narrow. '
+            'Set study.participant_pattern to how your files are named, or study.unknown_participant = owner, and run again.')
