@@ -2,16 +2,21 @@
 import base64
 import copy
 import csv
+import functools
+import hashlib
 import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
 import zipfile
 from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -56,7 +61,7 @@ def case(raw, name, names=PEOPLE):
 
 def prepared(raw, output, **study):
     "Report and manifest of `raw`."
-    made = prepare(raw, output, Settings(images={'workers': 1, 'size': 64}, study=StudySettings(**study)))
+    made = prepare(raw, output, Settings(images={'workers': 1, 'size': 64}, study=StudySettings(**study)), plots=False)
     return json.loads((made/'report.json').read_text()), list(csv.DictReader((made/'metadata.csv').open()))
 
 
@@ -270,6 +275,40 @@ def test_people_who_cannot_be_told_apart_are_named_beside_every_figure(tmp_path,
     home = ankle.home/'output'
     pages = 'processed/report.md', 'evaluation/baseline/report.md', 'evaluation/baseline/report.html', 'models/baseline/model_card.md'
     assert [o for o in pages if not says((home/o).read_text())] == []
+
+
+def test_class_folders_are_labels_only_if_a_setting_says_so(tmp_path, ankle):
+    raw = control_group(tmp_path/'raw')
+    for folder in ('normal', 'pronation', '3_Szupináció'): pictures(raw/'H51B9J'/folder, [f'participant{p:02}_1.jpg' for p in range(1, 4)])
+    report, rows = prepared(raw, tmp_path/'out')
+    assert len(rows) == 18 and '9 pictures without a vote' in report['warnings'][0] and 'study.class_folders = yes' in report['warnings'][0]
+    assert report['warnings'][0] in (tmp_path/'out/processed/report.md').read_text().split('## ')[0]
+    report, rows = prepared(raw, tmp_path/'on', class_folders=True)
+    found = {o['source']: o['label'] for o in rows if o['owner'] == 'H51B9J'}
+    assert sorted(found.values()) == ['neutral']*3 + ['pronation']*3 + ['supination']*3 and report['warnings'] == []
+    assert (report['annotations']['found'], report['annotations']['votes']) == (27, 27) and report['exports'][-1]['votes'] == 9
+    for o in raw.rglob('*.json'): o.unlink()
+    (raw/'H51B9J').rename(raw/'a'), (raw/'D6AE9F').rename(tmp_path/'gone')
+    assert 'study.class_folders = yes' in ankle('prepare', raw, code=1).stderr # nothing but such folders
+
+
+def test_a_study_at_an_address(tmp_path, ankle):
+    "Fetched once, with its checksum, kept, and told in one sentence when it cannot be had."
+    raw = control_group(tmp_path/'raw')
+    archive = Path(shutil.make_archive(str(tmp_path/'served'/'study'), 'zip', raw))
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=archive.parent)
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}/study.zip'
+        said = ankle('prepare', address).stdout
+        assert hashlib.sha256(archive.read_bytes()).hexdigest() in said and '18 used' in said
+        wrong = ankle('prepare', address.replace('study', 'none'), code=1).stderr
+        page = ankle('prepare', address.replace('study.zip', ''), code=1).stderr
+        server.shutdown()
+    assert 'File not found' in wrong and 'no .zip' in page
+    assert '18 used' in ankle('prepare', address).stdout # it is here
+    offline = ankle('prepare', address + '?again', code=1).stderr
+    assert 'cannot be fetched' in offline and len(offline.strip().splitlines()) == 1 and 'again?' not in offline
 
 
 class OldName(zipfile.ZipInfo):

@@ -33,7 +33,7 @@ from ..heels.geometry import turned_marks
 from ..images import PictureError, jpeg_bytes
 from ..inference.answer import Answer, as_record, marked_picture, shown_probability
 from ..decision import DecisionRule
-from ..inference.quality import Finding
+from ..quality import Finding
 from ..assets import demo_study
 
 if TYPE_CHECKING: from fastapi import FastAPI
