@@ -198,6 +198,7 @@ class StudySettings(_Section):
     participant_pattern: str = r'(?:r[eé]szt?vev[oöő]|participant|person|subject)[ _-]?(\d+)' # the bracket is the participant's number
     recognise_participants: bool = True # also from names that the pattern does not know, if they follow a scheme
     unknown_participant: Literal['image', 'owner'] = 'image' # the group of an image whose participant is unknown
+    class_folders: bool = False # a picture without a vote gets its label from the folder it lies in: pronation, normal, supination …
     near_copies: Literal['together', 'apart'] = 'together' # whether images that look the same share a group; apart: a fixed camera does it
 
     @field_validator('owner_pattern', 'participant_pattern')

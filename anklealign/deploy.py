@@ -28,7 +28,7 @@ from .inference.bundle import GRAPH, Bundle, Preprocessing, open_graph, read_bun
 from .assets import demo_bundle
 from .core import CLASSES, AnklealignError, class_names, translations
 from .images import MAX_MEGAPIXELS, Picture, PictureError, _check_size, _why, model_pixels, open_picture, study_picture, to_rgb
-from .inference.quality import Finding, check_quality
+from .quality import Finding, check_quality
 
 # %% ../nbs/05_deploy.ipynb #55396f26
 def picture_of(

@@ -27,7 +27,7 @@ from .evaluation.report import (conclude, constant_answer, findings, glance, jud
 from .evaluation.saliency import draw_groups, heat_maps, overlay, sanity_checks, sanity_sections
 from .evaluation.schema import Evaluation
 from .inference.bundle import MARK, read_bundle
-from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint
+from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint, unknown_people
 from .training.callbacks import free_memory, keep_memory
 from .training.dataloaders import Pixels
 from .training.recipes import Recipe, enough_epochs
@@ -55,7 +55,7 @@ def evaluate(
     answers = add_answers(rows, calibrated).assign(answer_set=[' '.join(np.compress(o, CLASSES)) for o in sets], unanswered=unanswered)
     counts = config['study']['images']['train']
     judged = judge(answers, {c: counts[c] / sum(counts.values()) for c in CLASSES}, is_synthetic(rows), settings)
-    judged['notes'] += [_FOREIGN] * (not own) + notes
+    judged['notes'] += [*filter(None, [unknown_people(manifest)]), *[_FOREIGN] * (not own), *notes]
     judged['folds'] = _pooled(Path(protocols)/recipe.name, study, manifest, config, settings) if protocols else None
     if judged['folds'] and not constant_answer(judged): judged['verdict'] = judged['folds']['summary']
     judged['left_out'] = '' if in_full else left_out(judged)

@@ -1,14 +1,20 @@
 """What people who do this work reported, case by case, each with its right answer."""
 import base64
 import csv
+import functools
+import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -21,6 +27,8 @@ from anklealign.data import prepare
 from anklealign.images import PictureError, open_picture, pixel_digest
 from anklealign.study.files import walk
 from anklealign.study.labelstudio import read_export
+from anklealign.training.recipes import recipes
+from anklealign.training.train import train
 
 CASES = Path(__file__).with_name('cases')
 PEOPLE = [f'participant{p:02}_{j}.jpg' for p in range(1, 10) for j in (1, 2)]
@@ -51,7 +59,7 @@ def case(raw, name, names=PEOPLE):
 
 def prepared(raw, output, **study):
     "Report and manifest of `raw`."
-    made = prepare(raw, output, Settings(images={'workers': 1, 'size': 64}, study=StudySettings(**study)))
+    made = prepare(raw, output, Settings(images={'workers': 1, 'size': 64}, study=StudySettings(**study)), plots=False)
     return json.loads((made/'report.json').read_text()), list(csv.DictReader((made/'metadata.csv').open()))
 
 
@@ -218,7 +226,9 @@ def test_a_thumbnail_is_not_the_picture():
 
 
 UNREADABLE = {'b.jxl': b'\xff\x0a' + bytes(90), 'c.CR3': b'\0\0\0\x18ftypcrx ' + bytes(90), 'd.RAF': b'FUJIFILMCCD-RAW ' + bytes(90), 'e.dng': b'II*\0' + bytes(90),
-              'IMG_1.MOV': b'\0\0\0\x14ftypqt  ' + bytes(90)}
+              'IMG_1.MOV': b'\0\0\0\x14ftypqt  ' + bytes(90), 'g.pdf': b'%PDF-1.4', 'h.svg': b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'i.dcm': bytes(90),
+              'k.psd': b'8BPS' + bytes(90), 'b2': b'\0\0\0\x0cJXL \r\n\x87\n', 'c.jpg': b'\xff\x0a' + bytes(90), 'clip.jpg': b'\0\0\0\x14ftypisom' + bytes(90),
+              'old.tga': bytes(90), 'film.webm': b'\x1aE\xdf\xa3'}
 
 
 def test_a_row_for_every_photo_I10(tmp_path, ankle):
@@ -230,6 +240,73 @@ def test_a_row_for_every_photo_I10(tmp_path, ankle):
         row = next(o for o in json.loads(said) if o['name'].endswith(name))
         assert 'save' in row['error'], row
     assert 'raw file of a camera' in ankle('predict', folder/'c.CR3', '--json', code=1).stdout
+    report, _ = prepared(control_group(folder.parent/'photos').parent/'photos', tmp_path/'out')
+    why = {o['item']: o['reason'] for o in report['items'] if o['kind'] == 'image'}
+    assert all('save' in why[o] for o in UNREADABLE), why
+
+
+@pytest.fixture(scope='module')
+def eleven(tmp_path_factory):
+    "A study of eleven people, five of them for training."
+    place, names = tmp_path_factory.mktemp('eleven'), [f'participant{p:02}_1.jpg' for p in range(1, 12)]
+    folder = pictures(place/'raw'/'D6AE9F', names)
+    (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i % 3]) for i, o in enumerate(names)]))
+    return prepare(folder.parent, place/'out', Settings(images={'workers': 1, 'size': 64}, split={'train': .46, 'valid': .27, 'test': .27}))
+
+
+@pytest.mark.parametrize(('name', 'batch_size'), [('gapcnn', 4), ('resnet18', 4), ('heels', 4), ('heels', 1)])
+def test_a_last_batch_of_one_picture_trains_T1(eleven, tmp_path, name, batch_size):
+    "Batch normalisation refuses a single picture that has shrunk to one pixel."
+    small = replace(recipes[name], size=32, load=0, epochs=1, steps=0, batch_size=batch_size, weights='none')
+    train(eleven, tmp_path/'run', small)
+    assert len((tmp_path/'run'/'history.csv').read_text().splitlines()) == 2
+
+
+def test_people_who_cannot_be_told_apart_are_named_beside_every_figure(tmp_path, ankle):
+    "Kind 10 of issue 25: in the study's report, on the terminal, in the evaluation and on the model card."
+    names = [f'IMG_{i:04}.jpg' for i in range(1, 61)]
+    folder = pictures(tmp_path/'raw'/'XYZ789', names)
+    (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i % 3]) for i, o in enumerate(names)]))
+    def says(text): return 'people could not be told apart' in text and 'too good' in text and 'study.participant' in text.replace('\\', '')
+    said = ankle('run', tmp_path/'raw', '--epochs', '1', '--no-folds').stdout
+    assert all(map(says, (said[:said.index('epoch 1')], said[said.index('epoch 1'):])))
+    home = ankle.home/'output'
+    pages = 'processed/report.md', 'evaluation/baseline/report.md', 'evaluation/baseline/report.html', 'models/baseline/model_card.md'
+    assert [o for o in pages if not says((home/o).read_text())] == []
+
+
+def test_class_folders_are_labels_only_if_a_setting_says_so(tmp_path, ankle):
+    raw = control_group(tmp_path/'raw')
+    for folder in ('normal', 'pronation', '3_Szupináció'): pictures(raw/'H51B9J'/folder, [f'participant{p:02}_1.jpg' for p in range(1, 4)])
+    report, rows = prepared(raw, tmp_path/'out')
+    assert len(rows) == 18 and '9 pictures without a vote' in report['warnings'][0] and 'study.class_folders = yes' in report['warnings'][0]
+    assert report['warnings'][0] in (tmp_path/'out/processed/report.md').read_text().split('## ')[0]
+    report, rows = prepared(raw, tmp_path/'on', class_folders=True)
+    found = {o['source']: o['label'] for o in rows if o['owner'] == 'H51B9J'}
+    assert sorted(found.values()) == ['neutral']*3 + ['pronation']*3 + ['supination']*3 and report['warnings'] == []
+    assert (report['annotations']['found'], report['annotations']['votes']) == (27, 27) and report['exports'][-1]['votes'] == 9
+    for o in raw.rglob('*.json'): o.unlink()
+    (raw/'H51B9J').rename(raw/'a'), (raw/'D6AE9F').rename(tmp_path/'gone')
+    assert 'study.class_folders = yes' in ankle('prepare', raw, code=1).stderr # nothing but such folders
+
+
+def test_a_study_at_an_address(tmp_path, ankle):
+    "Fetched once, with its checksum, kept, and told in one sentence when it cannot be had."
+    raw = control_group(tmp_path/'raw')
+    archive = Path(shutil.make_archive(str(tmp_path/'served'/'study'), 'zip', raw))
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=archive.parent)
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}/study.zip'
+        said = ankle('prepare', address).stdout
+        assert hashlib.sha256(archive.read_bytes()).hexdigest() in said and '18 used' in said
+        wrong = ankle('prepare', address.replace('study', 'none'), code=1).stderr
+        page = ankle('prepare', address.replace('study.zip', ''), code=1).stderr
+        server.shutdown()
+    assert 'File not found' in wrong and 'no .zip' in page
+    assert '18 used' in ankle('prepare', address).stdout # it is here
+    offline = ankle('prepare', address + '?again', code=1).stderr
+    assert 'cannot be fetched' in offline and len(offline.strip().splitlines()) == 1 and 'again?' not in offline
 
 
 class OldName(zipfile.ZipInfo):

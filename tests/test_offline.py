@@ -22,7 +22,7 @@ from anklealign.deploy import Predictor, answer_subject
 from anklealign.heels.feet import COLUMNS, Foot, HeelRule
 from anklealign.images import square
 from anklealign.inference.answer import as_record
-from anklealign.inference.quality import check_quality, faults, measure, measure_heels
+from anklealign.quality import check_quality, faults, measure, measure_heels
 
 
 @pytest.fixture(scope='module')

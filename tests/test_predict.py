@@ -88,6 +88,15 @@ def test_run_answers_the_inference_folder(raw, ankle):
     ankle('run', raw, '--recipe', 'gapcnn', '--epochs', '1', **SMALL)
     rows = table((ankle.home/'output/inference/predictions.csv').read_text())
     assert [Path(o['image']).name for o in rows] == ['0.jpg', '1.jpg', '2.jpg']
+    told = json.loads((ankle.home/'output/inference/predictions.json').read_text())
+    assert [(o['name'], o['answer']) for o in told] == [(o['image'], o['answer']) for o in rows]
+
+
+def test_run_answers_test_pictures_where_there_is_no_such_folder(raw, ankle):
+    said = ankle('run', raw, '--epochs', '1', '--no-folds', **SMALL).stdout
+    told = json.loads((ankle.home/'output/inference/predictions.json').read_text())
+    split = {o['image']: o['split'] for o in table((ankle.home/'output/processed/metadata.csv').read_text())}
+    assert 'as a demonstration' in said and [split[o['name']] for o in told] == ['test']*min(5, len(told)) and told
 
 
 def test_the_same_picture_in_hungarian(trained, tmp_path):

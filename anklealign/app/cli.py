@@ -59,6 +59,19 @@ def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Se
     chosen = settings_of(settings, output, seed)
     with log_to(): _prepare(raw, chosen)
 
+# %% ../../nbs/app/cli.ipynb #c8b2dac8
+@app.command()
+@handle_errors
+def export(folder: Annotated[Path, typer.Argument(help='Folder to make or replace.')],
+           link: Annotated[bool, typer.Option('--link', help='Hard links instead of copies, where the disk can.')]=False,
+           output: Output=None, settings: SettingsFile=None, debug: Debug=False):
+    """Leave the prepared study as {train,valid,test}/{class}/ with a metadata.csv, for other tools such as Hugging Face datasets.
+
+    Example: anklealign export my_folders/
+    """
+    from anklealign.data import export_folders
+    with log_to(): log.info('export: %s', export_folders(_study(settings_of(settings, output)), folder, link))
+
 # %% ../../nbs/app/cli.ipynb #efda836d
 def _train(settings, run, resume=False):
     from anklealign.training.onnx import export_run
@@ -199,18 +212,6 @@ def protocols(
         for line in (*result_lines(report), f"The report: {place/'report.html'}"): log.info(line)
     _open(show, place/'report.html')
 
-# %% ../../nbs/app/cli.ipynb #f99ee125
-def _answer_inference(raw, settings, run):
-    from anklealign.app.photos import answer_all, find_photos
-    from anklealign.core import write_atomic
-    from anklealign.deploy import Predictor
-    from anklealign.inference.answer import to_csv
-    folder = next((o for o in (Path(raw)/'inference', Path(raw).resolve().parent/'inference') if o.is_dir()), None)
-    if folder is None: return
-    answers = list(answer_all(Predictor(run, settings.display.language), find_photos([folder])))
-    file = write_atomic(Path(settings.output)/'inference'/'predictions.csv', to_csv(answers))
-    log.info('inference: %d photos, %d answered; see %s', len(answers), sum(bool(o.answer) for o in answers), file)
-
 # %% ../../nbs/app/cli.ipynb #b00734dd
 _FOLDS = 5 # trainings for the verdict from all people
 _QUICK = 'baseline', 'measured' # recipes that train in seconds, so that the verdict is worth the wait
@@ -232,6 +233,7 @@ def _verdict(settings, folds, seconds):
     except AnklealignError as e: log.warning('No verdict from all people: %s', e)
 
 def _all_steps(raw, settings, run=None, photos=True, folds=None):
+    from anklealign.app.photos import answer_inference
     from anklealign.data import check_places
     check_places(raw, settings.output)
     run_name(run or settings.train.recipe)
@@ -242,7 +244,7 @@ def _all_steps(raw, settings, run=None, photos=True, folds=None):
         _verdict(settings, folds, time.perf_counter() - start)
         _evaluate(settings, run)
         name, home = run or settings.train.recipe, Path(settings.output)
-        if photos: _answer_inference(raw, settings, home/'models'/name)
+        if photos: answer_inference(raw, home/'models'/name, _study(settings), home/'inference', settings.display.language)
         log.info('Everything lies in %s.', settings.output)
 
 # %% ../../nbs/app/cli.ipynb #4c67aee3

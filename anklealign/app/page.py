@@ -36,7 +36,7 @@ from ..heels.geometry import SIDES
 from ..images import PAD_COLOUR, PictureError, jpeg_bytes
 from ..inference.answer import _INFERNO, Answer, as_record, marked_picture
 from ..inference.bundle import GRAPH
-from ..inference.quality import _HEEL, _REACH, _SOFT, _UPRIGHT, _WHITE, LIMITS, SIDE, Finding
+from ..quality import _HEEL, _REACH, _SOFT, _UPRIGHT, _WHITE, LIMITS, SIDE, Finding
 from ..assets import demo_study
 
 if TYPE_CHECKING:

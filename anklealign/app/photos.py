@@ -10,6 +10,7 @@ __all__ = []
 # %% ../../nbs/app/photos.ipynb #7bf3a53f
 import glob
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -19,7 +20,8 @@ from typing import BinaryIO, NamedTuple
 
 import typer
 
-from ..inference.answer import Answer, overlay_png
+from .terminal import log
+from ..inference.answer import Answer, as_record, overlay_png, to_csv
 from ..core import AnklealignError, write_atomic
 from ..deploy import Predictor
 from ..study.files import UNREADABLE, classify, walk
@@ -106,3 +108,30 @@ def _overlay_name(photo): # of at most 200 bytes
     name = '__'.join(p for p in PurePosixPath(Path(photo).as_posix()).parts if p not in ('/', '..', '.'))
     if len(name.encode()) <= 200: return name
     return f"{hashlib.sha256(name.encode()).hexdigest()[:8]}…{name.encode()[-180:].decode(errors='ignore')}"
+
+# %% ../../nbs/app/photos.ipynb #257df464
+def answer_inference(
+    raw: str|os.PathLike, # raw folder or archive
+    run: str|os.PathLike, # run folder
+    study: str|os.PathLike, # study folder
+    out: str|os.PathLike, # folder for `predictions.csv` and `predictions.json`
+    language: str='en', # of the answers
+) -> None:
+    "Answer the photos of the folder `inference` in the raw folder or beside it, or else five test pictures."
+    folder = next((o for o in (Path(raw)/'inference', Path(raw).resolve().parent/'inference') if o.is_dir()), None)
+    labels = {} if folder else _test_pictures(study)
+    photos = find_photos([folder]) if folder else [Photo(o, Path(study)/'images'/o) for o in labels]
+    answers = list(answer_all(Predictor(run, language), photos))
+    file = write_atomic(Path(out)/'predictions.csv', to_csv(answers))
+    records = [as_record(o) for o in answers]
+    for o in records: del o['milliseconds'] # the same run leaves the same files
+    write_atomic(file.with_suffix('.json'), json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False))
+    if folder: log.info('inference: %d photos, %d answered; see %s', len(answers), sum(bool(o.answer) for o in answers), file)
+    else: log.info('There is no folder inference, so %d test pictures are answered as a demonstration; see %s', len(answers), file)
+    for o in answers if labels else ():
+        log.info('  %s: labelled %s, answered %s', o.name, labels[o.name], o.answer or 'nothing, since the model is not sure')
+
+def _test_pictures(study): # five at most, and their labels
+    from anklealign.study.manifest import read_manifest # which needs pandas, and answers do not
+    rows = read_manifest(study).query("split == 'test'")
+    return {o.image: o.label for o in rows.sample(min(5, len(rows)), random_state=1).itertuples()}

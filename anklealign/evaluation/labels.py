@@ -23,17 +23,7 @@ from .document import Section, Table, names_of, span
 from .metrics import HEADLINE, Bootstrap, add_answers, headline, plain, resample
 from .slices import by_source, conclude_sources, prior_interval
 from ..study.manifest import is_synthetic, read_manifest
-from ..study.votes import count_votes, once_each
-
-# %% ../../nbs/evaluation/labels.ipynb #ad1b74d3
-def against_others(
-    votes: pd.DataFrame, # one row a vote: image, label
-) -> pd.DataFrame: # `votes` with columns others (a class, or '' if there is no majority) and alone (no other vote)
-    "What most of the others said about the picture of each vote."
-    own = np.eye(len(CLASSES), dtype=int)[votes.label.map(CLASSES.index).to_numpy(int)]
-    rest = count_votes(votes).loc[votes.image].to_numpy() - own
-    clear = (rest == rest.max(1, keepdims=True)).sum(1) == 1
-    return votes.assign(others=np.where(clear, np.take(CLASSES, rest.argmax(1)), ''), alone=rest.sum(1) == 0)
+from ..study.votes import against_others, once_each
 
 # %% ../../nbs/evaluation/labels.ipynb #eaff59e7
 def votes_of(

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from ..core import CLASSES, AnklealignError, printable, translations
 from ..heels.feet import Foot, draw_feet
 from ..heels.geometry import SIDES
-from .quality import Finding
+from ..quality import Finding
 
 if TYPE_CHECKING: from rich.table import Table
 

@@ -8,9 +8,13 @@ Docs: https://anklealign.github.io/anklealign/study/account.html.md"""
 __all__ = ['entries', 'account', 'report_markdown', 'write']
 
 # %% ../../nbs/study/account.ipynb #337e255f
+import io
 import json
+import re
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 import pandas as pd
 from PIL import Image
@@ -18,10 +22,10 @@ from PIL import Image
 from .. import __version__
 from ..core import CLASSES, AnklealignError, Settings, class_names, markdown_table, new_folder, write_atomic
 from ..images import unpadded
-from .manifest import RawStudy, is_synthetic, manifest_of, ratings_of, reason_kinds
+from .manifest import RawStudy, is_synthetic, manifest_of, ratings_of, reason_kinds, unknown_people
 from .preprocess import JOURNAL, Stage, gather
 from .splits import audit, describe_splits, link
-from .votes import agreement_report, consensus
+from .votes import agreement_report, annotator_tables, consensus
 
 # %% ../../nbs/study/account.ipynb #09fc4118
 def entries(
@@ -62,6 +66,24 @@ def _why(report):
     return lines
 
 # %% ../../nbs/study/account.ipynb #f7675a59
+def _quality(report):
+    page = ' [The worst of them](quality.png).' * ('quality.png' in report.get('plots', ()))
+    found = ', '.join(f'{n:,} {code}' for code, n in report['quality'].items()) or 'none'
+    return ['## Quality of the pictures', '', f'Flagged: {found}. None was dropped for it; `metadata.csv` has the measures.{page}', '']
+
+def _other_count(report): # why these are not the votes of the account
+    used, rated = report['annotations']['votes'], report['agreement']['votes']
+    dropped = report['reasons']['annotations'].get('its picture is dropped', 0)
+    if used == rated: return ''
+    parts = [f'the {used:,} that are used'] + [f'{dropped:,} on pictures dropped for what the votes were, such as ties'] * (dropped > 0)
+    again = used + dropped - rated
+    return f" They are {' and '.join(parts)}{f', less {again:,} of people who answered for copies of one picture' * (again > 0)}."
+
+def _tables_of_annotators(report):
+    plot = ' ([picture](annotators.png))' * ('annotators.png' in report.get('plots', ()))
+    return ['', '[Each annotator beside the others](annotators.csv), [every two of them](annotator_agreement.csv)'
+                f'{plot}, and [who said what about every picture](label_matrix.csv).'] if report['agreement']['images_with_several'] else []
+
 def _agreement(report):
     a = report['agreement']
     figures = {k.replace('_', ' '): v for k, v in a.items() if isinstance(v, dict)}
@@ -69,7 +91,7 @@ def _agreement(report):
     rows = [[k, v.get('value', v.get('mean')), *(span(v) or ['']), v['n']] for k, v in figures.items() if not v['reason']]
     lines = ['## How far annotators agree', '',
              f"{a['votes']:,} votes of {a['annotators']:,} annotators on {a['images']:,} pictures, "
-             f"{a['images_with_several']:,} of which have several."]
+             f"{a['images_with_several']:,} of which have several.{_other_count(report)}", *_tables_of_annotators(report)]
     lines += ['', markdown_table(['', 'value', '95 % interval, or range of pairs', 'n'], rows)] if rows else []
     missing = {v['reason']: [k for k, o in figures.items() if o['reason'] == v['reason']] for v in figures.values() if v['reason']}
     return lines + [f"\nNot computed, since {why}: {', '.join(names)}." for why, names in missing.items()] + ['']
@@ -89,13 +111,15 @@ def report_markdown(
     return '\n'.join([
         f"# What became of {report['raw']}", '',
         f"{images['used']:,} of {images['found']:,} pictures and {notes['votes']:,} of {notes['found']:,} annotations are used.{made} "
-        'A screening aid is trained on them, never a diagnosis.', '',
+        'A screening aid is trained on them, never a diagnosis.', '', *(f'**{o}**\n' for o in report['warnings']),
         '## The account', '', markdown_table(['', *columns], sums), '',
         *_why(report), '## Classes and splits', '', markdown_table(['', *names, 'tie'], classes), '',
-        markdown_table(['split', *names, 'pictures', 'groups'], splits), '', *_agreement(report),
+        markdown_table(['split', *names, 'pictures', 'groups'], splits), '',
+        *['[Classes, owners, sizes and agreement as plots](overview.png)\n'] * ('overview.png' in report.get('plots', ())),
+        *_quality(report), *_agreement(report),
         '## How annotations found their pictures', '', markdown_table(['rule', 'annotations'], report['rules'].items()), '',
         '## Exports', '', markdown_table(['export', 'format', 'annotations', 'votes'], exports), '',
-        '## Notes', '', *(f'- {o}' for o in report['notes']), ''])
+        '## Notes', '', *(f'- {o}' for o in report['notes'] if o not in report['warnings']), ''])
 
 # %% ../../nbs/study/account.ipynb #0dfe2e83
 def make_report(
@@ -124,8 +148,10 @@ def make_report(
                         'after': {c: int((manifest.label == c).sum()) for c in CLASSES}},
             'splits': [{'split': s, **{c: int(o[f'{c} images']) for c in CLASSES}, **{k: int(o[f'all {k}']) for k in ('images', 'groups')}}
                        for s, o in splits.iterrows()],
+            'quality': dict(sorted(Counter(' '.join(manifest.quality).split()).items())),
             'agreement': agreement_report(study.ratings.assign(group=group), seed=settings.seed), 'audit': leaks,
-            'notes': _notes(study, manifest, leaks, settings.study.near_copies == 'apart'), 'items': items.to_dict('records')}
+            'warnings': _warnings(study, manifest), 'notes': _notes(study, manifest, leaks, settings.study.near_copies == 'apart'),
+            'items': items.to_dict('records')}
 
 # %% ../../nbs/study/account.ipynb #74e684d3
 def _exports(study):
@@ -139,22 +165,26 @@ def _exports(study):
         row.update((k, row[k] + v) for k, v in more.items())
     return list(rows.values())
 
+def _warnings(study, manifest): # what must be known before any figure is read
+    folders = Counter(m[1] for o in study.pictures.reason if (m := re.match("no vote: it lies in a folder called '(.*)', but", o)))
+    seen = (f"{folders.total()} pictures without a vote lie in folders that are called like a class ({', '.join(sorted(folders))}), and "
+            'are not used: set study.class_folders = yes if these folders are their labels.') if folders else ''
+    return list(filter(None, [unknown_people(manifest), seen]))
+
 def _notes(study, manifest, leaks, apart):
     drafts, predictions = sum(e.drafts for e in study.exports), sum(e.predictions for e in study.exports)
     unknown = int((manifest.participant == '').sum())
-    notes = []
+    notes = _warnings(study, manifest)
     if drafts or predictions: notes.append(f'{drafts} drafts and {predictions} predictions stand in the exports; neither is an annotation.')
     notes += [f'{e.name}: {p}' for e in study.exports for p in e.problems]
     notes += study.schemes
-    if unknown: notes.insert(0 if unknown*10 >= len(manifest) else len(notes), _unknown_people(unknown, len(manifest)))
+    sorted_in = int((study.annotations.rule == 'class folder').sum())
+    if sorted_in: notes.append(f'{sorted_in} pictures without a vote got their label from their folder, since study.class_folders is yes.')
+    if unknown and not unknown_people(manifest):
+        notes.append(f'{unknown} of {len(manifest)} pictures do not say which participant they show; study.unknown_participant decides how '
+                     'they are grouped.')
     notes += [f'{study.linked} pairs of pictures share a group because one is a near copy of the other, or of the same participant.']
     return notes + _look_alikes(study, apart, leaks['hits'])
-
-def _unknown_people(unknown, n):
-    said = f'{unknown} of {n} pictures do not say which participant they show'
-    if unknown*10 < n: return f'{said}; study.unknown_participant decides how they are grouped.'
-    return (f'{said}: people could not be told apart. Photos of one person may stand in training and in test, and figures may be too good. '
-            'Set study.participant_pattern to how your files are named, or study.unknown_participant = owner.')
 
 def _look_alikes(study, apart, hits):
     if apart:
@@ -172,19 +202,22 @@ def write(
     study: RawStudy, # as `split` leaves it
     stage: Stage, # where the processed pictures wait
     settings: Settings=Settings(), # under which all this was done
+    plots: Mapping[str, Callable]=MappingProxyType({}), # file name → what draws it, given the study folder; it may give None
 ) -> Path: # the study folder
     "Step 7: the study folder. Raises `AnklealignError` if it cannot be written, or pictures that look the same leave no way to split."
     manifest = manifest_of(study)
     with new_folder(stage.study, 'metadata.csv', stage.folder) as folder:
         gather(study, manifest, stage, folder/'images', settings.images)
         study, manifest, leaks = _audited(study, manifest, folder/'images', settings)
-        report = make_report(study, manifest, leaks, settings)
         ids = {'classes': list(CLASSES), 'ids': {c: i for i, c in enumerate(CLASSES)},
                'display': {k: list(class_names(k)) for k in ('en', 'hu')}}
         votes = study.annotations[study.annotations.reason == '']
         spellings = {c: dict(sorted(Counter(votes.raw_label[votes.label == c]).items())) for c in CLASSES}
-        tables = {'metadata.csv': manifest, 'ratings.csv': ratings_of(study, manifest)}
+        tables = {'metadata.csv': manifest, 'ratings.csv': ratings_of(study, manifest), **annotator_tables(study.ratings)}
         for name, table in tables.items(): write_atomic(folder/name, table.to_csv(index=False, lineterminator='\n'))
+        drawn = {name: figure for name, show in plots.items() if (figure := show(folder))}
+        for name, figure in drawn.items(): write_atomic(folder/name, _png(figure))
+        report = make_report(study, manifest, leaks, settings) | {'plots': list(drawn)}
         write_atomic(folder/'class_info.json', _as_json(ids | {'spellings': spellings, 'votes': len(votes)}))
         write_atomic(folder/'report.json', _as_json(report))
         write_atomic(folder/'report.md', report_markdown(report))
@@ -204,5 +237,10 @@ def _audited(study, manifest, images, settings): # with what looks the same in o
         manifest = manifest_of(study)
         leaks = audit(manifest, shown)
     return study, manifest, {'pictures': leaks.pictures, 'pairs': leaks.pairs, 'looked_at': leaks.looked_at, 'hits': len(leaks.hits)}
+
+def _png(figure):
+    file = io.BytesIO()
+    figure.savefig(file, format='png', dpi=100)
+    return file.getvalue()
 
 def _as_json(value): return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + '\n'

@@ -35,9 +35,15 @@ _web_page = re.compile(rb'\s*<(?:!doctype|html|\?xml|svg)', re.I)
 
 # %% ../../nbs/study/files.ipynb #5b92a52c
 IMAGE_SUFFIXES = frozenset('.jpg .jpeg .jpe .jfif .png .gif .bmp .dib .webp .tif .tiff .heic .heif .avif .jp2'.split())
-_raw = '.dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f .iiq .3fr .erf .kdc .mrw'.split()
-UNREADABLE = {**dict.fromkeys(_raw, 'raw file of a camera'), **dict.fromkeys('.mov .mp4 .m4v .avi .3gp .mkv .mts'.split(), 'video'),
-               '.jxl': 'JPEG XL', '.psd': 'Photoshop file', '.dcm': 'DICOM file'} # photos, or taken for photos
+_raw = '.dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f .iiq .3fr .erf .kdc .mrw .raw .gpr'.split()
+UNREADABLE = {**dict.fromkeys(_raw, 'raw file of a camera'), '.jxl': 'JPEG XL', '.psd': 'Photoshop file', '.psb': 'Photoshop file',
+              **dict.fromkeys('.mov .mp4 .m4v .avi .3gp .3g2 .mkv .mts .m2ts .webm .wmv .mpg .mpeg'.split(), 'video'),
+              '.dcm': 'DICOM file', '.pdf': 'PDF document', **dict.fromkeys('.svg .svgz .eps .ai'.split(), 'drawing'),
+              **dict.fromkeys('.jxr .wdp .j2k .jpx .jpf .tga .pcx .ppm .pgm .pnm .exr .hdr .qoi .xcf .bpg .insp .ico'.split(),
+                              'picture in a format that is not read')} # photos, or taken for photos
+_unreadable = {'JPEG XL': rb'\xff\x0a|\0\0\0\x0cJXL ', 'Photoshop file': rb'8BP[SB]', 'PDF document': rb'%PDF',
+               'raw file of a camera': rb'FUJIFILMCCD|.{4}ftypcrx|II(?:RO|RS|U\0|\x1a\0)|FOVb|\0MRM',
+               'video': rb'.{4}ftyp(?:qt|mp4|isom|iso\d|M4V|3g[p2]|avc1)|RIFF.{4}AVI |\x1aE\xdf\xa3'} # by their first bytes
 
 # %% ../../nbs/study/files.ipynb #4b68849f
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class RawFile:
     reason: str='' # why it cannot be used; empty if it may be
 
 # %% ../../nbs/study/files.ipynb #a576aa37
+_PART = {'video': 'a frame of it', 'PDF document': 'its photo'}
 _debris = re.compile(r'\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$|~\$', re.I)
 _text_suffixes, _archive_suffixes = ('.json', '.csv', '.tsv', '.txt', ''), ('.zip', '.7z', '.rar', '.gz', '.tar')
 MAX_TEXT_BYTES = 512 * 1024**2
@@ -65,9 +72,9 @@ def classify(
     suffix = p.suffix.lower()
     if any(o.startswith('.') or o == '__MACOSX' for o in p.parts[:-1]): return 'other', 'lies in a hidden folder'
     if _debris.match(p.name) or p.name.startswith('.'): return 'other', 'left behind by a program, not part of a study'
-    other = UNREADABLE.get(suffix, '')
+    other = next((k for k, v in _unreadable.items() if re.match(v, head, re.S)), UNREADABLE.get(suffix, ''))
     if _image.match(head) and not (suffix in _raw and head[:2] in (b'II', b'MM')): return 'image', ''
-    if other and size: return 'image', f'{other}: save {"a frame of it" if other == "video" else "it"} as JPEG or PNG'
+    if other and size: return 'image', f'{other}: save {_PART.get(other, "it")} as JPEG or PNG'
     claimed, known = suffix in IMAGE_SUFFIXES, suffix in _text_suffixes or re.match(rb'(?:\xef\xbb\xbf)?\s*[\[{]', head)
     if suffix == '.ipynb' and known: return 'other', 'a notebook, not part of a study'
     if size == 0 and (claimed or known): return 'image' if claimed else 'text', 'empty file (0 bytes)'

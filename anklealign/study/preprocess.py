@@ -30,9 +30,10 @@ from loky.backend import get_context
 
 from ..core import AnklealignError, ImageSettings, file_error, ordinary, recover, write_atomic
 from ..images import PictureError, open_picture, pixel_digest, study_picture
+from ..quality import faults, measure
 from .duplicates import find_duplicates, fingerprint
 from .files import RawFile
-from .manifest import RawStudy
+from .manifest import QUALITY, RawStudy
 
 # %% ../../nbs/study/preprocess.ipynb #23c340f6
 @dataclass(frozen=True)
@@ -49,13 +50,17 @@ class Checked:
     phash: str='' # perceptual hash, 16 hex digits
     descriptor: str='' # low frequencies of the picture, as text
     processed: str='' # SHA-256 of the processed JPEG
+    blur: float=0. # from 0, sharp, to 1
+    brightness: float=0. # mean level, from 0 to 255
+    tilt: float=0. # degrees by which upright edges lean, clockwise positive
+    quality: str='' # what is wrong with it, in the codes of `faults`, parted by spaces
 
 # %% ../../nbs/study/preprocess.ipynb #a9563ef8
 def image_spec(
     settings: ImageSettings, # how pictures are processed
 ) -> str: # equal for settings that give the same pictures
     "A text that changes whenever processed pictures would."
-    return f'1 {settings.size} {settings.fit} {settings.quality} {settings.max_megapixels!r}'
+    return f'2 {settings.size} {settings.fit} {settings.quality} {settings.max_megapixels!r}'
 
 # %% ../../nbs/study/preprocess.ipynb #fc4da900
 def staged_name(
@@ -77,13 +82,16 @@ def check_picture(
         data = (Path(root)/file.path).read_bytes()
         picture = open_picture(data, at_least=settings.size, max_megapixels=settings.max_megapixels)
         processed, marks = study_picture(picture.image, settings.size, settings.fit, settings.quality), fingerprint(picture.image)
+        seen = measure(picture.image)
     except PictureError as e: return Checked(**known, reason=str(e))
     except OSError as e: return Checked(**known, reason=f'cannot be read: {(e.strerror or str(e)).lower()}')
     except Exception as e: return Checked(**known, reason=f'cannot be processed: {" ".join(str(e).split())[:120] or type(e).__name__}')
     try: (Path(target)/staged_name(file.path)).write_bytes(processed)
     except OSError as e: raise file_error(e, target) from e
     return Checked(**known, width=picture.width, height=picture.height, sha256=hashlib.sha256(data).hexdigest(),
-                   phash=marks.phash, descriptor=marks.to_text(), processed=hashlib.sha256(processed).hexdigest())
+                   phash=marks.phash, descriptor=marks.to_text(), processed=hashlib.sha256(processed).hexdigest(),
+                   **{k: round(seen[k], 2) for k in ('blur', 'brightness', 'tilt')},
+                   quality=' '.join(faults(seen, max(picture.width, picture.height), settings.size)))
 
 # %% ../../nbs/study/preprocess.ipynb #f15453ef
 def _die_with_parent(parent):
@@ -221,7 +229,7 @@ def check(
     "Step 3: open every picture once, process it, and find the copies."
     files = [RawFile(path, 'image', *o)
              for path, o in zip(study.used.index, study.used[['size', 'mtime']].itertuples(index=False), strict=True)]
-    columns = ['path', 'reason', 'width', 'height', 'sha256', 'phash', 'descriptor', 'processed']
+    columns = ['path', 'reason', 'width', 'height', 'sha256', 'phash', 'descriptor', 'processed', *QUALITY]
     found = pd.DataFrame(map(vars, look_at(study.root, files, stage, settings, progress)), columns=columns).set_index('path')
     usable, notes = found[found.reason == ''], study.annotations
     def pixels(path):
@@ -230,7 +238,7 @@ def check(
     stands_for, near = find_duplicates(usable, Counter(notes.picture[notes.reason == '']), pixels)
     for path, q in stands_for.items():
         if path != q: found.loc[path, 'reason'] = f"exact copy by {'bytes' if usable.sha256[path] == usable.sha256[q] else 'pixels'}: {q}"
-    pictures = study.pictures.drop(columns='reason').join(found[['width', 'height', 'sha256', 'phash', 'processed']])
+    pictures = study.pictures.drop(columns='reason').join(found[['width', 'height', 'sha256', 'phash', 'processed', *QUALITY]])
     return replace(study, near=near, pictures=pictures.assign(stands_for=stands_for.reindex(pictures.index).fillna(''),
                                                               reason=found.reason.reindex(pictures.index).fillna(study.pictures.reason)))
 

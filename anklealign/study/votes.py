@@ -12,13 +12,13 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 
 from ..core import CLASSES, AnklealignError, StudySettings
-from .manifest import RawStudy
+from .labelstudio import Export
+from .manifest import RawStudy, class_folder
 
 # %% ../../nbs/study/votes.ipynb #8afefd59
 @dataclass(frozen=True)
@@ -62,9 +62,20 @@ def count_votes(
 # %% ../../nbs/study/votes.ipynb #39a55ade
 def _decide(votes, path, settings):
     if sum(votes): return consensus(votes, settings.policy, settings.min_agreement, settings.min_votes)
-    folders = [o for o in PurePosixPath(path).parts[:-1] if o.casefold() in (*CLASSES, 'normal')]
-    if not folders: return Consensus('', 0., 'no vote')
-    return Consensus('', 0., f"no vote: it lies in a folder called '{folders[-1]}', but folder names are no annotations")
+    folder, _ = class_folder(path)
+    if not folder: return Consensus('', 0., 'no vote')
+    return Consensus('', 0., f"no vote: it lies in a folder called '{folder}', but folder names are no annotations")
+
+def _with_folders(study): # and the votes of class folders on pictures that have no other
+    rows = study.pictures[(study.pictures.stands_for != '') & ~study.pictures.stands_for.isin(study.ratings.image)]
+    found = pd.DataFrame([(f'{p}#folder', p, image, *class_folder(p)) for p, image in rows.stands_for.items()],
+                         columns=['item', 'picture', 'image', 'raw_label', 'label']).query("label != ''").drop_duplicates(['image', 'label'])
+    votes = found.set_index('item').assign(export=_FOLDERS, annotator=_FOLDERS, rule='class folder', reason='')
+    if votes.empty: return study
+    return replace(study, annotations=pd.concat([study.annotations, votes.reindex(columns=study.annotations.columns)]),
+                   exports=(*study.exports, Export(_FOLDERS, 'folder names', tuple(votes.index), tasks=len(votes))))
+
+_FOLDERS = 'class folders' # the annotator, and the export, of what folder names say
 
 # %% ../../nbs/study/votes.ipynb #aa123f27
 def label(
@@ -80,16 +91,19 @@ def label(
     who = notes.annotator.str.replace(r'(?<=:)[^:]*@[^:]*\Z', lambda m: f'person-{sha256(m[0].casefold().encode()).hexdigest()[:8]}',
                                       regex=True)
     study = replace(study, annotations=notes.assign(annotator=who, image=image))
+    if settings.class_folders: study = _with_folders(study)
+    notes = study.annotations
     counts = count_votes(study.ratings).reindex(pictures.index[pictures.stands_for == pictures.index], fill_value=0).astype(int)
     decided = pd.DataFrame([_decide(o[1:], o[0], settings) for o in counts.itertuples()], counts.index,
                            columns=['label', 'agreement', 'reason'])
-    dropped = dict(decided.reason)
-    reason = [o or (f'its picture is dropped: {dropped[p]}' if dropped.get(p) else '') for o, p in zip(reason, image, strict=True)]
+    dropped, more = dict(decided.reason), len(notes) - len(reason)
+    reason = [o or (f'its picture is dropped: {dropped[p]}' if dropped.get(p) else '')
+              for o, p in zip(reason + ['']*more, notes.image, strict=True)]
     votes = counts.add_prefix('votes_').assign(n_votes=counts.sum(axis=1), label=decided.label,
                                                agreement=decided.agreement.round(4)).reindex(pictures.index)
     pictures = pictures.join(votes.fillna({'label': ''}).fillna(0).astype({o: int for o in votes if 'votes' in o}))
     pictures = pictures.assign(reason=decided.reason.reindex(pictures.index).fillna(pictures.reason))
-    return replace(study, pictures=pictures, annotations=study.annotations.assign(reason=reason))
+    return replace(study, pictures=pictures, annotations=notes.assign(reason=reason))
 
 # %% ../../nbs/study/votes.ipynb #c2378100
 def _pairwise(counts): # agreement of pairs within each image
@@ -145,6 +159,34 @@ def once_each(
     "The votes without repeats, and without those of people who contradict themselves on an image."
     distinct = ratings.drop_duplicates(['image', 'annotator', 'label'])
     return distinct[~distinct.duplicated(['image', 'annotator'], keep=False)]
+
+# %% ../../nbs/study/votes.ipynb #ad1b74d3
+def against_others(
+    votes: pd.DataFrame, # one row a vote: image, label
+) -> pd.DataFrame: # `votes` with columns others (a class, or '' if there is no majority) and alone (no other vote)
+    "What most of the others said about the picture of each vote."
+    own = np.eye(len(CLASSES), dtype=int)[votes.label.map(CLASSES.index).to_numpy(int)]
+    rest = count_votes(votes).loc[votes.image].to_numpy() - own
+    clear = (rest == rest.max(1, keepdims=True)).sum(1) == 1
+    return votes.assign(others=np.where(clear, np.take(CLASSES, rest.argmax(1)), ''), alone=rest.sum(1) == 0)
+
+# %% ../../nbs/study/votes.ipynb #f6e93476
+def annotator_tables(
+    ratings: pd.DataFrame, # one row a vote: image, annotator, label
+) -> dict[str, pd.DataFrame]: # file name → table
+    "Each annotator beside the others, every two of them, and the label matrix."
+    clean = once_each(ratings)
+    people = pd.crosstab(clean.annotator, clean.label).reindex(columns=list(CLASSES), fill_value=0).rename_axis(columns=None)
+    judged = against_others(clean).query("others != ''")
+    people.insert(0, 'votes', people.sum(axis=1))
+    people['compared'] = judged.groupby('annotator').size().reindex(people.index, fill_value=0)
+    people['agreement'] = (judged.label == judged.others).groupby(judged.annotator).mean().round(4)
+    said = clean.pivot(index='image', columns='annotator', values='label').rename_axis(index='source', columns=None)
+    rated = said.notna().to_numpy(int)
+    same = sum(o.T @ o for o in ((said == c).to_numpy(int) for c in CLASSES))
+    both = np.where(rated.T @ rated, rated.T @ rated, np.nan)
+    pairs = pd.DataFrame(same/both, said.columns, said.columns).round(4).rename_axis('annotator')
+    return {'annotators.csv': people.reset_index(), 'annotator_agreement.csv': pairs.reset_index(), 'label_matrix.csv': said.reset_index()}
 
 # %% ../../nbs/study/votes.ipynb #e2daf3e8
 def agreement_report(

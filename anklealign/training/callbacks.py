@@ -93,10 +93,13 @@ def free_memory():
 
 # %% ../../nbs/training/callbacks.ipynb #01350613
 class BatchExtras(Callback):
-    "Hands the known lean of pictures to the model as its second argument, and the shares of their votes to the loss."
+    """Hands the known lean of pictures to the model as its second argument, and the shares of their votes to the loss.
+    Batch normalisation meets a batch of one picture, which has no spread, with what it has seen before."""
     order, run_valid = 8, False
     def before_batch(self):
         x = self.xb[0]
+        for o in self.model.modules():
+            if isinstance(o, nn.modules.batchnorm._BatchNorm) and len(x) == 1: o.eval()
         if hasattr(x, 'lean'): self.learn.xb = (x, x.lean)
         if hasattr(x, 'shares'): self.learn.yb = (x.shares,)
 
