@@ -239,12 +239,24 @@ class TrainSettings(_Section):
     lr: float|None = Field(None, gt=0, le=10) # learning rate instead of the recipe's own
     weight_decay: float|None = Field(None, ge=0, le=10) # instead of the recipe's own
     size: int|None = Field(None, ge=32, le=2048) # side of the pictures the model sees, in pixels, instead of the recipe's own
+    load: int|None = Field(None, ge=0, le=2048) # side of the training pictures, of which the model sees parts; as all below, see `Recipe`
+    steps: int|None = Field(None, ge=0, le=1_000_000) # at least so many batches
+    patience: int|None = Field(None, ge=0, le=10_000) # epochs without a better validation accuracy that end it; 0: none do
+    schedule: Literal['flat', 'one_cycle', 'plateau']|None = None # of the learning rate
+    optimiser: str|None = None # name of an optimiser
+    loss: str|None = None # name of a loss
+    target: Literal['label', 'votes', 'group']|None = None # what is learned
+    augmentation: str|None = None # name of random changes to training pictures
+    body_lr: float|None = Field(None, ge=0, le=1) # learning rate of the pretrained body as a share of `lr`
+    average: float|None = Field(None, ge=0, le=.99999) # decay of the moving average of the weights; 0: none
+    mirror: bool|None = None # answer with the mean over a picture and its mirror image
+    keep: Literal['best', 'last']|None = None # which weights are kept
     precision: Literal['auto', 'float32', 'bfloat16', 'float16'] = 'auto' # number format; auto: the fastest this machine has
     weights_file: str = '' # that the recipe starts from, if not those that it brings or downloads
 
-    @field_validator('epochs', 'batch_size', 'lr', 'weight_decay', 'size', mode='before')
+    @field_validator('*', mode='before')
     @classmethod
-    def _not_given(cls, v): return None if v == '' else v
+    def _not_given(cls, v, info): return None if v == '' and cls.model_fields[info.field_name].default is None else v
 
 # %% ../nbs/core/core.ipynb #cf070176
 class EvaluateSettings(_Section):
@@ -252,8 +264,10 @@ class EvaluateSettings(_Section):
     rounds: int = Field(2000, ge=100, le=100_000) # bootstrap rounds
     confidence: float = Field(.95, ge=.5, lt=1) # of the intervals
     coverage: float = Field(.9, ge=.5, lt=1) # share of the prediction sets that should contain the right class
+    objective: Literal['as_trained', 'macro_f1', 'accuracy'] = 'as_trained' # what the answers are best at; chosen without another training
     target_risk: float = Field(.15, gt=0, lt=1) # share of the answers given that may be wrong; the model abstains from the others
     robustness: int = Field(200, ge=1) # most test pictures that are looked at again tilted, darker, blurred …
+    shipped_model: bool = True # whether the demonstration model that ships with the package answers too, as a yardstick
     picture_address: str = '/data/local-files/?d=' # stands before a picture's path in doubtful_labels.csv; Label Studio finds it there
 
 # %% ../nbs/core/core.ipynb #67aaafde
@@ -370,4 +384,6 @@ def load_settings(
         if isinstance(v, Mapping): tree.setdefault(k, {}).update({a: b for a, b in v.items() if b is not None})
         elif v is not None: tree[k] = v
     try: return Settings.model_validate(tree)
-    except ValidationError as e: raise AnklealignError(_explain(e, tree, file, _given(file, {}))) from None
+    except ValidationError as e:
+        known = [o for o, v in _given(file, {}).items() if (tree if o[0] == 'run' else tree[o[0]]).get(o[1]) == v] # not overruled
+        raise AnklealignError(_explain(e, tree, file, known)) from None

@@ -213,8 +213,52 @@ def fit_sharpening(
         return 0., 'The mean of several pictures is not sharpened: on the validation groups nothing limits how sure to be.'
     return (found, '') if loss(found) < loss(0) else (0., '')
 
+# %% ../nbs/core/decision.ipynb #c8515471
+FACTORS = np.exp2(np.arange(-3, 3.01, .25)) # of a class's probability: those that are tried
+_NEIGHBOURS = 5 # on the grid, in each direction of which the figure is averaged
+
+def favoured(
+    probabilities: np.ndarray, # pictures × classes, calibrated
+    factors: Mapping[str, float]|None, # class → factor of its probability; None or empty: as they are
+) -> np.ndarray: # pictures × classes; each row adds up to 1
+    "`probabilities` with some classes made likelier."
+    if not factors: return probabilities
+    weighted = np.asarray(probabilities, float) * [factors[c] for c in CLASSES]
+    return weighted / weighted.sum(1, keepdims=True)
+
+def fit_factors(
+    probabilities: np.ndarray, # pictures × classes, of validation pictures, calibrated
+    labels: Sequence[int], # true class ids
+    groups: Sequence, # each picture's group
+) -> tuple[dict[str, dict[str, float]], str]: # objective → class → factor, and why there are none if they could not be fitted
+    "The factors with which macro-F1, and accuracy, are best. Raises `AnklealignError` as `finite_answers` does."
+    from scipy.ndimage import uniform_filter
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp
+    p, labels, codes = finite_answers(probabilities, labels, groups)
+    if (n := codes.max() + 1) < MIN_GROUPS:
+        return {}, f'The operating point stays as trained: {n} validation groups are fewer than the {MIN_GROUPS} it needs.'
+    if missing := [c for i, c in enumerate(CLASSES) if i not in labels]:
+        return {}, f'The operating point stays as trained: no validation picture is {missing[0]}.'
+    logs, steps = np.log(np.maximum(p, np.finfo(np.float32).tiny)), np.log(FACTORS)
+    def named(pair): return dict(zip(CLASSES, map(float, np.exp([pair[0], 0, pair[1]])), strict=True))
+    def loss(fit): # of scaled and shifted log probabilities
+        moved = np.exp(fit[0]) * (logs + [fit[1], 0, fit[2]])
+        return (logsumexp(moved, 1) - moved[range(len(p)), labels]).mean()
+    def macro_f1(a, b):
+        said = (logs + [a, 0, b]).argmax(1)
+        hits, both = np.bincount(labels[said == labels], minlength=3), np.bincount(labels, minlength=3) + np.bincount(said, minlength=3)
+        return np.mean(2 * hits / both)
+    smooth = uniform_filter([[macro_f1(a, b) for b in steps] for a in steps], _NEIGHBOURS, mode='nearest').round(9)
+    far = np.abs(steps[:, None]) + np.abs(steps)
+    best = np.unravel_index(np.where(smooth == smooth.max(), far, np.inf).argmin(), far.shape)
+    found = minimize(loss, [0, 0, 0], bounds=[(-3, 3), *[(steps[0], steps[-1])]*2], method='L-BFGS-B').x
+    return {'macro_f1': named(steps[list(best)]), 'accuracy': named(found[1:])}, ''
+
+
 # %% ../nbs/core/decision.ipynb #6b15ae9f
 _Share = Annotated[float, Field(ge=0, le=1)]
+_Factors = Annotated[dict[Literal[*CLASSES], Annotated[float, Field(ge=1e-3, le=1e3)]], Field(min_length=len(CLASSES))]
 
 class DecisionRule(BaseModel):
     "From probabilities to answers: numbers that were fitted on the answers to the validation pictures; they travel with the model."
@@ -231,35 +275,48 @@ class DecisionRule(BaseModel):
     reasons: list[str] = Field(description='what could not be fitted and why, a sentence each')
     sharpening: float = Field(0., ge=0, le=SHARPEST, description='of the mean of several pictures of a person; 0 leaves it as it is')
 
+    objective: Literal['as_trained', 'macro_f1', 'accuracy'] = Field('as_trained', description='what the answers are best at')
+    factors: dict[Literal['macro_f1', 'accuracy'], _Factors] = Field(
+        {}, description='objective → class → factor of its calibrated probability, with which it is best; empty if not fitted')
+
     def answer(self,
         probabilities: np.ndarray, # pictures × classes, as the model gives them
     ) -> tuple[np.ndarray, ...]: # calibrated probabilities, sets (both pictures × classes), whether each picture is left unanswered
         "What to say about each picture."
-        calibrated = apply_temperature(probabilities, self.temperature)
+        calibrated = self.calibrated(probabilities, self.objective)
         return calibrated, prediction_sets(calibrated, self.sets), abstain(calibrated, self.abstain_below)
+
+    def calibrated(self,
+        probabilities: np.ndarray, # pictures × classes, as the model gives them
+        objective: str, # what the likeliest class is to be best at
+    ) -> np.ndarray: # pictures × classes
+        "The probabilities at another operating point."
+        return favoured(apply_temperature(probabilities, self.temperature), self.factors.get(objective))
 
     def made_for(self,
         asked: EvaluateSettings, # the section `evaluate` of the settings
-    ) -> bool: # whether coverage, target risk and confidence are those asked for
+    ) -> bool: # whether coverage, target risk, confidence and objective are those asked for
         "Whether a fit for `asked` would aim at the same."
-        return all(getattr(self, k) == getattr(asked, k) for k in ('coverage', 'target_risk', 'confidence'))
+        return all(getattr(self, k) == getattr(asked, k) for k in ('coverage', 'target_risk', 'confidence', 'objective'))
 
 # %% ../nbs/core/decision.ipynb #abe11dd8
 def fit_decision_rule(
     probabilities: np.ndarray, # pictures × classes, of validation pictures
     labels: Sequence[int], # true class ids
     groups: Sequence, # each picture's group
-    asked: EvaluateSettings=EvaluateSettings(), # coverage of the sets, target risk, confidence
+    asked: EvaluateSettings=EvaluateSettings(), # coverage of the sets, target risk, confidence, objective
 ) -> DecisionRule: # with reasons for whatever could not be fitted
     "The decision rule that validation answers allow. Raises as its parts do."
     p, known, codes = finite_answers(probabilities, labels, groups)
     temperature, why = fit_temperature(p, known, codes)
     p, missing = apply_temperature(p, temperature), len(labels) - len(p)
+    factors, why_trained = fit_factors(p, known, codes)
+    p = favoured(p, factors.get(asked.objective))
     sets = conformal_thresholds(p, known, codes, asked.coverage)
     threshold, why_not = abstention_threshold(p, known, codes, asked.target_risk, asked.confidence)
     sharpening, why_mean = fit_sharpening(p, known, codes)
     reasons = [f'{missing} of the {len(labels)} validation pictures have no probabilities and are left out.'] if missing else []
-    reasons += [why] if why else []
+    reasons += [o for o in (why, asked.objective != 'as_trained' and why_trained) if o]
     for i, c in enumerate(CLASSES):
         if sets[c]: continue
         few = f'its validation pictures come from {len(np.unique(codes[known == i]))} group(s), fewer than the ' \
@@ -267,7 +324,8 @@ def fit_decision_rule(
         reasons.append(f"Every set contains {c}: {few if (known == i).any() else f'no validation picture is {c}'}.")
     reasons += [o for o in (why_not, why_mean) if o]
     return DecisionRule(temperature=temperature, sets=sets, coverage=asked.coverage, abstain_below=threshold, target_risk=asked.target_risk,
-                        confidence=asked.confidence, images=len(p), groups=int(codes.max() + 1), reasons=reasons, sharpening=sharpening)
+                        confidence=asked.confidence, images=len(p), groups=int(codes.max() + 1), reasons=reasons, sharpening=sharpening,
+                        objective=asked.objective, factors=factors)
 
 # %% ../nbs/core/decision.ipynb #3717cf40
 def validation_answers(

@@ -16,19 +16,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .assets import demo_bundle
 from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_folder, ordinary, write_atomic
 from .decision import fit_on_validation
-from .evaluation.compare import compare_runs, comparison_page, comparison_table, show_differences
-from .evaluation.document import Gallery, Section, Table, html_page, markdown_page, metric_title, number, png, span, text_lines
-from .evaluation.labels import PROBABILITIES, baselines, find_label_issues, unseen_answers, write_label_issues
+from .evaluation.compare import compare_runs, comparison_sections, comparison_table, show_differences
+from .evaluation.document import Gallery, Plot, Section, Table, html_page, markdown_page, metric_title, number, png, span, text_lines
+from .evaluation.labels import (PROBABILITIES, SHIPPED, baselines, find_label_issues, shipped_gain, unseen_answers,
+                                         write_label_issues)
 from .evaluation.metrics import Bootstrap, add_answers, plain
 from .evaluation.report import (conclude, constant_answer, findings, glance, judge, left_out, model_card, sections,
                                          show_confusion)
 from .evaluation.saliency import draw_groups, heat_maps, overlay, sanity_checks, sanity_sections
 from .evaluation.schema import Evaluation
-from .inference.bundle import MARK, read_bundle
+from .inference.bundle import GRAPH, MARK, read_bundle
 from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint, unknown_people
 from .training.callbacks import free_memory, keep_memory
+from .training.onnx import graph_answers
 from .training.dataloaders import Pixels
 from .training.recipes import Recipe, enough_epochs
 from .training.runs import load_run, probabilities
@@ -48,15 +51,20 @@ def evaluate(
     "Evaluate `run` on the test pictures of `study`. Raises `AnklealignError` if there is nothing to evaluate; then `out` is as it was."
     model, config = load_run(run)
     recipe, manifest, own = Recipe(**config['recipe']), read_manifest(study), study_fingerprint(study) == config['study']['fingerprint']
+    if not (manifest.split == 'test').any():
+        raise AnklealignError(f"{study} has no picture in the split 'test': prepare it again with more groups.")
+    pooled = _pooled(Path(protocols)/recipe.name, study, config) if protocols else None
+    manifest, why_not = _ask_shipped(study, manifest, config, settings, everybody=pooled is not None)
     rows = manifest[manifest.split == 'test'].reset_index(drop=True)
-    if rows.empty: raise AnklealignError(f"{study} has no picture in the split 'test': prepare it again with more groups.")
     (rule, notes), raw = _shipped_rule(run, settings.evaluate), probabilities(model, study, rows, recipe)
     calibrated, sets, unanswered = rule.answer(raw)
     answers = add_answers(rows, calibrated).assign(answer_set=[' '.join(np.compress(o, CLASSES)) for o in sets], unanswered=unanswered)
     counts = config['study']['images']['train']
     judged = judge(answers, {c: counts[c] / sum(counts.values()) for c in CLASSES}, is_synthetic(rows), settings)
     judged['notes'] += [*filter(None, [unknown_people(manifest)]), *[_FOREIGN] * (not own), *notes]
-    judged['folds'] = _pooled(Path(protocols)/recipe.name, study, manifest, config, settings) if protocols else None
+    judged['folds'] = None if pooled is None else _folds(pooled, manifest, judged['synthetic'], settings, read_ratings(study))
+    if pooled is not None: pooled = pooled.merge(manifest[['image', 'shipped']], on='image')
+    judged['shipped'] = shipped_gain(answers if pooled is None else pooled, why_not, judged['synthetic'], Bootstrap.of(settings))
     if judged['folds'] and not constant_answer(judged): judged['verdict'] = judged['folds']['summary']
     judged['left_out'] = '' if in_full else left_out(judged)
     issues = find_label_issues(unseen_answers(run, manifest, answers, rule))
@@ -64,13 +72,14 @@ def evaluate(
                                                                                              settings.evaluate.robustness)
     found = judged | findings(answers, raw, rule, issues, judged, read_ratings(study)) | probed
     report = Evaluation(run=Path(run).name, recipe=recipe.name, study=study_fingerprint(study), **found).model_dump()
-    parts = sections(report, answers, raw, sanity_sections(report))
+    behind = _behind(study, answers if pooled is None else pooled, report)
+    parts = sections(report, answers, raw, sanity_sections(report), behind)
     galleries = [] if report['left_out'] else _galleries(model, study, report, answers, issues, recipe.size)
     with new_folder(out, 'evaluation_report.json') as folder:
-        _write(folder, report, answers, issues, parts, galleries, settings.evaluate.picture_address)
+        _write(folder, report, answers, pooled, issues, parts, galleries, settings.evaluate.picture_address)
     if own: write_atomic(Path(run)/'model_card.md', model_card(config, report, parts))
-    for line in (report['verdict'], *text_lines(glance(report)[0]), *report['notes'], f"The report: {Path(out)/'report.html'}"):
-        log.info(line)
+    shown = report['verdict'], *text_lines(glance(report)[0]), report['shipped']['verdict'], *report['notes']
+    for line in (*shown, f"The report: {Path(out)/'report.html'}"): log.info(line)
     return report
 
 _FOREIGN = 'The run was trained on another study (its fingerprint differs): if the two share people, the figures are too good.'
@@ -78,27 +87,52 @@ _FOREIGN = 'The run was trained on another study (its fingerprint differs): if t
 # %% ../nbs/04_eval.ipynb #66621704
 _FOLDS = 'summary', 'images', 'groups', 'majority_class', 'metrics', 'gain_over_majority', 'confusion_matrix'
 
-def _pooled(folder, study, manifest, config, settings):
+def _pooled(folder, study, config):
+    "The answers of grouped folds of this recipe on this study; None if there are none."
     if not (folder/'folds_answers.csv').exists(): return None
     said, n = json.loads(ordinary(folder/'protocols.json').read_text(encoding='utf-8')), sum(config['study']['images']['train'].values())
     tested = enough_epochs(Recipe(**said['recipe']), n)
     if (said['study'], tested) != (study_fingerprint(study), Recipe(**config['recipe'])): return None
-    answers = pd.read_csv(folder/'folds_answers.csv', dtype={'group': str}, keep_default_na=False).query('repeat == 0')
+    return pd.read_csv(folder/'folds_answers.csv', dtype={'group': str}, keep_default_na=False).query('repeat == 0')
+
+def _folds(answers, manifest, synthetic, settings, ratings):
     shares = manifest.label.value_counts(normalize=True).reindex(CLASSES, fill_value=0).to_dict()
-    judged = judge(answers, shares, said['synthetic'], settings)
+    judged = judge(answers, shares, synthetic, settings)
     judged['summary'] = conclude(judged, ', each answered by a model that has not met its group')
-    held = baselines(manifest, judged['majority_class'], read_ratings(study), Bootstrap.of(settings))
+    held = baselines(manifest, judged['majority_class'], ratings, Bootstrap.of(settings))
     return {k: judged[k] for k in _FOLDS} | {'yardsticks': plain(held)}
 
+
+# %% ../nbs/04_eval.ipynb #7d421095
+def _ask_shipped(study, manifest, config, settings, everybody):
+    "`manifest` with the column `shipped`, and why it is empty."
+    nobody = manifest.assign(shipped='')
+    if not settings.evaluate.shipped_model: return nobody, 'evaluate.shipped_model = no leaves it out'
+    try: bundle = read_bundle(demo_bundle())
+    except AnklealignError as e: return nobody, str(e).rstrip('.')
+    about, asked = bundle.about, manifest if everybody else manifest[manifest.split == 'test']
+    if about.study['fingerprint'] == study_fingerprint(study): return nobody, 'it has learned from this study'
+    if (about.study['fingerprint'], about.recipe) == (config['study']['fingerprint'], config['recipe']):
+        return nobody, 'this run is that model'
+    log.info('asking the model that ships with the package about %d pictures', len(asked))
+    parts = (asked.image[i:i + _AT_ONCE] for i in range(0, len(asked), _AT_ONCE))
+    raw, _ = graph_answers(bundle.files[GRAPH], (Pixels(study, o, about.preprocessing.model_size).store for o in parts))
+    said = add_answers(asked, about.thresholds.answer(raw)[0])
+    return manifest.assign(shipped=said.predicted.reindex(manifest.index, fill_value='')), ''
+
+_AT_ONCE = 16 # pictures, so that their pixels need little memory
 
 # %% ../nbs/04_eval.ipynb #ea3d1124
 def _shipped_rule(run, asked):
     if not (Path(run)/MARK).exists(): return fit_on_validation(run, asked), []
     rule = read_bundle(run).about.thresholds
     if rule.made_for(asked): return rule, []
-    def aims(o): return f'a coverage of {o.coverage:g} and a risk of {o.target_risk:g} with {o.confidence:g} confidence'
+    def aims(o):
+        return f'a coverage of {o.coverage:g}, a risk of {o.target_risk:g} with {o.confidence:g} confidence and the objective {o.objective}'
     return rule, [f'The decision rule that ships with this run was fitted for {aims(rule)}, and the settings ask for {aims(asked)}. '
-                  'What is judged is the rule that ships; train the run again to have it fitted anew.']
+                  'What is judged is the rule that ships. Without another training, it is fitted anew with: anklealign bundle '
+                  f'{Path(run).name}']
+
 
 # %% ../nbs/04_eval.ipynb #594f17ed
 def _probed(model, study, answers, report, size, most):
@@ -130,6 +164,20 @@ def _galleries(model, study, report, answers, issues, size):
 
 _BESIDE = 'Beside each picture, in colour, where the evidence for the answer lies.'
 
+# %% ../nbs/04_eval.ipynb #6e850946
+_CELL, _THUMB = 12, 144 # most pictures of a cell; their side, pixels
+
+def _behind(study, answers, report):
+    names, kind, found = dict(zip(CLASSES, class_names(report['language']), strict=True)), kind_of(report['synthetic']), {}
+    ranked = answers[answers.predicted != ''].assign(sure=answers[PROBABILITIES].max(axis=1)).sort_values(['sure', 'image'])[::-1]
+    for (label, said), part in ranked.groupby(['label', 'predicted']):
+        title, chosen = f'Labelled {names[label]}, answered {names[said]}', part[:_CELL]
+        items = [(pixels, f'{o.image} ({o.sure:.2f})', f'Picture {o.image}: {title.lower()}')
+                 for pixels, o in zip(Pixels(study, chosen.image, _THUMB).store, chosen.itertuples(), strict=True)]
+        text = f'{len(chosen)} of {len(part)} {kind}, the surest answers first, with the probability of the answer.'
+        found[CLASSES.index(label), CLASSES.index(said)] = Section(title, text, [Gallery(items)])
+    return found
+
 # %% ../nbs/04_eval.ipynb #f53640e6
 def _pairs(model, study, chosen, size, language):
     pictures = Pixels(study, chosen.image, size).batch(chosen.image)
@@ -144,16 +192,19 @@ def _pairs(model, study, chosen, size, language):
 
 # %% ../nbs/04_eval.ipynb #7dd446a0
 _COLUMNS = ['image', 'source', 'owner', 'group', 'label', 'predicted', 'correct', *(f'prob_{c}' for c in CLASSES), 'answer_set',
-            'unanswered']
+            'unanswered', 'shipped']
 _FIGURES = ['value', 'low', 'high', 'majority', 'images', 'groups'] # the columns of metrics.csv
 
-def _write(folder, report, answers, issues, parts, galleries, address):
+def _write(folder, report, answers, pooled, issues, parts, galleries, address):
     counts = pd.DataFrame(report['confusion_matrix'], CLASSES, CLASSES).rename_axis('true')
     tables = {'metrics.csv': pd.DataFrame.from_dict(report['metrics'], orient='index')[_FIGURES].rename_axis('metric'),
               'confusion_matrix.csv': counts, 'confusion_matrix_normalized.csv': counts.div(counts.sum(axis=1), axis=0),
               'test_predictions.csv': answers[_COLUMNS].set_index('image')}
+    if pooled is not None: tables['folds_predictions.csv'] = pooled[[o for o in _COLUMNS if o in pooled]].set_index('image')
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
     if report['doubts']['contradicted']: write_label_issues(issues[issues.margin < 0], folder/'doubtful_labels.csv', address, len(issues))
+    drawn = next(o.figure for part in parts if part.title.startswith('ROC') for o in part.parts if isinstance(o, Plot))
+    write_atomic(folder/'curves.png', png(drawn))
     write_atomic(folder/'confusion_matrix.png', png(show_confusion(report)))
     write_atomic(folder/'confusion_matrix_normalized.png', png(show_confusion(report, normalized=True)))
     title, page = f"Evaluation of {report['run']}", (report['verdict'], report['notes'], report['disclaimer'])
@@ -167,22 +218,38 @@ def compare(
     out: str|Path, # comparison folder to make or replace
     settings: Settings=Settings(), # bootstrap and seed
 ) -> dict: # what `comparison.json` says
-    "Compare runs, and always-majority, on the same test pictures. Raises `AnklealignError` if they were not evaluated on the same ones."
-    reports, tables = (dict(zip(evaluations, o, strict=True))
-                       for o in zip(*(_read(name, Path(folder)) for name, folder in evaluations.items()), strict=True))
-    first = next(iter(reports.values()))
-    always = f"always {first['majority_class']}"
-    shares = {f'prob_{c}': share for c, share in first['prior'].items()}
-    tables[always] = next(iter(tables.values()))[['image', 'group', 'label']].assign(predicted=first['majority_class'], **shares)
-    report = compare_runs(tables, first['synthetic'], always, Bootstrap.of(settings))
-    page, table = comparison_page(report), comparison_table(report)
+    """Compare runs, always-majority and the model that ships with the package on the same pictures.
+    Raises `AnklealignError` if the runs were not evaluated on the same ones."""
+    first, tables, notes = _answers_of({name: Path(o) for name, o in evaluations.items()})
+    one, always = next(iter(tables.values())), f"always {first['majority_class']}"
+    known, shares = one[['image', 'group', 'label']], {f'prob_{c}': share for c, share in first['prior'].items()}
+    references = {always: known.assign(predicted=first['majority_class'], **shares)}
+    if (one.shipped != '').all(): references[SHIPPED] = known.assign(predicted=one.shipped)
+    else: notes.append(first['shipped']['verdict'])
+    report = compare_runs(tables | references, first['synthetic'], tuple(references), Bootstrap.of(settings), notes)
+    parts, csv = comparison_sections(report), dict(float_format='%.6f', lineterminator='\n')
+    side = pd.DataFrame({k: {f'{m}{end}': o[v] for m, o in rows.items() for end, v in _ENDS.items()} for k, rows in report['runs'].items()})
+    page = report['pairs'][0]['sentence'], report['notes'], report['disclaimer']
     with new_folder(out, 'comparison.json') as folder:
-        write_atomic(folder/'comparison.md', f'# Comparison\n\n{page}')
-        write_atomic(folder/'comparison.csv', table.to_csv(float_format='%.6f', lineterminator='\n'))
+        write_atomic(folder/'comparison.html', html_page('Comparison', *page, parts))
+        write_atomic(folder/'comparison.md', f'# Comparison\n\n{markdown_page(*page, parts)}')
+        write_atomic(folder/'comparison.csv', comparison_table(report).to_csv(**csv))
+        write_atomic(folder/'runs.csv', side.T.rename_axis('run').assign(images=report['images'], groups=report['groups']).to_csv(**csv))
         write_atomic(folder/'comparison.png', png(show_differences(report)))
         write_atomic(folder/'comparison.json', json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
-    for line in (*_compared(report), f"The report: {Path(out)/'comparison.md'}"): log.info(line)
+    for line in (*_compared(report), f"The report: {Path(out)/'comparison.html'}"): log.info(line)
     return report
+
+_ENDS = {'': 'value', '_low': 'low', '_high': 'high'} # what is added to the name of a figure → its key
+
+def _answers_of(folders):
+    "The report of the first, the answers of all, and what must be known: all people if every run has folds, else the test split."
+    reports = {name: _read(name, folder) for name, folder in folders.items()}
+    lacking = [name for name, o in reports.items() if not o['folds']]
+    file = 'test_predictions.csv' if lacking else 'folds_predictions.csv'
+    note = (f"Compared on the test split only: there are no folds of {' and '.join(lacking)} (anklealign run --folds)." if lacking
+            else 'Compared on all people: each picture is answered once, by a model that has not met its group.')
+    return next(iter(reports.values())), {name: _table(name, folder/file) for name, folder in folders.items()}, [note]
 
 def _compared(report):
     "Every run in a line, then what follows for the first pairs."
@@ -194,11 +261,19 @@ def _compared(report):
 
 _SENTENCES = 5 # of the pairs, on the terminal
 
+
 # %% ../nbs/04_eval.ipynb #bab57f28
 def _read(name, folder):
     try:
         report = json.loads(ordinary(folder/'evaluation_report.json').read_text(encoding='utf-8'))
-        return report, pd.read_csv(ordinary(folder/'test_predictions.csv'), dtype={'group': str}, keep_default_na=False)
+        return {k: report[k] for k in ('majority_class', 'prior', 'synthetic', 'folds', 'shipped')}
     except FileNotFoundError as e: raise AnklealignError(f"The run '{name}' has not been evaluated ({folder} is missing): do so with "
                                                          f"`anklealign evaluate --run {name}`.") from e
-    except (OSError, ValueError) as e: raise AnklealignError(f'The evaluation {folder} is damaged: evaluate the run {name} again.') from e
+    except (OSError, ValueError, KeyError, TypeError) as e: raise _damaged(name, folder) from e
+
+def _table(name, file):
+    try: return pd.read_csv(ordinary(file), dtype={'group': str}, keep_default_na=False).astype({'shipped': str})
+    except (OSError, ValueError, KeyError) as e: raise _damaged(name, file.parent) from e
+
+def _damaged(name, folder): return AnklealignError(f'The evaluation {folder} is damaged: evaluate the run {name} again.')
+

@@ -64,7 +64,7 @@ def one(images):
         log.setLevel(logging.INFO)
         train(study, Path(where)/'run', replace(recipes['baseline'], batch_size=32, epochs=2), rows=rows)
         stop.set()
-        print(json.dumps([stamps.before('recipe'), stamps.before('epoch 2'), *peak]))
+        print(json.dumps([stamps.before('recipe'), stamps.before('2/2'), *peak]))
 
 
 def main(sizes):

@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 
 signal.signal(signal.SIGINT, signal.default_int_handler) # a shell that starts the tests in the background has it ignored, and what they start would inherit that
 
-QUICK = {'ANKLEALIGN_EVALUATE_ROUNDS': '200', 'ANKLEALIGN_EVALUATE_ROBUSTNESS': '1', # what an evaluation spends its time on
+QUICK = {'ANKLEALIGN_EVALUATE_ROUNDS': '200', 'ANKLEALIGN_EVALUATE_ROBUSTNESS': '1', 'ANKLEALIGN_EVALUATE_SHIPPED_MODEL': 'no', # what an evaluation spends its time on
          'ANKLEALIGN_IMAGES_WORKERS': '1'} # a few small pictures do not make up for the start of processes
 PLAIN = QUICK | {'ANKLEALIGN_TRAIN_RECIPE': 'baseline'} # drawn noise shows no heels to measure
 SEVERAL = {'ANKLEALIGN_IMAGES_WORKERS': '0'} # a process for each core, as users have it

@@ -9,7 +9,7 @@ from PIL import Image
 
 from anklealign.core import class_names
 
-FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 'test_predictions.csv', 'confusion_matrix.csv', 'confusion_matrix.png',
+FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 'test_predictions.csv', 'folds_predictions.csv', 'curves.png', 'confusion_matrix.csv', 'confusion_matrix.png',
          'confusion_matrix_normalized.csv', 'confusion_matrix_normalized.png'}
 
 SMALL = {'ANKLEALIGN_TRAIN_SIZE': '64'}
@@ -23,13 +23,13 @@ def test_run_leaves_everything_and_the_same_again(raw, ankle):
     two.pop('log/run.log')
     assert one == two
     assert {k.rpartition('/')[2] for k in one if k.startswith('evaluation/')} == FILES
-    assert {k for k in one if k.startswith('models/')} == {f'models/baseline/{o}' for o in ('config.json', 'history.csv', 'model.safetensors', 'valid_predictions.csv', 'model_card.md', 'model.onnx', 'bundle.json')}
-    shown = [o for o in first.stdout.splitlines() if o.startswith(('epoch', 'Pictures', 'model tinycnn'))]
-    assert len(shown) == 4 and all(o in log for o in shown)
+    assert {k for k in one if k.startswith('models/')} == {f'models/baseline/{o}' for o in ('config.json', 'history.csv', 'history.png', 'model.safetensors', 'valid_predictions.csv', 'model_card.md', 'model.onnx', 'bundle.json')}
+    shown = [o for o in first.stdout.splitlines() if o.startswith(('epoch ', '1/2 ', '2/2 ', 'Pictures', 'model tinycnn'))]
+    assert len(shown) == 5 and all(o in log for o in shown)
     assert 'model tinycnn, 1,054,179 parameters' in log
 
 
-SECTIONS = ['At a glance', 'Scores with confidence intervals', 'Calibration', 'Prediction sets and abstention', 'Slices', 'Several pictures of one person',
+SECTIONS = ['At a glance', 'Scores with confidence intervals', 'Operating points', 'ROC and precision–recall curves', 'Calibration', 'Prediction sets and abstention', 'Slices', 'Several pictures of one person',
             'Labels', 'What could not be computed']
 MORE = ['Changed pictures', 'Heat maps', 'Least sure'] # for a model that has been shown to tell the classes apart
 
@@ -62,6 +62,29 @@ def test_a_model_that_has_learned_gets_all_of_the_report(ankle, tmp_path):
     assert not (ankle.home/'other/protocols').exists()
 
 
+def test_several_recipes_side_by_side_and_another_operating_point(raw, ankle):
+    two = '--recipe', 'baseline', '--recipe', 'gapcnn'
+    quick = '--set', 'recipe.epochs=1', '--set', 'train.size=64', '--set', 'evaluate.shipped_model=yes'
+    assert '--run mine cannot name 2 runs' in ankle('run', raw, *two, '--run', 'mine', code=1).stderr
+    assert "nearest is 'gapcnn'" in ankle('run', raw, '--recipe', 'baseline', '--recipe', 'gapcn', code=1).stderr and not (ankle.home/'output').exists()
+    shown = ankle('run', raw, *two, *quick, '--no-folds').stdout
+    where, home = ankle.home/'output/comparison/baseline+gapcnn', ankle.home/'output/evaluation'
+    report, rows = json.loads((home/'baseline/evaluation_report.json').read_text()), list(csv.DictReader((where/'runs.csv').open()))
+    names = ['baseline', 'gapcnn', f"always {report['majority_class']}", 'shipped model']
+    assert [o['run'] for o in rows] == names and str(where/'comparison.html').split('cwd/')[1] in shown
+    assert all(f'>{o}</th>' in (where/'comparison.html').read_text() for o in (*names[:2], names[3])) and 'Compared on the test split only' in shown
+    answered = list(csv.DictReader((home/'baseline/test_predictions.csv').open()))
+    right = sum(o['shipped'] == o['label'] for o in answered) / len(answered)
+    assert abs(report['yardsticks']['shipped model']['accuracy'] - right) < 1e-5 and abs(float(rows[3]['accuracy']) - right) < 1e-5
+    assert abs(report['shipped']['gain']['accuracy']['value'] - report['metrics']['accuracy']['value'] + right) < 1e-5
+    wanted = '--set', 'evaluate.objective=macro_f1'
+    assert 'anklealign bundle baseline' in ankle('evaluate', '--run', 'baseline', *wanted).stdout # judged as it ships
+    assert 'fitted anew' in ankle('bundle', 'baseline', *wanted).stdout and 'fitted anew' not in ankle('bundle', 'baseline', *wanted).stdout
+    assert json.loads((ankle.home/'output/bundles/baseline/bundle.json').read_text())['figures'] is None # those were of another rule
+    again = json.loads(ankle('evaluate', '--run', 'baseline', '--json', *wanted, '--set', 'evaluate.shipped_model=no').stdout)
+    assert again['trust']['objective'] == 'macro_f1' and 'shipped model' not in again['yardsticks'] and 'leaves it out' in again['shipped']['verdict']
+
+
 def test_figures_agree_with_the_predictions_and_the_report_opens(raw, ankle, browser):
     ankle('run', raw, '--epochs', '1', **SMALL)
     where = ankle.home/'output/evaluation/baseline'
@@ -78,6 +101,13 @@ def test_figures_agree_with_the_predictions_and_the_report_opens(raw, ankle, bro
     page.on('pageerror', lambda o: said.append(str(o)))
     page.goto((ankle.home/'output/evaluation/baseline/report.html').as_uri())
     assert page.get_by_role('heading', level=2).all_inner_texts() == SECTIONS and 'Label issues' in report['left_out']
+    cell = page.locator('td button').first
+    inside, count = page.locator(f"#{cell.get_attribute('popovertarget')}"), int(cell.inner_text())
+    assert not inside.is_visible()
+    cell.press('Enter')
+    assert inside.is_visible() and inside.locator('img').count() == min(count, 12) and 'answered' in inside.inner_text()
+    page.keyboard.press('Escape')
+    assert not inside.is_visible()
     for o in page.locator('summary').all(): o.click()
     assert page.get_by_role('table').count() == page.locator('caption').count() >= 8
     assert page.evaluate('[...document.images].every(o => o.complete && o.naturalWidth > 0)') and page.locator('img[alt=""]').count() == 0

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, SettingsFile, WeightsFile,
+from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, Set, SettingsFile, WeightsFile,
                                      handle_errors, log, log_lines, log_to, progress, run_name, settings_of, stop)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
@@ -51,12 +51,13 @@ def _study(settings):
 # %% ../../nbs/app/cli.ipynb #893a86f1
 @app.command()
 @handle_errors
-def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):
+def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None,
+            debug: Debug=False):
     """Read a raw folder and make a study of it.
 
     Example: anklealign prepare my_pictures/
     """
-    chosen = settings_of(settings, output, seed)
+    chosen = settings_of(settings, output, seed, stated)
     with log_to(): _prepare(raw, chosen)
 
 # %% ../../nbs/app/cli.ipynb #c8b2dac8
@@ -74,26 +75,34 @@ def export(folder: Annotated[Path, typer.Argument(help='Folder to make or replac
 
 # %% ../../nbs/app/cli.ipynb #efda836d
 def _train(settings, run, resume=False):
+    from matplotlib.figure import Figure
+    from anklealign.core import write_atomic
+    from anklealign.evaluation.document import png
     from anklealign.training.onnx import export_run
     from anklealign.training.recipes import chosen_recipe
-    from anklealign.training.runs import training_lock
+    from anklealign.training.runs import show_history, training_lock
     from anklealign.training.train import train
     recipe = chosen_recipe(settings.train)
     study, folder = _study(settings), Path(settings.output)/'models'/run_name(run or recipe.name)
     with training_lock(folder):
         train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
-        if os.environ.get('RANK', '0') == '0': export_run(folder, study, settings)
+        if os.environ.get('RANK', '0') != '0': return
+        export_run(folder, study, settings)
+        figure = Figure(figsize=(11, 3.2), layout='constrained')
+        show_history(folder, figure)
+        write_atomic(folder/'history.png', png(figure))
 
 # %% ../../nbs/app/cli.ipynb #a3cbc866
 @app.command()
 @handle_errors
 def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precision: Precision=None, weights: WeightsFile=None,
-          run: Run=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):
+          run: Run=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None,
+          debug: Debug=False):
     """Train a model on the prepared study; the run it leaves can be asked with `predict`.
 
-    Example: anklealign train --recipe baseline
+    Example: anklealign train --recipe baseline --set recipe.lr=5e-4
     """
-    chosen = settings_of(settings, output, seed,
+    chosen = settings_of(settings, output, seed, stated,
                          train=dict(recipe=recipe, epochs=epochs, precision=precision, weights_file=weights and str(weights)))
     with log_to(): _train(chosen, run, resume)
 
@@ -103,14 +112,14 @@ def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precis
 def tune(recipe: Recipe=None, epochs: Epochs=None,
          trials: Annotated[int, typer.Option('--trials', min=1, help='Proposals to try in all, those of earlier calls included.')]=20,
          folds: Annotated[int, typer.Option('--folds', min=2, help='Of the cross-validation.')]=5,
-         output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):
+         output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, debug: Debug=False):
     """Search for the figures of a recipe that cross-validate best; several processes may share one search.
 
     Example: anklealign tune --recipe gapcnn --trials 20
     """
     from anklealign.training.recipes import chosen_recipe
     from anklealign.training.train import tune
-    chosen = settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs))
+    chosen = settings_of(settings, output, seed, stated, train=dict(recipe=recipe, epochs=epochs))
     tuned = chosen_recipe(chosen.train)
     with log_to():
         log.info('%d proposals in %d folds each: up to %d trainings, each about as long as: anklealign train --recipe %s', trials, folds,
@@ -141,35 +150,38 @@ def _open(show, page):
 @app.command()
 @handle_errors
 def evaluate(
-    run: Run=None, recipe: Recipe=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None,
+    run: Run=None, recipe: Recipe=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None,
     as_json: AsJson=False, show: Show=False, debug: Debug=False,
 ):
     """Measure a trained run on the test pictures. For folds, owners and leaky splits: anklealign protocols.
 
     Example: anklealign evaluate --run baseline --open
     """
-    chosen = settings_of(settings, output, seed, train=dict(recipe=recipe))
+    chosen = settings_of(settings, output, seed, stated, train=dict(recipe=recipe))
     with nullcontext() if as_json else log_to(): report = _evaluate(chosen, run)
     if as_json: typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
     _open(show, Path(chosen.output)/'evaluation'/(run or chosen.train.recipe)/'report.html')
 
 # %% ../../nbs/app/cli.ipynb #da7e3b50
+def _compare(runs, settings):
+    from anklealign.eval import compare
+    folder = Path(settings.output)
+    return compare({o: folder/'evaluation'/run_name(o) for o in runs}, folder/'comparison'/'+'.join(runs), settings)
+
 @app.command()
 @handle_errors
 def compare(
     runs: Annotated[list[str], typer.Argument(help='Names of evaluated runs; a single one is compared with always-majority.')],
-    output: Output=None, settings: SettingsFile=None, seed: Seed=None, as_json: AsJson=False, debug: Debug=False,
+    output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, as_json: AsJson=False, debug: Debug=False,
 ):
-    """Say whether one run is better than another, on the same test pictures.
+    """Say whether one run is better than another, on the same pictures.
 
     Example: anklealign compare baseline gapcnn
     """
-    from anklealign.eval import compare
-    chosen = settings_of(settings, output, seed)
-    folder = Path(chosen.output)
-    with nullcontext() if as_json else log_to():
-        report = compare({o: folder/'evaluation'/run_name(o) for o in runs}, folder/'comparison'/'+'.join(runs), chosen)
+    chosen = settings_of(settings, output, seed, stated)
+    with nullcontext() if as_json else log_to(): report = _compare(runs, chosen)
     if as_json: typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
+
 
 # %% ../../nbs/app/cli.ipynb #a2b0c0de
 def _announced(step):
@@ -193,7 +205,7 @@ def protocols(
     folds: Annotated[int, typer.Option('--folds', min=2, help='Of the cross-validation and of the leaky splits.')]=5,
     full: Annotated[bool, typer.Option('--full', help="With the recipe's own picture size and epochs, not with at most 48 pixels and "
                                                       '6 epochs.')]=False,
-    output: Output=None, settings: SettingsFile=None, seed: Seed=None, show: Show=False, debug: Debug=False,
+    output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, show: Show=False, debug: Debug=False,
 ):
     """Test a recipe beyond one split: repeated folds, owners it has not met, and what a leaky split would have claimed.
 
@@ -204,7 +216,7 @@ def protocols(
     """
     from anklealign.evaluation.protocol_report import PROTOCOLS, quick_recipe, result_lines, run_protocols
     from anklealign.training.recipes import chosen_recipe
-    chosen = settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs))
+    chosen = settings_of(settings, output, seed, stated, train=dict(recipe=recipe, epochs=epochs))
     tested = (chosen_recipe if full else quick_recipe)(chosen.train)
     place = Path(chosen.output)/'protocols'/tested.name
     with log_to(), progress('trainings') as step:
@@ -232,64 +244,80 @@ def _verdict(settings, folds, seconds):
             run_protocols(_study(settings), Path(settings.output)/'protocols'/recipe.name, recipe, settings, 1, _FOLDS, ['folds'], step)
     except AnklealignError as e: log.warning('No verdict from all people: %s', e)
 
-def _all_steps(raw, settings, run=None, photos=True, folds=None):
+def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for each recipe
     from anklealign.app.photos import answer_inference
+    from anklealign.core import AnklealignError
     from anklealign.data import check_places
-    check_places(raw, settings.output)
-    run_name(run or settings.train.recipe)
-    with log_to(settings.output):
-        _prepare(raw, settings)
-        start = time.perf_counter()
-        _train(settings, run)
-        _verdict(settings, folds, time.perf_counter() - start)
-        _evaluate(settings, run)
-        name, home = run or settings.train.recipe, Path(settings.output)
-        if photos: answer_inference(raw, home/'models'/name, _study(settings), home/'inference', settings.display.language)
-        log.info('Everything lies in %s.', settings.output)
+    if run and len(chosen) > 1:
+        raise AnklealignError(f'--run {run} cannot name {len(chosen)} runs: leave it out, and each has the name of its recipe.')
+    first, names = chosen[0], [run_name(run or o.train.recipe) for o in chosen]
+    check_places(raw, first.output)
+    if len(names) > 1: # an unknown recipe is told before the first has trained for long
+        from anklealign.training.recipes import chosen_recipe
+        for o in chosen: chosen_recipe(o.train)
+    with log_to(first.output):
+        _prepare(raw, first)
+        for name, settings in zip(names, chosen, strict=True):
+            start = time.perf_counter()
+            _train(settings, name)
+            _verdict(settings, folds, time.perf_counter() - start)
+            _evaluate(settings, name)
+        if len(names) > 1: _compare(names, first)
+        if photos: answer_inference(raw, Path(first.output)/'models'/names[0], _study(first), Path(first.output)/'inference', first.display.language)
+        log.info('Everything lies in %s.', first.output)
+
 
 # %% ../../nbs/app/cli.ipynb #4c67aee3
 Folds = Annotated[bool|None, typer.Option('--folds/--no-folds', help='Whether grouped folds of all people give the verdict, for five more '
                                                                     'trainings (else with the recipes baseline and measured only).')]
 
+Recipes = Annotated[list[str]|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini); given several '
+                                                                        'times, the runs are compared.')]
+
 @app.command()
 @handle_errors
-def run(raw: Raw, recipe: Recipe=None, epochs: Epochs=None, run: Run=None, output: Output=None, settings: SettingsFile=None,
-        seed: Seed=None, folds: Folds=None, debug: Debug=False):
+def run(raw: Raw, recipe: Recipes=None, epochs: Epochs=None, run: Run=None, output: Output=None, settings: SettingsFile=None,
+        seed: Seed=None, stated: Set=None, folds: Folds=None, debug: Debug=False):
     """Prepare, train and evaluate in one go; with a quick recipe, the verdict comes from all people, by grouped folds.
 
-    Example: anklealign run my_pictures.zip --output results
+    Example: anklealign run my_pictures.zip --recipe baseline --recipe heels --output results
     """
-    _all_steps(raw, settings_of(settings, output, seed, train=dict(recipe=recipe, epochs=epochs)), run, folds=folds)
+    chosen = [settings_of(settings, output, seed, stated, train=dict(recipe=o, epochs=epochs)) for o in dict.fromkeys(recipe or [None])]
+    _all_steps(raw, chosen, run, folds=folds)
+
 
 # %% ../../nbs/app/cli.ipynb #6aba8563
 @app.command()
 @handle_errors
-def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epochs: Epochs=None, folds: Folds=None, debug: Debug=False):
+def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epochs: Epochs=None, stated: Set=None,
+         folds: Folds=None, debug: Debug=False):
     """Run everything on the synthetic study that ships with the package.
 
     Example: anklealign demo
     """
     from anklealign.assets import demo_study
-    chosen = settings_of(settings, output, seed, train=dict(epochs=epochs))
+    chosen = settings_of(settings, output, seed, stated, train=dict(epochs=epochs))
     if output is None: chosen = chosen.model_copy(update=dict(output=str(Path(chosen.output)/'demo')))
-    _all_steps(demo_study(), chosen, photos=False, folds=folds)
+    _all_steps(demo_study(), [chosen], photos=False, folds=folds)
     typer.echo(f'To go on with this study, add --output {chosen.output}: anklealign train --recipe baseline --output {chosen.output}')
 
 # %% ../../nbs/app/cli.ipynb #7ee1d67b
 @app.command()
 @handle_errors
 def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], output: Output=None, settings: SettingsFile=None,
-           debug: Debug=False):
-    """Make a folder and a .zip of a run: all that answers need, to give away.
+           stated: Set=None, debug: Debug=False):
+    """Make a folder and a .zip of a run: all that answers need, to give away. Its decision rule is the one that the settings ask for.
 
-    Example: anklealign bundle baseline
+    Example: anklealign bundle baseline --set evaluate.objective=accuracy
     """
     from anklealign.core import AnklealignError
-    from anklealign.inference.bundle import pack, read_bundle
-    chosen = settings_of(settings, output)
+    from anklealign.inference.bundle import decide_anew, pack
+    chosen = settings_of(settings, output, None, stated)
     home, run = Path(chosen.output), run_name(run)
     with log_to():
-        try: read_bundle(home/'models'/run)
+        try:
+            if decide_anew(home/'models'/run, chosen.evaluate):
+                log.info('The decision rule was fitted anew: anklealign evaluate --run %s judges it.', run)
         except AnklealignError:
             from anklealign.training.onnx import export_run
             export_run(home/'models'/run, _study(chosen), chosen)

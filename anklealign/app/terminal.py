@@ -16,7 +16,7 @@ import re
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,6 +157,9 @@ Raw = Annotated[str, typer.Argument(help='Folder, or .zip, with pictures and the
 Output = Annotated[Path|None, typer.Option('--output', '-o', help='Folder for everything a run leaves (else run.output of settings.ini).')]
 SettingsFile = Annotated[Path|None, typer.Option('--settings', help='Settings of the study (else settings.ini here, if there is one).')]
 Seed = Annotated[int|None, typer.Option('--seed', help='Of splits, weights and bootstrap.')]
+Set = Annotated[list[str]|None,
+                typer.Option('--set', metavar='SECTION.KEY=VALUE', help='Any setting of settings.ini, or a field of the recipe, such as '
+                                                                        'recipe.lr=1e-3; may be given several times.')]
 Debug = Annotated[bool, typer.Option('--debug', help='Show the traceback of an error.')]
 Recipe = Annotated[str|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini).')]
 Epochs = Annotated[int|None, typer.Option('--epochs', help="Instead of the recipe's own number.")]
@@ -183,8 +186,15 @@ def settings_of(
     file: Path|None, # settings of the study; None: settings.ini here, if there is one
     output: Path|None=None, # instead of `run.output`
     seed: int|None=None, # instead of `run.seed`
+    stated: Sequence[str]|None=None, # 'section.key=value' each, instead of what the file and the environment say
     **sections: dict, # section → its keys and values; None: as it was
 ) -> 'Settings':
     "The settings that the options of a command ask for. Raises `AnklealignError` if one of them is wrong."
-    from anklealign.core import load_settings
-    return load_settings(file, output=None if output is None else str(output), seed=seed, **sections)
+    from anklealign.core import AnklealignError, load_settings
+    env = dict(os.environ)
+    for o in stated or ():
+        if not (parts := re.fullmatch(r'\s*([a-z]+)\.(\w+)\s*=(.*)', o, re.S | re.I)):
+            raise AnklealignError(f"--set {o.partition('=')[0]!r} names no setting: use SECTION.KEY=VALUE, such as train.epochs=5.")
+        section, key, value = parts.groups()
+        env |= {f"ANKLEALIGN_{'train' if section.lower() == 'recipe' else section}_{key}".upper(): value.strip()}
+    return load_settings(file, env, output=None if output is None else str(output), seed=seed, **sections)

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..core import CLASSES, AnklealignError
-from ..decision import MIN_GROUPS, finite_answers, ranked
-from .metrics import Bootstrap, drawn_interval, resample
+from ..core import CLASSES, AnklealignError, kind_of
+from ..decision import MIN_GROUPS, DecisionRule, finite_answers, ranked
+from .document import Plot, Section, Table, interval_title, metric_title, names_of, number, shown, span
+from .metrics import Bootstrap, drawn_interval, plain, resample, score
 
 # %% ../../nbs/evaluation/calibration.ipynb #4d7ee47f
 def _bins(values, bins):
@@ -180,3 +181,182 @@ def show_risk_coverage(
     ax.set_title(f'Risk and coverage, n = {curve.images.iloc[-1]} {kind} of {curve.groups.iloc[-1]} groups', fontsize=10)
     ax.legend(fontsize=8, loc='upper left')
     return figure
+
+# %% ../../nbs/evaluation/calibration.ipynb #09fadc14
+_GRID, _CURVES = np.linspace(0, 1, 101), 500 # where curves are computed; most bootstrap rounds for a band
+
+def curves(
+    probabilities: np.ndarray, # pictures × classes
+    labels: Sequence[int], # true class ids
+    groups: Sequence, # each picture's group
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the bands
+) -> dict[str, dict]: # class → roc and pr, each (value, low, high) on `_GRID`; ap: average precision with low, high; share of the class
+    "Curves of each class that some pictures have and others have not. Raises `AnklealignError` as `finite_answers` does."
+    p, labels, codes = finite_answers(probabilities, labels, groups)
+    few, how, found = codes.max() + 1 < MIN_GROUPS, how.model_copy(update={'rounds': min(how.rounds, _CURVES)}), {}
+    weights = np.vstack([np.ones(len(p)), resample(np.eye(codes.max() + 1, dtype=int), how)[:, codes]])
+    tails = (1 - how.confidence) / 2, (1 + how.confidence) / 2
+    def ends(drawn): return np.full((2, *drawn.shape[1:]), np.nan) if few else np.nanquantile(drawn[1:], tails, axis=0)
+    for c in (o for i, o in enumerate(CLASSES) if 0 < (labels == i).sum() < len(labels)):
+        order = np.argsort(-p[:, CLASSES.index(c)], kind='stable')
+        last = np.flatnonzero(np.diff(p[order, CLASSES.index(c)], append=-1))
+        own = labels[order] == CLASSES.index(c)
+        hits, false = (np.cumsum(weights[:, order] * o, axis=1)[:, last] for o in (own, ~own))
+        drawn = np.array([_curve(h, f) for h, f in zip(hits, false, strict=True)]) # rounds × (roc, pr) × grid
+        area = ((drawn[:, 1, 1:] + drawn[:, 1, :-1]) / 2).mean(1)
+        found[c] = {k: (drawn[0, i], *ends(drawn[:, i])) for i, k in enumerate(('roc', 'pr'))}
+        found[c] |= {'ap': (area[0], *ends(area)), 'share': own.mean(), 'images': len(p), 'groups': len(np.unique(codes))}
+    return found
+
+def _curve(hits, false): # counts at each threshold, the highest first
+    if not hits[-1] or not false[-1]: return np.full((2, len(_GRID)), np.nan)
+    hits, false = np.append(0, hits), np.append(0, false)
+    rises = np.append(True, np.diff(hits) > 0) # a threshold that finds no more of the class has no place on the second curve
+    roc, wrong = np.interp(_GRID, false / false[-1], hits / hits[-1]), np.interp(_GRID * hits[-1], hits[rises], false[rises])
+    with np.errstate(invalid='ignore'): precision = _GRID * hits[-1] / (_GRID * hits[-1] + wrong)
+    return roc, np.where(_GRID > 0, precision, precision[1])
+
+def show_curves(
+    found: Mapping[str, Mapping], # from `curves`
+    names: Mapping[str, str], # class → what it is called
+    kind: str='pictures', # what they are called, such as 'synthetic pictures (phantoms)'
+): # a matplotlib figure
+    "Draw ROC and precision–recall curves, one against the rest, with their bands."
+    figure = Figure(figsize=(8.4, 4.2), layout='constrained')
+    axes = figure.subplots(1, 2)
+    for (c, o), colour in zip(found.items(), ('tab:blue', 'tab:green', 'tab:orange'), strict=False):
+        for ax, key in zip(axes, ('roc', 'pr'), strict=True):
+            value, low, high = o[key]
+            ax.plot(_GRID, value, color=colour, label=names[c] + f", AP {o['ap'][0]:.2f}" * (key == 'pr'))
+            ax.fill_between(_GRID, low, high, color=colour, alpha=.15, linewidth=0)
+        axes[1].axhline(o['share'], color=colour, linewidth=.8, linestyle=':')
+    axes[0].plot([0, 1], [0, 1], color='grey', linewidth=.8, linestyle=':')
+    axes[0].set(xlabel='share of the others taken for the class', ylabel='recall', title='ROC')
+    axes[1].set(xlabel='recall', ylabel='precision', title='Precision–recall')
+    for ax in axes:
+        ax.set(xlim=(0, 1), ylim=(0, 1.02))
+        ax.legend(fontsize=8)
+    n = next(iter(found.values()), dict(images=0, groups=0))
+    figure.suptitle(f"One against the rest; n = {n['images']} {kind} of {n['groups']} groups; dotted: no knowledge", fontsize=10)
+    return figure
+
+def curves_section(
+    report: Mapping, # with synthetic, language and intervals
+    calibrated: np.ndarray, # pictures × classes
+    known: tuple[Sequence[int], Sequence], # class ids and groups of the pictures
+) -> Section: # of the pages
+    "How well each class is told from the others at every threshold."
+    found, names, kind = curves(calibrated, *known, Bootstrap(**report['intervals'])), names_of(report), kind_of(report['synthetic'])
+    rows = [[names[c], o['ap'][0], span(dict(zip(('low', 'high'), o['ap'][1:], strict=True))), o['share'], o['images'], o['groups']]
+            for c, o in found.items()]
+    told = '; '.join(f'{row[0]} {number(row[1])}' for row in rows)
+    return Section('ROC and precision–recall curves', 'One class against the other two, at every threshold on its probability.',
+        [Plot(show_curves(found, names, kind), f'ROC and precision–recall curves of each class. Average precision: {told}.',
+              'The bands are intervals over groups, point by point.'),
+         Table([f'on {kind}', 'average precision', interval_title(report), 'share of the class', 'pictures', 'groups'], rows,
+               'The area under each precision–recall curve, beside what a model that knows nothing reaches.')])
+
+# %% ../../nbs/evaluation/calibration.ipynb #a1d84272
+def calibration_section(
+    report: Mapping, # of `judge` and `findings`
+    raw: np.ndarray, # pictures × classes, the probabilities before the calibration
+    calibrated: np.ndarray, # pictures × classes
+    known: tuple[Sequence[int], Sequence], # class ids and groups of the pictures
+) -> Section: # of the pages
+    "How sure the model is, before and after the correction, beside what a calibrated model would show."
+    rule, kind, how = report['trust'], kind_of(report['synthetic']), Bootstrap(**report['intervals'])
+    before, after, sure = report['calibration']['before'], report['calibration']['after'], interval_title(report)
+    called = {'top_class': 'the answer', 'classwise': 'mean of the classes'} | names_of(report)
+    rows = [[called[k], before[k]['value'], span(before[k]), o['value'], span(o),
+             f"{shown(o['calibrated'])}, at most {shown(o['calibrated_high'])}", o['images'], o['groups']]
+            for k, o in after.items()]
+    top = after['top_class']
+    several = f", and the mean of several pictures of a person by a sharpening of {rule['sharpening']:.2f}" if rule['sharpening'] else ''
+    verdict = ('more than chance gives a calibrated model, so its probabilities are not to be taken at their word'
+               if top['value'] > top['calibrated_high']
+               else 'no more than chance gives a calibrated model on so few pictures')
+    text = (f"The probabilities are corrected by a temperature of {rule['temperature']:.2f}{several}, fitted on {rule['images']} "
+            "validation pictures of "
+            f"{rule['groups']} groups. After that they are off by {top['value']:.3f} in the mean, {verdict}.")
+    diagrams = show_reliability({'as the model says': reliability(raw, *known, how=how),
+                                 'corrected': reliability(calibrated, *known, how=how)}, report['groups'], kind)
+    return Section('Calibration', text,
+        [Plot(diagrams, 'Reliability diagrams before and after the correction: share of right answers by how sure the model was.',
+              'The nearer to the dashed line, the better.'),
+         Table(['calibration error of', 'before', f'{sure}, before', 'after', f'{sure}, after', 'if calibrated', 'pictures', 'groups'],
+               rows,
+               f'The expected calibration error on {kind}, and what a calibrated model would show.')])
+
+# %% ../../nbs/evaluation/calibration.ipynb #70039294
+def abstention_section(
+    report: Mapping, # of `judge` and `findings`
+    calibrated: np.ndarray, # pictures × classes
+    known: tuple[Sequence[int], Sequence], # class ids and groups of the pictures
+) -> Section: # of the pages
+    "When the model should not answer, and which classes it cannot rule out."
+    rule, kind = report['trust'], kind_of(report['synthetic'])
+    called = {'all': 'all'} | names_of(report)
+    rows = [[called[k], o['coverage'], span(o), o['classes'], o['images'], o['groups']] for k, o in report['sets'].items()]
+    curve = show_risk_coverage(risk_coverage(calibrated, *known, Bootstrap(**report['intervals'])), rule['abstain_below'], kind)
+    sets = (f"Instead of one class the model can name a set of classes, made to contain the right one for {rule['coverage']:.0%} of each "
+            "class's pictures. The table says how often the sets do.")
+    return Section('Prediction sets and abstention', [_abstention_words(report), sets, *rule['reasons']],
+        [Plot(curve, 'Risk–coverage curve: the share of wrong answers against the share of pictures answered.',
+              'The surest answers come first.'),
+         Table(['true class', 'in the set', interval_title(report), 'classes a set', 'pictures', 'groups'], rows,
+               f'How often the prediction sets contain the right class on {kind}.')])
+
+def _abstention_words(report):
+    rule, given, area = report['trust'], report['silence']['answered'], report['silence']['area']
+    def told(row, value):
+        sure = 'no interval' if row['low'] is None else f'{interval_title(report)} {span(row)}'
+        return f"{number(row[value])} ({sure}; {row['images']:.0f} pictures, {row['groups']:.0f} groups)"
+    asked = f"at most {rule['target_risk']:.0%} of the answers wrong, with {rule['confidence']:.0%} confidence"
+    threshold = (f'There is no abstention threshold that would have kept {asked}, so every picture is answered.'
+                 if rule['abstain_below'] is None else
+                 f"Below a probability of {rule['abstain_below']:.3f} the model does not answer; the threshold was chosen on the "
+                 f"validation pictures to keep {asked}.")
+    wrong = f"the share of these answers that are wrong is {told(given, 'risk')}" if given['images'] else 'so none of its answers is wrong'
+    return (f"{threshold} It answers {given['coverage']:.0%} of the test pictures; {wrong}. The area under the risk–coverage curve is "
+            f"{told(area, 'value')}, "
+            f"where {number(area['ideal'])} is the best possible and {number(area['random'])} what random abstention gives.")
+
+# %% ../../nbs/evaluation/calibration.ipynb #19382ce6
+_POINT = 'accuracy', 'macro_f1', *(f'recall_{c}' for c in CLASSES)
+
+def operating_points(
+    raw: np.ndarray, # pictures × classes, the probabilities before the calibration
+    rule: DecisionRule, # of the run
+    labels: Sequence[int], # true class ids
+    groups: Sequence, # each picture's group
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+) -> dict: # objective → images, groups, factors and figures; plain values, ready for JSON
+    "What the same model reaches at each operating point that its rule knows."
+    found = {}
+    for name in ('as_trained', *rule.factors):
+        table = plain(score(labels, rule.calibrated(raw, name).argmax(1), groups, majority=0, how=how)) # always-majority is not read
+        figures = {k: {end: table[k][end] for end in ('value', 'low', 'high')} for k in _POINT}
+        found[name] = {k: table['accuracy'][k] for k in ('images', 'groups')} | dict(factors=rule.factors.get(name, {}), figures=figures)
+    return found
+
+def points_section(
+    report: Mapping, # of `judge` and `findings`
+) -> Section: # of the pages
+    "What the model reaches at either end, and how to choose."
+    rule, kind, names = report['trust'], kind_of(report['synthetic']), names_of(report)
+    def cell(row): return number(row['value']) + ('' if row['low'] is None else f' ({span(row)})')
+    rows = [[_POINTS[k] + (', chosen' if k == rule['objective'] else ''), *map(cell, o['figures'].values()),
+             ' · '.join(f"{o['factors'][c]:.2g}" for c in CLASSES) if o['factors'] else '–', o['images'], o['groups']]
+            for k, o in report['points'].items()]
+    header = [f'on {kind}', *(metric_title(k, report['language']) for k in _POINT), 'factors', 'pictures', 'groups']
+    text = ([f"The same probabilities, read in other ways: before the likeliest class is answered, each is multiplied by its factor "
+             f"({', '.join(names.values())}). The factors were chosen on {rule['images']} validation pictures of {rule['groups']} "
+             'groups, for macro-F1 and for accuracy, and are judged here on the test pictures.', _CHOOSE.format(run=report['run'])]
+            if rule['factors'] else [_NO_POINTS])
+    return Section('Operating points', text, [Table(header, rows, f"On {kind} of the test split; {interval_title(report)}s over groups.")])
+
+_NO_POINTS = 'Other operating points could not be fitted: the validation pictures come from too few people, or lack a class.'
+
+_POINTS = {'as_trained': 'as trained', 'macro_f1': 'for macro-F1', 'accuracy': 'for accuracy'}
+_CHOOSE = ('To choose another one, without another training: set objective under [evaluate] in settings.ini, then type anklealign bundle '
+           '{run} and anklealign evaluate --run {run}.')

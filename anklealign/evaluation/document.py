@@ -12,10 +12,11 @@ import math
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.resources import files
 from io import BytesIO, StringIO
+from itertools import starmap
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,12 @@ def metric_title(
     return f'{TITLES.get(kind, kind)}, {class_names(language)[CLASSES.index(c)]}'
 
 # %% ../../nbs/evaluation/document.ipynb #258ea586
+def interval_title(
+    report: Mapping, # with its intervals
+) -> str: # '95% interval'
+    "What a column of intervals is called."
+    return f"{report['intervals']['confidence']:.0%} interval"
+
 def names_of(
     report: Mapping, # with its language
 ) -> dict[str, str]: # class → display name
@@ -112,6 +119,7 @@ class Table:
     rows: Sequence[Sequence] # one sequence of cells a row: text, numbers, None
     caption: str # what the table shows, with n
     shades: Sequence[Sequence[float]] = () # how dark the cells after the first of each row are, from 0 to 1; none: not at all
+    behind: Mapping[tuple[int, int], 'Section'] = field(default_factory=dict) # what a click on a cell shows, by row and later column
 
     def __post_init__(self):
         odd = next((o for o in self.rows if len(o) != len(self.header)), None)
@@ -128,11 +136,16 @@ class Table:
     def __ft__(self):
         def column(name, kind): return xml.Th(*_explained(name), scope='col', cls=kind) if name else xml.Td(cls=kind)
         kinds, shades = self.kinds, self.shades or [[None] * (len(self.header) - 1)] * len(self.rows)
-        def cell(value, kind, shade): return xml.Td(shown(value), cls=kind, style=None if shade is None else f'--share: {shade:.0%}')
+        def cell(value, kind, shade, at):
+            content, style = shown(value), None if shade is None else f'--share: {shade:.0%}'
+            if at in self.behind: content = xml.Button(content, popovertarget=_place(at), title=self.behind[at].title)
+            return xml.Td(content, cls=kind, style=style)
         head = xml.Tr(*map(column, self.header, kinds))
-        body = (xml.Tr(xml.Th(*_explained(shown(first)), scope='row'), *map(cell, rest, kinds[1:], dark))
-                for (first, *rest), dark in zip(self.rows, shades, strict=True))
-        return _scroll(self.caption, xml.Table(xml.Caption(xml.Span(self.caption)), xml.Thead(head), xml.Tbody(*body)))
+        def places(i): return ((i, j) for j in range(len(self.header) - 1))
+        body = (xml.Tr(xml.Th(*_explained(shown(first)), scope='row'), *map(cell, rest, kinds[1:], dark, places(i)))
+                for i, ((first, *rest), dark) in enumerate(zip(self.rows, shades, strict=True)))
+        table = xml.Table(xml.Caption(xml.Span(self.caption)), xml.Thead(head), xml.Tbody(*body))
+        return _scroll(self.caption, table, *starmap(_opened, self.behind.items()))
 
 def text_lines(
     table: Table,
@@ -148,7 +161,13 @@ def text_lines(
     console.print(lines)
     return [o.rstrip() for o in console.file.getvalue().splitlines() if o.strip()]
 
-def _scroll(name, content): return xml.Div(content, cls='scroll', role='group', tabindex='0', aria_label=name)
+def _scroll(name, *content): return xml.Div(*content, cls='scroll', role='group', tabindex='0', aria_label=name)
+
+def _place(at): return f'behind-{at[0]}-{at[1]}'
+
+def _opened(at, section): # browsers show it without a script, and close it by the button, Escape, or a click elsewhere
+    close = xml.Button('Close', popovertarget=_place(at), popovertargetaction='hide')
+    return xml.Div(xml.H3(section.title), *map(xml.P, section.paragraphs), *section.parts, close, popover='auto', id=_place(at))
 
 # %% ../../nbs/evaluation/document.ipynb #a01c7ad4
 def _data_uri(kind, content): return f'data:image/{kind};base64,{b64encode(content).decode()}'

@@ -19,8 +19,8 @@ from PIL import Image
 
 from ..core import CLASSES, AnklealignError, class_names, kind_of, write_atomic
 from ..decision import MIN_GROUPS, DecisionRule, class_of_angle, validation_answers
-from .document import Section, Table, names_of, span
-from .metrics import HEADLINE, Bootstrap, add_answers, headline, plain, resample
+from .document import Section, Table, names_of, number, span
+from .metrics import HEADLINE, Bootstrap, add_answers, difference, headline, plain, resample
 from .slices import by_source, conclude_sources, prior_interval
 from ..study.manifest import is_synthetic, read_manifest
 from ..study.votes import against_others, once_each
@@ -95,8 +95,10 @@ def _annotators(ratings, rows, how):
     return dict(zip(names, [mean, people.iloc[0].to_dict(), people.iloc[-1].to_dict()], strict=True))
 
 # %% ../../nbs/evaluation/labels.ipynb #4e72b606
+SHIPPED = 'shipped model' # the demonstration model of the package, among the baselines
+
 def baselines(
-    rows: pd.DataFrame, # manifest rows of the pictures that are judged: image, label, group, votes_…, and angle_deg if known
+    rows: pd.DataFrame, # manifest rows of the pictures that are judged: image, label, group, votes_…; angle_deg and shipped if known
     majority: str, # class that always-majority answers: the commonest in training
     ratings: pd.DataFrame|None=None, # one row a vote: image, annotator, label; None or empty: who voted is not known
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
@@ -114,7 +116,32 @@ def baselines(
              'one annotator, on average': _line(clear.others, clear.label, clear, how, average), **_annotators(ratings, rows, how),
              'two annotators': _pairwise(rows, how),
              'exact angle': _line(known.label, np.take(CLASSES, class_of_angle(angles)), known, how, exact)}
+    asked = rows[rows.shipped != ''] if 'shipped' in rows else rows[:0]
+    if len(asked): lines[SHIPPED] = _line(asked.label, asked.shipped, asked, how, 'the demonstration model, which has not met these people')
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('baseline').astype({'images': int, 'groups': int})
+
+# %% ../../nbs/evaluation/labels.ipynb #173d8174
+def shipped_gain(
+    answers: pd.DataFrame, # group, label, predicted, and the answer of the shipped model, all empty where it was not asked
+    why_not: str, # why the shipped model was not asked; nothing if it was
+    synthetic: bool, # whether the pictures are phantoms
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+) -> dict: # verdict, gain, images and groups, plain values
+    "By how much the model exceeds the one that ships with the package, on the same pictures."
+    asked = answers[(answers.predicted != '') & (answers.shipped != '')]
+    if asked.empty: return dict(verdict=f'The {SHIPPED} is no yardstick here: {why_not}.', gain={}, images=0, groups=0)
+    gain = plain(difference(*(asked[c].map(CLASSES.index) for c in ('label', 'predicted', 'shipped')), asked.group, how))
+    accuracy, macro_f1, n = gain['accuracy'], gain['macro_f1'], asked.group.nunique()
+    def above(row): return (row['low'] or 0) > 0
+    def told(row): return f"{number(row['value'], signed=True)} (" + (
+        'no interval)' if row['low'] is None else f"{how.confidence:.0%} interval {span(row, signed=True)})")
+    did = ('has made the model better than the shipped one' if above(accuracy)
+           else 'has left the model worse than the shipped one' if (accuracy['high'] or 0) < 0
+           else 'has raised macro-F1 above that of the shipped model' if above(macro_f1)
+           else 'cannot be shown to have added anything to the shipped model')
+    verdict = (f'Training on this study {did}: accuracy {told(accuracy)}, macro-F1 {told(macro_f1)} '
+               f'(n = {len(asked)} {kind_of(synthetic)} of {n} groups).')
+    return dict(verdict=verdict, gain=gain, images=len(asked), groups=n)
 
 # %% ../../nbs/evaluation/labels.ipynb #e6c8b74c
 PROBABILITIES = [f'prob_{c}' for c in CLASSES]

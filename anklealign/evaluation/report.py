@@ -8,6 +8,7 @@ Docs: https://anklealign.github.io/anklealign/evaluation/report.html.md"""
 __all__ = ['judge', 'show_confusion', 'findings', 'glance', 'sections', 'model_card']
 
 # %% ../../nbs/evaluation/report.ipynb #d5902579
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
@@ -19,12 +20,11 @@ from matplotlib.figure import Figure
 
 from ..core import CLASSES, AnklealignError, Settings, class_names, kind_of, markdown_cell
 from ..decision import MIN_GROUPS, DecisionRule
-from .calibration import (calibration_error, reliability, risk_area, risk_coverage, set_coverage, show_reliability,
-                                               show_risk_coverage)
-from .document import (DISCLAIMER, OVERALL, Plot, Section, Table, markdown_sections, metric_title, names_of, number,
-                                            shown,
-                                           span)
-from .labels import baselines, label_issue_findings, label_section
+from .calibration import (abstention_section, calibration_error, calibration_section, curves_section, operating_points,
+                                               points_section, risk_area, risk_coverage, set_coverage)
+from .document import (DISCLAIMER, OVERALL, Plot, Section, Table, interval_title, markdown_sections, metric_title,
+                                            names_of, number, span)
+from .labels import SHIPPED, baselines, label_issue_findings, label_section
 from .metrics import Bootstrap, difference, group_confusions, plain, score
 from .slices import aggregation_gain, aggregation_section, conclude_aggregation, conclude_slices, slices
 from ..study.manifest import is_synthetic
@@ -167,6 +167,7 @@ def findings(
     together = aggregation_gain(answers, rule.sharpening, how)
     found = {'trust': rule.model_dump(), 'yardsticks': plain(baselines(answers, judged['majority_class'], ratings, how)),
              'calibration': {k: plain(calibration_error(p, *known, how=how)) for k, p in (('before', raw), ('after', calibrated))},
+             'points': operating_points(raw, rule, *known, how),
              'sets': plain(set_coverage(sets, *known, how)), 'silence': plain(abstention),
              'slices': list(plain(slices(answers, how=how)).values()),
              'together': together | {'verdict': conclude_aggregation(together, is_synthetic(answers), how.confidence)}}
@@ -181,25 +182,29 @@ def glance(
     ceilings = ('exact angle', 'one annotator, on average')
     best = next((o for o in ceilings if known['yardsticks'].get(o, {}).get('images')), '')
     ceiling = known['yardsticks'].get(best, {})
-    rows = [[metric_title(k, report['language']), o['value'], span(o), o['majority'], ceiling.get(k)]
+    shipped = [o for k, o in known['yardsticks'].items() if k == SHIPPED] # one, or none
+    rows = [[metric_title(k, report['language']), o['value'], span(o), o['majority'], *(s.get(k) for s in shipped), ceiling.get(k)]
             for k, o in known['metrics'].items() if k in ('accuracy', 'macro_f1') or k.startswith('recall')]
     n = f"{known['images']} {kind} of {known['groups']} groups"
     who = f'Each of {n}, answered by a model that has not met its group' if report.get('folds') else f'On the {n} of the test split'
-    table = Table(['', 'model', _interval(report), f"always '{names[known['majority_class']]}'", 'ceiling'], rows,
+    always = f"always '{names[known['majority_class']]}'"
+    table = Table(['', 'model', interval_title(report), always, *[SHIPPED] * len(shipped), 'ceiling'], rows,
                   f"{who}. {f'The ceiling: {best}.' if best else 'What the ceiling is, is not known: nobody voted on a picture twice.'}")
     counts = [[name, *row] for name, row in zip(names.values(), known['confusion_matrix'], strict=True)]
     shades = np.nan_to_num(row_shares(known['confusion_matrix'])).tolist()
     return table, Table(['true ↓ answered →', *names.values()], counts,
                         f'Confusion matrix, {kind}. The shade is the share of each true class.', shades)
 
-def _first(report):
+def _first(report, behind):
+    scores, confusion = glance(report)
     def said(metric): return f"{number(report['metrics'][metric]['value'])} ({span(report['metrics'][metric])})"
     own = [f"The run itself, on the {report['images']} test pictures of {report['groups']} groups: accuracy {said('accuracy')}, "
            f"macro-F1 {said('macro_f1')}."] * bool(report.get('folds'))
-    return Section('At a glance', [*own, *filter(None, [report.get('left_out')])], glance(report))
+    return Section('At a glance', [*own, *filter(None, [report['shipped']['verdict'], report.get('left_out')])],
+                   [scores, dataclasses.replace(confusion, behind=behind)])
 
 def _scores(report):
-    names, n, kind, sure = names_of(report), [report['images'], report['groups']], kind_of(report['synthetic']), _interval(report)
+    names, n, kind, sure = names_of(report), [report['images'], report['groups']], kind_of(report['synthetic']), interval_title(report)
     always, kept = f"always '{names[report['majority_class']]}'", {k: o for k, o in report['metrics'].items()
                                                                    if not k.startswith('support')}
     called = {k: metric_title(k, report['language']) for k in kept}
@@ -218,8 +223,6 @@ def _scores(report):
                'Baselines, annotators, and the best that these labels allow, on the same pictures.'),
          Plot(show_confusion(report), f'Confusion matrix: {words}', 'The shade is the share of each true class.')])
 
-def _interval(report): return f"{report['intervals']['confidence']:.0%} interval"
-
 def _span(row, prefix, signed=False): return span({'low': row[f'{prefix}_low'], 'high': row[f'{prefix}_high']}, signed)
 
 def _local(text, names):
@@ -232,64 +235,10 @@ _MEANING = 'What the figures mean. ' + ''.join(
     'Recall of a class (its sensitivity): share of its pictures that are answered so. Precision (positive predictive value): share of '
     'these answers that are right. F1: harmonic mean of the two. Intervals are over groups, which are people as far as people are known.')
 
-# %% ../../nbs/evaluation/report.ipynb #d9fa0fb9
-def _calibration(report, raw, calibrated, known):
-    rule, kind, how = report['trust'], kind_of(report['synthetic']), Bootstrap(**report['intervals'])
-    before, after, sure = report['calibration']['before'], report['calibration']['after'], _interval(report)
-    called = {'top_class': 'the answer', 'classwise': 'mean of the classes'} | names_of(report)
-    rows = [[called[k], before[k]['value'], span(before[k]), o['value'], span(o),
-             f"{shown(o['calibrated'])}, at most {shown(o['calibrated_high'])}", o['images'], o['groups']]
-            for k, o in after.items()]
-    top = after['top_class']
-    several = f", and the mean of several pictures of a person by a sharpening of {rule['sharpening']:.2f}" if rule['sharpening'] else ''
-    verdict = ('more than chance gives a calibrated model, so its probabilities are not to be taken at their word'
-               if top['value'] > top['calibrated_high']
-               else 'no more than chance gives a calibrated model on so few pictures')
-    text = (f"The probabilities are corrected by a temperature of {rule['temperature']:.2f}{several}, fitted on {rule['images']} "
-            "validation pictures of "
-            f"{rule['groups']} groups. After that they are off by {top['value']:.3f} in the mean, {verdict}.")
-    diagrams = show_reliability({'as the model says': reliability(raw, *known, how=how),
-                                 'corrected': reliability(calibrated, *known, how=how)}, report['groups'], kind)
-    return Section('Calibration', text,
-        [Plot(diagrams, 'Reliability diagrams before and after the correction: share of right answers by how sure the model was.',
-              'The nearer to the dashed line, the better.'),
-         Table(['calibration error of', 'before', f'{sure}, before', 'after', f'{sure}, after', 'if calibrated', 'pictures', 'groups'],
-               rows,
-               f'The expected calibration error on {kind}, and what a calibrated model would show.')])
-
-# %% ../../nbs/evaluation/report.ipynb #df3c4e7b
-def _abstention(report, calibrated, known):
-    rule, kind = report['trust'], kind_of(report['synthetic'])
-    called = {'all': 'all'} | names_of(report)
-    rows = [[called[k], o['coverage'], span(o), o['classes'], o['images'], o['groups']] for k, o in report['sets'].items()]
-    curve = show_risk_coverage(risk_coverage(calibrated, *known, Bootstrap(**report['intervals'])), rule['abstain_below'], kind)
-    sets = (f"Instead of one class the model can name a set of classes, made to contain the right one for {rule['coverage']:.0%} of each "
-            "class's pictures. The table says how often the sets do.")
-    return Section('Prediction sets and abstention', [_abstention_words(report), sets, *rule['reasons']],
-        [Plot(curve, 'Risk–coverage curve: the share of wrong answers against the share of pictures answered.',
-              'The surest answers come first.'),
-         Table(['true class', 'in the set', _interval(report), 'classes a set', 'pictures', 'groups'], rows,
-               f'How often the prediction sets contain the right class on {kind}.')])
-
-def _abstention_words(report):
-    rule, given, area = report['trust'], report['silence']['answered'], report['silence']['area']
-    def told(row, value):
-        sure = 'no interval' if row['low'] is None else f'{_interval(report)} {span(row)}'
-        return f"{number(row[value])} ({sure}; {row['images']:.0f} pictures, {row['groups']:.0f} groups)"
-    asked = f"at most {rule['target_risk']:.0%} of the answers wrong, with {rule['confidence']:.0%} confidence"
-    threshold = (f'There is no abstention threshold that would have kept {asked}, so every picture is answered.'
-                 if rule['abstain_below'] is None else
-                 f"Below a probability of {rule['abstain_below']:.3f} the model does not answer; the threshold was chosen on the "
-                 f"validation pictures to keep {asked}.")
-    wrong = f"the share of these answers that are wrong is {told(given, 'risk')}" if given['images'] else 'so none of its answers is wrong'
-    return (f"{threshold} It answers {given['coverage']:.0%} of the test pictures; {wrong}. The area under the risk–coverage curve is "
-            f"{told(area, 'value')}, "
-            f"where {number(area['ideal'])} is the best possible and {number(area['random'])} what random abstention gives.")
-
 # %% ../../nbs/evaluation/report.ipynb #c1509d9f
 def _slices(report):
     numbers = dict.fromkeys(('accuracy', 'difference', 'difference_low', 'difference_high', 'p', 'p_holm'), float)
-    table, kind, sure = pd.DataFrame(report['slices']).astype(numbers), kind_of(report['synthetic']), _interval(report)
+    table, kind, sure = pd.DataFrame(report['slices']).astype(numbers), kind_of(report['synthetic']), interval_title(report)
     rows = [[f"{o['column']}: {o['slice']}", o['accuracy'], span(o), number(o['difference'], signed=True),
              _span(o, 'difference', signed=True), o['macro_f1'], o['images'], o['groups']]
             for o in report['slices'] if o['accuracy'] is not None]
@@ -323,13 +272,16 @@ def sections(
     answers: pd.DataFrame, # from `add_answers`
     raw: np.ndarray, # pictures × classes, the probabilities before the calibration
     probes: Sequence[Section]=(), # from `sanity_sections`
+    behind: Mapping[tuple[int, int], Section]={}, # the pictures of each cell of the confusion matrix, by true and answered class id
 ) -> list[Section]: # in reading order
     "What an evaluation found, for HTML, Markdown and the model card."
     given = (answers.predicted != '').to_numpy()
     calibrated = answers.loc[given, [f'prob_{c}' for c in CLASSES]].to_numpy()
     known = answers.label[given].map(CLASSES.index), answers.group[given]
-    return [_first(report), _scores(report), _calibration(report, raw[given], calibrated, known), _abstention(report, calibrated, known),
-            _slices(report), aggregation_section(report), label_section(report), *probes, _missing(report)]
+    return [_first(report, behind), _scores(report), points_section(report), curves_section(report, calibrated, known),
+            calibration_section(report, raw[given], calibrated, known), abstention_section(report, calibrated, known), _slices(report),
+            aggregation_section(report), label_section(report), *probes, _missing(report)]
+
 
 # %% ../../nbs/evaluation/report.ipynb #0c37708c
 class _NotRecorded(ChainableUndefined):

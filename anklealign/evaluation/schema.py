@@ -76,6 +76,11 @@ class CalibrationError(Rests, Estimate):
 Errors = _each(('top_class', 'classwise', *CLASSES), CalibrationError)
 
 # %% ../../nbs/evaluation/schema.ipynb #a86e2c0a
+class Point(Rests):
+    "What the model reaches at an operating point, on the test pictures."
+    factors: dict[Literal[*CLASSES], float] = Field(description='class → factor of its probability; empty: none')
+    figures: _each(('accuracy', 'macro_f1', *(f'recall_{c}' for c in CLASSES)), Estimate) = Field(description='name → figure')
+
 class Sets(Rests):
     "How good the prediction sets are."
     coverage: Number = Field(description='share of the sets that contain the right class')
@@ -207,6 +212,12 @@ class Folds(Rests):
                                          description='pictures: a row for each true class, a column for each answer')
     yardsticks: dict[str, Baseline] = Field(description='name → what the figures are to be held against')
 
+class Shipped(Rests):
+    "What training on the study has added to the demonstration model that ships with the package, which answered the same pictures."
+    verdict: str = Field(description='in a sentence; if that model was not asked, why')
+    gain: dict[Literal[*OVERALL], Estimate] = Field(description='name → figure of the model minus that of the shipped one, paired; of all '
+                                                                'people if `folds` knows, else of the test pictures; empty if not asked')
+
 class Evaluation(Part):
     "What an evaluation of one run on the test pictures of one study found: `evaluation_report.json`."
     verdict: str = Field(description='the first line of the report: what follows from all people if `folds` knows, else `summary`')
@@ -234,6 +245,8 @@ class Evaluation(Part):
     yardsticks: dict[str, Baseline] = Field(description='name → what the figures are to be held against')
     calibration: _each(('before', 'after'),
                        Errors) = Field(description='errors before and after the correction: of the answer, mean over classes, each class')
+    points: dict[Literal['as_trained', 'macro_f1', 'accuracy'], Point] = Field(
+        description='objective → what the same probabilities reach with the factors that were chosen for it on validation pictures')
     sets: _each(('all', *CLASSES), Sets) = Field(description='the prediction sets of all pictures, and of those of each true class')
     silence: _each(('answered', 'area'),
                    Abstention) = Field(description='the answers above the threshold, and the area under the risk–coverage curve')
@@ -243,6 +256,7 @@ class Evaluation(Part):
     class_shares: _each(CLASSES, ClassShare) = Field(description='class → how common it is')
     doubts: LabelIssues = Field(description='labels that look like mistakes')
     folds: Folds|None = Field(description='grouped folds of the same recipe on the same study; null if there are none')
+    shipped: Shipped = Field(description='what training on this study has added')
     left_out: str = Field(description='what was left out of the report, and why; empty if nothing was')
     robustness: Robustness|None = Field(description='whether changed pictures change the answers; null if left out')
     explanation: Explanation|None = Field(description='whether the heat maps may be believed; null if left out')

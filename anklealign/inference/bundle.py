@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..core import CLASSES, AnklealignError, new_folder, ordinary, write_atomic
-from ..decision import DecisionRule
+from ..core import CLASSES, AnklealignError, EvaluateSettings, new_folder, ordinary, write_atomic
+from ..decision import DecisionRule, fit_on_validation
 from ..heels.feet import HeelRule
 
 if TYPE_CHECKING: from onnxruntime import InferenceSession
@@ -320,6 +320,7 @@ def read_figures(
     try:
         said = json.loads(ordinary(file).read_text(encoding='utf-8'))
         if (said['run'], said['study']) != (about.name, about.study['fingerprint']): return None
+        if said.get('trust', rule := about.thresholds.model_dump()) != rule: return None # of a rule that has been fitted anew since
         return {k: said[k] for k in ('summary', 'images', 'groups', 'synthetic', 'majority_class', 'intervals', 'metrics')}
     except FileNotFoundError: return None
     except (OSError, ValueError, KeyError, TypeError) as e:
@@ -340,6 +341,19 @@ def add_figures(
     about = _completed(read_bundle(run).about, run, evaluation)
     write_atomic(Path(run)/MARK, about.model_dump_json(indent=1))
     return about
+
+# %% ../../nbs/inference/bundle.ipynb #604cc6ef
+def decide_anew(
+    run: str|os.PathLike, # run folder that is a bundle
+    asked: EvaluateSettings, # what the rule is to be made for
+) -> bool: # whether there was anything to do
+    "Fit the decision rule of a run for other settings. Raises `AnklealignError` if the bundle or its validation answers are damaged."
+    about = read_bundle(run).about
+    if about.thresholds.made_for(asked): return False
+    fresh = about.model_copy(update={'thresholds': fit_on_validation(run, asked), 'figures': None, 'model_card': None})
+    write_atomic(Path(run)/MARK, fresh.model_dump_json(indent=1))
+    (Path(run)/'model_card.md').unlink(missing_ok=True)
+    return True
 
 # %% ../../nbs/inference/bundle.ipynb #a1b032b9
 def pack(

@@ -12,8 +12,10 @@ import ctypes
 import gc
 import json
 import logging
+import math
 import platform
 import random
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from fastai.basics import AvgLoss, Callback, CancelEpochException, CancelFitException, Learner, to_float
+from fastai.basics import AvgLoss, AvgMetric, Callback, CancelEpochException, CancelFitException, Learner, to_float
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import MixedPrecision
 from safetensors import SafetensorError, safe_open
@@ -130,27 +132,46 @@ class AverageWeights(Callback):
 # %% ../../nbs/training/callbacks.ipynb #7012c1db
 log = logging.getLogger('anklealign')
 
+def _right(predicted, wanted): # share of a batch; shares of votes want the class with the most
+    return (predicted.argmax(-1) == (wanted if wanted.ndim == 1 else wanted.argmax(-1))).float().mean()
+
+_ROWS = 9 # of the table of epochs, but for the first and the last
+_SLOW = 60 # seconds after which an epoch is told in any case
+
 class History(Callback):
-    "Keeps and logs losses, accuracy and macro-F1 of each epoch, and notices when the loss is no longer a number."
+    "Keeps losses, accuracy and macro-F1 of each epoch, logs a table of some of them, and notices when the loss is no longer a number."
     order = 59
-    columns = ('epoch', 'train_loss', 'valid_loss', 'accuracy', 'macro_f1')
+    columns = ('epoch', 'train_loss', 'valid_loss', 'accuracy', 'macro_f1', 'train_accuracy', 'lr')
     def __init__(self): self.rows = []
-    def before_fit(self): self.diverged, self.train_loss = False, AvgLoss()
-    def before_train(self): self.train_loss.reset()
+    def before_fit(self):
+        self.diverged, self.train_loss, self.train_accuracy, self.told = False, AvgLoss(), AvgMetric(_right), len(self.rows)
+        self.at = time.monotonic()
+    def before_train(self):
+        for o in (self.train_loss, self.train_accuracy): o.reset()
     def after_batch(self):
-        if self.training: self.train_loss.accumulate(self.learn)
+        for o in (self.train_loss, self.train_accuracy) if self.training else (): o.accumulate(self.learn)
 
     def after_epoch(self):
-        values = [self.epoch + 1, float(self.train_loss.value), *map(float, self.recorder.values[-1][1:])]
+        values = [self.train_loss.value, *self.recorder.values[-1][1:], self.train_accuracy.value, self.opt.hypers[-1]['lr']]
+        values = [self.epoch + 1, *map(float, values)]
         self.rows.append(dict(zip(self.columns, values, strict=True)))
-        said = 'epoch {}/{}: train loss {:.4f}, valid loss {:.4f}, valid accuracy {:.3f}, valid macro-F1 {:.3f}'
-        log.info(said.format(values[0], self.n_epoch, *values[1:]))
+        every = math.ceil(self.n_epoch/_ROWS)
+        if values[0] in (1, self.n_epoch) or values[0] % every == 0 or time.monotonic() - self.at > _SLOW: self._tell()
 
+    def _tell(self):
+        if self.told == len(self.rows): return
+        if not getattr(self, 'headed', False): log.info('epoch        train loss  valid loss  train acc.  valid acc.  valid macro-F1')
+        row, self.headed, self.told, self.at = self.rows[-1], True, len(self.rows), time.monotonic()
+        log.info('%-11s  {train_loss:10.4f}  {valid_loss:10.4f}  {train_accuracy:10.3f}  {accuracy:10.3f}  {macro_f1:14.3f}'.format(**row),
+                 f"{row['epoch']}/{self.n_epoch}")
+
+    def after_fit(self): self._tell() # if it ended early
     def after_cancel_fit(self): self.diverged = not torch.isfinite(self.loss).all()
 
-    def best(self) -> int: # counted from 1; 0 before the first epoch
-        "The epoch with the best validation accuracy, the first of equals."
-        return 1 + max(range(len(self.rows)), key=lambda i: self.rows[i]['accuracy']) if self.rows else 0
+    def best(self, figure: str='accuracy') -> int: # counted from 1; 0 before the first epoch
+        "The epoch with the best validation accuracy, or another figure, the first of equals."
+        return 1 + max(range(len(self.rows)), key=lambda i: self.rows[i][figure]) if self.rows else 0
+
 
 # %% ../../nbs/training/callbacks.ipynb #144ea0db
 class KeepBest(Callback):

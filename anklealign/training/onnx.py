@@ -12,7 +12,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -206,6 +206,17 @@ def halved(
     return made.SerializeToString()
 
 # %% ../../nbs/training/onnx.ipynb #10724473
+def graph_answers(
+    graph: bytes, # an ONNX model
+    batches: Iterable[np.ndarray], # of pictures as bytes, n × side × side × 3 each
+) -> tuple[np.ndarray, np.ndarray]: # probabilities, pictures × classes; OOD score of each picture
+    "What a graph says of pictures, before any decision rule."
+    import onnxruntime
+    session = onnxruntime.InferenceSession(graph)
+    said = [session.run([OUTPUTS[0], OUTPUTS[2]], {INPUT: o}) for o in batches]
+    logs, scores = map(np.concatenate, zip(*said, strict=True))
+    return np.exp(logs), scores
+
 TOLERANCE = 1e-3 # largest difference of a probability between the graph and PyTorch
 
 def check_graph(
@@ -215,11 +226,8 @@ def check_graph(
     tolerance: float=TOLERANCE, # largest difference
 ) -> tuple[dict[str, float], np.ndarray]: # how far they are apart, on how many pictures; OOD score of each
     "Compare what the graph says with what PyTorch says. Raises `AnklealignError` if they differ."
-    import onnxruntime
-    session = onnxruntime.InferenceSession(graph)
-    batches = (session.run([OUTPUTS[0], OUTPUTS[2]], {INPUT: pictures[i:i + 32]}) for i in range(0, len(pictures), 32))
-    said, scores = (np.concatenate(o) for o in zip(*batches, strict=True))
-    apart = float(np.abs(np.exp(said) - expected).max())
+    said, scores = graph_answers(graph, (pictures[i:i + 32] for i in range(0, len(pictures), 32)))
+    apart = float(np.abs(said - expected).max())
     if not apart <= tolerance:
         raise AnklealignError(f'The exported graph differs from the model by {apart:.2g} in a probability, more than {tolerance:g}: '
                               'report it with the recipe.')

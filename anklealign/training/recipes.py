@@ -186,5 +186,5 @@ def chosen_recipe(
 ) -> Recipe: # the named recipe with what the settings change
     "The recipe that `settings` ask for. Raises `AnklealignError` if there is none of that name."
     changes = settings.model_dump(exclude={'recipe', 'precision', 'weights_file'}, exclude_none=True)
-    if 'epochs' in changes: changes['steps'] = 0 # who says how many means it
+    if 'epochs' in changes: changes.setdefault('steps', 0) # who says how many means it
     return replace(recipes[settings.recipe], **changes)

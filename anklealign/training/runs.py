@@ -134,18 +134,23 @@ def probabilities(
 # %% ../../nbs/training/runs.ipynb #b2ee74ae
 def show_history(
     run: str|Path, # run folder
-): # two matplotlib axes: losses, and accuracy with macro-F1
+    figure: object=None, # matplotlib's, to draw on; None: a new one of pyplot's
+): # three matplotlib axes: losses, accuracies with macro-F1, and learning rate
     "Plot the history of `run`, its kept epoch marked."
-    import matplotlib.pyplot as plt
+    if figure is None:
+        import matplotlib.pyplot as plt
+        figure = plt.figure(figsize=(9, 2.6), layout='constrained')
     history, config = pd.read_csv(Path(run)/'history.csv', index_col='epoch'), json.loads((Path(run)/'config.json').read_text())
-    n = {k: sum(v.values()) for k, v in config['study']['images'].items()}
-    figure, axes = plt.subplots(1, 2, figsize=(7.5, 2.6), layout='constrained')
-    history[['train_loss', 'valid_loss']].plot(ax=axes[0], xlabel='epoch', ylabel='loss')
-    history[['accuracy', 'macro_f1']].plot(ax=axes[1], xlabel='epoch', ylabel='on valid', ylim=(0, 1.02))
+    n, axes = {k: sum(v.values()) for k, v in config['study']['images'].items()}, figure.subplots(1, 3)
+    history[['train_loss', 'valid_loss']].plot(ax=axes[0], marker='.', xlabel='epoch', ylabel='loss')
+    history[['train_accuracy', 'accuracy', 'macro_f1']].plot(ax=axes[1], marker='.', xlabel='epoch', ylabel='share', ylim=(0, 1.02))
+    history[['lr']].plot(ax=axes[2], marker='.', xlabel='epoch', ylabel='learning rate', legend=False)
+    axes[1].legend(['train accuracy', 'valid accuracy', 'valid macro-F1'], fontsize=8)
     for ax in axes: ax.axvline(config['epoch_kept'], color='grey', linestyle=':', zorder=0)
     kind = kind_of(config['study']['synthetic'])
-    figure.suptitle(f"{Path(run).name}: {n['train']} train and {n['valid']} valid {kind}; dotted: epoch kept", fontsize=10)
+    figure.suptitle(f"{config['recipe']['name']}: {n['train']} train and {n['valid']} valid {kind}; dotted: epoch kept", fontsize=10)
     return axes
+
 
 # %% ../../nbs/training/runs.ipynb #9624d27c
 def processes() -> tuple[int, int]: # rank of this process, and how many train together

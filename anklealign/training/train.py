@@ -145,7 +145,8 @@ def checkpoint_of(
 def _to_go_on_from(run, config):
     "Tensors and history rows of the unfinished training of `run`; None if it is finished."
     def flat(config):
-        nested = {k: v if isinstance(v, dict) else {'': v} for k, v in config.items() if k not in ('recipe', 'versions', 'epoch_kept')}
+        own = 'recipe', 'versions', 'epoch_kept', 'best_valid'
+        nested = {k: v if isinstance(v, dict) else {'': v} for k, v in config.items() if k not in own}
         return without_gone(config['recipe']) | {f'{k} {j}'.strip(): w for k, v in nested.items() for j, w in v.items()}
     unfinished = checkpoint_of(run).exists()
     if unfinished: parts, about, rows = read_checkpoint(checkpoint_of(run))
@@ -218,13 +219,19 @@ def _finish(run, learn, recipe, config, history):
     kept = history.best() if recipe.keep == 'best' else len(history.rows)
     table = dict(index=False, float_format='%.6f', lineterminator='\n')
     with new_folder(run, 'config.json') as folder:
-        write_atomic(folder/'config.json', json.dumps(config | {'epoch_kept': kept}, indent=1))
-        write_atomic(folder/'history.csv', pd.DataFrame(history.rows).to_csv(**table))
+        write_atomic(folder/'config.json', json.dumps(config | {'epoch_kept': kept, 'best_valid': _best(history)}, indent=1))
+        write_atomic(folder/'history.csv', pd.DataFrame(history.rows).to_csv(**table | dict(float_format='%.6g')))
         weights = {k: v.cpu().contiguous() for k, v in learn.model.state_dict().items()}
         write_atomic(folder/'model.safetensors', safetensors.torch.save(weights))
         write_atomic(folder/'valid_predictions.csv', answers.to_csv(**table))
     checkpoint_of(run).unlink(missing_ok=True)
-    log.info('kept the weights of epoch %d in %s', kept, run)
+    row = history.rows[kept - 1]
+    log.info('kept the weights of epoch %d (valid accuracy %.3f, macro-F1 %.3f) in %s', kept, row['accuracy'], row['macro_f1'], run)
+
+def _best(history): # each is the best of many epochs, so a little too good
+    return {k: {'value': round(history.rows[i][k], 6), 'epoch': i + 1}
+            for k in ('accuracy', 'macro_f1') for i in [history.best(k) - 1]}
+
 
 # %% ../../nbs/training/train.ipynb #4cd0512e
 def run_learner(
