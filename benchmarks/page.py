@@ -83,13 +83,17 @@ def compared(browser, address, predictor, chosen):
         try: answer = predictor(data)
         except PictureError as e:
             row['n'] += 1
-            row['same'] += found['reason'] == next((o for o in refusals if str(e).startswith(o)), 'other')
+            reason = next((o for o in refusals if str(e).startswith(o)), 'other')
+            row['same'] += found['reason'] == reason
+            if found['reason'] != reason: print(kind, found['reason'] or 'an answer', 'but Python:', e, file=sys.stderr)
             continue
         if (found['reason'] or '').startswith('format'):
             row['left'] += 1 # which this browser cannot decode, and says so
             continue
         row['n'] += 1
-        if found['reason']: continue
+        if found['reason']:
+            print(kind, found['reason'], 'but Python:', gist({'answer': answer.answer, 'feet': [vars(o) for o in answer.feet]}), file=sys.stderr)
+            continue
         mine = {'answer': answer.answer, 'feet': [vars(o) for o in answer.feet]}
         same = gist(mine) == gist(found['record']) and plain(answer.reasons) == plain(found['record']['reasons'])
         row['same'] += same
@@ -110,11 +114,11 @@ def first_and_later(browser, address, photo):
     page.goto(address)
     page.locator('.file').set_input_files({'name': 'a.jpg', 'mimeType': 'image/jpeg', 'buffer': photo})
     page.locator('.verdict').wait_for()
-    first = time.monotonic() - start
+    first, bytes_sent = time.monotonic() - start, sum(sent)
     page.evaluate(ASK)
     later = [page.evaluate(LOOK, b64encode(photo).decode())['took'] for _ in range(7)][2:]
     context.close()
-    return first, sum(sent), later
+    return first, bytes_sent, later
 
 
 def memory(): return sum(o.memory_info().rss for o in psutil.Process().children(True) if '--type=renderer' in o.cmdline())/1e6
