@@ -80,7 +80,7 @@ def _content(source): # the bytes of a file, if it is one that opens in a moment
     else:
         with open(ordinary(source), 'rb') as f: data = f.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES: raise PictureError(f'too large: more than {_MOST_BYTES >> 20} MB')
-    if fault := structure_fault(data): raise PictureError(f'cannot be decoded: made of {fault}')
+    if fault := structure_fault(data, tags=False): raise PictureError(f'cannot be decoded: made of {fault}')
     return _without_text(data) if data.startswith(_PNG) else data
 
 def _without_text(png): # and without colour profile; XMP stays, as it can hold the orientation
@@ -151,10 +151,12 @@ def _png_fault(png):
 # %% ../nbs/core/images.ipynb #7a11e004
 def structure_fault(
     data: bytes, # a file
+    tags: bool=True, # whether what its tags claim counts; a study takes any, as nothing of them is used but the orientation
 ) -> str: # why it would take long to open, or much memory; empty if it would not
     "What is wrong with the skeleton of a JPEG, PNG or TIFF file that was made to be slow."
-    if data.startswith(b'\xff\xd8'): return _jpeg_fault(data)
-    return _png_fault(data) if data.startswith(b'\x89PNG') else _tags_fault(data)
+    kind = _jpeg_fault if data.startswith(b'\xff\xd8') else _png_fault if data.startswith(_PNG) else _tags_fault
+    fault = kind(data) if tags or kind is not _tags_fault else ''
+    return fault if tags or 'pieces' in fault else ''
 
 # %% ../nbs/core/images.ipynb #9bf1dbfe
 _MOST_SCANS = 100 # of a JPEG; those of cameras have one, progressive ones about ten

@@ -70,6 +70,7 @@ def test_it_answers_as_predict_does(service, tmp_path):
     done = subprocess.run([COMMAND, 'predict', *(f'{i}.jpg' for i in range(3)), '--json'], cwd=tmp_path, capture_output=True, text=True, check=True)
     expected = [without_time(o) for o in json.loads(done.stdout)]
     single = [without_time(service.photo(o, f'{i}.jpg').json()) for i, o in enumerate(photos)]
+    assert without_time(service.post('/predict', files={'file': ('0.jpg', photos[0])}).json()) == single[0] # as an earlier system had it
     together = service.post('/predict/batch', files=[('photos', (f'{i}.jpg', o)) for i, o in enumerate(photos)]).json()['answers']
     for found in (single, [without_time(o) for o in together]):
         for one, other in zip(found, expected, strict=True):

@@ -287,7 +287,7 @@ def open_graph(
     options.add_session_config_entry('session.use_env_allocators', '1')
     try:
         with _bounded(_LOADING + 8*len(graph)):
-            session = onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+            session = onnxruntime.InferenceSession(graph, options, ['CPUExecutionProvider'], enable_fallback=0) # which would print
             run_graph(session, np.full((1, side, side, 3), 128, np.uint8))
     except Exception as e:
         if re.search('bad_alloc|AllocateRaw|MemoryError', repr(e)): raise ValueError('it takes gigabytes of memory for a picture') from e
