@@ -10,7 +10,8 @@ __all__ = ['prepare', 'summary', 'show_grid', 'show_overview']
 # %% ../nbs/00_data.ipynb #c9332248
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from PIL import Image
 
 from .core import CLASSES, AnklealignError, Settings, class_names
 from .study.account import write
+from .study.files import RawFile
 from .study.manifest import read, read_manifest
 from .study.matching import match
 from .study.preprocess import Stage, check
@@ -47,11 +49,13 @@ def prepare(
     output: str|os.PathLike, # folder for everything a run leaves
     settings: Settings=Settings(), # of the study
     progress: Callable[[int, int], None]=lambda done, total: None, # called with the number of pictures done, and of all
+    refused: Sequence[RawFile]=(), # files that belong to the raw folder but could not be had, with the reason
+    before: Mapping[str, str]|None=None, # path of a picture → its split in an earlier study, which its group keeps
 ) -> Path: # the study folder, `output/processed`
     "Make a study of a raw folder. Raises `AnklealignError` in one sentence, with the old study intact."
     check_places(raw, output)
     with Stage(output) as stage:
-        found = read(raw, stage.folder, settings)
+        found = replace(read(raw, stage.folder, settings, refused), before=before)
         matched = match(found, settings.study)
         checked = check(matched, stage, settings.images, progress)
         labelled = label(checked, settings.study)

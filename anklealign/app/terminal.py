@@ -151,7 +151,7 @@ def log_lines(
     return handler
 
 # %% ../../nbs/app/terminal.ipynb #07853d2b
-Raw = Annotated[Path, typer.Argument(help='Folder, or .zip, with pictures and their Label Studio exports.')]
+Raw = Annotated[Path, typer.Argument(help='Folder, or .zip, with pictures and their Label Studio exports; or the address of a project.')]
 Output = Annotated[Path|None, typer.Option('--output', '-o', help='Folder for everything a run leaves (else run.output of settings.ini).')]
 SettingsFile = Annotated[Path|None, typer.Option('--settings', help='Settings of the study (else settings.ini here, if there is one).')]
 Seed = Annotated[int|None, typer.Option('--seed', help='Of splits, weights and bootstrap.')]
