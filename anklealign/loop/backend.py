@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/loop/backend.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/loop/backend.ipynb #c4124c0c
+# %% ../../nbs/loop/backend.ipynb #43341b04
 import asyncio
 import logging
 import os
@@ -16,10 +16,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
 from html import escape
+from pathlib import Path
 
 import fastapi
-from fastapi.routing import APIRoute
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 
@@ -54,7 +55,7 @@ def _marks(answer, config):
             yield {'id': f'{foot.side}-{end}', 'from_name': config.marks, 'type': 'keypointlabels',
                    'value': share | {'width': .6, 'keypointlabels': [config.places[foot.side, end]]}}
 
-# %% ../../nbs/loop/backend.ipynb #61c82ebf
+# %% ../../nbs/loop/backend.ipynb #6765652d
 log = logging.getLogger('anklealign.app.http')
 
 class Loop:
@@ -64,6 +65,7 @@ class Loop:
         settings: Settings, # the server in `labelstudio`, and what a training needs
     ):
         self.predictor, self.settings, self.lock = predictor, settings, threading.Lock()
+        self.counting = threading.Lock() # one agreement at a time
         self.server = LabelStudio(settings.labelstudio.address, settings.labelstudio.token.get_secret_value())
         self.aliases, self.loaded, self.new = label_aliases(settings.labels), {}, Counter()
         self.training = None # project and process of the one that runs, or of the last one
@@ -134,6 +136,15 @@ class Loop:
         return {'project': number, 'answers': self.answering(number)[1], 'annotations_since': self.new[number], 'training': said,
                 'history': history}
 
+    def agreement(self,
+        number: int, # of the project
+    ) -> Path: # of the page
+        "Have the agreement computed from the annotations as they are now. Raises `AnklealignError` if it cannot be."
+        with self.counting:
+            said = (process := start_command(['label-studio', 'agreement', f'{self.server.address}/projects/{number}'], self._told())).communicate()[0]
+        if process.returncode: raise AnklealignError(last_line(said) or 'The agreement could not be computed.')
+        return project_home(self.settings, number)/'agreement.html'
+
     def close(self) -> None:
         "End a training that is under way; the model before stays."
         if self.running: self.training[1].terminate()
@@ -184,14 +195,14 @@ def _number(project): # '3.1764280000' or 3 or {'id': 3}
     if not found: raise AnklealignError("The request does not say which project it is about.")
     return int(found[0])
 
-# %% ../../nbs/loop/backend.ipynb #ed8c55db
+# %% ../../nbs/loop/backend.ipynb #f9d03f0c
 def add_label_studio(
     app: fastapi.FastAPI, # gets the routes
     loop: Loop,
     answer: Callable[[Predictor, bytes, str], Awaitable[Answer]], # a photo's, from the workers of the service
 ) -> None:
     "Mount the backend under `/label-studio`."
-    router = fastapi.APIRouter(prefix='/label-studio', include_in_schema=False, route_class=_Route)
+    def route(method, path): return lambda f: app.add_api_route(f'/label-studio/{path}', _refusing(f), methods=[method], include_in_schema=False)
 
     async def said(request):
         try: body = await request.json()
@@ -199,41 +210,46 @@ def add_label_studio(
         if not isinstance(body, dict): raise HTTPException(400, 'The request is no JSON object: is it Label Studio that asks?')
         return body
 
-    @router.get('/health')
+    @route('GET', 'health')
     async def health() -> dict: return {'status': 'UP', 'model_class': 'anklealign'}
 
-    @router.post('/setup')
+    @route('POST', 'setup')
     async def setup(request: fastapi.Request) -> dict:
         body = await said(request)
         if not loop.server.token: loop.server.token = _token(body.get('access_token'))
         read_label_config(body.get('schema'), loop.aliases)
         return {'model_version': (await asyncio.to_thread(loop.answering, _number(body.get('project'))))[1]}
 
-    @router.post('/predict')
+    @route('POST', 'predict')
     async def predict(request: fastapi.Request) -> dict: return {'results': await predict_tasks(loop, await said(request), answer)}
 
-    @router.post('/webhook')
+    @route('POST', 'webhook')
     async def webhook(request: fastapi.Request) -> dict:
         body = await said(request)
         return {'status': await asyncio.to_thread(loop.happened, str(body.get('action', '')), _number(body.get('project')))}
 
-    @router.get('/status')
+    @route('GET', 'status')
     async def status(request: fastapi.Request, project: int|None=None) -> fastapi.Response:
         numbers = [project] if project is not None else sorted(int(o.name[8:]) for o in project_home(loop.settings, 0).parent.glob('project-[0-9]*')
                                                                if o.name[8:].isdigit() and o.is_dir())
         found = [await asyncio.to_thread(loop.status, o) for o in numbers]
         return _page_or_json(request, 'Trainings', found, ''.join(map(_status_html, found)) or '<p>No project has been trained yet.</p>')
 
-    app.include_router(router)
+    @route('GET', 'queue')
+    async def queue(project: int) -> list: return read_json(project_home(loop.settings, project)/'queue.json', [])
 
-class _Route(APIRoute):
-    "What the caller can put right is refused with its sentence."
-    def get_route_handler(self):
-        inner = super().get_route_handler()
-        async def handler(request):
-            try: return await inner(request)
-            except AnklealignError as e: raise HTTPException(400, str(e)) from None
-        return handler
+    @route('GET', 'agreement')
+    async def agreement(request: fastapi.Request, project: int) -> fastapi.Response:
+        page = await asyncio.to_thread(loop.agreement, project)
+        if 'text/html' in request.headers.get('accept', ''): return fastapi.responses.HTMLResponse(page.read_bytes(), headers={'Content-Security-Policy': _CSP})
+        return fastapi.responses.Response(page.with_suffix('.json').read_bytes(), media_type='application/json')
+
+def _refusing(endpoint): # what the caller can put right is refused with its sentence
+    @wraps(endpoint)
+    async def inner(*args, **kwargs):
+        try: return await endpoint(*args, **kwargs)
+        except AnklealignError as e: raise HTTPException(400, str(e)) from None
+    return inner
 
 def _token(given): return given if isinstance(given, str) and re.fullmatch(r'[\w.-]{10,4096}', given) else ''
 

@@ -17,10 +17,11 @@ import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 from ..core import AnklealignError, LabelStudioSettings, Settings, file_error, write_atomic
 from .server import LabelConfig, LabelStudio, _origin, picture_bytes, read_label_config
-from ..study.files import RawFile, parse_ref, shortened
+from ..study.files import RawFile, parse_ref, shortened, walk
 from ..study.labelstudio import ALIASES, label_aliases
 
 # %% ../../nbs/loop/project.ipynb #488732ac
@@ -131,6 +132,59 @@ def _splits(study, raw): # of an earlier study of the same project
     if read_json(study/'report.json', {}).get('raw') != raw: return None
     from anklealign.study.manifest import read_manifest
     return dict(read_manifest(study).set_index('source').split)
+
+# %% ../../nbs/loop/project.ipynb #65f61e26
+LABEL_CONFIG = """<View>
+  <Image name="image" value="$image" zoom="true" rotateControl="false"/>
+  <Choices name="label" toName="image" choice="single-radio" showInline="true" required="true">
+    <Choice value="Pronation" hotkey="1"/><Choice value="Neutral" hotkey="2"/><Choice value="Supination" hotkey="3"/>
+  </Choices>
+  <KeyPointLabels name="marks" toName="image" strokeWidth="4" opacity="0.9">
+    <Label value="left upper" background="#d55e00"/><Label value="left lower" background="#e69f00"/>
+    <Label value="right upper" background="#0072b2"/><Label value="right lower" background="#56b4e9"/>
+  </KeyPointLabels>
+</View>
+"""
+
+def start_files(
+    folder: Path, # with pictures
+    out: Path, # folder for the files
+) -> tuple[int, dict[str, str]]: # pictures, and the variables that Label Studio has to be started with
+    "Write what a new project needs. Raises `AnklealignError` if the folder holds no pictures."
+    folder = folder.resolve()
+    found = [o for o in walk(folder) if o.kind == 'image' and not o.reason]
+    if not found: raise AnklealignError(f'{folder} holds no picture that can be opened: give the folder with the pictures.')
+    tasks = [{'data': {'image': f'/data/local-files/?d={quote(f"{folder.name}/{o.path}")}', 'source': o.path}} for o in found]
+    storage = {'title': folder.name, 'path': str(folder), 'use_blob_urls': True, 'regex_filter': ''}
+    write_atomic(out/'label_config.xml', LABEL_CONFIG)
+    write_atomic(out/'tasks.json', json.dumps(tasks, ensure_ascii=False, indent=1))
+    write_atomic(out/'storage.json', json.dumps(storage, ensure_ascii=False, indent=1))
+    return len(found), {'LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED': 'true', 'LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT': str(folder.parent)}
+
+# %% ../../nbs/loop/project.ipynb #fe0af1fe
+_PART = 250 # tasks that are sent at a time
+
+def create_project(
+    server: LabelStudio,
+    title: str, # of the project
+    files: Path, # folder that `start_files` has written
+    backend: str='', # address of the backend, such as http://127.0.0.1:8000/label-studio; empty: none is connected
+    key: str='', # of the service, if it has one
+) -> int: # number of the project
+    "Make a project with storage, tasks and backend. Raises `AnklealignError` at the first that the server refuses."
+    config = (files/'label_config.xml').read_text(encoding='utf-8')
+    number = server.ask('/api/projects/', {'title': title, 'label_config': config, 'show_collab_predictions': True})['id']
+    server.ask('/api/storages/localfiles/', json.loads((files/'storage.json').read_text(encoding='utf-8')) | {'project': number})
+    tasks = json.loads((files/'tasks.json').read_text(encoding='utf-8'))
+    for i in range(0, len(tasks), _PART): server.ask(f'/api/projects/{number}/import', tasks[i:i + _PART], seconds=120)
+    if backend:
+        access = {'auth_method': 'BASIC_AUTH', 'basic_auth_user': 'anklealign', 'basic_auth_pass': key} if key else {'auth_method': 'NONE'}
+        server.ask('/api/ml/', {'project': number, 'url': backend, 'title': 'anklealign', 'is_interactive': False} | access)
+        told = {'url': f'{backend}/webhook', 'project': number, 'send_payload': True, 'send_for_all_actions': False,
+                'actions': ['ANNOTATION_CREATED', 'ANNOTATION_UPDATED', 'ANNOTATIONS_DELETED'],
+                'headers': {'Authorization': f'Bearer {key}'} if key else {}}
+        server.ask('/api/webhooks/', told)
+    return number
 
 # %% ../../nbs/loop/project.ipynb #24013aed
 def environment_of(
