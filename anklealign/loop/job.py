@@ -128,7 +128,7 @@ def _train(server, number, settings, serving, home, status):
     status.say(said, state='done', accepted=better, report=_report(run, inside))
     return said
 
-# %% ../../nbs/loop/job.ipynb #8f0e70cb
+# %% ../../nbs/loop/job.ipynb #47d692d2
 def _prepared(server, number, inside): # by the command that users have
     asked = inside.model_copy(update={'labelstudio': inside.labelstudio.model_copy(update={'address': server.address, 'token': SecretStr(server.token)})})
     process = start_command(['prepare', f'{server.address}/projects/{number}'], asked)
@@ -142,7 +142,7 @@ def _compared(home, run, rows, serving, history, settings):
     except AnklealignError as e: return True, f'The model before cannot be asked: {e}'
     met = set(rows.group[rows.source.isin(history.get(current, {}).get('seen', ()))])
     strangers = rows[(rows.split == 'test') & ~rows.group.isin(met)]
-    said = [answers_of(o, strangers, next(home.glob('label-studio/project-*/project-*'))) for o in (old, Predictor(home/'models'/run))]
+    said = [answers_of(o, strangers, home/home.name) for o in (old, Predictor(home/'models'/run))]
     return judge_new(*said, is_synthetic(rows), Bootstrap.of(settings))
 
 def _report(run, inside): # evaluates, and takes the time that it takes: no model waits for it

@@ -46,7 +46,8 @@ def project_home(
     number: int, # of the project
 ) -> Path:
     "Where everything of a project lies."
-    return Path(settings.output)/'label-studio'/f'project-{int(number)}'
+    output, own = Path(settings.output), f'project-{int(number)}'
+    return output if output.parts[-2:] == ('label-studio', own) else output/'label-studio'/own
 
 def read_json(
     file: Path, # of ours

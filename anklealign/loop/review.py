@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/loop/review.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/loop/review.ipynb #76a8e0e4
+# %% ../../nbs/loop/review.ipynb #482ae34e
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import ImageOps
 
 from ..core import CLASSES, AnklealignError, Settings, write_atomic
 from ..deploy import Predictor
@@ -178,7 +179,7 @@ def _by_class(several, group, how):
         found[c] = {'value': value, 'low': low, 'high': high, 'n': int((several[c] > 0).sum())}
     return found
 
-# %% ../../nbs/loop/review.ipynb #83fd3f64
+# %% ../../nbs/loop/review.ipynb #7bb01d39
 def agreement_page(
     found: dict, # from `agreement_of`
     title: str, # of the project
@@ -199,11 +200,15 @@ def agreement_page(
                     [[f"{o['first']} and {o['second']}", o['agreement'], o['kappa'], o['n']] for o in sorted(found['pairs'], key=lambda o: o['agreement'])],
                     'Pairs that share ten pictures, those that differ most first.')]
     said = [f"{found['votes']} votes of {found['annotators']} annotators on {found['images']} pictures, {found['images_with_several']} of which have several."]
-    shown = [(np.asarray(open_picture(pictures[o['task']], 256).image.resize((192, 192))), _counted(o), f"Task {o['task']}: {_counted(o)}")
-             for o in found['disputed'] if o['task'] in pictures]
+    drawn = [(o, _small(pictures[o['task']])) for o in found['disputed'] if o['task'] in pictures]
+    shown = [(picture, _counted(o), f'A picture with {_counted(o)}') for o, picture in drawn if picture is not None]
     parts = [Section('Agreement', said + missing, tables)]
     if shown: parts.append(Section('Pictures that people differ on', [f'Find them in {address}.'] * bool(address), [Gallery(shown)]))
     return html_page(f'Agreement in {title}', said[0], [], DISCLAIMER, parts)
+
+def _small(path):
+    try: return np.asarray(ImageOps.pad(open_picture(path, 384).image, (192, 192)))
+    except PictureError: return None # a picture that cannot be opened may have been annotated all the same
 
 def _counted(o): return f"task {o['task']}: " + ', '.join(f'{o[c]} {c}' for c in CLASSES if o[c])
 
