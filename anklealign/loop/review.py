@@ -252,7 +252,8 @@ def send_doubts(
     file = home/'evaluation'/runs[-1]/'doubtful_labels.csv'
     doubts = pd.read_csv(file).head(most) if file.exists() else pd.DataFrame({'source': [], 'doubt': []})
     found = [(task[o.source], o.doubt) for o in doubts.itertuples() if o.source in task]
-    if not found: return f'{runs[-1]} contradicts no label: there is nothing to look at again.'
+    why = read_json(home/'evaluation'/runs[-1]/'evaluation_report.json', {}).get('doubts', {}).get('verdict', '')
+    if not found: return f'{runs[-1]} names no label to look at again. {why}'.strip()
     push_ranks(server, number, tasks, {o['id']: {'again_rank': i, 'again_why': why} for i, (o, why) in enumerate(found, 1)}, 'again_rank', 'Look again')
     labels = {str(o['id']): now.get(str(o['id']), '') for o, _ in found}
     write_atomic(home/'again.json', json.dumps({'run': runs[-1], 'labels': labels}, indent=1))
