@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lab readme docs constraints image-test clean
+.PHONY: help demo test lab readme docs constraints image-test labelstudio-test clean
 
 help:                 ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -31,8 +31,11 @@ constraints: $(READY)  ## constraints.txt, the versions of the images, from thos
 image-test: $(READY)  ## build the serve image and use it; IMAGES="serve full" for both (needs Docker, or root and Podman)
 	@$(BIN)/python tests/image.py $(IMAGES)
 
+labelstudio-test: $(READY)  ## the whole loop on a Label Studio server of its own (sets it up in .labelstudio, minutes)
+	@$(BIN)/python tests/labelstudio.py
+
 clean:                ## remove what make made
-	rm -rf .venv build dist _docs _proc *.egg-info
+	rm -rf .venv .labelstudio build dist _docs _proc *.egg-info
 
 $(READY): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "anklealign needs Python 3.11 or later, and there is no $(PYTHON); install it, or say make PYTHON=..."; exit 1; }

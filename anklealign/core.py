@@ -7,7 +7,8 @@ Docs: https://anklealign.github.io/anklealign/core/core.html.md"""
 # %% auto #0
 __all__ = ['CLASSES', 'LANGUAGES', 'translations', 'class_names', 'kind_of', 'AnklealignError', 'write_atomic', 'file_error',
            'check_place', 'recover', 'new_folder', 'markdown_table', 'markdown_cell', 'printable', 'StudySettings',
-           'ImageSettings', 'TrainSettings', 'LabelSettings', 'ServeSettings', 'Settings', 'load_settings']
+           'ImageSettings', 'TrainSettings', 'LabelSettings', 'ServeSettings', 'LabelStudioSettings', 'Settings',
+           'load_settings']
 
 # %% ../nbs/core/core.ipynb #e6ee7223
 import configparser
@@ -309,6 +310,12 @@ class ServeSettings(_Section):
         if wrong: raise ValueError(f'holds {wrong[0]!r}; an origin is like https://clinic.example')
         return v
 
+class LabelStudioSettings(_Section):
+    "The Label Studio server that people annotate on."
+    address: str = Field('', pattern=r'^(https?://[^\s/?#@]+(/[\w.~-]+)*/?)?$') # such as http://127.0.0.1:8080; empty: there is none
+    token: SecretStr = SecretStr('') # access token of one of its users
+    every: int = Field(0, ge=0, le=1_000_000) # new annotations after which a model is trained without being asked; 0: never
+
 # %% ../nbs/core/core.ipynb #1de9d924
 class Settings(_Section):
     "All settings of a study; `load_settings` fills it from `settings.ini`, the environment and the command line."
@@ -322,6 +329,7 @@ class Settings(_Section):
     display: DisplaySettings = DisplaySettings()
     labels: LabelSettings = LabelSettings()
     serve: ServeSettings = ServeSettings()
+    labelstudio: LabelStudioSettings = LabelStudioSettings()
 
 # %% ../nbs/core/core.ipynb #18259904
 _link = re.compile(r'ANKLEALIGN(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?|'

@@ -11,8 +11,9 @@ __all__ = ['prepare', 'summary', 'show_grid', 'show_overview', 'export_folders']
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,7 @@ from PIL import Image
 
 from .core import CLASSES, AnklealignError, Settings, class_names, file_error, new_folder, write_atomic
 from .study.account import write
+from .study.files import RawFile
 from .study.manifest import fetch, is_address, read, read_manifest
 from .study.matching import match
 from .study.preprocess import Stage, check
@@ -51,12 +53,14 @@ def prepare(
     settings: Settings=Settings(), # of the study
     progress: Callable[[int, int], None]=lambda done, total: None, # called with the number of pictures done, and of all
     plots: bool=True, # whether to leave plots in the study folder
+    refused: Sequence[RawFile]=(), # files that belong to the raw folder but could not be had, with the reason
+    before: Mapping[str, str]|None=None, # path of a picture → its split in an earlier study, which its group keeps
 ) -> Path: # the study folder, `output/processed`
     "Make a study of a raw folder. Raises `AnklealignError` in one sentence, with the old study intact."
     check_places(raw, output)
     with Stage(output) as stage:
         if is_address(raw): raw = fetch(raw, Path(output)/'download')
-        found = read(raw, stage.folder, settings)
+        found = replace(read(raw, stage.folder, settings, refused), before=before)
         matched = match(found, settings.study)
         checked = check(matched, stage, settings.images, progress)
         labelled = label(checked, settings.study)

@@ -48,10 +48,12 @@ def test_a_version_that_the_images_python_is_too_old_for_is_not_pinned(constrain
 def test_compose_builds_targets_that_exist_and_opens_ports_to_this_computer_only():
     targets = set(re.findall(r'^FROM \S+ AS (\S+)$', DOCKERFILE, re.M))
     services = COMPOSE['services']
-    assert set(services) == {'pipeline', 'lab', 'serve'}
+    assert set(services) == {'pipeline', 'lab', 'serve', 'label-studio', 'loop'}
+    foreign = services.pop('label-studio') # an image of others
+    assert foreign['ports'] == ['127.0.0.1:8080:8080'] and 'build' not in foreign
     assert {o['build']['target'] for o in services.values()} == {'full', 'serve'} <= targets
     ports = [p for o in services.values() for p in o.get('ports', [])]
-    assert len(ports) == 2 and all(o.startswith('127.0.0.1:') for o in ports)
+    assert len(ports) == 3 and all(o.startswith('127.0.0.1:') for o in ports)
     assert all(f'EXPOSE {o.rpartition(":")[2]}' in DOCKERFILE for o in ports)
 
 

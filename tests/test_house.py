@@ -33,6 +33,7 @@ BELOW = { # part of the house -> what it may import beside itself; nothing impor
     'transfer': TRAINING | {'training', 'data', 'baseline', 'gapcnn'},
     'eval': TRAINING | {'training', 'evaluation', 'data'}, 'deploy': GROUND | {'heels', 'inference'},
 }
+BELOW |= {'loop': set(BELOW)}
 BELOW |= {'app': set(BELOW), 'phantom': {*BELOW, 'app'}}
 WORDS = {'00_data': ('DataBlock(', '.show_batch('), '01_baseline': (' Learner(', '.fit('),
          '02_gapcnn': ('.lr_find(', 'EarlyStoppingCallback('), '03_transfer': ('.fine_tune(',),
@@ -70,7 +71,8 @@ def test_imports_are_short_chains_without_circles():
     held('depth', [' → '.join(o) for o in house.chains(GRAPH) if len(o) > 8])
 
 
-@pytest.mark.parametrize('module, heavy', [('anklealign', HEAVY | LIGHT), ('anklealign.deploy', HEAVY), ('anklealign.app.cli', HEAVY)])
+@pytest.mark.parametrize('module, heavy', [('anklealign', HEAVY | LIGHT), ('anklealign.deploy', HEAVY), ('anklealign.app.cli', HEAVY),
+                                           ('anklealign.loop.backend', HEAVY)])
 def test_importing_loads_nothing_heavy(module, heavy):
     done = subprocess.run([sys.executable, '-c', f'import sys, {module}; print(*sys.modules)'], capture_output=True, text=True, check=True)
     assert heavy & set(done.stdout.split()) == set()

@@ -10,15 +10,17 @@ __all__ = ['app']
 # %% ../../nbs/app/cli.ipynb #46ee2991
 import json
 import os
+import re
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .labelling import studio
 from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, Set, SettingsFile, WeightsFile,
                                      handle_errors, log, log_lines, log_to, progress, run_name, settings_of, stop)
 
@@ -41,7 +43,12 @@ def main(version: Annotated[bool, typer.Option('--version', callback=_version, i
 # %% ../../nbs/app/cli.ipynb #fa114362
 def _prepare(raw, settings):
     from anklealign.data import prepare, summary
-    with progress('pictures') as step: study = prepare(raw, settings.output, settings, step)
+    with progress('pictures') as step:
+        more, chosen = (), settings
+        if re.match(r'https?:/.*/projects/\d+', str(raw)):
+            from anklealign.loop.project import pull_project
+            raw, chosen, *more = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
+        study = prepare(raw, settings.output, chosen, step, *more)
     for line in summary(study): log.info(line)
 
 def _study(settings):
@@ -53,7 +60,7 @@ def _study(settings):
 @handle_errors
 def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None,
             debug: Debug=False):
-    """Read a raw folder and make a study of it.
+    """Read a raw folder, or a project of Label Studio, and make a study of it.
 
     Example: anklealign prepare my_pictures/
     """
@@ -371,7 +378,9 @@ def serve(
     port: Annotated[int|None, typer.Option('--port', '-p', help='0: any free one (else serve.port of settings.ini).')]=None,
     page: Annotated[bool|None, typer.Option('--page/--no-page', help='Whether there is a page for people (else serve.page of '
                                                                      'settings.ini).')]=None,
-    settings: SettingsFile=None, debug: Debug=False,
+    label_studio: Annotated[str|None, typer.Option('--label-studio', metavar='ADDRESS', help='Of a Label Studio server, whose backend it is '
+                                                   'under /label-studio (else labelstudio.address of settings.ini).')]=None,
+    output: Output=None, settings: SettingsFile=None, debug: Debug=False,
 ):
     """Answer over HTTP: a page in the browser for people, addresses for programs. Ctrl-C ends it.
 
@@ -379,11 +388,21 @@ def serve(
     """
     from anklealign.deploy import Predictor
     from anklealign.app.http import address_of, listen, make_app, run_app
-    chosen = settings_of(settings, serve=dict(host=host, port=port, page=page))
+    chosen = settings_of(settings, output, serve=dict(host=host, port=port, page=page), labelstudio=dict(address=label_studio))
     listening = listen(chosen.serve.host, chosen.serve.port)
     log_lines()
-    app = make_app(Predictor(model, chosen.display.language), chosen.serve)
-    run_app(app, listening, chosen.serve.timeout, lambda: typer.echo(f'{address_of(listening)} answers (Ctrl-C ends it).', err=True))
+    predictor = Predictor(model, chosen.display.language)
+    with _loop(predictor, chosen) as more:
+        app = make_app(predictor, chosen.serve, more)
+        run_app(app, listening, chosen.serve.timeout, lambda: typer.echo(f'{address_of(listening)} answers (Ctrl-C ends it).', err=True))
+
+@contextmanager
+def _loop(predictor, settings): # what mounts the backend of Label Studio, if there is one
+    if not settings.labelstudio.address: return (yield lambda app, answer: None)
+    from anklealign.loop.backend import Loop, add_label_studio
+    loop = Loop(predictor, settings)
+    try: yield lambda app, answer: add_label_studio(app, loop, answer)
+    finally: loop.close()
 
 # %% ../../nbs/app/cli.ipynb #c0e1f002
 @app.command()
@@ -407,4 +426,5 @@ def page(
                f'{made}: put it on any web server, or try it with: python -m http.server --directory {made}')
 
 # %% ../../nbs/app/cli.ipynb #c0e10002
+app.add_typer(studio, name='label-studio')
 for entry in sorted(entry_points(group='anklealign.commands')): app.command(entry.name)(entry.load())

@@ -148,6 +148,7 @@ _OPEN = ('/health', '/ready') # for what restarts it; no key needed
 def make_app(
     predictor: Predictor, # answers; its language is that of clients who ask for none
     settings: ServeSettings=ServeSettings(), # limits
+    more: Callable=lambda app, answer: None, # adds routes; `answer` gives it a predictor's answer to a photo, from the worker pool
 ) -> fastapi.FastAPI: # an ASGI application
     "The service: addresses for programs, and the page for people."
     pool = WorkerPool(settings.answers, settings.waiting, settings.timeout)
@@ -167,6 +168,8 @@ def make_app(
     app.state.ready, app.state.stopping = False, asyncio.Event()
     _add_answers(app, predictor, settings, pool, figures)
     _add_state(app, predictor, pool, figures)
+    async def answer(chosen, photo, name): return await pool.work(_answer, chosen, photo, name, False, settings.max_megapixels, figures.answers)
+    more(app, answer)
     ours = frozenset(o.path for o in app.routes)
     app.openapi = lambda: describe(app, ours.difference(_OPEN) if key else ())
     _wrap(app, settings, key, figures, ours)

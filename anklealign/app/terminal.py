@@ -153,7 +153,7 @@ def log_lines(
 
 # %% ../../nbs/app/terminal.ipynb #07853d2b
 Raw = Annotated[str, typer.Argument(help='Folder, or .zip, with pictures and their Label Studio exports, or the address '
-                                         '(https://…) of such a .zip.')]
+                                         '(https://…) of such a .zip, or of a project of Label Studio.')]
 Output = Annotated[Path|None, typer.Option('--output', '-o', help='Folder for everything a run leaves (else run.output of settings.ini).')]
 SettingsFile = Annotated[Path|None, typer.Option('--settings', help='Settings of the study (else settings.ini here, if there is one).')]
 Seed = Annotated[int|None, typer.Option('--seed', help='Of splits, weights and bootstrap.')]

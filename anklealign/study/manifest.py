@@ -18,7 +18,7 @@ import re
 import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path, PurePosixPath
@@ -46,6 +46,7 @@ class RawStudy:
     near: tuple[tuple[str, str], ...]=() # pairs of pictures that show the same pixels, changed
     schemes: tuple[str, ...]=() # by which people were recognised, one sentence an owner
     linked: int=0 # pairs of pictures that share a group although their paths do not say so
+    before: Mapping[str, str]|None=None # path → split in an earlier study, which its group keeps
 
     @property
     def used(self) -> pd.DataFrame: # some rows of `pictures`
@@ -210,9 +211,10 @@ def read(
     raw: str|os.PathLike, # folder or .zip with the raw study
     work: Path, # folder in which an archive is unpacked
     settings: Settings=Settings(), # its `study` and `labels` sections are used
+    refused: Sequence[RawFile]=(), # files that belong to a raw folder but could not be had
 ) -> RawStudy: # everything in it
     "Step 1: what a raw folder holds. Raises `AnklealignError` if it holds no pictures or no annotations."
-    root, refused = Path(raw), []
+    root = Path(raw)
     if not root.is_dir():
         root = work/'raw'
         root.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ __all__ = ['group', 'describe_splits', 'split', 'link', 'kfold', 'cross_splits',
 
 # %% ../../nbs/study/splits.ipynb #7dbf89c8
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -94,27 +94,29 @@ def _distance(held, goal): # (..., splits, classes + 1) shares held -> distance 
     return ((held - goal)**2).sum((-2, -1)) + _EMPTY*(held < 1e-9).sum((-2, -1))
 
 # %% ../../nbs/study/splits.ipynb #faa867e1
-def _assign(shares, goal, rng): # the split of each group, and how far from the goal that is
-    at, held = np.empty(len(shares), int), np.zeros((len(goal), shares.shape[1]))
-    for group in np.lexsort([rng.random(len(shares)), -shares.max(1)]): # each goes where most is lacking of what it has
+def _assign(shares, goal, rng, kept): # the split of each group, and how far from the goal that is; `kept`: the one it has, or -1
+    at, held = kept.copy(), np.stack([shares[kept == p].sum(0) for p in range(len(goal))])
+    order = np.lexsort([rng.random(len(shares)), -shares.max(1)])
+    for group in order[kept[order] < 0]: # each goes where most is lacking of what it has
         at[group] = np.argmin((held - goal) @ shares[group])
         held[at[group]] += shares[group]
     kinds, kind = np.unique(shares, axis=0, return_inverse=True)
     parts = np.eye(len(goal))
     while True: # move single groups as long as it helps; groups of the same make-up are tried once
         held = np.stack([shares[at == p].sum(0) for p in range(len(goal))])
-        k, p = np.divmod(np.unique(kind*len(goal) + at), len(goal))
+        k, p = np.divmod(np.unique((kind*len(goal) + at)[kept < 0]), len(goal))
         moved = parts[None] - parts[p][:, None] # kind, new split -> which split gains a group of it, which one loses it
         now, after = _distance(held, goal), _distance(held + moved[..., None]*kinds[k][:, None, None], goal)
-        if now < _CLOSE or after.min() > now - 1e-9: return at, now
+        if now < _CLOSE or after.min(initial=np.inf) > now - 1e-9: return at, now
         one, part = np.unravel_index(after.argmin(), after.shape)
-        at[np.flatnonzero((kind == k[one]) & (at == p[one]))[0]] = part
+        at[np.flatnonzero((kind == k[one]) & (at == p[one]) & (kept < 0))[0]] = part
 
 # %% ../../nbs/study/splits.ipynb #a9c11f62
 def split_groups(
     table: pd.DataFrame, # one row an image: group, label
     fractions: Sequence[float]=(.7, .15, .15), # of the images, wanted for train, valid, test
     seed: int=1, # draws the orders in which groups are assigned
+    before: Mapping[str, str]|None=None, # index of `table` → split of an earlier study; a group that was in one split stays there
 ) -> pd.Series: # 'train', 'valid' or 'test', index of `table`
     "Train, valid or test for whole groups, each class close to `fractions`. Raises `AnklealignError` if a class cannot be in all."
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
@@ -123,10 +125,16 @@ def split_groups(
     _check_groups(counts, 3)
     shares = np.column_stack([counts/counts.sum(), counts.sum(axis=1)/counts.to_numpy().sum()])
     goal, rng = np.array(fractions)[:, None], np.random.default_rng(seed)
-    tries = [_assign(shares, goal, rng) for _ in range(_STARTS if len(counts) < _MANY else 1)]
+    tries = [_assign(shares, goal, rng, _kept(table, before, counts.index)) for _ in range(_STARTS if len(counts) < _MANY else 1)]
     at = np.array(SPLITS)[min(tries, key=lambda o: o[1])[0]]
     _check_parts(at, counts, SPLITS)
     return table.group.map(pd.Series(at, counts.index)).rename('split')
+
+def _kept(table, before, groups): # the position of the split that each group has had, or -1
+    if not before: return np.full(len(groups), -1)
+    had = table.index.to_series().map(before).map(SPLITS.index, na_action='ignore')
+    per = had.groupby(table.group).agg(['min', 'nunique']).reindex(groups)
+    return per['min'].mask(per['nunique'] > 1, 0).fillna(-1).to_numpy(int) # people who turn out to be one have been trained on
 
 # %% ../../nbs/study/splits.ipynb #b4b4ef68
 def describe_splits(
@@ -154,7 +162,7 @@ def split(
         raise AnklealignError(f"No picture is labelled {' or '.join(missing)} (there are {', '.join(f'{n[c]} {c}' for c in n)}); "
                               "a study needs pictures of all three classes.")
     shares = settings.split.train, settings.split.valid, settings.split.test
-    try: return replace(study, pictures=study.pictures.join(split_groups(used, shares, settings.seed)))
+    try: return replace(study, pictures=study.pictures.join(split_groups(used, shares, settings.seed, study.before)))
     except AnklealignError as e:
         if not study.near or settings.study.near_copies == 'apart': raise
         raise AnklealignError(f"{str(e).rstrip('.')}; or, if it is a fixed camera that makes {len(study.near)} pairs of pictures "
