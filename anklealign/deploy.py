@@ -46,7 +46,8 @@ def picture_of(
 
 def _from_array(pixels):
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,), (4,)):
-        raise PictureError(f'an array of {pixels.dtype} with shape {pixels.shape} is not a picture: give bytes, height × width, or with 3 or '
+        raise PictureError(f'an array of {pixels.dtype} with shape {pixels.shape} is not a picture: give bytes, height × width, or with 3 '
+                           'or '
                            '4 channels')
     return Image.fromarray(pixels)
 

@@ -102,7 +102,8 @@ def measure_heels(
 ) -> dict[str, float]: # as from `measure`
     "What can be said about the quality of heels: light in the middle of each, blur of each with its edges."
     def cut(left, top, right, bottom):
-        (left, right), (top, bottom) = (np.clip(o, 0, n - 1).astype(int).tolist() for o, n in (((left, right), im.width), ((top, bottom), im.height)))
+        (left, right), (top, bottom) = (np.clip(o, 0, n - 1).astype(int).tolist()
+                                        for o, n in (((left, right), im.width), ((top, bottom), im.height)))
         shown = im.crop((left, top, max(left, right) + 1, max(top, bottom) + 1))
         return np.asarray(shown.resize((max(2, round(shown.width*_HEEL/shown.height)), _HEEL), Image.Resampling.BOX))
     heels = [cut(*np.array(o.box)*im.width/width) for o in feet]

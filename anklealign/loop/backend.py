@@ -82,7 +82,8 @@ class Loop:
             return self.loaded[number][1:]
 
     def _load(self, number, home, stamp):
-        run, before = str(read_json(home/'current.json', {}).get('run', '')), self.loaded.get(number, (0, self.predictor, self.predictor.about.name))
+        run, before = str(read_json(home/'current.json',
+                                    {}).get('run', '')), self.loaded.get(number, (0, self.predictor, self.predictor.about.name))
         try: self.loaded[number] = stamp, Predictor(home/'models'/run, self.predictor.language), run
         except (AnklealignError, OSError) as e:
             self.loaded[number] = stamp, *before[1:]
@@ -141,7 +142,8 @@ class Loop:
     ) -> Path: # of the page
         "Have the agreement computed from the annotations as they are now. Raises `AnklealignError` if it cannot be."
         with self.counting:
-            said = (process := start_command(['label-studio', 'agreement', f'{self.server.address}/projects/{number}'], self._told())).communicate()[0]
+            said = (process := start_command(['label-studio', 'agreement', f'{self.server.address}/projects/{number}'],
+                                             self._told())).communicate()[0]
         if process.returncode: raise AnklealignError(last_line(said) or 'The agreement could not be computed.')
         return project_home(self.settings, number)/'agreement.html'
 
@@ -202,7 +204,8 @@ def add_label_studio(
     answer: Callable[[Predictor, bytes, str], Awaitable[Answer]], # a photo's, from the workers of the service
 ) -> None:
     "Mount the backend under `/label-studio`."
-    def route(method, path): return lambda f: app.add_api_route(f'/label-studio/{path}', _refusing(f), methods=[method], include_in_schema=False)
+    def route(method, path):
+        return lambda f: app.add_api_route(f'/label-studio/{path}', _refusing(f), methods=[method], include_in_schema=False)
 
     async def said(request):
         try: body = await request.json()
@@ -230,7 +233,8 @@ def add_label_studio(
 
     @route('GET', 'status')
     async def status(request: fastapi.Request, project: int|None=None) -> fastapi.Response:
-        numbers = [project] if project is not None else sorted(int(o.name[8:]) for o in project_home(loop.settings, 0).parent.glob('project-[0-9]*')
+        numbers = [project] if project is not None else sorted(int(o.name[8:])
+                                                               for o in project_home(loop.settings, 0).parent.glob('project-[0-9]*')
                                                                if o.name[8:].isdigit() and o.is_dir())
         found = [await asyncio.to_thread(loop.status, o) for o in numbers]
         return _page_or_json(request, 'Trainings', found, ''.join(map(_status_html, found)) or '<p>No project has been trained yet.</p>')
@@ -241,7 +245,8 @@ def add_label_studio(
     @route('GET', 'agreement')
     async def agreement(request: fastapi.Request, project: int) -> fastapi.Response:
         page = await asyncio.to_thread(loop.agreement, project)
-        if 'text/html' in request.headers.get('accept', ''): return fastapi.responses.HTMLResponse(page.read_bytes(), headers={'Content-Security-Policy': _CSP})
+        if 'text/html' in request.headers.get('accept', ''):
+            return fastapi.responses.HTMLResponse(page.read_bytes(), headers={'Content-Security-Policy': _CSP})
         return fastapi.responses.Response(page.with_suffix('.json').read_bytes(), media_type='application/json')
 
 def _refusing(endpoint): # what the caller can put right is refused with its sentence
@@ -262,12 +267,14 @@ td, th {{padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top}}</
 def _page_or_json(request, title, value, body, again=False):
     if 'text/html' not in request.headers.get('accept', ''): return fastapi.responses.JSONResponse(value)
     refresh = '<meta http-equiv="refresh" content="3">' if again else ''
-    return fastapi.responses.HTMLResponse(_PAGE.format(title=escape(title), body=body, refresh=refresh), headers={'Content-Security-Policy': _CSP})
+    return fastapi.responses.HTMLResponse(_PAGE.format(title=escape(title), body=body, refresh=refresh),
+                                          headers={'Content-Security-Policy': _CSP})
 
 def _status_html(o):
     training, rows = o['training'], [(k, 'answers or has answered' if v.get('accepted') else 'stayed behind', v.get('why', ''))
                                      for k, v in reversed(o['history'].items())]
     table = ''.join(f"<tr>{''.join(f'<td>{escape(str(c))}</td>' for c in r)}</tr>" for r in rows)
-    return (f"<h2>Project {o['project']}</h2><p>{escape(o['answers'])} answers. {o['annotations_since']} annotations since the last training.</p>"
+    return (f"<h2>Project {o['project']}</h2><p>{escape(o['answers'])} answers. {o['annotations_since']} annotations since the last "
+            "training.</p>"
             f"<p><b>{escape(training.get('state', 'not trained yet'))}</b> {escape(training.get('step', ''))}</p>"
             + (f'<table><tr><th>run</th><th></th><th>compared with the model before</th></tr>{table}</table>' if rows else ''))

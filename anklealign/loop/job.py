@@ -43,7 +43,8 @@ class Status:
     def __init__(self,
         home: Path, # of the project
     ):
-        self.file, self.said = home/'status.json', {'state': 'running', 'pid': os.getpid(), 'started': datetime.now(UTC).isoformat(timespec='seconds')}
+        self.file, self.said = home/'status.json', {'state': 'running', 'pid': os.getpid(),
+                                                    'started': datetime.now(UTC).isoformat(timespec='seconds')}
 
     def say(self,
         step: str, # what is being done, or a sentence
@@ -66,7 +67,8 @@ def answers_of(
         except (PictureError, AnklealignError): return None
     answers = [said(o) for o in rows.itertuples()]
     table = rows[['image', 'group', 'label']].assign(predicted=[o.most_probable if o else '' for o in answers])
-    return table.assign(**{f'prob_{c}': [o.probabilities.get(c, np.nan) if o else np.nan for o in answers] for c in CLASSES}).reset_index(drop=True)
+    return table.assign(**{f'prob_{c}': [o.probabilities.get(c, np.nan) if o else np.nan for o in answers]
+                           for c in CLASSES}).reset_index(drop=True)
 
 # %% ../../nbs/loop/job.ipynb #e2ddf862
 def judge_new(
@@ -130,7 +132,8 @@ def _train(server, number, settings, serving, home, status):
 
 # %% ../../nbs/loop/job.ipynb #47d692d2
 def _prepared(server, number, inside): # by the command that users have
-    asked = inside.model_copy(update={'labelstudio': inside.labelstudio.model_copy(update={'address': server.address, 'token': SecretStr(server.token)})})
+    asked = inside.model_copy(update={'labelstudio': inside.labelstudio.model_copy(update={'address': server.address,
+                                                                                           'token': SecretStr(server.token)})})
     process = start_command(['prepare', f'{server.address}/projects/{number}'], asked)
     said = process.communicate()[0]
     if process.returncode: raise AnklealignError(last_line(said) or f'The preparation ended with {process.returncode}.')

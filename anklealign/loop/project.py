@@ -35,7 +35,8 @@ def project_of(
     if not (address := found[1] or settings.address):
         raise AnklealignError(f'On which server is project {text}? Give its whole address, or set labelstudio.address in settings.ini.')
     if not (token := settings.token.get_secret_value()):
-        raise AnklealignError('Label Studio wants a token: copy it from Account & Settings into the environment, as ANKLEALIGN_LABELSTUDIO_TOKEN.')
+        raise AnklealignError('Label Studio wants a token: copy it from Account & Settings into the environment, as '
+                              'ANKLEALIGN_LABELSTUDIO_TOKEN.')
     if settings.address and _origin(settings.address) != _origin(address):
         raise AnklealignError(f'The settings have the token of {settings.address}, which is not sent to {address}.')
     return LabelStudio(address, token), int(found[2])
@@ -65,7 +66,8 @@ def _place(ref, taken): # of a picture below the raw folder
     folders = [re.sub(r'^\.+', '_', o)[:100] for o in parsed.folders]
     name = re.sub(r'[\x00-\x1f]', '', parsed.name)[-150:].lstrip('.') or 'picture'
     short = re.sub(r'^[0-9a-f]{8}-(?=.)', '', name)
-    names = ['/'.join(['pictures', *folders, o]) for o in (short, name)] + ['/'.join(['pictures', *folders, hashlib.sha256(ref.encode()).hexdigest()[:8], short])]
+    names = ['/'.join(['pictures', *folders, o])
+             for o in (short, name)] + ['/'.join(['pictures', *folders, hashlib.sha256(ref.encode()).hexdigest()[:8], short])]
     return next(o for o in names if o.casefold() not in taken)
 
 # %% ../../nbs/loop/project.ipynb #8ae06f7b
@@ -113,7 +115,8 @@ def _fetch_all(server, refs, places, root, progress):
             if o: refused.append(o)
             if away >= _AWAY:
                 pool.shutdown(cancel_futures=True)
-                raise AnklealignError(f'{server.address} has gone away after {i - away} of {len(refs)} pictures: run again, it goes on there.')
+                raise AnklealignError(f'{server.address} has gone away after {i - away} of {len(refs)} pictures: run again, it goes on '
+                                      'there.')
     return refused
 
 # %% ../../nbs/loop/project.ipynb #356fed48
@@ -194,7 +197,8 @@ def environment_of(
     "The environment in which a command finds the same settings."
     tree = {'run': {'output': os.path.abspath(settings.output), 'seed': settings.seed}}
     tree |= {k: vars(v) for k, v in settings if k not in ('output', 'seed', 'serve')}
-    def text(v): return v.get_secret_value() if hasattr(v, 'get_secret_value') else ','.join(v) if isinstance(v, tuple) else '' if v is None else str(v)
+    def text(v):
+        return v.get_secret_value() if hasattr(v, 'get_secret_value') else ','.join(v) if isinstance(v, tuple) else '' if v is None else str(v)
     return {f'ANKLEALIGN_{s}_{k}'.upper(): text(v) for s, keys in tree.items() for k, v in keys.items()}
 
 def start_command(
@@ -204,7 +208,8 @@ def start_command(
 ) -> subprocess.Popen:
     "Start a command of this package as a process of its own."
     asked = [sys.executable, '-c', 'from anklealign.app.cli import app; app()', *command]
-    how = dict(stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | environment_of(settings), text=True)
+    how = dict(stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | environment_of(settings),
+               text=True)
     if printed is None: return subprocess.Popen(asked, stdout=subprocess.PIPE, **how)
     printed.parent.mkdir(parents=True, exist_ok=True)
     with open(printed, 'w', encoding='utf-8') as file: return subprocess.Popen(asked, stdout=file, **how)

@@ -61,7 +61,8 @@ def votes_of_project(
 ) -> pd.DataFrame: # one row a vote, the last of each person on a task: image (number of the task), annotator, label
     "Who said what in a project."
     export = read_export(json.dumps(tasks).encode(), 'project.json', label_aliases(settings.labels), control, key)
-    rows = [(o.task, o.annotator.rpartition(':')[2], o.label, o.updated or o.created) for o in export.annotations if o.label and not o.reason]
+    rows = [(o.task, o.annotator.rpartition(':')[2], o.label, o.updated or o.created) for o in export.annotations if o.label
+            and not o.reason]
     table = pd.DataFrame(rows, columns=['image', 'annotator', 'label', 'at']).sort_values('at', kind='stable')
     return table.drop_duplicates(['image', 'annotator'], keep='last').drop(columns='at').sort_index(ignore_index=True)
 
@@ -139,8 +140,10 @@ def push_ranks(
         server.ask(f"/api/tasks/{o['id']}/", {'data': data}, 'PATCH')
         changed += 1
     column = f'tasks:data.{field}'
-    wanted = {'project': number, 'data': {'title': title, 'type': 'list', 'target': 'tasks', 'ordering': [column], 'columnsDisplayType': {column: 'Number'},
-              'filters': {'conjunction': 'and', 'items': [{'filter': f'filter:{column}', 'operator': 'empty', 'type': 'Number', 'value': False}]}}}
+    wanted = {'project': number, 'data': {'title': title, 'type': 'list', 'target': 'tasks', 'ordering': [column],
+                                          'columnsDisplayType': {column: 'Number'},
+              'filters': {'conjunction': 'and',
+                          'items': [{'filter': f'filter:{column}', 'operator': 'empty', 'type': 'Number', 'value': False}]}}}
     views = server.ask('/api/dm/views/', project=number) or []
     same = next((o['id'] for o in views if o.get('data', {}).get('title') == title), None)
     server.ask(f'/api/dm/views/{same}/' if same else '/api/dm/views/', wanted, 'PATCH' if same else 'POST')
@@ -188,7 +191,8 @@ def agreement_page(
 ) -> str: # HTML
     "The agreement as a page, one file."
     def row(name, o): return [name, o['value'], span(o) if o['low'] is not None else '–', o['n']]
-    names = {'pairwise_agreement': 'pairs of votes that agree', 'fleiss_kappa': "Fleiss' kappa", 'krippendorff_alpha': "Krippendorff's alpha, ordinal"}
+    names = {'pairwise_agreement': 'pairs of votes that agree', 'fleiss_kappa': "Fleiss' kappa",
+             'krippendorff_alpha': "Krippendorff's alpha, ordinal"}
     missing = list(dict.fromkeys(o['reason'] for k in names if (o := found[k])['reason']))
     tables = [Table(['', 'value', '95 % interval', 'pictures'], [row(v, found[k]) for k, v in names.items()], 'All annotators together.'),
               Table(['class', 'value', '95 % interval', 'pictures'], [row(c, o) for c, o in found['classes'].items()],
@@ -197,9 +201,11 @@ def agreement_page(
                     [[o['annotator'], o['accuracy'], span(o), o['images']] for o in found['people']],
                     'Each annotator against the majority of the others, the lowest first.'),
               Table(['pair', 'agree', 'kappa', 'pictures'],
-                    [[f"{o['first']} and {o['second']}", o['agreement'], o['kappa'], o['n']] for o in sorted(found['pairs'], key=lambda o: o['agreement'])],
+                    [[f"{o['first']} and {o['second']}", o['agreement'], o['kappa'], o['n']]
+                     for o in sorted(found['pairs'], key=lambda o: o['agreement'])],
                     'Pairs that share ten pictures, those that differ most first.')]
-    said = [f"{found['votes']} votes of {found['annotators']} annotators on {found['images']} pictures, {found['images_with_several']} of which have several."]
+    said = [f"{found['votes']} votes of {found['annotators']} annotators on {found['images']} pictures, {found['images_with_several']} of "
+            "which have several."]
     drawn = [(o, _small(pictures[o['task']])) for o in found['disputed'] if o['task'] in pictures]
     shown = [(picture, _counted(o), f'A picture with {_counted(o)}') for o, picture in drawn if picture is not None]
     parts = [Section('Agreement', said + missing, tables)]
@@ -224,7 +230,8 @@ def look_again(
     judged = {k: o for k, o in both.items() if k in answers}
     def right(side): return sum(answers[k] == o[side] for k, o in judged.items())
     n = len(judged)
-    said = (f'{len(changed)} of {len(before)} labels have changed since they were sent; of the {n} test pictures among them the model answers '
+    said = (f'{len(changed)} of {len(before)} labels have changed since they were sent; of the {n} test pictures among them the model '
+            'answers '
             f'{right(0)} as they were labelled then, and {right(1)} as they are now.')
     return {'sent': len(before), 'changed': len(changed), 'gone': len(before) - len(both), 'test_pictures': n, 'right_before': right(0),
             'right_now': right(1), 'sentence': said}
@@ -243,7 +250,8 @@ def send_doubts(
     votes = votes_of_project(tasks, settings, config.choices, config.key)
     now = {k: o.label.mode()[0] for k, o in votes.groupby('image') if len(o.label.mode()) == 1}
     runs = [o for o in read_json(home/'history.json', {}) if (home/'evaluation'/o/'test_predictions.csv').exists()]
-    if not runs: raise AnklealignError(f'Project {number} has no evaluated run: train one with the button, or `anklealign label-studio train`.')
+    if not runs:
+        raise AnklealignError(f'Project {number} has no evaluated run: train one with the button, or `anklealign label-studio train`.')
     task = {place[r]: o for o in tasks if (r := o['data'].get(config.key)) in place}
     answers = pd.read_csv(home/'evaluation'/runs[-1]/'test_predictions.csv', keep_default_na=False)
     answered = {str(task[o.source]['id']): o.predicted for o in answers.itertuples() if o.source in task}
@@ -254,7 +262,8 @@ def send_doubts(
     found = [(task[o.source], o.doubt) for o in doubts.itertuples() if o.source in task]
     why = read_json(home/'evaluation'/runs[-1]/'evaluation_report.json', {}).get('doubts', {}).get('verdict', '')
     if not found: return f'{runs[-1]} names no label to look at again. {why}'.strip()
-    push_ranks(server, number, tasks, {o['id']: {'again_rank': i, 'again_why': why} for i, (o, why) in enumerate(found, 1)}, 'again_rank', 'Look again')
+    push_ranks(server, number, tasks, {o['id']: {'again_rank': i, 'again_why': why} for i, (o, why) in enumerate(found, 1)}, 'again_rank',
+               'Look again')
     labels = {str(o['id']): now.get(str(o['id']), '') for o, _ in found}
     write_atomic(home/'again.json', json.dumps({'run': runs[-1], 'labels': labels}, indent=1))
     return f"{len(found)} labels are in the tab 'Look again' of project {number}; say this again when people have looked."
@@ -274,4 +283,5 @@ def agreement_now(
     found = agreement_of(votes.assign(group=['/'.join(who[o]) if who[o][1] else o for o in votes.image]), Bootstrap.of(settings))
     write_atomic(home/'agreement.json', json.dumps(found, indent=1, default=float))
     pictures = {k: root/p for k, p in paths.items() if p and (root/p).is_file()}
-    return write_atomic(home/'agreement.html', agreement_page(found, str(project.get('title', number)), pictures, f'{server.address}/projects/{number}'))
+    return write_atomic(home/'agreement.html',
+                        agreement_page(found, str(project.get('title', number)), pictures, f'{server.address}/projects/{number}'))

@@ -57,7 +57,8 @@ def read_label_config(
 ) -> LabelConfig:
     "What a labelling configuration calls things. Raises `AnklealignError` if the classes cannot be answered with it."
     if not isinstance(xml, str) or len(xml) > _MAX_CONFIG or re.search(r'<!(DOCTYPE|ENTITY)', xml, re.I):
-        raise AnklealignError('The labelling configuration is not one that Label Studio makes: save it again in the settings of the project.')
+        raise AnklealignError('The labelling configuration is not one that Label Studio makes: save it again in the settings of the '
+                              'project.')
     try: tree = ElementTree.fromstring(xml)
     except ElementTree.ParseError as e:
         raise AnklealignError(f'The labelling configuration is no XML ({e}): save it again in the settings of the project.') from None
@@ -68,7 +69,8 @@ def read_label_config(
         values = {c: o for o in reversed(spelled) if (c := label_of(o, aliases))}
         image = control.get('toName', '')
         if image in images and set(values) == set(CLASSES):
-            marks = next(((o.get('name'), p) for o in tree.iter('KeyPointLabels') if o.get('toName') == image and (p := _places(o))), ('', {}))
+            marks = next(((o.get('name'), p) for o in tree.iter('KeyPointLabels') if o.get('toName') == image and (p := _places(o))),
+                         ('', {}))
             return LabelConfig(image, images[image], control.get('name', ''), values, *marks)
         seen.append(f"'{control.get('name', '')}' with {', '.join(spelled[:5]) or 'nothing'}")
     raise AnklealignError(f"No choice of the labelling configuration holds {', '.join(CLASSES)} for a picture (there is "
@@ -123,7 +125,8 @@ class LabelStudio:
     ) -> bytes:
         "What an address of the server holds."
         seconds = seconds or self.seconds
-        if _origin(url) != _origin(self.address): raise AnklealignError(f'{shortened(url)} is not on {self.address}: nothing else is fetched.')
+        if _origin(url) != _origin(self.address):
+            raise AnklealignError(f'{shortened(url)} is not on {self.address}: nothing else is fetched.')
         headers = {'Accept': '*/*', 'Content-Type': 'application/json'} | ({'Authorization': self._authorisation()} if authorised else {})
         data = None if body is None else json.dumps(body).encode()
         asked = urllib.request.Request(url, data, headers, method=method or ('GET' if data is None else 'POST'))
@@ -135,7 +138,8 @@ class LabelStudio:
         except TimeoutError: raise AnklealignError(f'{self.address} {_SLOW.format(seconds=seconds)}: try again later.') from None
         except (OSError, http.client.HTTPException, ValueError) as e:
             why = getattr(e, 'reason', None) or e
-            if isinstance(why, TimeoutError): raise AnklealignError(f'{self.address} {_SLOW.format(seconds=seconds)}: try again later.') from None
+            if isinstance(why, TimeoutError):
+                raise AnklealignError(f'{self.address} {_SLOW.format(seconds=seconds)}: try again later.') from None
             raise AnklealignError(f'{self.address} cannot be reached ({shortened(str(why) or type(e).__name__)}): is Label Studio running '
                                   'there?') from None
 
@@ -216,7 +220,8 @@ def picture_address(
     if not kind and not ref.startswith('/') or ref.startswith('//'): raise AnklealignError(f"'{shortened(ref)}' is no address.")
     try: url = ref if kind else urljoin(server.address, ref if base.path and ref.startswith(base.path + '/') else base.path + ref)
     except ValueError: raise AnklealignError(f"'{shortened(ref)}' is no address.") from None
-    if _origin(url) != _origin(server.address): raise AnklealignError(f'it lies on another host ({urlsplit(url).hostname}), which is not asked.')
+    if _origin(url) != _origin(server.address):
+        raise AnklealignError(f'it lies on another host ({urlsplit(url).hostname}), which is not asked.')
     path = urlsplit(url).path.removeprefix(base.path)
     climbs = '..' in re.split(r'[/\\]', unquote(unquote(urlsplit(url).path + '/' + urlsplit(url).query.replace('=', '/'))))
     if climbs or not re.match(r'/data/|/storage-data/|/tasks/\d+/(resolve|presign)/', path):

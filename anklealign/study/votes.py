@@ -69,7 +69,8 @@ def _decide(votes, path, settings):
 def _with_folders(study): # and the votes of class folders on pictures that have no other
     rows = study.pictures[(study.pictures.stands_for != '') & ~study.pictures.stands_for.isin(study.ratings.image)]
     found = pd.DataFrame([(f'{p}#folder', p, image, *class_folder(p)) for p, image in rows.stands_for.items()],
-                         columns=['item', 'picture', 'image', 'raw_label', 'label']).query("label != ''").drop_duplicates(['image', 'label'])
+                         columns=['item', 'picture', 'image', 'raw_label',
+                                  'label']).query("label != ''").drop_duplicates(['image', 'label'])
     votes = found.set_index('item').assign(export=_FOLDERS, annotator=_FOLDERS, rule='class folder', reason='')
     if votes.empty: return study
     return replace(study, annotations=pd.concat([study.annotations, votes.reindex(columns=study.annotations.columns)]),

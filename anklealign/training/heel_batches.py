@@ -265,7 +265,4 @@ def finder_loss(
     missed = peak*(1 - p)**2*F.logsigmoid(heat)
     false = (1 - peak)*(1 - truth['heat'])**4*p**2*F.logsigmoid(-heat)*(truth['unjudged'] < .3)
     heels = peak.sum().clamp(min=1)
-    off = (boxes - truth['boxes']).abs()*truth['at']*boxes.new_tensor(_BOX_WEIGHTS)[:, None, None]
-    return (off.sum() - (missed + false).sum())/heels + .5*F.cross_entropy(view, truth['view'])
-
-_BOX_WEIGHTS = (1., 1., 1., 1., 3.) # of middle, size and vertical: an error of the vertical is one of the angle
+    return (((boxes - truth['boxes']).abs()*truth['at']).sum() - (missed + false).sum())/heels + .5*F.cross_entropy(view, truth['view'])

@@ -65,13 +65,11 @@ class HeelFinder(nn.Module):
         self.body, self.decoder = HeelBody(), Decoder(2 + 5, fine=False)
         nn.init.constant_(self.decoder.out.bias[:2], -4.) # few places are heels
         self.view = nn.Sequential(nn.Dropout(.2), nn.Linear(192 + 112, len(VIEWS)))
-        self.roll = nn.Sequential(nn.Linear(sum(_FEATURES), 64), nn.ReLU(), nn.Linear(64, 1)) # edges of all directions tell where up is
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         features = self.body(x)
-        maps, pooled = self.decoder(features), torch.cat([o.mean((2, 3)) for o in features[::-1]], 1)
-        boxes, vertical = maps[:, 2:6], maps[:, 6:] + self.roll(pooled)[:, :, None, None]
-        return maps[:, :2], torch.cat([boxes, vertical], 1), self.view(pooled[:, :192 + 112])
+        maps = self.decoder(features)
+        return maps[:, :2], maps[:, 2:], self.view(torch.cat([o.mean((2, 3)) for o in features[:1:-1]], 1))
 
 # %% ../../nbs/training/heel_nets.ipynb #7748bea8
 CROP = (160, 128) # height and width of what the measurer sees, pixels
@@ -85,7 +83,7 @@ def marks_angle(
     return torch.rad2deg(torch.atan2(across, down.clamp(min=_LEAST_LINE)))
 
 class HeelMeasurer(nn.Module):
-    "Crops of right heels (n × 3 × 160 × 128, in 0–1) to marks (n × 3 × 2, pixels), angle, log spread, footwear, measurable, yaw, offset, mask (n × 40 × 32)."
+    "Crops of right heels (n × 3 × 160 × 128, in 0–1) to marks (n × 3 × 2, pixels), angle, log spread … and mask (n × 40 × 32)."
     def __init__(self):
         super().__init__()
         self.body, self.decoder = HeelBody(), Decoder(len(MARKS) + 1, fine=True)
@@ -163,7 +161,7 @@ def edges(
     return torch.where((mask > 0).any(2)[..., None], sides, torch.full_like(sides, torch.nan))
 
 class HeelReader(nn.Module):
-    "Squares in 0–1, best of a multiple of 192 pixels, to feet (n × 2 × 21: `COLUMNS` but the classes), outlines and views (n × 7, logs)."
+    "Squares in 0–1, best of a multiple of 192 pixels, to feet (n × 2 × 21, see `COLUMNS`), outlines and views (n × 7, logs)."
     def __init__(self):
         super().__init__()
         self.finder, self.measurer = HeelFinder(), HeelMeasurer()
@@ -200,7 +198,7 @@ class HeelReader(nn.Module):
         maps = crop_maps(box.flatten(0, 1), vertical.flatten(), mirror)
         marks, angle, spread, footwear, measurable, yaw, offset, mask = self.measurer(self.crops(x, maps))
         places = F.pad(marks, (0, 1), value=1.) @ maps.transpose(1, 2)
-        across = 4*edges(mask)
+        across = 4*edges(F.avg_pool2d(mask, 3, 1, 1)) # without the ragged edges of single places
         down = (4*(torch.arange(mask.shape[1], device=x.device) + .5))[:, None].expand_as(across)
         outline = torch.stack([across, down, torch.ones_like(across)], 3).flatten(1, 2) @ maps.transpose(1, 2)
         rows = [score.flatten()[:, None], box.flatten(0, 1), vertical.flatten()[:, None], places.flatten(1), angle[:, None],
@@ -285,7 +283,7 @@ class ServedHeels(nn.Module):
         self.model = model
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        "Log probabilities (n × 3), map of places (n × 3 × 24 × 24), score (n), feet (n × 2 × 24), outlines (n × 2 × 40 × 2 × 2), views (n × 7)."
+        "Log probabilities (n × 3), places (n × 3 × 24 × 24), score (n), feet (n × 2 × 24), outlines (n × 2 × 40 × 2 × 2), views (n × 7)."
         x = pixels.permute(0, 3, 1, 2).float()/255
         feet, outlines, view = self.model.reader(x)
         heat, head, view = self.model.places(x)[:, None].expand(-1, 3, -1, -1), self.model.head, view.exp()

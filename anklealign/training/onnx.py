@@ -133,7 +133,8 @@ def looks_of(
     return torch.cat([early.mean((2, 3)), early.flatten(2).std(2, correction=0)], 1)
 
 # %% ../../nbs/training/onnx.ipynb #f6e385db
-INPUT, OUTPUTS, HEELS = 'pixels', ('log_probabilities', 'evidence', 'strangeness'), ('feet', 'outlines', 'views') # the last three of measured heels
+INPUT, OUTPUTS, HEELS = 'pixels', ('log_probabilities', 'evidence', 'strangeness'), ('feet', 'outlines',
+                                                                                     'views') # the last of measured heels
 
 class Served(nn.Module):
     "A model as the graph has it."
