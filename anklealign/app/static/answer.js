@@ -80,7 +80,7 @@ const answerOf = ({record, picture, heat}, text, rule) => { // elements; what is
 const pictureOf = async (svg, lines) => { // a PNG: the photo with its lines, and the answer under it
   const {width, height} = svg.viewBox.baseVal, photo = make('img', {src: svg.querySelector('image').getAttribute('href')});
   await photo.decode();
-  const scale = 960 / Math.max(width, height), font = 20, text = lines.flatMap(o => wrapped(o, Math.max(360, width * scale) / (.5 * font)));
+  const scale = 960 / Math.max(width, height), font = 20, text = lines.flatMap(o => wrapped(o, Math.max(360, width * scale) / (.57 * font)));
   const canvas = make('canvas', {width: Math.max(360, width * scale), height: height * scale + font * (1.4 * text.length + 1)}), pen = canvas.getContext('2d');
   pen.fillStyle = '#fff';
   pen.fillRect(0, 0, canvas.width, canvas.height);

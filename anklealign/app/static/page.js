@@ -153,7 +153,7 @@ const movable = (figure, record) => { // the marks of a photo, by mouse, finger 
     save(new Blob([JSON.stringify(record, null, 1)], {type: 'application/json'}), 'json');
   };
   figure.querySelector('.save-picture').onclick = async () => {
-    const verdict = figure.parentElement.querySelector('.verdict').textContent, small = `${word('model')}. ${word('disclaimer')}`;
+    const verdict = [...figure.parentElement.querySelector('.verdict').children].map(o => o.textContent).join(', '), small = `${word('model')}. ${word('disclaimer')}`;
     save(await pictureOf(svg, [...[...lines].map(o => o.textContent), verdict, small]), 'png');
   };
 };
