@@ -141,7 +141,7 @@ def show_annotators(
     people, pairs = (pd.read_csv(Path(study)/o, dtype={'annotator': str}, index_col=0) for o in tables)
     shown = people[people.compared >= 10].sort_values('agreement', ascending=False).index
     if len(shown) < 2: return None
-    fig, several = Figure(figsize=(7.5, 6.5), layout='constrained'), len(shown) > 12
+    fig, several = Figure(figsize=(6.6, 5.4), layout='constrained'), len(shown) > 12
     ax = fig.subplots()
     drawn = ax.imshow(pairs.loc[shown, shown], cmap='viridis', vmin=0, vmax=1)
     names = [f'{o[-28:]} ({people.agreement[o]:.0%}, n = {people.compared[o]})' for o in shown]

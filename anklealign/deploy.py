@@ -1,4 +1,4 @@
-"""From a run to a Predictor: a photo goes in, an honest answer or the reason why there is none comes out, in milliseconds and without PyTorch
+"""From a run to a Predictor: a photo goes in, an answer or the reason why there is none comes out, in milliseconds and without PyTorch
 
 Docs: https://anklealign.github.io/anklealign/deploy.html.md"""
 
@@ -117,7 +117,8 @@ def _session(bundle, threads):
     outputs = _OUTPUTS + bool(bundle.about.heels)*_HEELS
     try: return open_graph(bundle.files[GRAPH], bundle.about.preprocessing.model_size, outputs, threads)
     except Exception as e:
-        raise AnklealignError(f"{bundle.place} is not a usable bundle: its {GRAPH} cannot be run ({' '.join(str(e).split())[:120]}).") from e
+        why = ' '.join(str(e).split())[:120]
+        raise AnklealignError(f'{bundle.place} is not a usable bundle: its {GRAPH} cannot be run ({why}).') from e
 
 # %% ../nbs/05_deploy.ipynb #dd380acb
 class Predictor:

@@ -156,7 +156,7 @@ def errors(folder):
     lines = [f'{len(true)} bare heels of {len(people)} synthetic people not met in training; MAE of the angle, degrees', '']
     lines += [f'{name:<16}{np.abs(np.array(o) - true).mean():.2f}' for name, o in said.items()]
     lines += ['', f"the finder's vertical is off by {np.mean(verticals):.2f} degrees on average, {np.median(verticals):.2f} in the median"]
-    (PACKAGE/'results'/'heels_errors.txt').write_text('\n'.join(lines) + '\n')
+    (PACKAGE/'results'/'train_heels.txt').write_text('\n'.join(lines) + '\n')
     print('\n'.join(lines))
 
 if __name__ == '__main__':

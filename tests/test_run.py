@@ -152,7 +152,7 @@ def test_a_run_has_a_name_and_not_a_path(raw, ankle, tmp_path):
         for command in (('train', '--run', name), ('evaluate', '--run', name), ('evaluate', '--recipe', name), ('bundle', name), ('compare', name),
                         ('run', raw, '--run', name)):
             if name == '' and command[0] in ('train', 'evaluate', 'run'): continue # as if it were not given
-            assert f'{name!r} is not a valid name for a run' in ankle(*command, code=1).stderr, command
+            assert f'{name!r} is not a name for a run' in ankle(*command, code=1).stderr, command
     assert content(tmp_path) == before
 
 

@@ -182,7 +182,9 @@ def test_commands_exist_and_know_their_options(path):
     for line in said(path):
         _, name, *words = shlex.split(html.unescape(line), comments=True)
         assert name in COMMANDS, line
-        known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)} | {'--help', '-h'}
+        command = COMMANDS[name]
+        if hasattr(command, 'commands'): command = command.commands[words.pop(0)]
+        known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {'--help', '-h'}
         assert [o for o in words if o.startswith('-') and o != '-' and o.split('=')[0] not in known] == [], line
 
 

@@ -334,7 +334,7 @@ def run_app(
 ) -> None:
     "Answer requests until told to stop."
     return_memory()
-    sys.setswitchinterval(5e-4) # an answer gives its interpreter away at every step, and must not wait long for a loop that others keep busy
+    sys.setswitchinterval(5e-4) # an answer must not wait long for a loop that others keep busy
     config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws='none', http=_Connection,
                             h11_max_incomplete_event_size=_HEADER_BYTES, timeout_graceful_shutdown=min(math.ceil(seconds), _STOP_SECONDS))
     for o in (signal.SIGINT, signal.SIGTERM): signal.signal(o, lambda *_: None) # uvicorn stops for them, and when it has, sends them again

@@ -1,4 +1,4 @@
-"""Photo in, answer out, for people, in English and Hungarian; from a server, or from a page that holds the model, so that the photo never leaves the device
+"""Photo in, answer out, in English and Hungarian, from a server or from a page that holds the model, so that no photo leaves the device
 
 Docs: https://anklealign.github.io/anklealign/app/page.html.md"""
 

@@ -178,7 +178,7 @@ def run_name(
     "`name`, if it is one. Raises `AnklealignError` if it could be a path."
     from anklealign.core import AnklealignError
     if not re.fullmatch(r'\w[\w .,+=@-]{0,119}', name):
-        raise AnklealignError(f'{name!r} is not a valid name for a run: use up to 120 letters, digits and the signs _ - + . , with no path.')
+        raise AnklealignError(f'{name!r} is not a name for a run: use up to 120 letters, digits and the signs _ - + . , with no path.')
     return name
 
 # %% ../../nbs/app/terminal.ipynb #3d331133

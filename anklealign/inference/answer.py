@@ -91,7 +91,8 @@ def as_record(
     named = {'ood_score': 'strangeness'} # as the interfaces have always called it
     kept = {named.get(k, k): v for k, v in vars(answer).items() if k not in ('heat', 'picture')}
     quality = [{'code': o.code, 'advice': o.advice, 'silent': o.withholds} for o in answer.quality]
-    feet = [{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(o).items()} for o in answer.feet]
+    def plain(v): return list(map(plain, v)) if isinstance(v, tuple) else v
+    feet = [{k: plain(v) for k, v in asdict(o).items()} for o in answer.feet]
     return kept | {'possible': list(answer.possible), 'reasons': list(answer.reasons), 'quality': quality, 'feet': feet,
                    'most_probable': answer.most_probable}
 

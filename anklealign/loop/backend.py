@@ -1,4 +1,4 @@
-"""What a Label Studio server asks of a model: whether it is there, pre-annotations, and trainings; mounted in the service under `/label-studio`
+"""What a Label Studio server asks of a model, mounted in the service under `/label-studio`: is it there, pre-annotations, trainings
 
 Docs: https://anklealign.github.io/anklealign/loop/backend.html.md"""
 
@@ -260,8 +260,10 @@ def _token(given): return given if isinstance(given, str) and re.fullmatch(r'[\w
 
 # %% ../../nbs/loop/backend.ipynb #a7aec74a
 _CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
-_PAGE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">{refresh}<title>{title}</title>
-<style>:root {{color-scheme: light dark}} body {{font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem}}
+_PAGE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+{refresh}<title>{title}</title>
+<style>:root {{color-scheme: light dark}}
+body {{font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem}}
 td, th {{padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top}}</style><h1>{title}</h1>{body}</html>"""
 
 def _page_or_json(request, title, value, body, again=False):

@@ -89,7 +89,7 @@ def judge_new(
 
 # %% ../../nbs/loop/job.ipynb #1768af9e
 def train_project(
-    server: LabelStudio,
+    server: LabelStudio, # that is asked
     number: int, # of the project
     settings: Settings, # recipe, seed, and the output folder that the project's folder is made in
     serving: str='', # bundle that answers until a run of this project does; empty: the demonstration model

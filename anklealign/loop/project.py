@@ -72,7 +72,7 @@ def _place(ref, taken): # of a picture below the raw folder
 
 # %% ../../nbs/loop/project.ipynb #8ae06f7b
 def pull(
-    server: LabelStudio,
+    server: LabelStudio, # that is asked
     number: int, # of the project
     folder: Path, # keeps the raw folder and what is known of its pictures
     aliases: Mapping[str, str]=ALIASES, # folded spelling → class
@@ -169,7 +169,7 @@ def start_files(
 _PART = 250 # tasks that are sent at a time
 
 def create_project(
-    server: LabelStudio,
+    server: LabelStudio, # that is asked
     title: str, # of the project
     files: Path, # folder that `start_files` has written
     backend: str='', # address of the backend, such as http://127.0.0.1:8000/label-studio; empty: none is connected
@@ -198,7 +198,8 @@ def environment_of(
     tree = {'run': {'output': os.path.abspath(settings.output), 'seed': settings.seed}}
     tree |= {k: vars(v) for k, v in settings if k not in ('output', 'seed', 'serve')}
     def text(v):
-        return v.get_secret_value() if hasattr(v, 'get_secret_value') else ','.join(v) if isinstance(v, tuple) else '' if v is None else str(v)
+        if hasattr(v, 'get_secret_value'): return v.get_secret_value()
+        return ','.join(v) if isinstance(v, tuple) else '' if v is None else str(v)
     return {f'ANKLEALIGN_{s}_{k}'.upper(): text(v) for s, keys in tree.items() for k, v in keys.items()}
 
 def start_command(

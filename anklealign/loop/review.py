@@ -85,7 +85,7 @@ def queue_of(
 
 # %% ../../nbs/loop/review.ipynb #bb9cb871
 def look_at_project(
-    server: LabelStudio,
+    server: LabelStudio, # that is asked
     number: int, # of the project
     settings: Settings,
     progress: Callable[[int, int], None]=lambda done, total: None, # called with the number of pictures done, and of all
@@ -124,7 +124,7 @@ def _people(pictures, study): # or near-duplicates of one
 
 # %% ../../nbs/loop/review.ipynb #2a66d573
 def push_ranks(
-    server: LabelStudio,
+    server: LabelStudio, # that is asked
     number: int, # of the project
     tasks: list[dict], # as exported
     ranks: dict[int, dict[str, Any]], # number of a task → what its data gets
@@ -164,7 +164,8 @@ def agreement_of(
     several = counts[counts.sum(axis=1) > 1]
     people = annotator_figures(votes, 5, how).reset_index()
     found = agreement_report(votes, how.rounds, how.seed)
-    disputed = several.assign(share=several.max(axis=1)/several.sum(axis=1)).query('share < 1').sort_values('share', kind='stable').head(_SHOWN)
+    shares = several.max(axis=1)/several.sum(axis=1)
+    disputed = several.assign(share=shares).query('share < 1').sort_values('share', kind='stable').head(_SHOWN)
     return found | {'classes': _by_class(several, clean.groupby('image').group.first(), how),
                     'people': people.astype(object).where(people.notna(), None).to_dict('records'),
                     'disputed': [{'task': k, **{c: int(o[c]) for c in CLASSES}} for k, o in disputed.iterrows()]}
@@ -238,7 +239,7 @@ def look_again(
 
 # %% ../../nbs/loop/review.ipynb #3d5a4707
 def send_doubts(
-    server: LabelStudio,
+    server: LabelStudio, # that is asked
     number: int, # of the project
     settings: Settings,
     most: int=50, # labels
@@ -269,7 +270,7 @@ def send_doubts(
     return f"{len(found)} labels are in the tab 'Look again' of project {number}; say this again when people have looked."
 
 def agreement_now(
-    server: LabelStudio,
+    server: LabelStudio, # that is asked
     number: int, # of the project
     settings: Settings,
 ) -> Path: # of the page; `agreement.json` lies beside it

@@ -207,7 +207,7 @@ MAX_PICTURE = 50*1024**2 # bytes
 
 def picture_address(
     ref: str, # as a task names its picture
-    server: LabelStudio,
+    server: LabelStudio, # that is asked
     task: int|str='', # number of the task, which resolves addresses of cloud storages
 ) -> str: # of the server
     "Where the server has a picture. Raises `AnklealignError` if the address is none that may be fetched."
@@ -231,7 +231,7 @@ def picture_address(
 # %% ../../nbs/loop/server.ipynb #6736223f
 def picture_bytes(
     ref: str, # as a task names its picture
-    server: LabelStudio,
+    server: LabelStudio, # that is asked
     task: int|str='', # number of the task
     most: int=MAX_PICTURE, # bytes
 ) -> bytes: # a file with a picture

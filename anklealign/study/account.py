@@ -67,7 +67,7 @@ def _why(report):
 
 # %% ../../nbs/study/account.ipynb #f7675a59
 def _quality(report):
-    page = ' [The worst of them](quality.png).' * ('quality.png' in report.get('plots', ()))
+    page = ' `quality.png` shows the worst.' * ('quality.png' in report.get('plots', ()))
     found = ', '.join(f'{n:,} {code}' for code, n in report['quality'].items()) or 'none'
     return ['## Quality of the pictures', '', f'Flagged: {found}. None was dropped for it; `metadata.csv` has the measures.{page}', '']
 
@@ -80,9 +80,9 @@ def _other_count(report): # why these are not the votes of the account
     return f" They are {' and '.join(parts)}{f', less {again:,} of people who answered for copies of one picture' * (again > 0)}."
 
 def _tables_of_annotators(report):
-    plot = ' ([picture](annotators.png))' * ('annotators.png' in report.get('plots', ()))
-    return ['', '[Each annotator beside the others](annotators.csv), [every two of them](annotator_agreement.csv)'
-                f'{plot}, and [who said what about every picture](label_matrix.csv).'] if report['agreement']['images_with_several'] else []
+    plot = ' and `annotators.png`' * ('annotators.png' in report.get('plots', ()))
+    return ['', f'Beside this report: each annotator beside the others (`annotators.csv`), every two of them (`annotator_agreement.csv`{plot}), '
+                'and who said what about every picture (`label_matrix.csv`).'] if report['agreement']['images_with_several'] else []
 
 def _agreement(report):
     a = report['agreement']
