@@ -115,7 +115,7 @@ def report_markdown(
         '## The account', '', markdown_table(['', *columns], sums), '',
         *_why(report), '## Classes and splits', '', markdown_table(['', *names, 'tie'], classes), '',
         markdown_table(['split', *names, 'pictures', 'groups'], splits), '',
-        *['[Classes, owners, sizes and agreement as plots](overview.png)\n'] * ('overview.png' in report.get('plots', ())),
+        *['`overview.png` shows classes, owners, sizes and agreement.\n'] * ('overview.png' in report.get('plots', ())),
         *_quality(report), *_agreement(report),
         '## How annotations found their pictures', '', markdown_table(['rule', 'annotations'], report['rules'].items()), '',
         '## Exports', '', markdown_table(['export', 'format', 'annotations', 'votes'], exports), '',
