@@ -35,7 +35,7 @@ GIVE = '''([kind, name, data]) => {
 
 def heels(number=2):
     "A synthetic picture, as somebody would upload it; there are three of this person that show the heels from behind."
-    with zipfile.ZipFile(demo_study()) as z: return z.read(f'D6AE9F/sajat_resztvevo10_0{(3, 1, 2)[number - 1]}.jpg')
+    with zipfile.ZipFile(demo_study()) as z: return z.read(f'D6AE9F/sajat_resztvevo10_0{(1, 3, 2)[number - 1]}.jpg')
 
 
 def number(text): return float(text.strip('<> '))

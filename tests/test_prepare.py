@@ -34,7 +34,7 @@ def test_same_input_same_bytes(raw, ankle, tmp_path):
     shutil.rmtree(ankle.home/'output')
     ankle('prepare', tmp_path/'moved'/'raw')
     again = content(ankle.home/STUDY)
-    assert len(first) == 36 + 6
+    assert len(first) == 36 + 11 # manifest, ratings, reports, listing, journal; tables of annotators and plots
     assert {k for k in first if first[k] != again.get(k)} <= {'.journal.jsonl'}
 
 
@@ -241,7 +241,7 @@ def test_output_inside_raw_is_refused(raw, ankle):
 
 def test_somebodys_folder_is_not_overwritten(raw, ankle):
     make(ankle.home, **{f'{STUDY}/thesis.docx': 'years of work'})
-    assert 'no study of ours' in ankle('prepare', raw, code=1).stderr
+    assert 'is not a study of anklealign' in ankle('prepare', raw, code=1).stderr
     assert (ankle.home/STUDY/'thesis.docx').read_text() == 'years of work'
 
 

@@ -92,7 +92,7 @@ def _from_numbers(sent):
                   quality=(Finding('', '', True),)*bool(sent['withholds']))
 
 # %% ../../nbs/app/page.ipynb #189b8dae
-_EXAMPLES = ('D6AE9F/sajat_resztvevo02_02.jpg', 'D6AE9F/sajat_resztvevo10_03.jpg', 'B8V41Y/Resztvevo_05_02.jpg',
+_EXAMPLES = ('X09LMT/sajat_reszvevo02_02.jpg', 'D6AE9F/sajat_resztvevo10_03.jpg', 'B8V41Y/Resztvevo_05_02.jpg',
              'H51B9J/not annotated 6099.jpg')
 
 def examples() -> list[str]: # `data:` addresses of JPEG files

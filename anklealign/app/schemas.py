@@ -190,8 +190,8 @@ def form_of(
 ) -> dict: # a part of an OpenAPI operation
     "The description of a body with photos; one alone may also be called `file`."
     one = {'type': 'string', 'contentMediaType': 'application/octet-stream'}
-    fields = {field: {'type': 'array', 'items': one, 'minItems': 1}} if several else dict.fromkeys((field, 'file'), one)
-    form = {'schema': {'type': 'object', 'oneOf': [{'required': [o]} for o in fields], 'properties': fields, 'additionalProperties': False}}
+    fields = {field: {'type': 'array', 'items': one, 'minItems': 1}} if several else {field: one}
+    form = {'schema': {'type': 'object', 'required': [field], 'properties': fields, 'additionalProperties': False}}
     bodies = {} if several else dict.fromkeys(_BODIES, {'schema': {'type': 'string', 'format': 'binary'}})
     return {'requestBody': {'required': True, 'content': {'multipart/form-data': form} | bodies}}
 
