@@ -112,7 +112,7 @@ def show_overview(
     "Classes by split, owners, sizes of the originals, and agreement of the votes."
     from matplotlib.figure import Figure
     rows = read_manifest(study)
-    fig = Figure(figsize=(10, 6.4), layout='constrained')
+    fig = Figure(figsize=(8.8, 5.6), layout='constrained')
     axes = fig.subplots(2, 2)
     colours = dict(zip(CLASSES, COLOURS, strict=True))
     by_split = pd.crosstab(rows.split, rows.label).reindex(index=['train', 'valid', 'test'], columns=list(CLASSES), fill_value=0)
@@ -141,7 +141,7 @@ def show_annotators(
     people, pairs = (pd.read_csv(Path(study)/o, dtype={'annotator': str}, index_col=0) for o in tables)
     shown = people[people.compared >= 10].sort_values('agreement', ascending=False).index
     if len(shown) < 2: return None
-    fig, several = Figure(figsize=(6.6, 5.4), layout='constrained'), len(shown) > 12
+    fig, several = Figure(figsize=(6.2, 4.6), layout='constrained'), len(shown) > 12
     ax = fig.subplots()
     drawn = ax.imshow(pairs.loc[shown, shown], cmap='viridis', vmin=0, vmax=1)
     names = [f'{o[-28:]} ({people.agreement[o]:.0%}, n = {people.compared[o]})' for o in shown]

@@ -240,7 +240,7 @@ def _verdict(settings, folds, seconds):
     from anklealign.evaluation.protocol_report import run_protocols
     from anklealign.training.recipes import chosen_recipe
     recipe = chosen_recipe(settings.train)
-    cost = f'{_FOLDS} more trainings, about {max(1, round(_FOLDS * seconds / 60))} min'
+    cost = f'{_FOLDS} more trainings, {max(1, round(_FOLDS * seconds / 60))} min at most'
     if settings.train.weights_file: return log.info('No verdict from all people: its trainings would not start from weights of your own.')
     if not folds and (folds is False or recipe.name not in _QUICK):
         return log.info('Left out: the verdict from all people (%s). Have it with: anklealign run --folds, or later with: anklealign '

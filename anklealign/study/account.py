@@ -81,8 +81,8 @@ def _other_count(report): # why these are not the votes of the account
 
 def _tables_of_annotators(report):
     plot = ' and `annotators.png`' * ('annotators.png' in report.get('plots', ()))
-    return ['', f'Beside this report: each annotator beside the others (`annotators.csv`), every two of them (`annotator_agreement.csv`{plot}), '
-                'and who said what about every picture (`label_matrix.csv`).'] if report['agreement']['images_with_several'] else []
+    return ['', 'Beside this report: each annotator beside the others (`annotators.csv`), every two of them '
+                f'(`annotator_agreement.csv`{plot}), and who said what about every picture (`label_matrix.csv`).'] if report['agreement']['images_with_several'] else []
 
 def _agreement(report):
     a = report['agreement']
