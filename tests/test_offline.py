@@ -1,5 +1,6 @@
 """The page that holds the model, in a real browser without a network; and each step of its arithmetic against Python's."""
 import http.server
+import io
 import json
 import math
 import threading
@@ -21,7 +22,7 @@ from anklealign.core import CLASSES, LANGUAGES, AnklealignError, translations
 from anklealign.decision import DecisionRule
 from anklealign.deploy import Predictor, answer_subject
 from anklealign.heels.feet import COLUMNS, Foot, HeelRule
-from anklealign.images import square
+from anklealign.images import jpeg_bytes, square
 from anklealign.inference.answer import as_record
 from anklealign.quality import faults, measure, measure_heels, numbers_of
 
@@ -37,7 +38,7 @@ def steps(browser, predictor):
     except AnklealignError as e: pytest.skip(f'The page that holds the model needs its runtime. {e}')
     page = browser.new_page()
     opened = built._worker(code).rsplit('onmessage =', 1)[0].rsplit('\n', 1)[0] + \
-        'Object.assign(self, {steps: {square, resized, measured, measuredHeels, findings, answered, together}, opens, ort}); }'
+        'Object.assign(self, {steps: {square, resized, stored, measured, measuredHeels, findings, answered, together}, opens, ort}); }'
     page.evaluate('async ([code, wasm, graphs, answer]) => { const bytes = text => Uint8Array.from(atob(text), o => o.charCodeAt(0)); (0, eval)(code);'
                   'Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary: bytes(wasm).buffer}); for (const [name, text] of Object.entries(graphs)) await opens(name, bytes(text));'
                   'Object.assign(steps, Function(`${answer}; return {sentences, shownProbability}`)()); }',
@@ -82,6 +83,12 @@ def test_pictures_are_resized_as_pillow_does(steps):
             assert np.abs(levels(said) - np.asarray(square(im, 96, fit), int)).max() <= 2
     for im, said in zip(pictures, steps('resized', *([given(o), 50, 40, 'bicubic'] for o in pictures)), strict=True):
         assert np.abs(levels(said) - np.asarray(im.resize((50, 40), Image.Resampling.BICUBIC), int)).max() <= 1
+
+
+def test_the_model_sees_what_a_study_stores(steps, predictor):
+    for im in [*scenes()][:-1]: # noise, the worst of all
+        said, mine = levels(steps('stored', [given(im), built._about(predictor)['steps']])[0]), np.asarray(Image.open(io.BytesIO(jpeg_bytes(im))), int)
+        assert (np.abs(said - mine) > 2).mean() < .01
 
 
 def test_graphs_measure_quality_as_python_does(graph):

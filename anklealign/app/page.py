@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.request import urlopen
 
 import numpy as np
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from pydantic import BaseModel, ValidationError
 
 from .. import __version__
@@ -229,7 +229,8 @@ def _about(predictor):
     about, how, rule, heels = predictor.about, predictor.about.preprocessing, predictor.about.thresholds, predictor.about.heels
     quality = dict(side=SIDE, heel=_HEEL, around=_AROUND, numbers=NUMBERS, faults=FAULTS)
     names, factors = dict(sides=SIDES, columns=COLUMNS, views=VIEWS, reasons=REASONS), rule.factors.get(rule.objective)
-    return dict(size=how.size, fit=how.fit, grey=PAD_COLOUR[0], model_size=how.model_size, megapixels=how.max_megapixels,
+    with Image.open(io.BytesIO(jpeg_bytes(Image.new('RGB', (8, 8)), how.quality))) as im: steps = [im.quantization[o] for o in (0, 1)]
+    return dict(size=how.size, fit=how.fit, grey=PAD_COLOUR[0], steps=steps, model_size=how.model_size, megapixels=how.max_megapixels,
                 quality=quality, names=names, threshold=about.strangeness.threshold, inferno=_INFERNO.tolist(),
                 rule=dict(temperature=rule.temperature, factors=[factors[c] for c in CLASSES] if factors else [1]*len(CLASSES),
                           sharpening=rule.sharpening, thresholds=[rule.sets[c] for c in CLASSES], abstain_below=rule.abstain_below),

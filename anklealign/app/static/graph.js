@@ -56,6 +56,45 @@ export const square = (picture, side, fit, grey) => {
   return {data, width: side, height: side};
 };
 
+const COSINES = Float32Array.from({length: 64}, (_, i) => Math.cos((2 * (i & 7) + 1) * (i >> 3) * Math.PI / 16) * (i < 8 ? Math.SQRT1_2 : 1) / 2);
+const FINE = 4 * Math.sqrt(8), [round, across] = [x => Math.floor(x + .5), k => 8 * (k & 7) + (k >> 3)];
+const waves = (block, half, c) => { // of 8 × 8 levels, or levels of waves: first each row, then each column; rounded in between as libjpeg does
+  for (let pass = 0; pass < 2; pass++) {
+    const from = pass ? half : block, to = pass ? block : half;
+    for (let i = 0; i < 64; i += 8) {
+      const o = from[i], p = from[i + 1], q = from[i + 2], r = from[i + 3], s = from[i + 4], t = from[i + 5], v = from[i + 6], w = from[i + 7];
+      for (let k = 0, at = i >> 3; k < 64; k += 8, at += 8) to[at] = o * c[k] + p * c[k + 1] + q * c[k + 2] + r * c[k + 3] + s * c[k + 4] + t * c[k + 5] + v * c[k + 6] + w * c[k + 7];
+    }
+    if (!pass) for (let k = 0; k < 64; k++) half[k] = round(FINE * half[k]) / FINE;
+  }
+};
+export const stored = ({data, width, height}, steps) => { // what a JPEG without subsampling keeps, its waves in `steps`: the model has learned from such files
+  const out = new Uint8ClampedArray(data), [luma, blue, red, half] = [1, 2, 3, 4].map(() => new Float32Array(64)), places = new Int32Array(64);
+  const back = COSINES.map((_, i) => COSINES[across(i)]);
+  for (let top = 0; top < height; top += 8) for (let left = 0; left < width; left += 8) {
+    for (let k = 0; k < 64; k++) {
+      const i = places[k] = 4 * (Math.min(top + (k >> 3), height - 1) * width + Math.min(left + (k & 7), width - 1)), r = data[i], g = data[i + 1], b = data[i + 2];
+      luma[k] = (19595 * r + 38470 * g + 7471 * b + 32768 >> 16) - 128;
+      blue[k] = -11059 * r - 21709 * g + 32768 * b + 32767 >> 16;
+      red[k] = 32768 * r - 27439 * g - 5329 * b + 32767 >> 16;
+    }
+    for (const block of [luma, blue, red]) {
+      const step = steps[block === luma ? 0 : 1];
+      waves(block, half, COSINES);
+      for (let k = 0; k < 64; k++) half[across(k)] = Math.sign(block[k]) * Math.floor((round(8 * Math.abs(block[k])) + 4 * step[k]) / (8 * step[k])) * step[k];
+      waves(half, block, back); // columns first
+      for (let k = 0; k < 64; k++) block[k] = half[across(k)];
+    }
+    for (let k = 63; k >= 0; k--) { // backwards, as what lies beyond the picture repeats its edge
+      const i = places[k], y = round(luma[k]) + 128, b = round(blue[k]), r = round(red[k]);
+      out[i] = y + (91881 * r + 32768 >> 16);
+      out[i + 1] = y + (-22554 * b - 46802 * r + 32768 >> 16);
+      out[i + 2] = y + (116130 * b + 32768 >> 16);
+    }
+  }
+  return {data: out, width, height};
+};
+
 // Quality, classes and heels: judged by graphs that are drawn from the Python that judges them on a server.
 const CLASSES = ['pronation', 'neutral', 'supination'], finite = values => values.every(Number.isFinite), sessions = {};
 const doubles = o => new ort.Tensor('float64', Float64Array.from([o].flat()), Array.isArray(o) ? [o.length] : []);
@@ -135,19 +174,25 @@ export const answered = async (outputs, picture, about, text) => { // the output
 
 // Files: what Pillow refuses before it decodes.
 const ascii = (bytes, from, to) => String.fromCharCode(...bytes.subarray(from, to)), two = (b, i) => b[i] << 8 | b[i + 1];
+const onItsSide = (b, start) => { // whether the orientation in EXIF data turns a picture by 90 degrees
+  const little = b[start] === 0x49, at = i => little ? b[start + i] | b[start + i + 1] << 8 : two(b, start + i), first = at(little ? 4 : 6);
+  for (let i = first + 2, last = i + 12 * at(first); i < last; i += 12) if (at(i) === 0x112) return at(i + 8) > 4;
+  return false;
+};
 export const header = bytes => { // kind, width and height where they can be read, and whether the file ends after its picture
   const four = i => two(bytes, i) * 65536 + two(bytes, i + 2);
   if (two(bytes, 0) === 0xffd8) {
-    let at = 2, size = [];
+    let at = 2, size = [], lies = false;
     while (at + 9 < bytes.length && bytes[at + 1] !== 0xda) {
       if (bytes[at] !== 0xff || bytes[at + 1] === 0xff) { at++; continue; }
       const mark = bytes[at + 1];
+      if (mark === 0xe1 && ascii(bytes, at + 4, at + 8) === 'Exif') lies = onItsSide(bytes, at + 10);
       if (mark >= 0xc0 && mark <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(mark)) size = [two(bytes, at + 7), two(bytes, at + 5)];
       at += mark === 1 || mark === 0 || mark >= 0xd0 && mark <= 0xd8 ? 2 : 2 + Math.max(two(bytes, at + 2), 2);
     }
     let end = bytes.length - 2;
     while (end > at && !(bytes[end] === 0xff && bytes[end + 1] === 0xd9)) end--;
-    return {kind: 'JPEG', size, whole: end > at};
+    return {kind: 'JPEG', size: lies ? size.reverse() : size, whole: end > at};
   }
   if (ascii(bytes, 1, 4) === 'PNG') {
     let at = 8;
@@ -174,18 +219,24 @@ export const opened = async (blob, about) => { // upright, white behind what is 
   const {kind, size, whole} = header(new Uint8Array(await blob.arrayBuffer()));
   if (size.length) checked(size, about.megapixels);
   if (!whole) throw 'truncated';
-  let bitmap;
-  try { bitmap = await createImageBitmap(blob, {imageOrientation: 'from-image', colorSpaceConversion: 'none'}); }
-  catch { throw kind === 'HEIC' || kind === 'TIFF' || kind === 'AVIF' ? `format ${kind}` : 'other'; }
-  const {width, height} = bitmap, part = [8, 4, 2, 1].find(o => o === 1 || Math.min(width, height) >= o * about.size);
+  const upright = {imageOrientation: 'from-image', colorSpaceConversion: 'none'}, parted = ([w, h]) => kind === 'JPEG' ? [8, 4, 2, 1].find(o => o === 1 || Math.min(w, h) >= o * about.size) : 1;
+  const smaller = (n, part) => Math.ceil(n / part), part = size.length ? parted(size) : 1;
+  let bitmap, full = size;
   try {
-    checked([width, height], about.megapixels);
-    const pen = drawn(bitmap, Math.ceil(width / part), Math.ceil(height / part));
+    if (part > 1) bitmap = await createImageBitmap(blob, {...upright, resizeWidth: smaller(size[0], part), resizeQuality: 'medium'});
+    if (!(Math.abs((bitmap?.height ?? 0) - size[1] / part) <= 2)) { // whatever the file says of itself, its picture decides
+      bitmap = await createImageBitmap(blob, upright);
+      full = [bitmap.width, bitmap.height];
+    }
+  } catch { throw kind === 'HEIC' || kind === 'TIFF' || kind === 'AVIF' ? `format ${kind}` : 'other'; }
+  try {
+    checked(full, about.megapixels);
+    const [width, height] = full, pen = drawn(bitmap, ...full.map(o => smaller(o, parted(full))));
     return {width, height, canvas: pen.canvas, image: pen.getImageData(0, 0, pen.canvas.width, pen.canvas.height)};
   } finally { bitmap.close(); }
 };
 export const seen = (image, about) => { // bytes as the graph takes them, three a pixel
-  let small = square(image, about.size, about.fit, about.grey);
+  let small = stored(square(image, about.size, about.fit, about.grey), about.steps);
   if (about.model_size !== about.size) small = resized(small, about.model_size, about.model_size, 'bicubic');
   const out = new Uint8Array(small.width * small.height * 3);
   for (let i = 0, k = 0; i < small.data.length; i += 4) { out[k++] = small.data[i]; out[k++] = small.data[i + 1]; out[k++] = small.data[i + 2]; }
