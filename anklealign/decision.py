@@ -54,11 +54,11 @@ def apply_temperature(
     "`probabilities` with log probabilities divided by `temperature`. Raises `AnklealignError` if that is not a positive number."
     if not 0 < temperature < np.inf:
         raise AnklealignError(f'temperature = {temperature} must be a positive number, such as 1 for no change.')
-    return tempered(np.asarray(probabilities, float), temperature)
+    return _tempered(np.asarray(probabilities, float), temperature)
 
 _TINY = float(np.finfo(np.float32).tiny)
 
-def tempered(p, temperature, xp=np): # `xp`: NumPy, or what has its functions; see `numbers_of`
+def _tempered(p, temperature, xp=np): # `xp`: NumPy, or what has its functions; see `numbers_of`
     logs = xp.log(xp.where(p < _TINY, _TINY, p))/temperature
     powers = xp.exp(logs - xp.amax(logs, 1, keepdims=True))
     return powers/powers.sum(1, keepdims=True)
@@ -230,9 +230,9 @@ def favoured(
 ) -> np.ndarray: # pictures × classes; each row adds up to 1
     "`probabilities` with some classes made likelier."
     if not factors: return probabilities
-    return weighted(np.asarray(probabilities, float), np.array([factors[c] for c in CLASSES]))
+    return _weighted(np.asarray(probabilities, float), np.array([factors[c] for c in CLASSES]))
 
-def weighted(p, factors): return p*factors/(p*factors).sum(1)[:, None]
+def _weighted(p, factors): return p*factors/(p*factors).sum(1)[:, None]
 
 def fit_factors(
     probabilities: np.ndarray, # pictures × classes, of validation pictures, calibrated

@@ -10,7 +10,7 @@ from torch import nn
 from torch.export import Dim
 
 from anklealign.core import CLASSES
-from anklealign.decision import _mean_of, _not_excluded, _sharpened, tempered, weighted
+from anklealign.decision import _mean_of, _not_excluded, _sharpened, _tempered, _weighted
 from anklealign.heels.feet import COLUMNS, VIEWS, HeelRule, judged
 from anklealign.quality import numbers_of
 
@@ -25,7 +25,7 @@ class Quality(nn.Module):
 class Classes(nn.Module):
     "Log probabilities of the classes for each photo of a person, to the answer for all, and the classes that cannot be ruled out."
     def forward(self, said, temperature, factors, sharpening, thresholds):
-        mean, pictures = _mean_of(weighted(tempered(said.exp().double(), temperature, torch), factors), torch)
+        mean, pictures = _mean_of(_weighted(_tempered(said.exp().double(), temperature, torch), factors), torch)
         answer = _sharpened(mean[None], pictures[None], sharpening)
         return answer[0], _not_excluded(answer, thresholds, torch)[0]
 
