@@ -64,14 +64,14 @@ class AnklealignError(Exception):
 # %% ../nbs/core/core.ipynb #e1621cad
 def write_atomic(
     path: str|os.PathLike, # the file to write; its folder is made if needed
-    data: str|bytes, # all of its content; text is written as UTF-8 with \n line ends
+    data: str|bytes|Iterable[bytes], # all of its content, or one piece after another; text is written as UTF-8 with \n line ends
 ) -> Path: # `path`
     "Write `data` to `path` so that a reader, or a crash, meets the old file or the new one. Raises `AnklealignError` if it cannot."
     path = Path(path)
     with _hidden_beside(path) as hidden:
         try:
             with open(hidden/'new', 'wb') as f:
-                f.write(data.encode() if isinstance(data, str) else data)
+                f.writelines([data.encode()] if isinstance(data, str) else [data] if isinstance(data, bytes) else data)
                 f.flush()
                 os.fsync(f.fileno())
             (hidden/'new').replace(path)

@@ -55,10 +55,11 @@ def prepare(
     plots: bool=True, # whether to leave plots in the study folder
     refused: Sequence[RawFile]=(), # files that belong to the raw folder but could not be had, with the reason
     before: Mapping[str, str]|None=None, # path of a picture → its split in an earlier study, which its group keeps
+    shards: Sequence[Path]=(), # folders in which `check_shard` has looked at pictures
 ) -> Path: # the study folder, `output/processed`
     "Make a study of a raw folder. Raises `AnklealignError` in one sentence, with the old study intact."
     check_places(raw, output)
-    with Stage(output) as stage:
+    with Stage(output, shards) as stage:
         if is_address(raw): raw = fetch(raw, Path(output)/'download')
         found = replace(read(raw, stage.folder, settings, refused), before=before)
         matched = match(found, settings.study)

@@ -32,6 +32,7 @@ class Photo(NamedTuple):
     name: str # as it was typed, or the folder as typed and the path in it
     source: Path|bytes # the file, or its bytes
     problem: str='' # why it cannot be opened, where that is known already
+    path: str='' # in its folder, if it was asked for as part of one
 
 # %% ../../nbs/app/photos.ipynb #48580b4e
 _MOST = 2**28 # bytes that are read from standard input
@@ -61,7 +62,7 @@ def _photo(name): # with what is wrong with it, if its format is one that is not
 
 # %% ../../nbs/app/photos.ipynb #8d02bddc
 def _in_folder(folder):
-    found = [Photo(str(PurePosixPath(Path(folder).as_posix())/o.path), Path(folder)/o.path, o.reason) for o in walk(folder)
+    found = [Photo(str(PurePosixPath(Path(folder).as_posix())/o.path), Path(folder)/o.path, o.reason, o.path) for o in walk(folder)
              if o.kind == 'image' or o.reason.startswith('this folder cannot')]
     return found or [Photo(folder, Path(folder), 'there is no picture in this folder')]
 
