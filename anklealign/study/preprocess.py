@@ -219,7 +219,7 @@ def look_at(
                 progress(len(found), len(files))
     except OSError as e: raise file_error(e, stage.journal) from e
     found.sort(key=lambda o: o.path)
-    write_atomic(stage.journal, b''.join(map(journal_line, found)))
+    write_atomic(stage.journal, map(journal_line, found))
     return found
 
 # %% ../../nbs/study/preprocess.ipynb #cdf077a7
