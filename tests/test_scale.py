@@ -33,8 +33,22 @@ def test_shards_of_pictures_make_the_study_of_one_machine(raw, ankle):
 
 
 @pytest.mark.parametrize(('args', 'said'), [
-    (['predict', 'a.jpg', '--shard', '1/2'], 'needs --output'), (['predict', 'a.jpg', '--shard', '3/2', '--output', 'o'], 'such as 3/16'),
+    (['predict', 'a.jpg', '--shard', '1/2'], 'need --output'), (['predict', 'a.jpg', '--shard', '3/2', '--output', 'o'], 'such as 3/16'),
     (['predict', 'a.jpg', '--output', 'o', '--json'], 'leave out --json'), (['merge', 'a.csv', 'nowhere'], 'is no shard')])
 def test_what_cannot_be_sharded_is_told(args, said, ankle, tmp_path):
     (ankle.home/'a.jpg').write_bytes(picture(1))
     assert said in ankle(*args, code=1).stderr
+
+
+def test_a_study_in_object_storage_is_the_same_study(raw, ankle):
+    from anklealign.remote import place, write_to
+    far = place('memory://raw')
+    for name, data in content(raw).items(): write_to(far/name, data)
+    (raw/'D6AE9F'/'sajat_resztvevo01_01.jpg').unlink() # a command that looked here would miss it
+    ankle('prepare', far, '--output', 'far', **SMALL)
+    for name, data in [('D6AE9F/sajat_resztvevo01_01.jpg', (far/'D6AE9F/sajat_resztvevo01_01.jpg').read_bytes())]: (raw/name).write_bytes(data)
+    ankle('prepare', f'file://{raw}', '--output', 'here', **SMALL)
+    there, here = (content(ankle.home/o/'processed') for o in ('far', 'here'))
+    assert {k for k in here if here[k] != there.get(k)} == {'.journal.jsonl'} and here.keys() == there.keys() # which holds times
+    assert ankle('predict', far/'D6AE9F', '--csv').stdout.replace('memory://raw', str(raw)) == ankle('predict', raw/'D6AE9F', '--csv').stdout
+    assert 'no file below' in ankle('prepare', 'memory://nowhere', code=1).stderr and 'cannot be read' in ankle('predict', 'nobody3://a', code=1).stderr

@@ -343,16 +343,16 @@ def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], o
 Model = Annotated[Path|None, typer.Option('--model', '-m', help='A bundle (folder or .zip) or the folder of a run (else the demonstration '
                                                                 'model).')]
 
-def _predict_shard(photos, model, output, shard, settings):
+def _predict_shard(photos, model, output, shard, ray, settings):
     from anklealign.app.photos import find_photos
     from anklealign.app.shards import answer_shard
     from anklealign.core import AnklealignError
     from anklealign.deploy import Predictor
     from anklealign.remote import place
-    if not output: raise AnklealignError(f'--shard {shard} needs --output FOLDER, which keeps its answers.')
+    if not output: raise AnklealignError('--shard and --ray need --output FOLDER, which keeps the answers.')
     predictor, found = Predictor(model, settings_of(settings).display.language), find_photos(photos)
     with log_to(), progress('photos') as step:
-        folder = answer_shard(predictor, found, place(output), shard, step)
+        folder = answer_shard(predictor, found, place(output), shard, ray, step)
         log.info('%s is complete. When all shards are: anklealign merge answers.csv %s/shards/*', folder, output)
 
 # %% ../../nbs/app/cli.ipynb #0199f4eb
@@ -369,15 +369,17 @@ def predict(
     output: Annotated[str|None, typer.Option('--output', '-o', help='Folder that keeps the answers as they come, for many photos: run again, '
                                                                    'it goes on; then: anklealign merge.')]=None,
     shard: Shard=None,
+    ray: Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Of a Ray cluster that answers, auto for the one this machine '
+                                                               'belongs to, local for a new one here.')]=None,
     settings: SettingsFile=None, debug: Debug=False,
 ):
     """Answer for photos: pronation, neutral, supination, or why there is no answer.
 
     Example: anklealign predict photo.jpg
     """
-    if output or shard:
-        if as_json or overlay or together: stop('--output and --shard keep a table: leave out --json, --overlay and --together.')
-        return _predict_shard(photos, model, output, shard or '1/1', settings)
+    if output or shard or ray:
+        if as_json or overlay or together: stop('--output, --shard and --ray keep a table: leave out --json, --overlay and --together.')
+        return _predict_shard(photos, model, output, shard or '1/1', ray or '', settings)
     from anklealign.deploy import Predictor, answer_subject
     from anklealign.app.photos import answer_all, find_photos, save_overlays
     from anklealign.inference.answer import to_csv, to_json, to_table

@@ -7,7 +7,7 @@ Docs: https://anklealign.github.io/anklealign/app/shards.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/app/shards.ipynb #ddb822bd
+# %% ../../nbs/app/shards.ipynb #f9ccf1e0
 import csv
 import hashlib
 import heapq
@@ -15,6 +15,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import chain, islice
 from pathlib import Path, PurePath
 
@@ -54,12 +55,13 @@ _WHAT = {'photos': 'another number of photos', 'paths': 'photos of other names',
 def _other(plan, other): # in what two shards differ that should be of one table
     return next((said for k, said in _WHAT.items() if plan.get(k) != other.get(k)), '')
 
-# %% ../../nbs/app/shards.ipynb #516244e9
+# %% ../../nbs/app/shards.ipynb #4e65a5e3
 def answer_shard(
     predictor: Predictor,
     photos: Sequence[Photo], # all of them, from `find_photos`
     output: Path|RemotePath, # the shard's folder is made in its folder `shards`
     shard: str='1/1', # which share is answered
+    ray: str='', # address of a Ray cluster that answers, or 'local'; empty: this process does
     step: Callable[[int, int], None]=lambda done, total: None, # called with the number of photos done, and of all
 ) -> Path|RemotePath: # the shard's folder
     "Answer a share of the photos, or the rest of it. Raises `AnklealignError` if what was begun was begun with something else."
@@ -72,12 +74,12 @@ def answer_shard(
     todo = {file: part for file, part in parts.items() if not file.exists()}
     done = len(mine) - sum(map(len, todo.values()))
     step(done, len(mine))
-    for file, rows in _answered(predictor, photos, todo):
+    for file, rows in (_on_ray(predictor, photos, todo, ray) if ray else _here(predictor, photos, todo)):
         write_to(file, rows)
         step(done := done + len(todo[file]), len(mine))
     return folder
 
-def _answered(predictor, photos, todo): # file → its content
+def _here(predictor, photos, todo): # file → its content
     for file, part in todo.items(): yield file, answer_part(predictor, part, [photos[i] for i in part])
 
 def answer_part(
@@ -90,6 +92,27 @@ def answer_part(
     out = io.StringIO()
     csv.writer(out, lineterminator='\n').writerows([['position', *head], *([i, *row] for i, row in zip(positions, rows, strict=True))])
     return out.getvalue()
+
+# %% ../../nbs/app/shards.ipynb #7d42a9f9
+def _on_ray(predictor, photos, todo, address): # file → its content, in any order
+    import ray
+    if not ray.is_initialized(): ray.init(address, log_to_driver=False, logging_level='error')
+    ask, bundle, waiting, running = ray.remote(max_retries=5)(_on_node), ray.put(predictor.bundle), iter(todo.items()), {}
+    while True:
+        for file, part in islice(waiting, max(0, int(1.5*ray.cluster_resources().get('CPU', 1)) + 1 - len(running))):
+            running[ask.remote([bundle], predictor.language, part, [photos[i] for i in part])] = file
+        if not running: return
+        [done], _ = ray.wait(list(running))
+        try: yield running.pop(done), ray.get(done)
+        except ray.exceptions.RayTaskError as e: raise e.cause from None
+        except ray.exceptions.RayError as e: raise AnklealignError(f'The cluster gave up ({type(e).__name__}): run again to go on.') from e
+
+def _on_node(bundle, language, positions, photos): return answer_part(_predictor_there(bundle[0], language), positions, photos)
+
+@cache
+def _predictor_there(bundle, language): # once a process
+    import ray
+    return Predictor(ray.get(bundle), language)
 
 # %% ../../nbs/app/shards.ipynb #63c0e64b
 def read_shards(

@@ -37,8 +37,7 @@ def stop(
     raise typer.Exit(1)
 
 # %% ../../nbs/app/terminal.ipynb #5cb69ed8
-_EXTRAS = dict.fromkeys(('fastapi', 'gradio', 'prometheus_client', 'uvicorn'),
-                        'serve') # package → the extra that brings it, where it is not `train`
+_EXTRAS = dict.fromkeys(('fastapi', 'gradio', 'prometheus_client', 'uvicorn'), 'serve') | {'ray': 'ray', 'pyarrow': 'remote'} # package → the extra that brings it, where it is not `train`
 
 def handle_errors(
     command: Callable, # a command with a `debug` argument

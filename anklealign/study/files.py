@@ -26,6 +26,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, unquote_plus
 
 from ..core import AnklealignError, file_error
+from ..remote import RemotePath, place
 
 # %% ../../nbs/study/files.ipynb #204b6717
 _image = re.compile(rb'\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0|RIFF.{4}WEBP|II\*\0|MM\0\*|\0\0\0\x0cjP  \r\n\x87\n'
@@ -90,7 +91,8 @@ def walk(
     root: str|os.PathLike, # the raw folder
 ) -> list[RawFile]: # every file in it, sorted by path
     "All files below `root`, classified by their bytes. Raises `AnklealignError` if `root` is missing or not a folder."
-    root = Path(root)
+    root = place(root)
+    if isinstance(root, RemotePath): return sorted(_far(root), key=lambda o: o.path)
     if not root.is_dir():
         raise AnklealignError(f'There is no folder {root}; give the folder, or the .zip, that holds the pictures and their Label Studio '
                               'exports.')
@@ -119,6 +121,18 @@ def _look(file, path):
     except OSError as e: return RawFile(path, kind, reason=f'cannot be read: {(e.strerror or str(e)).lower()}')
     kind, reason = classify(path, head, info.st_size)
     return RawFile(path, kind, info.st_size, info.st_mtime_ns, reason)
+
+def _far(root): # every file behind an address; of the pictures only the first bytes are fetched
+    try:
+        found = list(root.walk()) if root.is_dir() else []
+        for some in (found[i:i + 1000] for i in range(0, len(found), 1000)):
+            heads = dict(zip(names := [path for path, size, _ in some if size], root.read_many(names, most=64), strict=True))
+            for path, size, mark in some:
+                if isinstance(head := heads.get(path, b''), Exception): yield RawFile(path, _claimed(path), reason=f'cannot be read: {head}')
+                else: yield RawFile(path, (about := classify(path, head, size))[0], size, mark, about[1])
+    except OSError as e: raise AnklealignError(f'{root} cannot be read ({e}): look at the address and your credentials, and run again.') from e
+    if not found: raise AnklealignError(f'There is no file below {root}; give the address of the folder that holds the pictures.')
+
 
 # %% ../../nbs/study/files.ipynb #f3c4af66
 def share_of(

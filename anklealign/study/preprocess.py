@@ -31,6 +31,7 @@ from loky.backend import get_context
 
 from ..core import AnklealignError, ImageSettings, file_error, ordinary, recover, write_atomic
 from ..images import PictureError, open_picture, pixel_digest, study_picture
+from ..remote import place
 from ..quality import faults, measure
 from .duplicates import find_duplicates, fingerprint
 from .files import RawFile, share_of, walk
@@ -71,6 +72,8 @@ def staged_name(
     return hashlib.sha256(path.encode()).hexdigest()[:32] + '.jpg'
 
 # %% ../../nbs/study/preprocess.ipynb #ca99cb1b
+_UNREAD = 'cannot be read' # whose next run tries again: a disk or a server had a bad moment
+
 def check_picture(
     root: str, # the raw folder
     file: RawFile, # the picture
@@ -80,12 +83,12 @@ def check_picture(
     "Hash, open, fingerprint and resize one picture; the processed JPEG goes to `target`."
     known = dict(path=file.path, size=file.size, mtime=file.mtime, spec=image_spec(settings))
     try:
-        data = (Path(root)/file.path).read_bytes()
+        data = (place(root)/file.path).read_bytes()
         picture = open_picture(data, at_least=settings.size, max_megapixels=settings.max_megapixels)
         processed, marks = study_picture(picture.image, settings.size, settings.fit, settings.quality), fingerprint(picture.image)
         seen = measure(picture.image)
     except PictureError as e: return Checked(**known, reason=str(e))
-    except OSError as e: return Checked(**known, reason=f'cannot be read: {(e.strerror or str(e)).lower()}')
+    except OSError as e: return Checked(**known, reason=f'{_UNREAD}: {(e.strerror or str(e)).lower()}')
     except Exception as e: return Checked(**known, reason=f'cannot be processed: {" ".join(str(e).split())[:120] or type(e).__name__}')
     try: (Path(target)/staged_name(file.path)).write_bytes(processed)
     except OSError as e: raise file_error(e, target) from e
@@ -206,7 +209,7 @@ def look_at(
     "What is known of every picture; only new and changed ones are opened."
     spec, known = image_spec(settings), {}
     for o in (*(o/'journal.jsonl' for o in stage.shards), stage.study/JOURNAL, stage.journal): known |= read_journal(o)
-    def valid(o): return (k := known.get(o.path)) is not None and (k.size, k.mtime, k.spec) == (o.size, o.mtime, spec)
+    def valid(o): return (k := known.get(o.path)) is not None and (k.size, k.mtime, k.spec) == (o.size, o.mtime, spec) and not k.reason.startswith(_UNREAD)
     found = [known[o.path] for o in files if valid(o)]
     progress(len(found), len(files))
     try:
@@ -259,8 +262,8 @@ def check(
     found = pd.DataFrame(map(vars, look_at(study.root, files, stage, settings, progress)), columns=columns).set_index('path')
     usable, notes = found[found.reason == ''], study.annotations
     def pixels(path):
-        try: return pixel_digest(study.root/path)
-        except PictureError: return usable.sha256[path]
+        try: return pixel_digest((study.root/path).read_bytes())
+        except (PictureError, OSError): return usable.sha256[path]
     stands_for, near = find_duplicates(usable, Counter(notes.picture[notes.reason == '']), pixels)
     for path, q in stands_for.items():
         if path != q: found.loc[path, 'reason'] = f"exact copy by {'bytes' if usable.sha256[path] == usable.sha256[q] else 'pixels'}: {q}"
