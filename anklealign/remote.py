@@ -1,4 +1,4 @@
-"""`s3://`, `gs://`, `az://` … wherever a folder of pictures or a table of answers is named: read and written in place, never all on this disk
+"""`s3://`, `gs://`, `az://` … wherever pictures or answers are named: read and written in place, never all on this disk
 
 Docs: https://anklealign.github.io/anklealign/core/remote.html.md"""
 

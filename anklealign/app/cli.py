@@ -366,8 +366,8 @@ def predict(
     overlay: Annotated[Path|None, typer.Option('--overlay', help='Folder for pictures that show where the evidence lies.')]=None,
     together: Annotated[bool, typer.Option('--together', help='The photos show one person: one more row, the '
                                                              'answer of all of them.')]=False,
-    output: Annotated[str|None, typer.Option('--output', '-o', help='Folder that keeps the answers as they come, for many photos: run again, '
-                                                                   'it goes on; then: anklealign merge.')]=None,
+    output: Annotated[str|None, typer.Option('--output', '-o', help='Folder that keeps the answers as they come, for many photos: run '
+                                                                   'again, it goes on; then: anklealign merge.')]=None,
     shard: Shard=None,
     ray: Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Of a Ray cluster that answers, auto for the one this machine '
                                                                'belongs to, local for a new one here.')]=None,
@@ -421,7 +421,8 @@ def merge(
                 raise AnklealignError('The shards were made with other settings of [images]: merge them with the settings file they had.')
             return _prepare(plan['raw'], chosen, folders)
         account = merge_answers(place(out), folders)
-        log.info('%d photos = %d answered + %d withheld + %d unusable; see %s', *map(account.get, ('photos', 'answered', 'withheld', 'unusable')), out)
+        sums = [account[o] for o in ('photos', 'answered', 'withheld', 'unusable')]
+        log.info('%d photos = %d answered + %d withheld + %d unusable; see %s', *sums, out)
 
 # %% ../../nbs/app/cli.ipynb #5e18b043
 @app.command()

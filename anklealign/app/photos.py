@@ -60,7 +60,8 @@ def _far(where): # a path of this machine if it is `file://`
     if isinstance(where, Path): return _photos(str(where), None)
     try:
         if where.is_dir(): return _in_folder(where)
-        found = [where] if not glob.has_magic(where.name) else sorted(RemotePath(where.address.rpartition('/')[0]).glob(where.name), key=str)
+        folder = where.address.rpartition('/')[0]
+        found = sorted(RemotePath(folder).glob(where.name), key=str) if glob.has_magic(where.name) else [where]
     except OSError as e: raise AnklealignError(f'{where} cannot be read ({e}): look at the address and your credentials.') from e
     return [Photo(str(o), o) for o in found] or [Photo(str(where), where, 'no file has such a name')]
 

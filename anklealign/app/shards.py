@@ -31,7 +31,7 @@ from ..study.files import share_of
 PART = 256 # photos of a part
 PLAN = 'shard.json' # what a shard is a share of
 
-# %% ../../nbs/app/shards.ipynb #6be86d1a
+# %% ../../nbs/app/shards.ipynb #2f81ffec
 def plan_of(
     predictor: Predictor,
     photos: Sequence[Photo], # all of them, from `find_photos`
@@ -41,7 +41,8 @@ def plan_of(
     paths = [o.path or PurePath(o.name).name for o in photos]
     mine, sha = share_of(paths, shard), hashlib.sha256
     model = sha(b''.join(sha(o).digest() for _, o in sorted(predictor.bundle.files.items()))).hexdigest()
-    plan = {'shard': shard, 'photos': len(photos), 'in_shard': len(mine), 'paths': sha('\0'.join(paths).encode(errors='surrogateescape')).hexdigest(),
+    listed = sha('\0'.join(paths).encode(errors='surrogateescape')).hexdigest()
+    plan = {'shard': shard, 'photos': len(photos), 'in_shard': len(mine), 'paths': listed,
             'model': model, 'language': predictor.language, 'made_by': f'anklealign {__version__}'}
     return plan, mine
 
@@ -114,7 +115,7 @@ def _predictor_there(bundle, language): # once a process
     import ray
     return Predictor(ray.get(bundle), language)
 
-# %% ../../nbs/app/shards.ipynb #63c0e64b
+# %% ../../nbs/app/shards.ipynb #efb643ff
 def read_shards(
     folders: Iterable[Path], # of shards
 ) -> list[tuple[Path, dict]]: # each with its plan, in order
@@ -129,7 +130,8 @@ def read_shards(
         if k in found: raise AnklealignError(f'{folder} and {found[k][0]} are the same shard, {plan["shard"]}: give each one once.')
         found[k] = folder, plan
     if missing := [o for o in range(1, n + 1) if o not in found]:
-        raise AnklealignError(f'The shard {missing[0]}/{n} is missing' + f' and {len(missing) - 1} more'*(len(missing) > 1) + ': give all of them.')
+        more = f' and {len(missing) - 1} more'*(len(missing) > 1)
+        raise AnklealignError(f'The shard {missing[0]}/{n} is missing{more}: give all of them.')
     return [found[o] for o in range(1, n + 1)]
 
 def _rows(folder): # of a shard, each a list that begins with its position
@@ -141,7 +143,8 @@ def _rows(folder): # of a shard, each a list that begins with its position
 def _whole(rows, n): # `rows` without their positions
     due = 0
     for i, *row in rows:
-        if i != due: raise AnklealignError(f'The photo at position {min(i, due)} has {"two rows" if i < due else "no row"}: run its shard again.')
+        if i != due:
+            raise AnklealignError(f'The photo at position {min(i, due)} has {"two rows" if i < due else "no row"}: run its shard again.')
         due += 1
         yield row
     if due < n: raise AnklealignError(f'{due:,} of {n:,} photos have a row: run the shards that are not complete again, and they go on.')

@@ -93,9 +93,10 @@ def _other_count(report): # why these are not the votes of the account
 
 def _tables_of_annotators(report):
     plot = ' and `annotators.png`' * ('annotators.png' in report.get('plots', ()))
+    if not report['agreement']['images_with_several']: return []
     matrix = 'label_matrix' if report['agreement']['images']*report['agreement']['annotators'] <= MOST_CELLS else 'ratings'
     return ['', 'Beside this report: each annotator beside the others (`annotators.csv`), every two of them '
-                f'(`annotator_agreement.csv`{plot}), and who said what about every picture (`{matrix}.csv`).'] if report['agreement']['images_with_several'] else []
+                f'(`annotator_agreement.csv`{plot}), and who said what about every picture (`{matrix}.csv`).']
 
 def _agreement(report):
     a = report['agreement']
@@ -227,8 +228,8 @@ def write(
                'display': {k: list(class_names(k)) for k in ('en', 'hu')}}
         votes = study.annotations[study.annotations.reason == '']
         spellings = {c: dict(sorted(Counter(votes.raw_label[votes.label == c]).items())) for c in CLASSES}
-        items = entries(study)
-        tables = {'metadata.csv': manifest, 'ratings.csv': ratings_of(study, manifest), 'items.csv': items, **annotator_tables(study.ratings)}
+        items, ratings = entries(study), ratings_of(study, manifest)
+        tables = {'metadata.csv': manifest, 'ratings.csv': ratings, 'items.csv': items, **annotator_tables(study.ratings)}
         for name, table in tables.items(): write_atomic(folder/name, table.to_csv(index=False, lineterminator='\n'))
         drawn = {name: figure for name, show in plots.items() if (figure := show(folder))}
         for name, figure in drawn.items(): write_atomic(folder/name, _png(figure))

@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, unquote_plus
 
 from ..core import AnklealignError, file_error
-from ..remote import RemotePath, place
+
 
 # %% ../../nbs/study/files.ipynb #204b6717
 _image = re.compile(rb'\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0|RIFF.{4}WEBP|II\*\0|MM\0\*|\0\0\0\x0cjP  \r\n\x87\n'
@@ -88,11 +88,11 @@ def classify(
 
 # %% ../../nbs/study/files.ipynb #1aae95ac
 def walk(
-    root: str|os.PathLike, # the raw folder
+    root: str|os.PathLike, # the raw folder; from `remote.place`, if it lies elsewhere
 ) -> list[RawFile]: # every file in it, sorted by path
     "All files below `root`, classified by their bytes. Raises `AnklealignError` if `root` is missing or not a folder."
-    root = place(root)
-    if isinstance(root, RemotePath): return sorted(_far(root), key=lambda o: o.path)
+    if not isinstance(root, str|Path): return sorted(_far(root), key=lambda o: o.path)
+    root = Path(root)
     if not root.is_dir():
         raise AnklealignError(f'There is no folder {root}; give the folder, or the .zip, that holds the pictures and their Label Studio '
                               'exports.')
@@ -128,9 +128,10 @@ def _far(root): # every file behind an address; of the pictures only the first b
         for some in (found[i:i + 1000] for i in range(0, len(found), 1000)):
             heads = dict(zip(names := [path for path, size, _ in some if size], root.read_many(names, most=64), strict=True))
             for path, size, mark in some:
-                if isinstance(head := heads.get(path, b''), Exception): yield RawFile(path, _claimed(path), reason=f'cannot be read: {head}')
+                head = heads.get(path, b'')
+                if isinstance(head, Exception): yield RawFile(path, _claimed(path), reason=f'cannot be read: {head}')
                 else: yield RawFile(path, (about := classify(path, head, size))[0], size, mark, about[1])
-    except OSError as e: raise AnklealignError(f'{root} cannot be read ({e}): look at the address and your credentials, and run again.') from e
+    except OSError as e: raise AnklealignError(f'{root} cannot be read ({e}): look at the address and your credentials.') from e
     if not found: raise AnklealignError(f'There is no file below {root}; give the address of the folder that holds the pictures.')
 
 

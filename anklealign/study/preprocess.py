@@ -209,7 +209,8 @@ def look_at(
     "What is known of every picture; only new and changed ones are opened."
     spec, known = image_spec(settings), {}
     for o in (*(o/'journal.jsonl' for o in stage.shards), stage.study/JOURNAL, stage.journal): known |= read_journal(o)
-    def valid(o): return (k := known.get(o.path)) is not None and (k.size, k.mtime, k.spec) == (o.size, o.mtime, spec) and not k.reason.startswith(_UNREAD)
+    known = {k: o for k, o in known.items() if not o.reason.startswith(_UNREAD)}
+    def valid(o): return (k := known.get(o.path)) is not None and (k.size, k.mtime, k.spec) == (o.size, o.mtime, spec)
     found = [known[o.path] for o in files if valid(o)]
     progress(len(found), len(files))
     try:
@@ -236,7 +237,7 @@ def check_shard(
     progress: Callable[[int, int], None]=lambda done, total: None, # called with the number of pictures done, and of all
 ) -> Path: # `folder`
     "Look at a share of the pictures of a raw folder, or at the rest of it. Raises `AnklealignError` if there is no such folder or share."
-    files = [o for o in walk(raw) if o.kind == 'image' and not o.reason]
+    files = [o for o in walk(place(raw)) if o.kind == 'image' and not o.reason]
     mine = [files[i] for i in share_of([o.path for o in files], shard)]
     stage = SimpleNamespace(study=folder, journal=folder/'journal.jsonl', work=folder/'work', shards=())
     try:

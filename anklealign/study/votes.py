@@ -136,7 +136,8 @@ def _figure(statistic, counts, groups, rounds, seed, chance_corrected):
     def drawn(): # the images of as many groups as there are
         d = rng.integers(len(size), size=len(size))
         return by_group[np.repeat(start[d] - size[d].cumsum() + size[d], size[d]) + np.arange(size[d].sum())]
-    values = [statistic(counts[d]) for d in (drawn() for _ in range(rounds)) if np.count_nonzero(counts[d].sum(0)) > 1] if len(size) > 1 else []
+    draws = (drawn() for _ in range(rounds))
+    values = [statistic(counts[d]) for d in draws if np.count_nonzero(counts[d].sum(0)) > 1] if len(size) > 1 else []
     low, high = np.quantile(values, [.025, .975]).tolist() if values else (None, None)
     return dict(value=statistic(counts), low=low, high=high, n=len(counts), reason='')
 
