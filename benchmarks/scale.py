@@ -58,7 +58,7 @@ def drawn(n):
         x[:, 0, 0] = 0
         found[some] = x/np.linalg.norm(x, axis=(1, 2), keepdims=True)
     at = np.arange(n)
-    for kind in (0, 1): found[at % 100 == kind] = found[np.maximum(at[at % 100 == kind] - FOLDER//2, 0)]
+    for kind in (0, 1): found[at % 100 == kind] = found[np.maximum(at[at % 100 == kind] - FOLDER//2, 0)//100*100 + 2]
     found[at % 100 == 1, 15, 15] += np.float16(.01)
     return found
 
@@ -68,7 +68,7 @@ def without_pictures(n, settings):
     stack, spec, which = drawn(n), image_spec(settings.images), {name_of(i): i for i in range(n)}
     def looked(root, files, stage, *_):
         stage.journal.write_bytes(b'')
-        same = lambda i: max(i - FOLDER//2, 0) if i % 100 == 0 else i
+        same = lambda i: max(i - FOLDER//2, 0)//100*100 + 2 if i % 100 == 0 else i
         return [Checked(o.path, o.size, o.mtime, spec, '', 4000, 3000, f'{same(i):064x}', f'{i:016x}', Fingerprint(stack[i]).to_text(), f'{i:064x}')
                 for o in files if (i := which[o.path]) >= 0]
     manifest.walk = lambda root: sorted([*walk(root), *(RawFile(o, 'image', 10**6, i) for o, i in which.items())], key=lambda o: o.path)
