@@ -1,5 +1,8 @@
 """Shards and remote paths, end to end: what several machines leave is what one would have left."""
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from conftest import content, picture, write_study
@@ -52,3 +55,11 @@ def test_a_study_in_object_storage_is_the_same_study(raw, ankle):
     assert {k for k in here if here[k] != there.get(k)} == {'.journal.jsonl'} and here.keys() == there.keys() # which holds times
     assert ankle('predict', far/'D6AE9F', '--csv').stdout.replace('memory://raw', str(raw)) == ankle('predict', raw/'D6AE9F', '--csv').stdout
     assert 'no file below' in ankle('prepare', 'memory://nowhere', code=1).stderr and 'cannot be read' in ankle('predict', 'nobody3://a', code=1).stderr
+
+
+def test_a_cluster_that_loses_a_node_loses_no_photo(tmp_path):
+    "Only where Ray, moto and s3fs are installed."
+    for o in ('ray', 'moto', 's3fs'): pytest.importorskip(o)
+    script = Path(__file__).parents[1]/'benchmarks/cluster.py' # which compares the tables
+    done = subprocess.run([sys.executable, script, '--photos', '64', '--nodes', '2'], cwd=tmp_path, capture_output=True, text=True)
+    assert 'the same table, byte for byte' in done.stdout, done.stderr[-2000:]
