@@ -64,25 +64,16 @@ class AnklealignError(Exception):
 # %% ../nbs/core/core.ipynb #e1621cad
 def write_atomic(
     path: str|os.PathLike, # the file to write; its folder is made if needed
-<<<<<<< HEAD
-    data: str|bytes|Iterable[bytes], # all of its content, or one piece after another; text is written as UTF-8 with \n line ends
-=======
     data: str|bytes|Callable[[Path], object], # all of its content, text as UTF-8 with \n line ends; or what writes it into the file named
->>>>>>> main
 ) -> Path: # `path`
     "Write `data` to `path` so that a reader, or a crash, meets the old file or the new one. Raises `AnklealignError` if it cannot."
     path = Path(path)
     with _hidden_beside(path) as hidden:
         try:
             with open(hidden/'new', 'wb') as f:
-<<<<<<< HEAD
-                f.writelines([data.encode()] if isinstance(data, str) else [data] if isinstance(data, bytes) else data)
-                f.flush()
-=======
                 if not callable(data): f.write(data.encode() if isinstance(data, str) else data)
             if callable(data): data(hidden/'new')
             with open(hidden/'new', 'rb+') as f:
->>>>>>> main
                 os.fsync(f.fileno())
             (hidden/'new').replace(path)
         except OSError as e: raise file_error(e, path) from e

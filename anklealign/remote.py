@@ -111,11 +111,21 @@ class RemotePath(os.PathLike):
             yield path.removeprefix(self.path).lstrip('/'), int(o.get('size') or 0), int(mark[:15], 16)
 
 # %% ../nbs/core/remote.ipynb #711827d4
+def write_pieces(
+    path: Path, # the file to write
+    pieces: Iterable[bytes], # of its content, one after another
+) -> None:
+    "Write a file as `write_atomic` does, without holding all of it."
+    def fill(hidden):
+        with open(hidden, 'wb') as f: f.writelines(pieces)
+    write_atomic(path, fill)
+
 def write_to(
     path: Path|RemotePath, # from `place`
-    data: str|bytes|Iterable[bytes], # as for `write_atomic`
+    data: str|bytes|Iterable[bytes], # all of its content, or one piece after another
 ) -> None:
     "Write a file here or far away, the old one or the new one at any moment. Raises `AnklealignError` if it cannot be written."
-    if isinstance(path, Path): return write_atomic(path, data)
-    try: path.write([data.encode()] if isinstance(data, str) else [data] if isinstance(data, bytes) else data)
+    pieces = [data.encode()] if isinstance(data, str) else [data] if isinstance(data, bytes) else data
+    if isinstance(path, Path): return write_pieces(path, pieces)
+    try: path.write(pieces)
     except OSError as e: raise AnklealignError(f'Cannot write {path}: {e}; look at its address and your credentials, and run again.') from e

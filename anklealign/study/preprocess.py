@@ -31,7 +31,7 @@ from loky.backend import get_context
 
 from ..core import AnklealignError, ImageSettings, file_error, ordinary, recover, write_atomic
 from ..images import PictureError, open_picture, pixel_digest, study_picture
-from ..remote import place
+from ..remote import place, write_pieces
 from ..quality import faults, measure
 from .duplicates import find_duplicates, fingerprint
 from .files import RawFile, share_of, walk
@@ -223,7 +223,7 @@ def look_at(
                 progress(len(found), len(files))
     except OSError as e: raise file_error(e, stage.journal) from e
     found.sort(key=lambda o: o.path)
-    write_atomic(stage.journal, map(journal_line, found))
+    write_pieces(stage.journal, map(journal_line, found))
     return found
 
 # %% ../../nbs/study/preprocess.ipynb #cdf077a7
