@@ -39,6 +39,9 @@ def _version(value):
 @app.callback()
 def main(version: Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='Show the version.')]=False):
     "Pronation, neutral or supination, from a photograph of the heels. A screening aid, never a diagnosis."
+    os.environ['MPLBACKEND'] = 'agg' # no command opens a window
+    if not all(map(os.environ.get, ('RANK', 'WORLD_SIZE', 'MASTER_ADDR'))): # these are from something else than `accelerate launch`
+        for o in ('RANK', 'WORLD_SIZE'): os.environ.pop(o, None)
 
 # %% ../../nbs/app/cli.ipynb #fa114362
 def _prepare(raw, settings):
