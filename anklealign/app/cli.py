@@ -47,11 +47,12 @@ def main(version: Annotated[bool, typer.Option('--version', callback=_version, i
 def _prepare(raw, settings):
     from anklealign.data import prepare, summary
     with progress('pictures') as step:
-        more, chosen = (), settings
+        more, chosen = {}, settings
         if re.match(r'https?:/.*/projects/\d+', str(raw)):
             from anklealign.loop.project import pull_project
-            raw, chosen, *more = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
-        study = prepare(raw, settings.output, chosen, step, *more)
+            raw, chosen, *had = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
+            more = dict(zip(('refused', 'before'), had, strict=True))
+        study = prepare(raw, settings.output, chosen, step, **more)
     for line in summary(study): log.info(line)
 
 def _study(settings):
