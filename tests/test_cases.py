@@ -636,3 +636,16 @@ def test_the_folder_inference_in_an_archive(tmp_path, ankle):
     (ankle.home/'notes.txt').write_text('of no use')
     rows = json.loads(ankle('predict', archive, 'notes.txt', '-', '--json', code=1).stdout)
     assert [o['error'] for o in rows] == ['not a picture: unpack it and give the folder', 'not a picture', 'empty: nothing came in']
+
+
+def test_an_error_of_our_own_is_the_reason_of_one_item(tmp_path, monkeypatch):
+    "Point 11 of issue 26: whatever goes wrong with one picture or one task, all others are used."
+    from anklealign.study import labelstudio, preprocess
+    measure, read = preprocess.measure, labelstudio._from_task
+    monkeypatch.setattr(preprocess, 'measure', lambda image: measure(image) if image.size != (123, 77) else {}['of no use'])
+    monkeypatch.setattr(labelstudio, '_from_task', lambda o, *args: read(o, *args) if o['id'] != 99 else {}['of no use'])
+    raw = owner_of_two(tmp_path/'raw', [*tasks_of(PEOPLE), task(99, 'odd.jpg', 'neutral')], [*PEOPLE, 'odd.jpg'])
+    (raw/'H51B9J'/'odd.jpg').write_bytes(picture(1, (123, 77)))
+    report, _ = prepared(raw, tmp_path/'out')
+    assert report['images'] == {'found': 37, 'used': 36, 'merged': 0, 'dropped': 1}
+    assert [o['reason'].split(' (')[0] for o in report['items'] if o['reason']] == ["cannot be processed: 'of no use'", 'it cannot be read']
