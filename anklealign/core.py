@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
@@ -64,15 +64,16 @@ class AnklealignError(Exception):
 # %% ../nbs/core/core.ipynb #e1621cad
 def write_atomic(
     path: str|os.PathLike, # the file to write; its folder is made if needed
-    data: str|bytes, # all of its content; text is written as UTF-8 with \n line ends
+    data: str|bytes|Callable[[Path], object], # all of its content, text as UTF-8 with \n line ends; or what writes it into the file named
 ) -> Path: # `path`
     "Write `data` to `path` so that a reader, or a crash, meets the old file or the new one. Raises `AnklealignError` if it cannot."
     path = Path(path)
     with _hidden_beside(path) as hidden:
         try:
             with open(hidden/'new', 'wb') as f:
-                f.write(data.encode() if isinstance(data, str) else data)
-                f.flush()
+                if not callable(data): f.write(data.encode() if isinstance(data, str) else data)
+            if callable(data): data(hidden/'new')
+            with open(hidden/'new', 'rb+') as f:
                 os.fsync(f.fileno())
             (hidden/'new').replace(path)
         except OSError as e: raise file_error(e, path) from e

@@ -30,8 +30,7 @@ from .evaluation.saliency import draw_groups, heat_maps, overlay, sanity_checks,
 from .evaluation.schema import Evaluation
 from .inference.bundle import GRAPH, MARK, read_bundle
 from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint, unknown_people
-from .training.callbacks import free_memory, keep_memory
-from .training.onnx import graph_answers
+from .training.onnx import Graph, graph_answers
 from .training.dataloaders import Pixels
 from .training.recipes import Recipe, enough_epochs
 from .training.runs import load_run, probabilities
@@ -63,13 +62,14 @@ def evaluate(
     judged = judge(answers, {c: counts[c] / sum(counts.values()) for c in CLASSES}, is_synthetic(rows), settings)
     judged['notes'] += [*filter(None, [unknown_people(manifest)]), *[_FOREIGN] * (not own), *notes]
     judged['folds'] = None if pooled is None else _folds(pooled, manifest, judged['synthetic'], settings, read_ratings(study))
+    if judged['folds'] and judged['folds']['groups'] < _MANY: judged['notes'].append(_NARROW)
     if pooled is not None: pooled = pooled.merge(manifest[['image', 'shipped']], on='image')
     judged['shipped'] = shipped_gain(answers if pooled is None else pooled, why_not, judged['synthetic'], Bootstrap.of(settings))
     if judged['folds'] and not constant_answer(judged): judged['verdict'] = judged['folds']['summary']
     judged['left_out'] = '' if in_full else left_out(judged)
     issues = find_label_issues(unseen_answers(run, manifest, answers, rule))
-    probed = dict.fromkeys(('robustness', 'explanation')) if judged['left_out'] else _probed(model, study, answers, judged, recipe.size,
-                                                                                             settings.evaluate.robustness)
+    probed = dict.fromkeys(('robustness', 'explanation')) if judged['left_out'] else _probed(run, model, study, answers, judged,
+                                                                                             recipe.size, settings.evaluate.robustness)
     found = judged | findings(answers, raw, rule, issues, judged, read_ratings(study)) | probed
     report = Evaluation(run=Path(run).name, recipe=recipe.name, study=study_fingerprint(study), **found).model_dump()
     behind = _behind(study, answers if pooled is None else pooled, report)
@@ -82,6 +82,9 @@ def evaluate(
     for line in (*shown, f"The report: {Path(out)/'report.html'}"): log.info(line)
     return report
 
+_MANY = 100 # groups from which the interval was shown to hold what it promises
+_NARROW = (f'With fewer than {_MANY} groups, the interval of the verdict from all people is somewhat too narrow: in simulated studies, 95% '
+           'intervals held the true macro-F1 in 87% with 40 people (n = 125 studies) and in 93% with 100 (n = 137).')
 _FOREIGN = 'The run was trained on another study (its fingerprint differs): if the two share people, the figures are too good.'
 
 # %% ../nbs/04_eval.ipynb #66621704
@@ -115,12 +118,10 @@ def _ask_shipped(study, manifest, config, settings, everybody):
     if (about.study['fingerprint'], about.recipe) == (config['study']['fingerprint'], config['recipe']):
         return nobody, 'this run is that model'
     log.info('asking the model that ships with the package about %d pictures', len(asked))
-    parts = (asked.image[i:i + _AT_ONCE] for i in range(0, len(asked), _AT_ONCE))
-    raw, _ = graph_answers(bundle.files[GRAPH], (Pixels(study, o, about.preprocessing.model_size).store for o in parts))
+    pixels = Pixels(study, asked.image, about.preprocessing.model_size)
+    raw, _ = graph_answers(bundle.files[GRAPH], (o.permute(0, 2, 3, 1).numpy() for o in pixels.batches(asked.image.tolist())))
     said = add_answers(asked, about.thresholds.answer(raw)[0])
     return manifest.assign(shipped=said.predicted.reindex(manifest.index, fill_value='')), ''
-
-_AT_ONCE = 16 # pictures, so that their pixels need little memory
 
 # %% ../nbs/04_eval.ipynb #ea3d1124
 def _shipped_rule(run, asked):
@@ -135,15 +136,12 @@ def _shipped_rule(run, asked):
 
 
 # %% ../nbs/04_eval.ipynb #594f17ed
-def _probed(model, study, answers, report, size, most):
+def _probed(run, model, study, answers, report, size, most):
     chosen = answers.iloc[draw_groups(answers, most, report['intervals']['seed'])].reset_index(drop=True)
     log.info('changing %d test pictures in every way', len(chosen))
-    keep_memory()
-    try:
-        return sanity_checks(model, Pixels(study, chosen.image, size).batch(chosen.image), chosen, report['majority_class'],
-                             report['synthetic'],
-                              Bootstrap(**report['intervals']))
-    finally: free_memory()
+    graph = Graph(read_bundle(run).files[GRAPH]) if (Path(run)/MARK).exists() else None
+    return sanity_checks(model, Pixels(study, chosen.image, size).batch(chosen.image), chosen, report['majority_class'],
+                         report['synthetic'], Bootstrap(**report['intervals']), graph)
 
 # %% ../nbs/04_eval.ipynb #92317abf
 def _galleries(model, study, report, answers, issues, size):

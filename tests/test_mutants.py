@@ -31,7 +31,7 @@ def test_no_mutant_stops_a_study(tmp_path, seed):
 def test_no_archive_is_an_error_of_its_own(tmp_path):
     raw = control(tmp_path/'raw')
     prepare(raw, tmp_path/'there/o', TINY)
-    for i in range(60):
+    for i in range(0, 60, 4): # the others: benchmarks/campaigns.py archives
         archive(raw, tmp_path/'a.zip', i)
         assert (i, wrong_with_archive(tmp_path/'a.zip', tmp_path/'there/o')) == (i, '')
 

@@ -293,7 +293,7 @@ def run(raw: Raw, recipe: Recipes=None, epochs: Epochs=None, run: Run=None, outp
         seed: Seed=None, stated: Set=None, folds: Folds=None, debug: Debug=False):
     """Prepare, train and evaluate in one go; with a quick recipe, the verdict comes from all people, by grouped folds.
 
-    Example: anklealign run my_pictures.zip --recipe baseline --recipe heels --output results
+    Example: anklealign run my_pictures.zip --recipe baseline --recipe measured --output results
     """
     chosen = [settings_of(settings, output, seed, stated, train=dict(recipe=o, epochs=epochs)) for o in dict.fromkeys(recipe or [None])]
     _all_steps(raw, chosen, run, folds=folds)

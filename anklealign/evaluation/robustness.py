@@ -50,7 +50,7 @@ def answers_of(
     with torch.inference_mode(): scores = torch.cat([model(changed(o)) for o in pictures.split(_BATCH)])
     return torch.where(scores.isfinite().all(1), scores.argmax(1), -1).numpy()
 
-_BATCH = 64 # pictures at a time
+_BATCH = 4 # pictures at a time; more need more memory and are not faster
 
 # %% ../../nbs/evaluation/robustness.ipynb #58c1ac0c
 def shown(

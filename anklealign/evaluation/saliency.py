@@ -69,7 +69,7 @@ def heat_maps(
     top = maps.amax((1, 2), keepdim=True)
     return torch.where(top > 0, maps/top, 0).numpy()
 
-_BATCH = 16 # pictures at a time; the way back needs memory
+_BATCH = 4 # pictures at a time; the way back needs memory
 
 # %% ../../nbs/evaluation/saliency.ipynb #ae5c643d
 def overlay(
@@ -231,10 +231,11 @@ def sanity_checks(
     majority: str, # class that always-majority answers
     synthetic: bool, # whether the pictures are phantoms
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+    graph: nn.Module|None=None, # that answers as `model` does, and sooner; None: `model`
 ) -> dict: # robustness and explanation, each with its verdict and its table; plain values
     """What the pictures, changed, and the model, randomised, say about the answers.
     Raises `AnklealignError` if the model answers no picture."""
-    changed = robustness(model, pictures, answers.label.map(CLASSES.index), answers.group, CLASSES.index(majority), how=how)
+    changed = robustness(graph or model, pictures, answers.label.map(CLASSES.index), answers.group, CLASSES.index(majority), how=how)
     one_each = np.flatnonzero((answers.predicted != '') & ~answers.group.where(answers.predicted != '').duplicated())[:_MAPS]
     known = answers.iloc[one_each]
     alike = randomised_similarity(model, pictures[one_each], known.predicted.map(CLASSES.index).tolist(), known.group, how=how)

@@ -9,12 +9,15 @@ __all__ = ['keep_memory', 'free_memory']
 
 # %% ../../nbs/training/callbacks.ipynb #7279348d
 import ctypes
+import errno
 import gc
 import json
 import logging
 import math
+import os
 import platform
 import random
+import re
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -243,6 +246,21 @@ class EpochSeed(Callback):
         getattr(loader, 'dl', loader).rng = random.Random(shared)
 
 # %% ../../nbs/training/callbacks.ipynb #3530f151
+def write_tensors(
+    path: str|Path, # the file, safetensors
+    tensors: Mapping[str, torch.Tensor], # contiguous
+    words: Mapping[str, str]|None=None, # that go with them
+) -> None:
+    "Write `tensors` without a second copy of them in memory. Raises `AnklealignError` if it cannot; then the old file is intact."
+    def write(file):
+        mode = file.stat().st_mode # safetensors makes another file, for its owner alone
+        try: safetensors.torch.save_file(tensors, file, words)
+        except SafetensorError as e:
+            number = int(re.search(r'os error (\d+)|$', str(e))[1] or errno.EIO)
+            raise OSError(number, os.strerror(number)) from e
+        file.chmod(mode)
+    write_atomic(path, write)
+
 def write_checkpoint(
     path: str|Path, # the file
     learn: Learner, # with a `History`
@@ -253,7 +271,7 @@ def write_checkpoint(
              'average': getattr(learn, 'average_weights', None) and learn.average_weights.average}
     for i, state in learn.opt.opt.state_dict()['state'].items(): parts[f'optimiser/{i}'] = state
     tensors = {f'{part}/{k}': v.detach().cpu().contiguous() for part, values in parts.items() for k, v in (values or {}).items()}
-    write_atomic(path, safetensors.torch.save(tensors, {'about': json.dumps(about), 'history': json.dumps(learn.history.rows)}))
+    write_tensors(path, tensors, {'about': json.dumps(about), 'history': json.dumps(learn.history.rows)})
 
 # %% ../../nbs/training/callbacks.ipynb #490f8a97
 def read_checkpoint(
@@ -270,13 +288,18 @@ def read_checkpoint(
 
 # %% ../../nbs/training/callbacks.ipynb #f18a2d2e
 class Checkpoint(Callback):
-    "Writes a checkpoint after every epoch."
+    "Writes a checkpoint after an epoch, at most once in so many seconds."
     order = 81
     def __init__(self,
         path: str|Path, # the file
         about: Mapping, # what is trained, plain values
-    ): self.path, self.about = path, about
-    def after_epoch(self): write_checkpoint(self.path, self.learn, self.about)
+        seconds: float=0., # between two checkpoints; 0: one after every epoch
+    ): self.path, self.about, self.seconds, self.due = path, about, seconds, 0.
+
+    def after_epoch(self):
+        if time.monotonic() < self.due: return
+        write_checkpoint(self.path, self.learn, self.about)
+        self.due = time.monotonic() + self.seconds
 
 # %% ../../nbs/training/callbacks.ipynb #9046be75
 class Resume(Callback):

@@ -10,6 +10,7 @@ __all__ = ['Pixels']
 # %% ../../nbs/training/dataloaders.ipynb #8d252c25
 import json
 import math
+import mmap
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,9 +43,12 @@ class Pixels:
         "Raises `AnklealignError` if a picture is missing or broken, or the temporary folder is full."
         self.at = {name: i for i, name in enumerate(dict.fromkeys(images))}
         shape, file = (len(self.at), size, size, 3), tempfile.TemporaryFile(prefix='anklealign-')
+        length = max(1, math.prod(shape))
         try:
-            if hasattr(os, 'posix_fallocate'): os.posix_fallocate(file.fileno(), 0, max(1, math.prod(shape)))
-            self.store = np.memmap(file, np.uint8, 'w+', shape=shape)
+            if hasattr(os, 'posix_fallocate'): os.posix_fallocate(file.fileno(), 0, length)
+            else: file.truncate(length)
+            self.mapped = mmap.mmap(file.fileno(), length)
+            self.store = np.ndarray(shape, np.uint8, self.mapped)
         except OSError as e: raise file_error(e, tempfile.gettempdir()) from e
         def decode(name):
             path = Path(study)/'images'/name
@@ -53,13 +57,29 @@ class Pixels:
                 raise AnklealignError(f'Cannot read the picture {path}: prepare the study again.') from e
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(decode, self.at): pass
+            for i, _ in enumerate(pool.map(decode, self.at)):
+                if i % _LET_GO == 0: self._let_go()
+        self._let_go()
 
     def batch(self,
         images: Sequence[str], # names of pictures
     ) -> TensorImage: # uint8, images × 3 × size × size
         "The pictures named, in the order of their names, laid out with channels last."
-        return TensorImage(torch.from_numpy(self.store[[self.at[o] for o in images]]).permute(0, 3, 1, 2))
+        chosen = self.store[[self.at[o] for o in images]]
+        self._let_go()
+        return TensorImage(torch.from_numpy(chosen).permute(0, 3, 1, 2))
+
+    def batches(self,
+        images: Sequence[str], # names of pictures
+        size: int=4, # pictures at a time
+    ) -> Iterator[TensorImage]: # uint8, at most size × 3 × size × size
+        "All of the pictures named, some at a time."
+        return (self.batch(images[i:i + size]) for i in range(0, len(images), size))
+
+    def _let_go(self): # the pages belong to the file, from which they come back; this process does not hold all of them
+        if hasattr(mmap, 'MADV_DONTNEED'): self.mapped.madvise(mmap.MADV_DONTNEED)
+
+_LET_GO = 64 # pictures
 
 # %% ../../nbs/training/dataloaders.ipynb #fea70a02
 class Features:
@@ -68,11 +88,12 @@ class Features:
     def __init__(self,
         network: torch.nn.Module, # pictures in 0–1 (n × 3 × side × side) to features, picture first, and more
         pixels: Pixels, # of the pictures
-        size: int=32, # pictures at a time
+        size: int=4, # pictures at a time
     ):
         state = blake2b(b''.join(o.numpy().tobytes() for o in network.state_dict().values())).digest()
         self.at = pixels.at
-        keys = {name: blake2b(pixels.store[i], key=state).digest() for name, i in pixels.at.items()}
+        bits = (o.permute(1, 2, 0).numpy() for part in pixels.batches(list(pixels.at)) for o in part)
+        keys = {name: blake2b(o, key=state).digest() for name, o in zip(pixels.at, bits, strict=True)}
         new = [name for name, key in keys.items() if key not in self.read]
         for names in (new[i:i + size] for i in range(0, len(new), size)):
             with torch.inference_mode(): seen = network(pixels.batch(names).float().div_(255))[0]
@@ -178,7 +199,7 @@ def picture_loader(
     study: str|Path, # study folder
     rows: pd.DataFrame, # the manifest rows to look at, at least one
     size: int, # side of the pictures the model sees, pixels
-    batch_size: int=64, # pictures at a time
+    batch_size: int=4, # pictures at a time; more need more memory and are not faster
     pixels: Pixels|None=None, # that hold them already
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]: # pictures in 0–1, and class ids
     "Batches of the pictures of `rows` for a finished model: in order, nothing augmented, nothing left out."

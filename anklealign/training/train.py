@@ -22,7 +22,6 @@ import fastai.callback.schedule # noqa: F401  teaches Learner fit_one_cycle
 import numpy as np
 import optuna
 import pandas as pd
-import safetensors.torch
 import torch
 from PIL import Image
 from fastai.basics import IN_NOTEBOOK, Callback, DataLoaders, Learner, accuracy, no_random, skm_to_fastai, trainable_params
@@ -37,7 +36,8 @@ from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
 from ..study.splits import cross_splits
 from .augment import Augment
 from .callbacks import (AverageWeights, BatchExtras, Checkpoint, EpochSeed, History, KeepBest, Patience, Plateau, Resume,
-                                           ResumableLearner, bare, free_memory, keep_memory, log, precision_callbacks, read_checkpoint)
+                                           ResumableLearner, bare, free_memory, keep_memory, log, precision_callbacks, read_checkpoint,
+                                          write_tensors)
 from .dataloaders import Features, stored_loaders, study_block, with_shares
 from .recipes import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained, without_gone
 from .runs import Together, answering, load_run, probabilities, processes, read_config, share_of_batch, training_lock
@@ -195,12 +195,14 @@ def train(
     return run
 
 # %% ../../nbs/training/train.ipynb #ba154cb9
+_BETWEEN = 2. # seconds from one checkpoint to the next: short epochs should not spend their time on writing
+
 def _trained(learn, recipe, config, run, parts, rows):
     history, (rank, count) = History(), processes()
     history.rows = list(rows)
     bar = Progress(transient=True, disable=rank > 0 or not Console().is_terminal)
     callbacks = [*recipe_callbacks(recipe, config['seed'], history), *(count > 1)*[Together()], *bool(parts)*[Resume(parts)],
-                 *(rank == 0)*[Checkpoint(checkpoint_of(run), config)], *(not IN_NOTEBOOK)*[_Bar(bar)]]
+                 *(rank == 0)*[Checkpoint(checkpoint_of(run), config, _BETWEEN)], *(not IN_NOTEBOOK)*[_Bar(bar)]]
     try:
         with ExitStack() as quiet:
             for o in () if IN_NOTEBOOK else (learn.no_bar(), learn.no_logging(), bar): quiet.enter_context(o)
@@ -222,7 +224,7 @@ def _finish(run, learn, recipe, config, history):
         write_atomic(folder/'config.json', json.dumps(config | {'epoch_kept': kept, 'best_valid': _best(history)}, indent=1))
         write_atomic(folder/'history.csv', pd.DataFrame(history.rows).to_csv(**table | dict(float_format='%.6g')))
         weights = {k: v.cpu().contiguous() for k, v in learn.model.state_dict().items()}
-        write_atomic(folder/'model.safetensors', safetensors.torch.save(weights))
+        write_tensors(folder/'model.safetensors', weights)
         write_atomic(folder/'valid_predictions.csv', answers.to_csv(**table))
     checkpoint_of(run).unlink(missing_ok=True)
     row = history.rows[kept - 1]
