@@ -15,13 +15,14 @@ import os
 import re
 import struct
 import warnings
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pillow_heif
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import MARKER
 
 from .core import AnklealignError, ordinary
@@ -81,16 +82,38 @@ def _content(source): # the bytes of a file, if it is one that opens in a moment
         with open(ordinary(source), 'rb') as f: data = f.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES: raise PictureError(f'too large: more than {_MOST_BYTES >> 20} MB')
     if fault := structure_fault(data, tags=False): raise PictureError(f'cannot be decoded: made of {fault}')
-    return _without_text(data) if data.startswith(_PNG) else data
+    return data
 
-def _without_text(png): # and without colour profile; XMP stays, as it can hold the orientation
+def _bare_png(png): # without what is not the picture; XMP and EXIF may stay, as they can hold the orientation
     kept, start = [], 0
     for name, at, end in _pieces(png):
-        plain_xmp = png.startswith(b'XML:com.adobe.xmp\0\0', at + 8) and end - at < 2**20
-        if name in (b'tEXt', b'zTXt', b'iCCP') or name == b'iTXt' and not plain_xmp:
+        whole = zlib.crc32(png[at + 4:end - 4]) == int.from_bytes(png[end - 4:end])
+        turned = name == b'eXIf' or name == b'iTXt' and png.startswith(b'XML:com.adobe.xmp\0\0', at + 8) and end - at < 2**20
+        if name[:1].islower() and name != b'tRNS' and not (turned and whole):
             kept.append(png[start:at])
             start = end
     return b''.join([*kept, png[start:]]) if kept else png
+
+# %% ../nbs/core/images.ipynb #7a11e0a1
+_NEEDED = {254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347,
+           530, 531, 532, 0xC612} # tags of a TIFF without which it cannot be told what it shows
+
+def _bare_tiff(tiff): # its first picture, with a new list of tags at its end
+    order = {b'II': 'little', b'MM': 'big'}[tiff[:2]]
+    at = int.from_bytes(tiff[4:8], order)
+    tags = [tiff[i:i + 12] for i in range(at + 2, at + 2 + 12*int.from_bytes(tiff[at:at + 2], order), 12)]
+    tags = [o for o in tags if int.from_bytes(o[:2], order) in _NEEDED]
+    tiff += bytes(len(tiff) % 2)
+    return b''.join([tiff[:4], len(tiff).to_bytes(4, order), tiff[8:], len(tags).to_bytes(2, order), *tags, bytes(4)])
+
+_short = re.compile(rb'\xff(?:\xe0\0[\x02-\x0d](?=JFIF)|\xe2\0[\x02-\x0f](?=ICC_)|\xee\0[\x02-\x0d](?=Adobe))') # pieces that end too early
+
+def _opened(data, formats=None): # the header of a picture
+    data = _bare_png(data) if data.startswith(_PNG) else _bare_tiff(data) if data[:4] in (b'II*\0', b'MM\0*') else data
+    try: return Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError:
+        if not data.startswith(b'\xff\xd8'): raise
+    return Image.open(io.BytesIO(_short.sub(lambda m: b'\xff\xed' + m[0][2:], data)), formats=formats)
 
 # %% ../nbs/core/images.ipynb #0c4bfb41
 _TURNS = dict(enumerate([Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
@@ -188,7 +211,7 @@ def open_picture(
     "Open any picture upright and in RGB. Raises `PictureError` with the reason if it cannot be."
     try:
         data = _content(source)
-        with Image.open(io.BytesIO(data)) as im:
+        with _opened(data) as im:
             _check_size(im, max_megapixels)
             if fault := passes_fault(data, im, max_megapixels): raise PictureError(f'cannot be decoded: {fault}')
             _check_whole(im)

@@ -85,7 +85,7 @@ def annotate(server, project, angles):
     return n
 
 
-def screenshot(address, project, file):
+def screenshot(address, project, task, file):
     "The server's own page with a pre-annotation, logged in as a person."
     import shutil
 
@@ -97,7 +97,7 @@ def screenshot(address, project, file):
         page.fill('input[name=email]', 'a@example.org')
         page.fill('input[name=password]', 'secretsecret')
         page.click('button[type=submit]')
-        page.goto(f'{address}/projects/{project}/data')
+        page.goto(f'{address}/projects/{project}/data?task={task}')
         page.wait_for_timeout(15_000)
         page.screenshot(path=file)
         browser.close()
@@ -133,7 +133,7 @@ def main(program, shot, n):
             first = predicted(tasks[:10])
             assert {o['model_version'] for o in first} == {'measured'} and any(o['result'] for o in first), first
             print(f'{len(first)} pre-annotations, {sum(bool(o["result"]) for o in first)} of them with a class')
-            if shot: screenshot(ls, project, shot)
+            if shot: screenshot(ls, project, next(o['task'] for o in first if o['result']), shot)
             print(annotate(server, project, angles), 'annotations')
             server.ask(f"/api/ml/{backend['id']}/train", {})
             def done():

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
+import zlib
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +22,7 @@ import pytest
 from conftest import picture, task, write_study
 from PIL import Image, PngImagePlugin
 
-from anklealign.assets import demo_study
+from anklealign.assets import demo_bundle, demo_study
 from anklealign.core import AnklealignError, Settings, StudySettings, load_settings
 from anklealign.data import prepare
 from anklealign.images import PictureError, open_picture, pixel_digest
@@ -493,3 +494,158 @@ def test_a_camera_counts_pictures_not_people(tmp_path, name):
     (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i % 3]) for i, o in enumerate(names)]))
     report, rows = prepared(tmp_path/'raw', tmp_path/'out')
     assert len({o['group'] for o in rows}) == 240 and 'people could not be told apart' in report['notes'][0]
+
+
+def owner_of_two(raw, tasks, names=PEOPLE, **files):
+    "The control group, and beside it the owner H51B9J with exports: file name → tasks."
+    folder = pictures(control_group(raw)/'H51B9J', names)
+    for name, content in (files or {'export': tasks}).items(): (folder/f'{name}.json').write_text(json.dumps(content))
+    return raw
+
+
+def tasks_of(names, fine=True):
+    "A task for each name; `fine`: with times as a server gives them."
+    made = [task(i, o, ('pronation', 'neutral', 'supination')[(i - 1) // 2 % 3]) for i, o in enumerate(names, 1)]
+    for o in made if fine else ():
+        a = o['annotations'][0]
+        a['created_at'] = a['updated_at'] = a['created_at'].replace('Z', f'.{o["id"]:06}Z')
+    return made
+
+
+def test_an_export_that_stands_twice_finds_its_pictures_where_it_can(tmp_path):
+    "Kind 1: the copy at the root does not know whose pictures it means, the one in the owner's folder does."
+    raw = owner_of_two(tmp_path/'raw', tasks_of(PEOPLE))
+    (raw/'ALL.json').write_text(json.dumps(tasks_of(PEOPLE)))
+    report, _ = prepared(raw, tmp_path/'out')
+    assert (report['images']['used'], report['reasons']['annotations']) == (36, {'the same annotation as': 18})
+
+
+@pytest.mark.parametrize('names', [('a_monday', 'b_friday'), ('b_monday', 'a_friday')])
+def test_an_answer_changed_between_two_downloads_is_one_vote(tmp_path, names):
+    "Kind 1: the same annotation in both goes first, and what overrules it stands in one of them only."
+    monday, friday = tasks_of(PEOPLE), tasks_of(PEOPLE)
+    again = json.loads(json.dumps(friday[0]['annotations'][0])) | {'id': 999, 'created_at': '2026-11-16T12:00:01.5Z', 'updated_at': '2026-11-16T12:00:01.5Z'}
+    again['result'][0]['value']['choices'] = ['supination']
+    friday[0]['annotations'].append(again)
+    report, rows = prepared(owner_of_two(tmp_path/'raw', None, **dict(zip(names, (monday, friday), strict=True))), tmp_path/'out')
+    assert [(o['label'], o['n_votes']) for o in rows if o['source'] == f'H51B9J/{PEOPLE[0]}'] == [('supination', '1')]
+    assert report['annotations']['votes'] == 36 and report['agreement']['annotators'] == 2
+
+
+def test_skipped_in_one_format_is_skipped_in_the_other(tmp_path):
+    "Kind 1."
+    tasks = tasks_of(PEOPLE)
+    tasks[0]['annotations'][0]['was_cancelled'] = True
+    rows = [{'image': o['data']['image'], 'id': o['id'], 'label': 'neutral', 'annotator': 1, 'annotation_id': 100*o['id']} | {k: o['annotations'][0][k] for k in ('created_at', 'updated_at')}
+            for o in tasks[:1]]
+    assert prepared(owner_of_two(tmp_path/'raw', None, a_min=rows, z=tasks), tmp_path/'out')[0]['images']['used'] == 35
+
+
+def test_what_is_not_clear_is_told_apart_by_what_is(tmp_path):
+    "Kind 2: a bare name that two owners have, and beside it the name with the owner."
+    tasks = tasks_of(PEOPLE)
+    for o, name in zip(tasks, PEOPLE, strict=True): o |= {'data': {'image': name}, 'file_upload': o['file_upload'].replace('.jpg', '_H51B9J.jpg')}
+    raw = owner_of_two(tmp_path/'raw', [])
+    (raw/'all.json').write_text(json.dumps(tasks))
+    assert prepared(raw, tmp_path/'out')[0]['images']['used'] == 36
+
+
+@pytest.mark.parametrize('image', ['left heel', '17', '/data/upload/1/0badf00d-example.jpg'])
+def test_a_key_called_image_that_does_not_hold_the_picture(tmp_path, image):
+    "Kinds 2 and 3: a caption, a number, or one reference for all tasks; the picture is under another key."
+    tasks = tasks_of(PEOPLE)
+    for o in tasks: o |= {'data': {'image': image, 'photo': o['data']['image']}, 'file_upload': ''}
+    report, rows = prepared(owner_of_two(tmp_path/'raw', tasks, [*PEOPLE, 'example.jpg']), tmp_path/'out')
+    assert report['images']['used'] == 36 and 'H51B9J/example.jpg' not in {o['source'] for o in rows}
+
+
+def chunk(name, data, right=True): return len(data).to_bytes(4) + name + data + (zlib.crc32(name + data) ^ (not right)).to_bytes(4)
+
+
+def test_no_metadata_stops_a_picture():
+    "Kind 4: every piece of a PNG that is not the picture, whatever it holds; tags of a TIFF; pieces of a JPEG that end too early."
+    made, junk = {}, np.random.default_rng(1).bytes(300)
+    for form in ('PNG', 'TIFF', 'JPEG'):
+        Image.open(io.BytesIO(picture(1))).save(file := io.BytesIO(), form)
+        made[form] = file.getvalue()
+    png, tiff, jpeg = made['PNG'], made['TIFF'], made['JPEG']
+    cases = [png[:33] + chunk(name.encode(), junk[:n], right) + png[33:] for name in 'tEXt iCCP eXIf gAMA cHRM sRGB pHYs acTL fcTL cICP'.split() for n in (0, 3, 300)
+             for right in (True, False)]
+    at = int.from_bytes(tiff[4:8], 'little')
+    for tag in (270, 282, 306, 700, 33723, 34665, 34675, 34853):
+        for kind in (1, 2, 5, 12, 13): # a tag in the place of the first one that is not needed, or behind all
+            entry = b''.join([tag.to_bytes(2, 'little'), kind.to_bytes(2, 'little'), (5).to_bytes(4, 'little'), b'\xff'*4])
+            table = tiff[at + 2:at + 2 + 12*tiff[at]] + entry
+            cases.append(tiff[:4] + len(tiff).to_bytes(4, 'little') + tiff[8:] + (tiff[at] + 1).to_bytes(2, 'little') + table + bytes(4))
+    cases += [jpeg[:2] + piece + jpeg[2:] for piece in (b'\xff\xe0\0\7JFIF\0', b'\xff\xe2\0\x0eICC_PROFILE\0', b'\xff\xee\0\x08Adobe\0')]
+    expected = {form: pixel_digest(made[form]) for form in made}
+    assert {pixel_digest(o) for o in cases} <= set(expected.values())
+
+
+def test_a_study_that_people_are_wrongly_recognised_in_says_the_way_on(tmp_path):
+    "Kind 6: as a fixed camera does."
+    names = [f'site{s}_{j}.jpg' for s in range(1, 7) for j in range(1, 6)]
+    folder = pictures(tmp_path/'raw'/'H51B9J', names)
+    (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i // 11]) for i, o in enumerate(names, 1)]))
+    with pytest.raises(AnklealignError, match='study.recognise_participants = no'): prepared(tmp_path/'raw', tmp_path/'out')
+    with pytest.raises(AnklealignError, match='study.unknown_participant = image'):
+        prepared(tmp_path/'raw', tmp_path/'out', recognise_participants=False, unknown_participant='owner')
+    assert prepared(tmp_path/'raw', tmp_path/'out', recognise_participants=False)[0]['images']['used'] == 30
+
+
+def test_one_object_a_line_and_any_way_to_write_a_time(tmp_path):
+    "Kind 8."
+    tasks = tasks_of(PEOPLE)
+    folder = pictures(control_group(tmp_path/'raw')/'H51B9J', PEOPLE)
+    for at, label in (('2026-01-02T10:00:00.5+02:00', 'pronation'), ('2026-01-02 09:00:00.5', 'supination')): # nine is later than eight
+        tasks[2]['annotations'].append(json.loads(json.dumps(tasks[0]['annotations'][0])) | {'id': at, 'created_at': at, 'updated_at': at})
+        tasks[2]['annotations'][-1]['result'][0]['value']['choices'] = [label]
+    (folder/'export.jsonl').write_text('\n'.join(map(json.dumps, tasks)))
+    report, rows = prepared(tmp_path/'raw', tmp_path/'out')
+    assert report['images']['used'] == 36 and [o['label'] for o in rows if o['source'] == f'H51B9J/{PEOPLE[2]}'] == ['supination']
+
+
+@pytest.mark.parametrize('env', [{'RANK': '1'}, {'WORLD_SIZE': '4', 'RANK': '2'}, {'WORLD_SIZE': 'all'}])
+def test_variables_that_other_programs_set(tmp_path, ankle, env, monkeypatch):
+    "Kind 5: the command does, and says, what it does without them; a backend of plots that is not installed is not asked for."
+    from anklealign.app.cli import main
+    assert '18 used' in ankle('prepare', control_group(tmp_path/'raw'), **env).stdout
+    for k, v in (env | {'MPLBACKEND': 'nonsense'}).items(): monkeypatch.setenv(k, v)
+    main()
+    assert os.environ['MPLBACKEND'] == 'agg' and 'WORLD_SIZE' not in os.environ
+
+
+def test_what_a_photo_carries_does_not_stop_the_service():
+    "Kinds 4 and 8: what `prepare` and `predict` read, `serve` reads."
+    from anklealign.app.middleware import check_photo
+    Image.open(io.BytesIO(picture(1))).save(file := io.BytesIO(), 'PNG')
+    png = file.getvalue()
+    for o in (chunk(b'zTXt', b'a\0\0' + zlib.compress(bytes(3_000_000))), chunk(b'gAMA', b''), chunk(b'tIME', b'x', right=False)): check_photo(png[:33] + o + png[33:])
+
+
+def test_the_folder_inference_in_an_archive(tmp_path, ankle):
+    "Kind 8: as in a folder. Kind 7: what is no picture is not called a damaged one."
+    from anklealign.app.photos import answer_inference
+    raw = control_group(tmp_path/'raw')
+    pictures(raw/'inference', ['a.jpg', 'b.jpg'])
+    for outer in ('.', 'outer'):
+        (tmp_path/outer).mkdir(exist_ok=True)
+        archive = shutil.make_archive(str(tmp_path/'packed'/outer/'study'), 'zip', tmp_path if outer == 'outer' else raw, 'raw' if outer == 'outer' else None)
+        answer_inference(archive, demo_bundle(), tmp_path/'no', tmp_path/outer)
+        assert [o['name'].partition('inference/')[2] for o in json.loads((tmp_path/outer/'predictions.json').read_text())] == ['a.jpg', 'b.jpg']
+    (ankle.home/'notes.txt').write_text('of no use')
+    rows = json.loads(ankle('predict', archive, 'notes.txt', '-', '--json', code=1).stdout)
+    assert [o['error'] for o in rows] == ['not a picture: unpack it and give the folder', 'not a picture', 'empty: nothing came in']
+
+
+def test_an_error_of_our_own_is_the_reason_of_one_item(tmp_path, monkeypatch):
+    "Point 11 of issue 26: whatever goes wrong with one picture or one task, all others are used."
+    from anklealign.study import labelstudio, preprocess
+    measure, read = preprocess.measure, labelstudio._from_task
+    monkeypatch.setattr(preprocess, 'measure', lambda image: measure(image) if image.size != (123, 77) else {}['of no use'])
+    monkeypatch.setattr(labelstudio, '_from_task', lambda o, *args: read(o, *args) if o['id'] != 99 else {}['of no use'])
+    raw = owner_of_two(tmp_path/'raw', [*tasks_of(PEOPLE), task(99, 'odd.jpg', 'neutral')], [*PEOPLE, 'odd.jpg'])
+    (raw/'H51B9J'/'odd.jpg').write_bytes(picture(1, (123, 77)))
+    report, _ = prepared(raw, tmp_path/'out')
+    assert report['images'] == {'found': 37, 'used': 36, 'merged': 0, 'dropped': 1}
+    assert [o['reason'].split(' (')[0] for o in report['items'] if o['reason']] == ["cannot be processed: 'of no use'", 'it cannot be read']

@@ -3,6 +3,7 @@ import io
 import json
 
 import pytest
+from conftest import picture, task
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -12,6 +13,7 @@ from anklealign.deploy import Predictor
 from anklealign.loop.backend import Loop, add_label_studio, predict_tasks
 from anklealign.loop.project import LABEL_CONFIG, project_home, pull
 from anklealign.loop.server import LabelStudio
+from anklealign.study.manifest import read_manifest
 
 KEY = 'hush-hush'
 
@@ -84,3 +86,23 @@ def test_a_server_that_goes_away_leaves_the_folder_usable(client, tmp_path):
     server.tasks += [{'id': i, 'data': {'image': f'/data/upload/3/away{i}.jpg'}, 'annotations': []} for i in range(2, 30)]
     with pytest.raises(AnklealignError, match='has gone away'): pull(server, 3, home)
     assert (root/'pictures/a.jpg').is_file() and refused == [] and len(json.loads((root/'project-3.json').read_text())) == 1
+
+
+def test_a_project_is_prepared_from_its_server(tmp_path, monkeypatch):
+    "By the command that users have, and the button too: with what could not be fetched, and again with the splits of before."
+    from anklealign.app.cli import _prepare
+    from anklealign.loop import project
+    names = [f'participant{p:02}_{j}.jpg' for p in range(1, 10) for j in (1, 2)]
+    class Pictures(Server):
+        def fetch(self, url, *args, **kw): return picture(list(url.encode())) if url.endswith('.jpg') and 'gone' not in url else super().fetch(url, *args, **kw)
+    server = Pictures()
+    server.tasks = [task(i, o, ('Pronation', 'Neutral', 'Supination')[i % 3]) for i, o in enumerate([*names, 'gone.jpg'], 1)]
+    monkeypatch.setattr(project, 'project_of', lambda *_: (server, 3))
+    settings, splits = Settings(output=str(tmp_path), images={'size': 64, 'workers': 1}), []
+    for seed in (1, 2):
+        _prepare('http://127.0.0.1:8080/projects/3', settings.model_copy(update={'seed': seed}))
+        splits.append(read_manifest(tmp_path/'processed').set_index('source').split.to_dict())
+        report = json.loads((tmp_path/'processed/report.json').read_text())
+        assert report['images'] == {'found': 19, 'used': 18, 'merged': 0, 'dropped': 1}
+        assert [o['reason'][:20] for o in report['items'] if o['kind'] == 'image' and o['reason']] == ['could not be fetched']
+    assert splits[0] == splits[1] and len(splits[0]) == 18

@@ -39,16 +39,20 @@ def _version(value):
 @app.callback()
 def main(version: Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='Show the version.')]=False):
     "Pronation, neutral or supination, from a photograph of the heels. A screening aid, never a diagnosis."
+    os.environ['MPLBACKEND'] = 'agg' # no command opens a window
+    if not all(map(os.environ.get, ('RANK', 'WORLD_SIZE', 'MASTER_ADDR'))): # these are from something else than `accelerate launch`
+        for o in ('RANK', 'WORLD_SIZE'): os.environ.pop(o, None)
 
 # %% ../../nbs/app/cli.ipynb #fa114362
 def _prepare(raw, settings, shards=()):
     from anklealign.data import prepare, summary
     with progress('pictures') as step:
-        more, chosen = (), settings
+        more, chosen = {}, settings
         if re.match(r'https?:/.*/projects/\d+', str(raw)):
             from anklealign.loop.project import pull_project
-            raw, chosen, *more = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
-        study = prepare(raw, settings.output, chosen, step, *more, shards=shards)
+            raw, chosen, *had = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
+            more = dict(zip(('refused', 'before'), had, strict=True))
+        study = prepare(raw, settings.output, chosen, step, **more)
     for line in summary(study): log.info(line)
 
 def _prepare_shard(raw, settings, shard):

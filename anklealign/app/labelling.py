@@ -75,7 +75,7 @@ def queue(
     push: Annotated[bool, typer.Option('--push/--no-push', help="Whether the project gets a tab 'Next'.")]=True,
     output: Output=None, settings: SettingsFile=None, debug: Debug=False,
 ):
-    """Say which pictures to annotate next: those the model is unsure of, unlike each other, one of each person.
+    """Say which pictures to annotate next: drawn so that classes with few labels get some, one of each person.
 
     Example: anklealign label-studio queue http://127.0.0.1:8080/projects/3
     """

@@ -9,7 +9,6 @@ __all__ = []
 
 # %% ../../nbs/app/middleware.ipynb #e3bea451
 import asyncio
-import io
 import json
 import logging
 import math
@@ -36,7 +35,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .photos import Photo
 from .schemas import PROBLEMS, Refused, problem_response
 from .terminal import place_of
-from ..images import MAX_MEGAPIXELS, passes_fault, structure_fault
+from ..images import MAX_MEGAPIXELS, _opened, passes_fault, structure_fault
 
 # %% ../../nbs/app/middleware.ipynb #e759cda5
 _CODES = {status: code for code, (status, _) in reversed(PROBLEMS.items())} # of refusals by others: the first code of their status
@@ -313,7 +312,7 @@ def check_photo(
     if not data: raise Refused('unusable', 'The photo is empty: send it again.')
     if fault := structure_fault(data): raise Refused('unusable', f'The picture is made of {fault}: save it again.')
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as im: width, height = im.size
+        with _opened(data, FORMATS) as im: width, height = im.size
     except UnidentifiedImageError:
         raise Refused('no-picture', f"This is none of {', '.join(FORMATS)}, or its beginning is damaged: send a photo.") from None
     except Image.DecompressionBombError: raise _too_large('More', max_megapixels) from None

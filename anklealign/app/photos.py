@@ -12,6 +12,9 @@ import glob
 import hashlib
 import json
 import os
+import re
+import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,7 +29,7 @@ from ..inference.answer import Answer, as_record, overlay_png, to_csv
 from ..core import AnklealignError, write_atomic
 from ..deploy import Predictor
 from ..remote import RemotePath, is_remote, place
-from ..study.files import UNREADABLE, classify, walk
+from ..study.files import classify, unzip, walk
 
 # %% ../../nbs/app/photos.ipynb #ebcf500a
 class Photo(NamedTuple):
@@ -48,7 +51,7 @@ def find_photos(
 
 # %% ../../nbs/app/photos.ipynb #efa673d7
 def _photos(source, stdin):
-    if source == '-': return [Photo('standard input', stdin.read(_MOST))]
+    if source == '-': return [Photo('standard input', data := stdin.read(_MOST), '' if data else 'empty: nothing came in')]
     if is_remote(source): return _far(place(source))
     if os.path.isdir(source): return _in_folder(source)
     if os.path.exists(source) or not glob.has_magic(source): return [_photo(source)]
@@ -65,11 +68,12 @@ def _far(where): # a path of this machine if it is `file://`
     except OSError as e: raise AnklealignError(f'{where} cannot be read ({e}): look at the address and your credentials.') from e
     return [Photo(str(o), o) for o in found] or [Photo(str(where), where, 'no file has such a name')]
 
-def _photo(name): # with what is wrong with it, if its format is one that is not read
-    file, reason = Path(name), ''
+def _photo(name): # with what is wrong with it, if it is no picture, or one whose format is not read
+    file, kind, reason = Path(name), 'image', ''
     with suppress(OSError):
-        if file.suffix.lower() in UNREADABLE and file.is_file():
-            with open(file, 'rb') as f: reason = classify(file.name, f.read(64), file.stat().st_size)[1]
+        if file.is_file():
+            with open(file, 'rb') as f: kind, reason = classify(f'photo{file.suffix}', f.read(64), file.stat().st_size)
+    if kind != 'image': reason = 'not a picture: unpack it and give the folder' if file.suffix.lower() == '.zip' else 'not a picture'
     return Photo(name, file, reason)
 
 # %% ../../nbs/app/photos.ipynb #8d02bddc
@@ -141,10 +145,12 @@ def answer_inference(
     language: str='en', # of the answers
 ) -> None:
     "Answer the photos of the folder `inference` in the raw folder or beside it, or else five test pictures."
-    folder = next((o for o in (Path(raw)/'inference', Path(raw).resolve().parent/'inference') if o.is_dir()), None)
-    labels = {} if folder else _test_pictures(study)
-    photos = find_photos([folder]) if folder else [Photo(o, Path(study)/'images'/o) for o in labels]
-    answers = list(answer_all(Predictor(run, language), photos))
+    with tempfile.TemporaryDirectory() as work:
+        places = Path(raw)/'inference', *_unpacked(raw, work), Path(raw).resolve().parent/'inference'
+        folder = next((o for o in places if o.is_dir()), None)
+        labels = {} if folder else _test_pictures(study)
+        photos = find_photos([folder]) if folder else [Photo(o, Path(study)/'images'/o) for o in labels]
+        answers = list(answer_all(Predictor(run, language), [o._replace(name=o.name.removeprefix(f'{work}/')) for o in photos]))
     file = write_atomic(Path(out)/'predictions.csv', to_csv(answers))
     records = [as_record(o) for o in answers]
     for o in records: del o['milliseconds'] # the same run leaves the same files
@@ -153,6 +159,12 @@ def answer_inference(
     else: log.info('There is no folder inference, so %d test pictures are answered as a demonstration; see %s', len(answers), file)
     for o in answers if labels else ():
         log.info('  %s: labelled %s, answered %s', o.name, labels[o.name], o.answer or 'nothing, since the model is not sure')
+
+def _unpacked(raw, work): # folders of that name in an archive
+    if not (Path(raw).is_file() and zipfile.is_zipfile(raw)): return ()
+    with zipfile.ZipFile(raw) as z: found = any(re.match(r'([^/]+/)?inference/.', o) for o in z.namelist())
+    if found: unzip(raw, work)
+    return *Path(work).glob('inference'), *Path(work).glob('*/inference')
 
 def _test_pictures(study): # five at most, and their labels
     from anklealign.study.manifest import read_manifest # which needs pandas, and answers do not

@@ -31,26 +31,23 @@ from ..study.labelstudio import label_aliases, read_export
 from ..study.votes import agreement_report, once_each
 
 # %% ../../nbs/loop/review.ipynb #c0a01c6d
+def worth(
+    p: np.ndarray, # (n, 3) probabilities of the classes
+    counts: np.ndarray, # (3,) pictures that are annotated with each class
+) -> np.ndarray: # (n,) at most 1
+    "How much a picture is worth: 1 if it surely is of the class with the fewest annotations."
+    return (p/(counts + 1)).sum(1)*(counts.min() + 1)
+
 def choose_next(
-    uncertainty: np.ndarray, # (n,) 0 to 1
-    features: np.ndarray, # (n, d) of each picture; how far two pictures are apart is the distance of these
+    weights: np.ndarray, # (n,) what each is worth
     groups: Sequence, # (n,) of pictures that are one person's or nearly the same
     most: int, # pictures to choose
-    known: np.ndarray|None=None, # (m, d) features of the pictures that are annotated
-    weight: float=.5, # of diversity against uncertainty
-) -> list[int]: # positions, the most worthwhile first; at most one a group
-    "The pictures to annotate next: uncertain, unlike each other, and of different people."
-    apart = np.full(len(features), np.inf) if known is None or not len(known) else np.min(
-        [((features - o)**2).sum(1) for o in known], axis=0)
-    free, chosen, groups = np.ones(len(features), bool), [], np.array(list(groups))
-    while free.any() and len(chosen) < most:
-        far = np.where(np.isinf(apart), 1., np.sqrt(np.minimum(apart, np.finfo(float).max)))
-        worth = np.clip(uncertainty, 1e-6, 1)**(1 - weight) * (far/max(far[free].max(), 1e-9))**weight
-        best = int(np.where(free, worth, -1).argmax())
-        chosen.append(best)
-        free &= groups != groups[best]
-        apart = np.minimum(apart, ((features - features[best])**2).sum(1))
-    return chosen
+    seed: int=1, # of the draw
+) -> list[int]: # positions, in the order in which they are drawn; at most one a group
+    "The pictures to annotate next: drawn in proportion to what they are worth, each of another person."
+    order = np.argsort(np.random.default_rng(seed).exponential(size=len(weights))/np.maximum(weights, 1e-6), kind='stable')
+    again = pd.Series(list(groups), dtype=object).iloc[order].duplicated().to_numpy()
+    return order[~again][:most].tolist()
 
 # %% ../../nbs/loop/review.ipynb #4597c75a
 def votes_of_project(
@@ -68,19 +65,17 @@ def votes_of_project(
 
 # %% ../../nbs/loop/review.ipynb #ff7f2891
 def queue_of(
-    pictures: pd.DataFrame, # one row a task: task, group, votes, label (of a single vote, or ''), features, and prob_<class>
+    pictures: pd.DataFrame, # one row a task: task, group, votes, label (the first vote, or ''), and prob_<class>
     most: int=100, # tasks
 ) -> pd.DataFrame: # task, rank (1 first), why
     "The tasks to annotate next: those that nobody has seen, and those of one vote that a second person should see."
-    p = pictures[[f'prob_{c}' for c in CLASSES]].fillna(0.).to_numpy(float)
-    known = p.sum(1) > 0
-    unsure = np.where(known, 1 - np.diff(np.sort(p, axis=1)[:, 1:], axis=1)[:, 0], 0.)
+    p = pictures[[f'prob_{c}' for c in CLASSES]].fillna(1/3).to_numpy(float)
+    counts = np.array([(pictures.label == c).sum() for c in CLASSES])
     given = np.array([p[i, CLASSES.index(o)] if o else 0. for i, o in enumerate(pictures.label)])
-    worth = np.where(pictures.votes == 1, np.where(known, 1 - given, 0.), unsure)
-    open_, features = (pictures.votes < 2).to_numpy(), np.stack(pictures.features.tolist()) if len(pictures) else np.empty((0, 1))
-    at = np.flatnonzero(open_)
-    chosen = at[choose_next(worth[at], features[at], pictures.group.to_numpy()[at], most, features[~open_])]
-    said = np.where(pictures.votes == 1, 'a second person should see it', np.where(known, 'the model is unsure', 'unlike the others'))
+    at = np.flatnonzero(pictures.votes < 2)
+    chosen = at[choose_next(np.where(pictures.votes == 1, 1 - given, worth(p, counts))[at], pictures.group.to_numpy()[at], most)]
+    maybe = [f'may be {CLASSES[o]}, of which there are {counts[o]}' for o in (p/(counts + 1)).argmax(1)]
+    said = np.where(pictures.votes == 1, 'a second person should see it', maybe)
     return pd.DataFrame({'task': pictures.task.to_numpy()[chosen], 'rank': range(1, len(chosen) + 1), 'why': said[chosen]})
 
 # %% ../../nbs/loop/review.ipynb #bb9cb871
@@ -104,8 +99,8 @@ def look_at_project(
         try: photo = (root/name).read_bytes() if name else b''
         except OSError: photo = b''
         if photo and (row := _seen(predictor, photo, n)):
-            rows.append({'task': o['id'], 'path': name, 'votes': n, 'label': first[str(o['id'])] if n == 1 else ''} | row)
-    pictures = pd.DataFrame(rows, columns=['task', 'path', 'votes', 'label', 'print', 'features', *(f'prob_{c}' for c in CLASSES)])
+            rows.append({'task': o['id'], 'path': name, 'votes': n, 'label': first[str(o['id'])] if n else ''} | row)
+    pictures = pd.DataFrame(rows, columns=['task', 'path', 'votes', 'label', 'print', *(f'prob_{c}' for c in CLASSES)])
     return tasks, votes, pictures.assign(group=_people(pictures, settings.study))
 
 def _seen(predictor, photo, votes):
@@ -113,7 +108,7 @@ def _seen(predictor, photo, votes):
     except PictureError: return None
     try: said = predictor(photo).probabilities if votes < 2 else {}
     except PictureError: said = {}
-    return {'print': mark, 'features': np.abs(mark.descriptor.astype(float)).ravel()} | {f'prob_{c}': said.get(c, np.nan) for c in CLASSES}
+    return {'print': mark} | {f'prob_{c}': said.get(c, np.nan) for c in CLASSES}
 
 def _people(pictures, study): # or near-duplicates of one
     who = [(owner_of(o, study.owner_pattern), participant_of(o, study.participant_pattern)) for o in pictures.path]

@@ -112,7 +112,9 @@ def _parse(text):
     depth = np.where((brackets == ord('[')) | (brackets == ord('{')), 1, -1).cumsum().max(initial=0)
     if depth > _MAX_DEPTH: raise NotAnExport(f'its JSON is nested more than {_MAX_DEPTH} levels deep')
     try: return json.loads(text)
-    except (ValueError, RecursionError) as e: raise NotAnExport(f'it starts like JSON but is broken or cut short ({e})') from None
+    except (ValueError, RecursionError) as e:
+        with suppress(ValueError, RecursionError): return [json.loads(o) for o in text.splitlines() if o.strip()] # an object a line
+        raise NotAnExport(f'it starts like JSON but is broken or cut short ({e})') from None
 
 # %% ../../nbs/study/labelstudio.ipynb #77a300ac
 @dataclass
@@ -134,10 +136,12 @@ def _text(value):
     if isinstance(value, bool) or not isinstance(value, (str, int, float)): return ''
     return str(value).encode('utf-8', 'replace').decode().strip()
 
-def _time(value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)): return _text(value)
-    try: return datetime.fromtimestamp(value, UTC).isoformat()
-    except (ValueError, OverflowError, OSError): return ''
+def _time(value): # in UTC, however it is written
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    try:
+        found = datetime.fromtimestamp(value, UTC) if number else datetime.fromisoformat(_text(value))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError, OSError): return '' if number else _text(value)
 
 def _person(value):
     if isinstance(value, dict): value = next((value[k] for k in ('id', 'email', 'username') if _text(value.get(k))), None)
@@ -158,7 +162,9 @@ def _shows(value): return isinstance(value, str) and bool(_picture.search((t := 
 
 def _keys(data, controls, fixed): # the key that surely names the picture, if there is one; all that may
     texts = {k: t for k, v in data.items() if isinstance(v, str) and (t := _text(v))}
-    sure = next((k for k in (*controls, 'image') if k in texts), None)
+    named = [k for k in (*controls, 'image') if k in texts and k not in fixed]
+    elsewhere = any(_shows(o) and _address.match(o) for o in texts.values())
+    sure = next((k for k in named if not elsewhere or _shows(texts[k]) or _address.match(texts[k])), None)
     others = [k for k, t in texts.items() if k != sure and k not in fixed and _shows(t)]
     return sure, [sure, *(k for k in others if not _address.match(texts[k]))] if sure is not None else others
 
@@ -327,7 +333,7 @@ def _name_all(found, name):
 
 # %% ../../nbs/study/labelstudio.ipynb #fcfaa68c
 def _read_all(tasks, elements, controls):
-    fixed = _fixed([_data(o) for o in elements] if tasks else elements)
+    fixed = _fixed([_data(o) for o in elements] if tasks else elements) - {*controls}
     for i, o in enumerate(elements, 1):
         if not tasks and 'annotation_id' in o and not any(_text(o.get(k)) for k in ('annotation_id', 'annotator', 'created_at')): continue
         try: yield from list(_from_task(o, i, controls, fixed)) if tasks else [_from_row(o, i, controls, fixed)]

@@ -166,7 +166,7 @@ def fetch(
 ) -> Path: # the archive
     "Fetch the archive at `address`, or the rest of it. Raises `AnklealignError` if it cannot be had, is too large, or is no .zip."
     parts = urlsplit(address)
-    shown = f'{parts.scheme}://{parts.hostname}{parts.path}' # without a password or a key
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" # without a password or a key
     name = re.sub(r'[^\w.-]', '_', unquote(PurePosixPath(parts.path).name)).lstrip('.')[-80:] or 'study'
     file = Path(folder)/hashlib.sha256(address.encode()).hexdigest()[:8]/(name if name.lower().endswith('.zip') else name + '.zip')
     part = file.with_name(file.name + '.part')

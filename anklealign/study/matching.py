@@ -193,15 +193,17 @@ def match_ref(
     if not parsed: return Match(reason='names no picture')
     named, around = [(o, owners(o)) for o in parsed if o.name], scopes(export, files.owner_pattern)
     steps = [*(('path', *o) for o in around), ('listing', '', True), *((rule, *o) for o in around for rule in _ladder)]
+    several, unclear = [], ''
     for rule, folder, believed in steps:
-        asked = [(o, of) for o, of in named if believed or of or rule == 'path']
-        found = next(filter(None, (_candidates(o, of, rule, folder, files, listing or {}) for o, of in asked)), [])
-        if len(found) == 1 or found and files.same_bytes(found): return Match(found[0], rule)
-        if found:
+        asked = [o for o in named if believed or o[1] or rule == 'path']
+        for one, found in ((o, _candidates(*o, rule, folder, files, listing or {})) for o in asked):
+            if not found or several and not {*found} <= {*several}: continue # a reference that is not clear is told apart by another one
+            if len(found) == 1 or files.same_bytes(found): return Match(found[0], rule)
             shown = ', '.join(found[:3]) + (f' and {len(found) - 3} more' if len(found) > 3 else '')
-            return Match(reason=f"ambiguous: rule '{rule}' finds {shown}")
+            several, unclear = found, unclear or f"ambiguous: rule '{rule}' finds {shown}"
+            named.remove(one)
     refused = next((o.refused for o in parsed if o.refused), '')
-    return Match(reason=refused or f"no file matches '{shortened(refs[0])}'")
+    return Match(reason=unclear or refused or f"no file matches '{shortened(refs[0])}'")
 
 # %% ../../nbs/study/matching.ipynb #68f632d1
 def match_all(
@@ -224,7 +226,7 @@ def match_all(
 def _drop_repeats(
     annotations: Iterable[Annotation], # of all exports, in the order in which they are to win
     content: Callable[[int], str]=lambda i: '', # position → what is equal for equal pictures; '' if the picture was not found
-) -> list[Annotation]: # the same ones, in the same order
+) -> tuple[list[Annotation], list[list[int]]]: # the same ones, in the same order; positions of those that are one
     "`annotations` in which each repeated one but the first, or the newest state, has lost its label and names the one that stays."
     result, clusters, known = list(annotations), [], {}
     ids = [(re.sub(r'~\d+(?=/|$)', '', o.item[len(o.export):]), o.created or o.export) for o in result]
@@ -241,22 +243,33 @@ def _drop_repeats(
         for k in keys: known.setdefault(k, cluster)
     for cluster in clusters:
         newest = max(result[i].updated for i in cluster)
-        keep = min((i for i in cluster if result[i].updated == newest), key=lambda i: (not result[i].reason.startswith('overruled'), i))
+        keep = min((i for i in cluster if result[i].updated == newest), key=lambda i: (not result[i].reason.startswith(('overruled', 'skipped')), i))
         for i in cluster:
             if i != keep: result[i] = replace(result[i], label=None, reason=f'the same annotation as {result[keep].item}')
-    return result
+    return result, clusters
 
 # %% ../../nbs/study/matching.ipynb #12d591f3
+def _one_project(annotations, clusters): # exports that share an annotation are of one project, so their people have one name each
+    first = {}
+    def of(export):
+        while export in first: export = first[export]
+        return export
+    for cluster in clusters:
+        exports = {of(annotations[i].annotator.rpartition(':')[0]) for i in cluster}
+        first |= dict.fromkeys(exports - {min(exports)}, min(exports))
+    return [replace(o, annotator=f'{of(export)}:{who}') for o in annotations for export, _, who in [o.annotator.rpartition(':')]]
+
 def _overrule(annotations):
+    def whose(o): return o.task, o.annotator, o.export if '~' in o.task else '' # a task that has the number of another
     def moment(o):
         changed = o.updated if re.match(r'\d{4}-\d\d-\d\d', o.updated) else o.created
         return max(changed, o.created), o.created, int(re.search(r'(\d{0,18})$', o.item)[1] or 0)
     latest = {}
     for o in annotations:
         if not o.raw_label or o.reason.startswith(('skipped', 'the same annotation')) or o.annotator.endswith(':?'): continue
-        latest[o.task, o.annotator] = max(o, latest.get((o.task, o.annotator), o), key=moment)
+        latest[whose(o)] = max(o, latest.get(whose(o), o), key=moment)
     for o in annotations:
-        last = latest.get((o.task, o.annotator), o)
+        last = latest.get(whose(o), o)
         yield o if o.label is None or last is o else replace(o, label=None,
                                                              reason=f'overruled by a later answer of the same person, {last.item}')
 
@@ -266,7 +279,7 @@ def _settle(
     content: Callable[[int], str]=lambda i: '', # position → what is equal for equal pictures; '' if the picture was not found
 ) -> list[Annotation]: # the same ones, in the same order
     "`annotations` in which those that are repeated or overruled have lost their label and name the one that stays."
-    return list(_overrule(_drop_repeats(annotations, content)))
+    return list(_overrule(_one_project(*_drop_repeats(annotations, content))))
 
 # %% ../../nbs/study/matching.ipynb #36730f57
 def match(
@@ -290,7 +303,11 @@ def match(
     found = [b if b.path and a.reason.startswith('no file') else a for a, b in zip(found, broken, strict=True)]
     said = [Annotation(**o | {'label': o['label'] or None}) for o in notes.rename_axis('item').reset_index().to_dict('records')]
     settled = _settle(said, lambda i: digest(found[i].path) if found[i].path else '')
+    place = {o.item: i for i, o in enumerate(settled)}
+    for o, m in zip(settled, list(found), strict=True): # what one copy of an annotation knows, another need not
+        stays = place.get(o.reason.partition('the same annotation as ')[2])
+        if stays is not None and m.path and not found[stays].path: found[stays] = m
     reason = [o.reason or m.reason for o, m in zip(settled, found, strict=True)]
-    notes = notes.assign(label=[o.label or '' for o in settled], picture=[m.path for m in found], rule=[m.rule for m in found],
-                         reason=reason)
+    notes = notes.assign(label=[o.label or '' for o in settled], annotator=[o.annotator for o in settled],
+                         picture=[m.path for m in found], rule=[m.rule for m in found], reason=reason)
     return replace(study, annotations=notes.drop(columns=['task', 'created', 'updated']))

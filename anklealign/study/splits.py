@@ -163,9 +163,12 @@ def split(
     shares = settings.split.train, settings.split.valid, settings.split.test
     try: return replace(study, pictures=study.pictures.join(split_groups(used, shares, settings.seed, study.before)))
     except AnklealignError as e:
-        if not study.near or settings.study.near_copies == 'apart': raise
-        raise AnklealignError(f"{str(e).rstrip('.')}; or, if it is a fixed camera that makes {len(study.near)} pairs of pictures "
-                              'look the same, set study.near_copies = apart, so that they need not share a group.') from e
+        chosen = settings.study
+        ways = [f'if it is a fixed camera that makes {len(study.near)} pairs of pictures look the same, set study.near_copies = apart'
+                ]*(len(study.near) > 0 and chosen.near_copies == 'together')
+        ways += ['if names were wrongly read as those of people, set study.recognise_participants = no']*bool(study.schemes)
+        ways += ['set study.unknown_participant = image, if an owner photographed several people']*(chosen.unknown_participant == 'owner')
+        raise AnklealignError('; or, '.join([str(e).rstrip('.'), *ways]) + '.') from e
 
 # %% ../../nbs/study/splits.ipynb #f0d58558
 def link(
