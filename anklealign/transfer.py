@@ -9,7 +9,6 @@ __all__ = ['Transfer']
 
 # %% ../nbs/03_transfer.ipynb #61c88504
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -126,21 +125,9 @@ class DegreesHead(nn.Module):
 
 _UNIT = 2. # degrees that a step of 1 in the linear layer stands for, so that it may learn at the usual rate
 
-# %% ../nbs/03_transfer.ipynb #bc4d8310
-def sketched_lite0(
-    model: Transfer, # with the stages of `lite0_body` and a `DegreesHead`
-    file: str|Path='', # other weights made by `benchmarks/sketch_weights.py`, safetensors; empty: those of the package
-) -> None:
-    "Give body and head what they have learned from sketches. Raises `AnklealignError` if the weights do not fit."
-    file = file or Path(str(files('anklealign')/'sketched.safetensors'))
-    state = read_weights(file)
-    wanted = 'EfficientNet-Lite0 with a head that estimates degrees'
-    check_fit(model, state, f'{file} are not those of {wanted}', 'make them with benchmarks/sketch_weights.py')
-    model.load_state_dict(state)
-
 # %% ../nbs/03_transfer.ipynb #7125e537
 models['lite0_degrees'] = lambda recipe: Transfer(lite0_body(), DegreesHead(1280), [.5]*3, [.5]*3)
-pretrained['imagenet']['lite0_degrees'], pretrained['sketches']['lite0_degrees'] = imagenet_lite0, sketched_lite0
+pretrained['imagenet']['lite0_degrees'] = imagenet_lite0
 
 # %% ../nbs/03_transfer.ipynb #3ea50001
 def phantom_heels(
@@ -182,7 +169,7 @@ def imagenet_resnet18(
     except OSError as e:
         raise AnklealignError("ResNet-18's ImageNet weights cannot be downloaded (no network?): "
                               "give torchvision's file resnet18-f37072fd.pth with --weights, "
-                              "or use a recipe that brings its weights along, as 'heels' does.") from e
+                              "or use a recipe that brings its weights along, as 'measured' does.") from e
     check_fit(torchvision.models.resnet18(), state, f'{file} are not those of ResNet-18', "give torchvision's resnet18-f37072fd.pth")
     fill_body(model, state)
 
@@ -202,6 +189,3 @@ recipes['heels_imagenet'] = Recipe('heels_imagenet', 'lite0_degrees', size=160, 
                                    body_lr=.3, optimiser='adamw', weight_decay=.1, schedule='one_cycle', target='group',
                                    loss='half_weighted_cross_entropy', augmentation='heels_imagenet', weights='imagenet', keep='last',
                                    mirror=True)
-augmentations['heels'] = replace(augmentations['heels_imagenet'], area=(.8, 1.), lean_deg=0.)
-recipes['heels'] = replace(recipes['heels_imagenet'], name='heels', epochs=8, steps=200, lr=5e-3, augmentation='heels', weights='sketches',
-                           average=.98)

@@ -1,6 +1,6 @@
-"""What each piece of our recipes is worth: the recipe with one thing changed, trained on one generated study and tested on another.
+"""What each piece of `heels_imagenet` is worth: the recipe with one thing changed, trained on one generated study and tested on another.
 
-python benchmarks/ablation.py --work FOLDER [--of heels] [--seeds 1 2] [--only NAME ...] [--table]
+python benchmarks/ablation.py --work FOLDER [--seeds 1 2] [--only NAME ...] [--table]
 
 Trained on some seven eighths of the 965 phantoms (synthetic pictures) of `recipes.py`, the others being for validation, tested on 1,060 phantoms of 265 other people. Beside accuracy and macro-F1 stands
 Spearman's correlation of the model's leaning to pronation with the true angle, which shows small differences sooner. FOLDER keeps every answer, so
@@ -44,7 +44,7 @@ class Balanced(Callback):
         loader.get_idxs = lambda: loader.rng.choices(range(len(labels)), weights, k=len(labels))
 
 
-def changed(base='heels_imagenet', **changes): return replace(recipes[base], **changes)
+def changed(**changes): return replace(recipes['heels_imagenet'], **changes)
 
 
 class Growing(Callback):
@@ -56,14 +56,14 @@ class Growing(Callback):
             self.learn.xb = (interpolate(pictures, scale_factor=.5, mode='area'), *more)
 
 
-def seen(name, base='heels_imagenet', **changes):
-    "Our recipe with its augmentation changed."
-    augmentations[name] = replace(augmentations[base], **changes)
-    return changed(base, augmentation=name)
+def seen(name, **changes):
+    "The recipe with its augmentation changed."
+    augmentations[name] = replace(augmentations['heels_imagenet'], **changes)
+    return changed(augmentation=name)
 
 
-def from_imagenet():
-    "Our recipe from ImageNet with one thing changed; the last ones were the least likely to help."
+def variants():
+    "The recipe with one thing changed; the last ones were the least likely to help."
     plain = seen('no lean', lean_deg=0.)
     return {'as it is': changed(), 'one look, not mirrored': changed(mirror=False), 'labels, not votes of the group': changed(target='label'),
             'no lean': plain, 'no lean, three logits': replace(plain, model='lite0'), 'no windows on one foot': seen('no windows', one_foot=0.),
@@ -74,15 +74,6 @@ def from_imagenet():
             'no crops, moving average': replace(seen('no crops', area=(1., 1.)), average=.98), 'same light': seen('same light', brightness=0., contrast=0.),
             '224 pixels': changed(size=224), '30 epochs': changed(epochs=30)}
 
-
-def from_sketches():
-    "The same for the recipe that begins with sketches; the last one is the recipe from ImageNet as it stands."
-    return {'as it is': changed('heels'), 'from ImageNet': changed('heels', weights='imagenet'), 'leaning heels': seen('leaning', 'heels', lean_deg=5),
-            'crops of half the picture and more': seen('crops', 'heels', area=(.5, 1.)), 'no moving average': changed('heels', average=0.),
-            'learning rate 2e-3': changed('heels', lr=2e-3), '15 epochs': changed('heels', epochs=15), 'heels_imagenet': changed()}
-
-
-GROUPS = {'heels_imagenet': (from_imagenet, 'ablation.txt'), 'heels': (from_sketches, 'ablation.sketches.txt')}
 
 MORE: dict[str, list[Callable]] = {'classes drawn alike': [Balanced], 'pictures that grow': [Growing]}
 
@@ -109,16 +100,16 @@ def learned_from(work):
     return study, rows.assign(split=rows.split.replace('test', 'train'))
 
 
-def compute(work, of, seeds, only):
+def compute(work, seeds, only):
     study, rows = learned_from(work)
     other = other_study(work)
     tested = read_manifest(other)
-    for name, recipe in GROUPS[of][0]().items():
+    for name, recipe in variants().items():
         for seed in seeds:
-            place = work/'ablation'/of/f'{name}-{seed}'
+            place = work/'ablation'/f'{name}-{seed}'
             if (only and name not in only) or (place/'answers.csv').exists(): continue
             start = time.process_time()
-            if name == 'one look, not mirrored': model = load_run(work/'ablation'/of/f'as it is-{seed}/run')[0].inner # the same training, asked once
+            if name == 'one look, not mirrored': model = load_run(work/'ablation'/f'as it is-{seed}/run')[0].inner # the same training, asked once
             else: model = load_run(train_with(study, place/'run', recipe, seed, rows, MORE.get(name, [])))[0]
             place.mkdir(parents=True, exist_ok=True)
             seconds = time.process_time() - start
@@ -140,9 +131,9 @@ def measured(tested, files):
     return np.array(rows), said
 
 
-def report(work, of):
+def report(work):
     tested = read_manifest(other_study(work))
-    files = {name: sorted((work/'ablation'/of).glob(f'{name}-[0-9]/answers.csv')) for name in GROUPS[of][0]()}
+    files = {name: sorted((work/'ablation').glob(f'{name}-[0-9]/answers.csv')) for name in variants()}
     base, said = measured(tested, files['as it is'])
     learned = (learned_from(work)[1].split == 'train').sum()
     lines = [f'trained on {learned}, tested on {len(tested)} synthetic pictures (phantoms) of {tested.group.nunique()} other people; means of the trainings (lowest-highest macro-F1);',
@@ -155,17 +146,16 @@ def report(work, of):
         mean = rows.mean(0)
         versus = '' if name == 'as it is' else f'  {d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f})'
         lines.append(f'{name:34}{len(found):8}{mean[0]:9.3f}{f"{mean[1]:.3f} ({rows[:, 1].min():.3f}-{rows[:, 1].max():.3f})":>22}{mean[2]:7.3f}{mean[3]:9.1f}{versus}')
-    (RESULTS/GROUPS[of][1]).write_text('\n'.join(lines) + '\n')
+    (RESULTS/'ablation.txt').write_text('\n'.join(lines) + '\n')
     print('\n'.join(lines))
 
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work', type=Path, required=True)
-    parser.add_argument('--of', choices=list(GROUPS), default='heels')
     parser.add_argument('--seeds', type=int, nargs='*', default=[1, 2])
     parser.add_argument('--only', nargs='*')
     parser.add_argument('--table', action='store_true')
     args = parser.parse_args()
-    if not args.table: compute(args.work, args.of, args.seeds, args.only)
-    report(args.work, args.of)
+    if not args.table: compute(args.work, args.seeds, args.only)
+    report(args.work)

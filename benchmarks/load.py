@@ -46,7 +46,7 @@ def eager_app():
     from anklealign.training.runs import Mirrored
     from anklealign.transfer import models
     torch.set_num_threads(EAGER_THREADS)
-    app, model, size = FastAPI(), Mirrored(models['lite0_degrees'](recipes['heels'])).eval(), recipes['heels'].size
+    app, model, size = FastAPI(), Mirrored(models['lite0_degrees'](recipes['heels_imagenet'])).eval(), recipes['heels_imagenet'].size
 
     @app.post('/predict')
     def predict(photo: UploadFile):

@@ -25,7 +25,7 @@ FORMATS = ('float32', 'bfloat16')
 
 def compute(work, seeds):
     study, rows = made(work)
-    recipe = replace(recipes['heels'], size=96, load=128, epochs=8, steps=0)
+    recipe = replace(recipes['heels_imagenet'], size=96, load=128, epochs=8, steps=0)
     for seed in seeds:
         for precision in FORMATS:
             file = work/'precision'/f'{precision}-{seed}.csv'

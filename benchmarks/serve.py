@@ -7,7 +7,7 @@ python benchmarks/serve.py [--bundle PATH] [--threads 1 2] [--repeats 40]
    The weights are random, which changes no time. The graph does more: scaling, evidence, out-of-distribution score; the bare one does not.
 2. From the bytes of a generated 12-megapixel JPEG to the answer, quality check included, and the parts of it.
 3. `anklealign predict one.jpg` from a shell, against a Python that only imports fastai.
-Without --bundle a run of the recipe `heels` is trained for one epoch first; how good it is does not matter here.
+Without --bundle a run of the recipe `heels_imagenet` is trained for one epoch first; how good it is does not matter here.
 """
 import argparse
 import io
@@ -115,7 +115,7 @@ if __name__ == '__main__':
         home = Path(d)
         if given.bundle is None:
             study = prepare(demo_study(), home/'output')
-            given.bundle = export_run(train(study, home/'run', replace(recipes['heels'], epochs=1, steps=0)), study, load_settings(env={}))
+            given.bundle = export_run(train(study, home/'run', replace(recipes['heels_imagenet'], epochs=1, steps=0)), study, load_settings(env={}))
         print(f'{date.today()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before\n', flush=True)
         for threads in given.threads: model_times(threads, given.repeats)
         photo_times(given.bundle, given.threads[0], given.repeats)

@@ -1,6 +1,6 @@
 """What several photos of a person, answered together, are worth beside one: from the answers that `recipes.py` keeps.
 
-python benchmarks/together.py --work FOLDER [--recipe heels]
+python benchmarks/together.py --work FOLDER [--recipe measured]
 
 FOLDER is that of `recipes.py`. The people with at least four pictures are asked with one, two, three and four of them: everything that can be drawn is
 drawn, and the mean of the calibrated probabilities is the answer to each picture drawn: sharpened as the fold's validation people allow, as the
@@ -85,6 +85,6 @@ def report(work, recipe):
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work', type=Path, required=True)
-    parser.add_argument('--recipe', default='heels')
+    parser.add_argument('--recipe', default='measured')
     args = parser.parse_args()
     report(args.work, args.recipe)

@@ -254,7 +254,7 @@ def eleven(tmp_path_factory):
     return prepare(folder.parent, place/'out', Settings(images={'workers': 1, 'size': 64}, split={'train': .46, 'valid': .27, 'test': .27}))
 
 
-@pytest.mark.parametrize(('name', 'batch_size'), [('gapcnn', 4), ('resnet18', 4), ('heels', 4), ('heels', 1)])
+@pytest.mark.parametrize(('name', 'batch_size'), [('gapcnn', 4), ('resnet18', 4), ('heels_imagenet', 4), ('heels_imagenet', 1)])
 def test_a_last_batch_of_one_picture_trains_T1(eleven, tmp_path, name, batch_size):
     "Batch normalisation refuses a single picture that has shrunk to one pixel."
     small = replace(recipes[name], size=32, load=0, epochs=1, steps=0, batch_size=batch_size, weights='none')

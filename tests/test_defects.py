@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from anklealign.phantom.sketch import drawn_phantoms
+from anklealign.phantom.annotators import drawn_phantoms
 from anklealign.phantom.study import check_injected, plan_study, planned_labels, write_study
 
 

@@ -2,9 +2,11 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
-from conftest import SPELLINGS, content, picture, task
+import pytest
+from conftest import SPELLINGS, content, make_ankle, picture, task, write_study
 from PIL import Image
 
 from anklealign.core import class_names
@@ -13,6 +15,21 @@ FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 't
          'confusion_matrix_normalized.csv', 'confusion_matrix_normalized.png'}
 
 SMALL = {'ANKLEALIGN_TRAIN_SIZE': '64'}
+
+
+@pytest.fixture(scope='module')
+def after_a_run(tmp_path_factory):
+    "A folder in which `run` has been called once."
+    ankle = make_ankle(tmp_path_factory.mktemp('run'))
+    ankle('run', write_study(ankle.home/'raw'), '--epochs', '1', **SMALL)
+    return ankle.home
+
+
+@pytest.fixture
+def ran(after_a_run, ankle):
+    "`anklealign` in a copy of that folder."
+    shutil.copytree(after_a_run, ankle.home, dirs_exist_ok=True)
+    return ankle
 
 
 def test_run_leaves_everything_and_the_same_again(raw, ankle):
@@ -85,11 +102,10 @@ def test_several_recipes_side_by_side_and_another_operating_point(raw, ankle):
     assert again['trust']['objective'] == 'macro_f1' and 'shipped model' not in again['yardsticks'] and 'leaves it out' in again['shipped']['verdict']
 
 
-def test_figures_agree_with_the_predictions_and_the_report_opens(raw, ankle, browser):
-    ankle('run', raw, '--epochs', '1', **SMALL)
-    where = ankle.home/'output/evaluation/baseline'
+def test_figures_agree_with_the_predictions_and_the_report_opens(ran, browser):
+    where = ran.home/'output/evaluation/baseline'
     rows = list(csv.DictReader((where/'test_predictions.csv').open()))
-    manifest = {o['image']: o for o in csv.DictReader((ankle.home/'output/processed/metadata.csv').open())}
+    manifest = {o['image']: o for o in csv.DictReader((ran.home/'output/processed/metadata.csv').open())}
     assert {o['image'] for o in rows} == {k for k, o in manifest.items() if o['split'] == 'test'}
     report = json.loads((where/'evaluation_report.json').read_text())
     right = sum(o['predicted'] == manifest[o['image']]['label'] for o in rows) / len(rows)
@@ -99,7 +115,7 @@ def test_figures_agree_with_the_predictions_and_the_report_opens(raw, ankle, bro
     page, said = browser.new_page(viewport={'width': 360, 'height': 800}), []
     page.on('console', lambda o: said.append(o.text))
     page.on('pageerror', lambda o: said.append(str(o)))
-    page.goto((ankle.home/'output/evaluation/baseline/report.html').as_uri())
+    page.goto((ran.home/'output/evaluation/baseline/report.html').as_uri())
     assert page.get_by_role('heading', level=2).all_inner_texts() == SECTIONS and 'Label issues' in report['left_out']
     cell = page.locator('td button').first
     inside, count = page.locator(f"#{cell.get_attribute('popovertarget')}"), int(cell.inner_text())
@@ -116,7 +132,7 @@ def test_figures_agree_with_the_predictions_and_the_report_opens(raw, ankle, bro
 
 
 def test_hungarian_where_people_read_english_where_programs_do(raw, ankle):
-    shown = ankle('run', raw, '--epochs', '1', ANKLEALIGN_DISPLAY_LANGUAGE='hu', **SMALL).stdout
+    shown = ankle('run', raw, '--epochs', '1', '--no-folds', ANKLEALIGN_DISPLAY_LANGUAGE='hu', **SMALL).stdout
     where = ankle.home/'output/evaluation/baseline'
     assert any(o in shown for o in class_names('hu')) and 'Szupináció' in (where/'report.md').read_text()
     assert 'Szupináció' not in (where/'metrics.csv').read_text() + (where/'test_predictions.csv').read_text()
@@ -130,10 +146,9 @@ def test_one_sentence_when_something_is_missing(raw, ankle):
     assert not (ankle.home/'output/models').exists() and not (ankle.home/'output/evaluation').exists()
 
 
-def test_a_run_trained_on_another_study_is_told(raw, ankle):
-    ankle('run', raw, '--epochs', '1', **SMALL)
-    ankle('prepare', raw, '--seed', '5')
-    assert 'another study' in ankle('evaluate').stdout
+def test_a_run_trained_on_another_study_is_told(ran):
+    ran('prepare', 'raw', '--seed', '5')
+    assert 'another study' in ran('evaluate').stdout
 
 
 def test_a_run_on_nothing_leaves_nothing(ankle, tmp_path):
@@ -163,9 +178,8 @@ def test_an_output_in_the_raw_folder_is_refused_before_anything_is_written(raw, 
         assert content(raw) == before and not (raw/'new').exists() and not (raw/'log').exists()
 
 
-def test_damaged_runs_and_manifests_are_told_in_one_sentence(raw, ankle):
-    ankle('run', raw, '--epochs', '1', **SMALL)
-    run, study = ankle.home/'output/models/baseline', ankle.home/'output/processed'
+def test_damaged_runs_and_manifests_are_told_in_one_sentence(ran):
+    run, study = ran.home/'output/models/baseline', ran.home/'output/processed'
     config, said, manifest = ((o/n).read_text() for o, n in ((run, 'config.json'), (run, 'valid_predictions.csv'), (study, 'metadata.csv')))
     told = json.loads(config)
     configs = '', '[]', '{"recipe": 3}', '['*10**6, json.dumps(told | {'study': []}), json.dumps(told | {'recipe': told['recipe'] | {'model': {}}}), \
@@ -180,9 +194,9 @@ def test_damaged_runs_and_manifests_are_told_in_one_sentence(raw, ankle):
     for file, text in damages:
         before = file.read_bytes()
         file.write_text(text)
-        error = ankle('evaluate', code=1).stderr
+        error = ran('evaluate', code=1).stderr
         assert error.count('\n') == 1 and 'error of its own' not in error and len(error) < 500, (file, text[:100], error)
         file.write_bytes(before)
-    assert 'finished' in ankle('train', '--epochs', '1', '--resume', **SMALL).stdout
+    assert 'finished' in ran('train', '--epochs', '1', '--resume', **SMALL).stdout
     (run/'config.json').write_text('{"recipe": 3}')
-    assert 'damaged' in ankle('train', '--epochs', '1', '--resume', code=1, **SMALL).stderr
+    assert 'damaged' in ran('train', '--epochs', '1', '--resume', code=1, **SMALL).stderr

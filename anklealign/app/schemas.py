@@ -83,7 +83,7 @@ class Batch(BaseModel):
 class Model(BaseModel):
     "What there is to know about the model that answers."
     model_config = ConfigDict(protected_namespaces=())
-    name: str = Field(examples=['heels'], description='Of the run.')
+    name: str = Field(examples=['measured'], description='Of the run.')
     label: str = Field(description='As answers name it.')
     made_by: str = Field(examples=['anklealign 0.1'])
     classes: list[str] = Field(examples=[list(CLASSES)])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy.stats import norm
 
 from ..core import CLASSES, AnklealignError
@@ -143,3 +143,31 @@ def _with_intervals(label, said, member, draws):
     scores = dict(accuracy=hits.sum(1)/confusion.sum((1, 2)), macro_f1=(2*hits/either.clip(min=1)).mean(1)) # F1 of a class nobody says is 0
     def interval(drawn): return zip(('low', 'high'), np.quantile(drawn, [.025, .975]), strict=True)
     return {k: {name: round(float(x), 4) for name, x in (('value', v[0]), *interval(v[1:]))} for k, v in scores.items()}
+
+# %% ../../nbs/phantom/annotators.ipynb #e2c3d7f0
+def drawn_phantoms(
+    n: int, # how many pictures; four show the same person
+    seed: int=1, # same seed, same drawings
+    size: tuple[int, int]=(150, 200), # width and height, in pixels
+) -> list[Phantom]: # drawings, not renderings
+    "Crude drawings of two heels of known angle, for tests that need no realism."
+    rng = np.random.default_rng(seed)
+    angles = draw_angles(-(-n // 4), seed).head(n)
+    looks = {p: (int(rng.integers(60, 220)), rng.integers(90, 200, 3)) for p in angles.participant.unique()}
+    drawn = [(_draw(o, looks[o.participant], size, rng), o) for o in angles.itertuples()]
+    return [Phantom(im, o.angle_deg, o.left_deg, o.right_deg, int(o.participant), {'footwear': 'bare'}) for im, o in drawn]
+
+# %% ../../nbs/phantom/annotators.ipynb #715dee38
+def _draw(angles, look, size, rng):
+    skin, wall = look
+    floor = Image.fromarray(rng.integers(40, 220, (9, 7, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    im = Image.new('RGB', size, tuple((wall + rng.integers(-30, 30, 3)).tolist()))
+    w, h = size
+    im.paste(floor.crop((0, int(.7*h), w, h)), (0, int(.7*h)))
+    draw, shift = ImageDraw.Draw(im), rng.normal(0, .04*w)
+    for side, angle in ((-1, angles.left_deg), (1, angles.right_deg)):
+        top = w*(.5 + .2*side) + shift
+        low = top + side*np.tan(np.radians(angle))*.35*h
+        leg = [(top - .1*w, 0), (top + .1*w, 0), (top + .06*w, .55*h), (low + .09*w, .9*h), (low - .09*w, .9*h), (top - .06*w, .55*h)]
+        draw.polygon(leg, fill=(skin, skin*3//4, skin*3//5))
+    return im

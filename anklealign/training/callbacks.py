@@ -288,13 +288,18 @@ def read_checkpoint(
 
 # %% ../../nbs/training/callbacks.ipynb #f18a2d2e
 class Checkpoint(Callback):
-    "Writes a checkpoint after every epoch."
+    "Writes a checkpoint after an epoch, at most once in so many seconds."
     order = 81
     def __init__(self,
         path: str|Path, # the file
         about: Mapping, # what is trained, plain values
-    ): self.path, self.about = path, about
-    def after_epoch(self): write_checkpoint(self.path, self.learn, self.about)
+        seconds: float=0., # between two checkpoints; 0: one after every epoch
+    ): self.path, self.about, self.seconds, self.due = path, about, seconds, 0.
+
+    def after_epoch(self):
+        if time.monotonic() < self.due: return
+        write_checkpoint(self.path, self.learn, self.about)
+        self.due = time.monotonic() + self.seconds
 
 # %% ../../nbs/training/callbacks.ipynb #9046be75
 class Resume(Callback):

@@ -252,9 +252,10 @@ class MeasuredHeels(nn.Module):
     def train(self,
         mode: bool=True, # as PyTorch means it
     ) -> nn.Module:
-        "Training mode for the head alone: the reader has learned already."
-        super().train(mode)
-        self.reader.eval()
+        "Training mode for the head alone: the reader has learned already, and has many parts to tell."
+        self.training = mode
+        self.head.train(mode)
+        if self.reader.training: self.reader.eval()
         return self
 
     def read(self, x: torch.Tensor) -> torch.Tensor: # n × 2 × 24

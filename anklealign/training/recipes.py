@@ -81,7 +81,6 @@ class ClassLoss(torch.nn.CrossEntropyLoss):
 # %% ../../nbs/training/recipes.ipynb #a3980f4a
 models = Registry('model', extended=True)
 pretrained = {'imagenet': Registry('model with ImageNet weights', extended=True),
-              'sketches': Registry('model with weights from sketches', extended=True),
               'phantoms': Registry('model with weights from phantoms', extended=True)}
 
 # %% ../../nbs/training/recipes.ipynb #d01438ee
@@ -113,7 +112,7 @@ class Recipe:
     loss: str = 'cross_entropy' # a name in `losses`
     target: str = 'label' # what is learned: the 'label', the shares of the 'votes', or of all votes of the 'group'
     augmentation: str = 'none' # a name in `augmentations`
-    weights: str = 'none' # what the training starts from: 'none' (random weights), 'imagenet', 'sketches' or 'phantoms'
+    weights: str = 'none' # what the training starts from: 'none' (random weights), 'imagenet' or 'phantoms'
     body_lr: float = 1. # learning rate of the pretrained body as a share of `lr`
     average: float = 0. # decay of the moving average of the weights that is validated and kept; 0: none
     mirror: bool = False # answer with the mean over a picture and its mirror image
@@ -131,8 +130,7 @@ class Recipe:
 
     def in_words(self) -> dict[str, str]: # what → value
         "What a reader wants to know of it."
-        start = {'none': 'random weights', 'imagenet': 'ImageNet weights', 'sketches': 'weights from sketches',
-                 'phantoms': 'weights from phantoms'}[self.weights]
+        start = {'none': 'random weights', 'imagenet': 'ImageNet weights', 'phantoms': 'weights from phantoms'}[self.weights]
         when = {'flat': 'flat', 'one_cycle': 'one cycle', 'plateau': 'halved when accuracy stands still'}[self.schedule]
         learned = {'label': 'labels', 'votes': 'votes', 'group': 'votes of the group'}[self.target]
         stop = f', ends after {self.patience} without gain'*bool(self.patience)

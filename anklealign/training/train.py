@@ -195,12 +195,14 @@ def train(
     return run
 
 # %% ../../nbs/training/train.ipynb #ba154cb9
+_BETWEEN = 2. # seconds from one checkpoint to the next: short epochs should not spend their time on writing
+
 def _trained(learn, recipe, config, run, parts, rows):
     history, (rank, count) = History(), processes()
     history.rows = list(rows)
     bar = Progress(transient=True, disable=rank > 0 or not Console().is_terminal)
     callbacks = [*recipe_callbacks(recipe, config['seed'], history), *(count > 1)*[Together()], *bool(parts)*[Resume(parts)],
-                 *(rank == 0)*[Checkpoint(checkpoint_of(run), config)], *(not IN_NOTEBOOK)*[_Bar(bar)]]
+                 *(rank == 0)*[Checkpoint(checkpoint_of(run), config, _BETWEEN)], *(not IN_NOTEBOOK)*[_Bar(bar)]]
     try:
         with ExitStack() as quiet:
             for o in () if IN_NOTEBOOK else (learn.no_bar(), learn.no_logging(), bar): quiet.enter_context(o)
