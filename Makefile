@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lab readme docs constraints image-test labelstudio-test clean
+.PHONY: help demo test slow-test lab readme docs constraints image-test labelstudio-test clean
 
 help:                 ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -13,6 +13,9 @@ demo: $(READY)        ## the shipped synthetic study: prepare, train, evaluate
 
 test: $(READY)        ## everything that must hold, stopping at the first failure
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/all.sh
+
+slow-test: $(READY)   ## the end-to-end tests that take longest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m slow --durations=10 tests
 
 lab: $(READY)         ## the notebooks in JupyterLab
 	@$(BIN)/jupyter lab nbs --LabApp.default_url=/lab/tree/index.ipynb

@@ -20,6 +20,7 @@ import pandas as pd
 from PIL import Image
 
 from .core import CLASSES, AnklealignError, Settings, class_names, file_error, new_folder, write_atomic
+from .remote import is_remote
 from .study.account import write
 from .study.files import RawFile
 from .study.manifest import fetch, is_address, read, read_manifest
@@ -34,8 +35,8 @@ def check_places(
     output: str|os.PathLike, # folder for everything a run leaves
 ) -> None:
     "Raise `AnklealignError` if `raw` cannot be read, or `output` must not be written."
-    inside, outside, study = Path(raw).resolve(), Path(output).resolve(), Path(output)/'processed'
-    if is_address(raw): inside = Path(outside.anchor)/'download.zip' # is fetched later, into the output folder
+    inside, outside, study = Path(os.fspath(raw).removeprefix('file://')).resolve(), Path(output).resolve(), Path(output)/'processed'
+    if is_address(raw) or is_remote(raw): inside = Path(outside.anchor)/'download.zip' # lies elsewhere
     elif not inside.exists():
         raise AnklealignError(f'There is no {raw}; give the folder, or the .zip, that holds the pictures and their Label Studio exports.')
     elif not inside.is_dir() and not (inside.is_file() and inside.suffix.lower() == '.zip'):
@@ -55,10 +56,11 @@ def prepare(
     plots: bool=True, # whether to leave plots in the study folder
     refused: Sequence[RawFile]=(), # files that belong to the raw folder but could not be had, with the reason
     before: Mapping[str, str]|None=None, # path of a picture → its split in an earlier study, which its group keeps
+    shards: Sequence[Path]=(), # folders in which `check_shard` has looked at pictures
 ) -> Path: # the study folder, `output/processed`
     "Make a study of a raw folder. Raises `AnklealignError` in one sentence, with the old study intact."
     check_places(raw, output)
-    with Stage(output) as stage:
+    with Stage(output, shards) as stage:
         if is_address(raw): raw = fetch(raw, Path(output)/'download')
         found = replace(read(raw, stage.folder, settings, refused), before=before)
         matched = match(found, settings.study)

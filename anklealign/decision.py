@@ -54,9 +54,14 @@ def apply_temperature(
     "`probabilities` with log probabilities divided by `temperature`. Raises `AnklealignError` if that is not a positive number."
     if not 0 < temperature < np.inf:
         raise AnklealignError(f'temperature = {temperature} must be a positive number, such as 1 for no change.')
-    logs = np.log(np.maximum(np.asarray(probabilities, float), np.finfo(np.float32).tiny)) / temperature
-    powers = np.exp(logs - logs.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    return _tempered(np.asarray(probabilities, float), temperature)
+
+_TINY = float(np.finfo(np.float32).tiny)
+
+def _tempered(p, temperature, xp=np): # `xp`: NumPy, or what has its functions; see `numbers_of`
+    logs = xp.log(xp.where(p < _TINY, _TINY, p))/temperature
+    powers = xp.exp(logs - xp.amax(logs, 1, keepdims=True))
+    return powers/powers.sum(1, keepdims=True)
 
 # %% ../nbs/core/decision.ipynb #9a5d97b4
 TEMPERATURES = .05, 20. # where the temperature is looked for
@@ -103,10 +108,11 @@ def prediction_sets(
     thresholds: Mapping[str, float], # class -> threshold, from `conformal_thresholds`
 ) -> np.ndarray: # pictures × classes, whether the class is in the picture's set
     "The classes that cannot be ruled out, without a gap on their scale; all of them where a probability is not a number."
-    p = np.asarray(probabilities, float)
-    inside = (p >= [thresholds[c] for c in CLASSES]) | ~np.isfinite(p).all(1, keepdims=True)
-    inside[:, 1] |= inside[:, 0] & inside[:, 2]
-    return inside
+    return _not_excluded(np.asarray(probabilities, float), np.array([thresholds[c] for c in CLASSES]))
+
+def _not_excluded(p, thresholds, xp=np):
+    first, middle, last = ((p >= thresholds) | ~xp.isfinite(p).all(1)[:, None]).T
+    return xp.stack([first, middle | first & last, last], 1)
 
 # %% ../nbs/core/decision.ipynb #29f9dc16
 def ranked(
@@ -180,16 +186,17 @@ def aggregate(
     with np.errstate(invalid='ignore', divide='ignore'):
         return _sharpened(*_means(np.asarray(probabilities, float), codes), sharpening)[codes]
 
-def _means(p, codes):
-    known = np.isfinite(p).all(1)
-    first = np.unique(np.column_stack([codes, p.round(6)])[known], axis=0, return_index=True)[1]
-    sums = np.zeros((codes.max() + 1, p.shape[1] + 1))
-    np.add.at(sums, codes[known][first], np.column_stack([p, np.ones(len(p))])[known][first])
-    return sums[:, :-1]/sums[:, -1:], sums[:, -1]
+def _means(p, codes): return map(np.stack, zip(*(_mean_of(p[codes == i]) for i in range(codes.max() + 1)), strict=True))
+
+def _mean_of(p, xp=np): # pictures × classes → classes, and how many pictures differ
+    levels, order = xp.round(1e6*p), xp.arange(p.shape[0])
+    seen = ((levels[:, None] == levels[None]).all(2) & (order[:, None] > order[None])).any(1)
+    counts = ~seen & xp.isfinite(p).all(1)
+    return xp.where(counts[:, None], p, 0.).sum(0)/counts.sum(), counts.sum()
 
 def _sharpened(means, pictures, sharpening):
     powers = means**(1 + sharpening*(1 - 1/pictures))[:, None]
-    return powers/powers.sum(1, keepdims=True)
+    return powers/powers.sum(1)[:, None]
 
 # %% ../nbs/core/decision.ipynb #28f46ece
 SHARPEST = 10. # the most that is tried
@@ -223,8 +230,9 @@ def favoured(
 ) -> np.ndarray: # pictures × classes; each row adds up to 1
     "`probabilities` with some classes made likelier."
     if not factors: return probabilities
-    weighted = np.asarray(probabilities, float) * [factors[c] for c in CLASSES]
-    return weighted / weighted.sum(1, keepdims=True)
+    return _weighted(np.asarray(probabilities, float), np.array([factors[c] for c in CLASSES]))
+
+def _weighted(p, factors): return p*factors/(p*factors).sum(1)[:, None]
 
 def fit_factors(
     probabilities: np.ndarray, # pictures × classes, of validation pictures, calibrated
@@ -254,7 +262,6 @@ def fit_factors(
     best = np.unravel_index(np.where(smooth == smooth.max(), far, np.inf).argmin(), far.shape)
     found = minimize(loss, [0, 0, 0], bounds=[(-3, 3), *[(steps[0], steps[-1])]*2], method='L-BFGS-B').x
     return {'macro_f1': named(steps[list(best)]), 'accuracy': named(found[1:])}, ''
-
 
 # %% ../nbs/core/decision.ipynb #6b15ae9f
 _Share = Annotated[float, Field(ge=0, le=1)]

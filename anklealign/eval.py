@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from PIL import Image
 
 from .assets import demo_bundle
 from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_folder, ordinary, write_atomic
@@ -28,6 +30,7 @@ from .evaluation.report import (conclude, constant_answer, findings, glance, jud
                                          show_confusion)
 from .evaluation.saliency import draw_groups, heat_maps, overlay, sanity_checks, sanity_sections
 from .evaluation.schema import Evaluation
+from .heels.feet import draw_feet, feet_of, shipped_rule
 from .inference.bundle import GRAPH, MARK, read_bundle
 from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint, unknown_people
 from .training.onnx import Graph, graph_answers
@@ -152,15 +155,17 @@ def _galleries(model, study, report, answers, issues, size):
     doubted = issues[(issues.margin < 0) & ~issues.image.isin(wrong.image[:12])].rename(columns={'suggested': 'predicted'})
     doubted = doubted.assign(sure=doubted[PROBABILITIES].max(axis=1))
     shown = {'Confident and wrong': (wrong[:12],
-                                     f'The surest of {len(wrong)} wrong answers to {n}. Some may be mistakes of the annotators. {_BESIDE}'),
-             'Least sure': (ranked[:6], f'The answers to {n} with the least probability. {_BESIDE}'),
+                                     f'The surest of {len(wrong)} wrong answers to {n}. Some may be mistakes of the annotators. {_beside(model)}'),
+             'Least sure': (ranked[:6], f'The answers to {n} with the least probability. {_beside(model)}'),
              'More labels to look at again': (doubted[:8],
                                               f'Labels the model contradicts, of {len(issues)} {kind_of(report["synthetic"])} it was not '
-                                              f'trained on. {_BESIDE}')}
+                                              f'trained on. {_beside(model)}')}
     return [Section(title, text, [Gallery(_pairs(model, study, chosen, size, report['language']))])
             for title, (chosen, text) in shown.items() if len(chosen)]
 
-_BESIDE = 'Beside each picture, in colour, where the evidence for the answer lies.'
+def _beside(model):
+    what = 'each heel that was found, its line and the vertical' if hasattr(model, 'served') else 'in colour, where the evidence for the answer lies'
+    return f'Beside each picture, {what}.'
 
 # %% ../nbs/04_eval.ipynb #6e850946
 _CELL, _THUMB = 12, 144 # most pictures of a cell; their side, pixels
@@ -179,14 +184,24 @@ def _behind(study, answers, report):
 # %% ../nbs/04_eval.ipynb #f53640e6
 def _pairs(model, study, chosen, size, language):
     pictures = Pixels(study, chosen.image, size).batch(chosen.image)
-    maps = heat_maps(model, pictures, chosen.predicted.map(CLASSES.index).tolist())
     names, items = dict(zip(CLASSES, class_names(language), strict=True)), []
-    for picture, heat, o in zip(pictures, maps, chosen.itertuples(), strict=True):
+    if hasattr(model, 'served'): beside = _measured(model.served(), pictures, language)
+    else:
+        maps = heat_maps(model, pictures, chosen.predicted.map(CLASSES.index).tolist())
+        beside = [(overlay(a, b), f'evidence for {names[c]}') for a, b, c in zip(pictures, maps, chosen.predicted, strict=True)]
+    for picture, (shown, caption), o in zip(pictures, beside, chosen.itertuples(), strict=True):
         said = f'labelled {names[o.label]}, answered {names[o.predicted]} ({o.sure:.2f})'
         items += [(picture.permute(1, 2, 0).numpy(), f'{o.image}: {said}', f'Picture {o.image}, {said}'),
-                  (overlay(picture, heat), f'evidence for {names[o.predicted]}',
-                   f'Heat map over {o.image}: evidence for {names[o.predicted]}')]
+                  (shown, caption, f'Drawn over {o.image}: {caption}')]
     return items
+
+def _measured(model, pictures, language): # each with the lines on its heels, and what they say
+    with torch.inference_mode(): said = [model(o[None].permute(0, 2, 3, 1))[-3:] for o in pictures]
+    rule, side = shipped_rule(model.model.head.cutoffs()), pictures.shape[-1]
+    for picture, parts in zip(pictures, said, strict=True):
+        feet, reason = feet_of(*(o[0].numpy() for o in parts), side, side, rule, language)
+        drawn = draw_feet(Image.fromarray(picture.permute(1, 2, 0).numpy()), feet, side)
+        yield np.asarray(drawn), reason or ' '.join(o.in_words(language) for o in feet)
 
 # %% ../nbs/04_eval.ipynb #7dd446a0
 _COLUMNS = ['image', 'source', 'owner', 'group', 'label', 'predicted', 'correct', *(f'prob_{c}' for c in CLASSES), 'answer_set',

@@ -10,69 +10,87 @@ __all__ = ['Finding', 'check_quality']
 # %% ../nbs/core/quality.ipynb #20d4a4ac
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageOps
 
 from .core import translations
 
 # %% ../nbs/core/quality.ipynb #b23ac7c6
 SIDE = 256 # pixels of the longer side of the copy that is measured
+NUMBERS = 'brightness', 'contrast', 'overexposed', 'rest', 'blur', 'tilt'
 _WHITE = 250 # level of each colour from which a pixel counts as white
 
-def _exposure(pixels):
-    white, grey = (pixels >= _WHITE).all(2), pixels.mean(2)
-    rest = float(grey[~white].mean()) if not white.all() else 255.
-    return {'brightness': float(grey.mean()), 'contrast': float(grey.std()), 'overexposed': float(white.mean()), 'rest': rest}
+def _exposure(pixels, trim, xp): # without `trim` columns on either side
+    height, width = pixels.shape[0], pixels.shape[1]
+    column, n = xp.arange(width), (width - 2*trim)*height
+    white, grey, counts = (pixels >= _WHITE).all(2), pixels.mean(2), (column >= trim) & (column < width - trim)
+    brightness, whites = (grey*counts).sum()/n, (white & counts).sum()
+    rest = ((grey*(~white & counts)).sum() + 255e-6)/(n - whites + 1e-6) # 255 if all is white
+    return brightness, xp.sqrt(((grey - brightness)**2*counts).sum()/n), whites/n, rest
 
 # %% ../nbs/core/quality.ipynb #fb824b88
 _REACH = 9 # pixels of the moving average
 
-def _averaged(grey):
-    padded = np.pad(grey, [(0, 0), (_REACH//2 + 1, _REACH//2)], mode='edge').cumsum(1)
-    return (padded[:, _REACH:] - padded[:, :-_REACH])/_REACH
+def _smoothed(grey, weights, xp): # along the rows
+    half, width = len(weights)//2, grey.shape[1]
+    padded = xp.concatenate([grey[:, :1]]*half + [grey] + [grey[:, -1:]]*half, 1)
+    return sum(o*padded[:, k:k + width] for k, o in enumerate(weights))
 
 # %% ../nbs/core/quality.ipynb #e54d36a9
-def _blur_along(grey):
-    before, after = (np.abs(np.diff(o, axis=1)) for o in (grey, _averaged(grey)))
-    return 1 - float(np.maximum(0, before - after).sum()/before.sum()) if before.any() else 1.
+def _blur_along(grey, xp):
+    before, after = (xp.abs(o[:, 1:] - o[:, :-1]) for o in (grey, _smoothed(grey, [1/_REACH]*_REACH, xp)))
+    return 1 - (before - after).clip(0).sum()/before.sum().clip(1e-9)
 
 # %% ../nbs/core/quality.ipynb #d5226e7b
 def blur(
     grey: np.ndarray, # height × width
+    xp: ModuleType=np, # NumPy, or what has its functions
 ) -> float: # from 0, sharp, to 1
     "How little a picture has to lose by blurring. [Crété-Roffet et al. 2007](https://hal.science/hal-00232709)."
-    return max(_blur_along(grey), _blur_along(grey.T))
+    return xp.maximum(_blur_along(grey, xp), _blur_along(grey.T, xp))
 
 # %% ../nbs/core/quality.ipynb #eb5ce597
-_UPRIGHT = 35 # degrees from upright within which an edge is counted
-_SOFT = 1.5 # pixels: spread of the blur before edges are looked for
+_UPRIGHT = float(np.tan(np.radians(35))) # of the angle from upright within which an edge is counted
+_SOFT = np.exp(-np.arange(-5, 6)**2/(2*1.5**2)) # a Gaussian of 1.5 pixels: what the picture is blurred by before edges are looked for
 
 def tilt(
-    grey: np.ndarray, # height × width, levels from 0 to 255
+    grey: np.ndarray, # height × width
+    xp: ModuleType=np, # NumPy, or what has its functions
 ) -> float: # degrees, clockwise positive; 0 where there are no upright edges
     "By how much the upright edges of a picture lean."
-    soft = Image.fromarray(grey.round().astype(np.uint8)).filter(ImageFilter.GaussianBlur(_SOFT))
-    down, across = np.gradient(np.asarray(soft, np.float32))
-    upright = np.abs(down) < np.tan(np.radians(_UPRIGHT))*np.abs(across)
-    down, across = down[upright], across[upright]
-    return float(np.degrees(np.arctan2(2*(down*across).sum(), (across**2 - down**2).sum()))/2)
+    weights = (_SOFT/_SOFT.sum()).tolist()
+    soft = _smoothed(_smoothed(grey, weights, xp).T, weights, xp).T
+    down, across = soft[2:, 1:-1] - soft[:-2, 1:-1], soft[1:-1, 2:] - soft[1:-1, :-2]
+    upright = xp.abs(down) < _UPRIGHT*xp.abs(across)
+    sine, cosine = (2*down*across*upright).sum(), ((across**2 - down**2)*upright).sum()
+    return 180/np.pi*xp.arctan(sine/(cosine + xp.sqrt(sine**2 + cosine**2)).clip(1e-9)) # half of the angle
 
 # %% ../nbs/core/quality.ipynb #e945e8dd
+def numbers_of(
+    pixels: np.ndarray, # height × width × 3, levels from 0 to 255
+    trim: int=0, # columns on either side whose light does not count
+    xp: ModuleType=np, # NumPy, or what has its functions
+) -> tuple[float, ...]: # as `NUMBERS`
+    "What can be said about the quality of pixels."
+    grey = .299*pixels[..., 0] + .587*pixels[..., 1] + .114*pixels[..., 2]
+    return *_exposure(pixels, trim, xp), blur(grey, xp), tilt(grey, xp)
+
+def _named(im, part=0.): # share of the width that is trimmed on either side
+    return dict(zip(NUMBERS, map(float, numbers_of(np.asarray(im, float), int(part*im.width))), strict=True))
+
 def measure(
     im: Image.Image, # RGB, upright
-) -> dict[str, float]: # brightness, contrast, overexposed, rest, blur, tilt
-    "What can be said about the quality of a photo, as numbers."
-    small = im if max(im.size) <= SIDE else ImageOps.contain(im, (SIDE, SIDE), Image.Resampling.BOX)
-    grey = np.asarray(small.convert('L'), np.float32)
-    return _exposure(np.asarray(small)) | {'blur': blur(grey), 'tilt': tilt(grey)}
+) -> dict[str, float]: # of `NUMBERS`
+    "What can be said about the quality of a photo."
+    return _named(im if max(im.size) <= SIDE else ImageOps.contain(im, (SIDE, SIDE), Image.Resampling.BOX))
 
 # %% ../nbs/core/quality.ipynb #981cda4b
-LIMITS = {'dark': 48., # brightness below which a photo is too dark
-          'overexposed': .1, 'rest': 150., # share of white pixels, and brightness of the others, above which it is too bright
-          'blurred': .62, 'tilted': 10., # above which it is blurred, or tilted (degrees)
-          'blank': 4.} # contrast below which there is nothing to see
+FAULTS = { # code → all that has to hold: what is too low, or else too high, and the limit
+    'blank': [('contrast', True, 4.)], 'dark': [('brightness', True, 48.)], 'bright': [('overexposed', False, .1), ('rest', False, 150.)],
+    'blurred': [('blur', False, .62)], 'small': [('sharpness', True, 1.)], 'tilted': [('tilt', False, 10.)]}
 
 # %% ../nbs/core/quality.ipynb #f73a81f0
 def faults(
@@ -81,11 +99,9 @@ def faults(
     size: int, # side of the pictures that the model looks at, pixels
 ) -> list[str]: # codes, as in the catalogue
     "What is wrong with a photo; of one that shows nothing, only that."
-    if numbers['contrast'] < LIMITS['blank']: return ['blank']
-    found = {'dark': numbers['brightness'] < LIMITS['dark'],
-             'bright': numbers['overexposed'] > LIMITS['overexposed'] and numbers['rest'] > LIMITS['rest'],
-             'blurred': numbers['blur'] > LIMITS['blurred'], 'small': longer_side < size, 'tilted': abs(numbers['tilt']) > LIMITS['tilted']}
-    return [code for code, wrong in found.items() if wrong]
+    known = numbers | {'tilt': abs(numbers['tilt']), 'sharpness': longer_side/size}
+    found = [code for code, all_of in FAULTS.items() if all((known[k] < limit) if low else (known[k] > limit) for k, low, limit in all_of)]
+    return found[:1] if 'blank' in found else found
 
 # %% ../nbs/core/quality.ipynb #71a10002
 class Heel(Protocol):
@@ -93,24 +109,22 @@ class Heel(Protocol):
     box: Sequence[float] # left, top, right, bottom, pixels of the photo
     vertical_deg: float # how far the room's vertical is turned clockwise there
 
-_HEEL = 96 # pixels that each heel is high in the copy that is measured
+_HEEL, _AROUND = 96, .25 # pixels that each heel is high in the copy that is measured; share of its width on either side that is not heel
 
 def measure_heels(
     im: Image.Image, # RGB, upright; may be smaller than the photo
     width: int, # of the photo at full size, pixels
     feet: Sequence[Heel], # that were found in it, at least one
-) -> dict[str, float]: # as from `measure`
-    "What can be said about the quality of heels: light in the middle of each, blur of each with its edges."
+) -> dict[str, float]: # of `NUMBERS`
+    "What can be said about the quality of heels, their mean: light in the middle of each, blur of each with its edges."
     def cut(left, top, right, bottom):
         (left, right), (top, bottom) = (np.clip(o, 0, n - 1).astype(int).tolist()
                                         for o, n in (((left, right), im.width), ((top, bottom), im.height)))
         shown = im.crop((left, top, max(left, right) + 1, max(top, bottom) + 1))
-        return np.asarray(shown.resize((max(2, round(shown.width*_HEEL/shown.height)), _HEEL), Image.Resampling.BOX))
-    heels = [cut(*np.array(o.box)*im.width/width) for o in feet]
-    middles = [o[:, o.shape[1]//4:-(o.shape[1]//4) or None] for o in heels]
-    blurs = [blur(np.asarray(Image.fromarray(o).convert('L'), np.float32)) for o in heels]
-    light = _exposure(np.concatenate(middles, 1)) | {'contrast': np.inf} # a heel that was found is something to see
-    return light | {'blur': float(np.mean(blurs)), 'tilt': float(np.mean([o.vertical_deg for o in feet]))}
+        return shown.resize((max(2, round(shown.width*_HEEL/shown.height)), _HEEL), Image.Resampling.BOX)
+    heels = [_named(cut(*np.array(o.box)*im.width/width), _AROUND) for o in feet]
+    known = {'contrast': np.inf, 'tilt': float(np.mean([o.vertical_deg for o in feet]))} # a heel that was found is something to see
+    return {k: float(np.mean([o[k] for o in heels])) for k in NUMBERS} | known
 
 # %% ../nbs/core/quality.ipynb #63cec378
 @dataclass(frozen=True)

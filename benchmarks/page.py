@@ -1,12 +1,14 @@
 """The page that holds the model against Python: the same answers, how fast, how much travels, how much memory. In headless Chromium.
 
 python benchmarks/page.py [FOLDER ...] [--study 279] [--phantoms 60] [--rounds 200]
-Pictures of the demonstration study, phantoms, large photos made from them, and every file of the folders.
+Pictures of the demonstration study, which are phantoms, fresh phantoms, every third as PNG, large photos made from them, and every file of the folders.
+Times of a processor are those of all processes of the browser, and hold on a busy machine too. `anklealign/results/page.txt` keeps what is printed.
 """
 import argparse
 import functools
 import http.server
 import io
+import os
 import re
 import shutil
 import sys
@@ -51,6 +53,12 @@ def large(data, kind, turn=1):
     return out.getvalue()
 
 
+def as_png(file):
+    out = io.BytesIO()
+    Image.open(file).save(out, 'PNG')
+    return out.getvalue()
+
+
 def pictures(folders, phantoms, most):
     "Kind and bytes of each picture."
     with zipfile.ZipFile(demo_study()) as z: drawn = [z.read(o) for o in sorted(z.namelist()) if o.lower().endswith('.jpg')]
@@ -58,37 +66,42 @@ def pictures(folders, phantoms, most):
     with tempfile.TemporaryDirectory() as home:
         from anklealign.phantom.picture import write_pictures
         if phantoms: write_pictures(home, phantoms, seed=7, workers=1)
-        yield from (('phantoms', o.read_bytes()) for o in sorted(Path(home).rglob('*')) if o.suffix == '.jpg')
-    kinds = [('JPEG', 1), ('JPEG', 6), ('JPEG', 8), ('JPEG', 3), ('PNG', 1), ('WEBP', 1)]
+        files = [o for o in sorted(Path(home).rglob('*')) if o.suffix == '.jpg']
+        yield from (('phantoms as PNG', as_png(o)) if i % 3 == 2 else ('phantoms', o.read_bytes()) for i, o in enumerate(files))
+    kinds = [('JPEG', 1), ('JPEG', 6), ('JPEG', 8), ('JPEG', 3), ('PNG', 1), ('WEBP', 1)]*2 + [('JPEG', 1)]*12
     yield from (('large photos', large(drawn[7*i], *o)) for i, o in enumerate(kinds))
     for folder in folders:
         yield from (('odd files', o.read_bytes()) for o in sorted(Path(folder).rglob('*')) if o.is_file() and o.suffix not in ('.json', '.ini', '.md', '.zip', '.csv'))
 
 
-def gist(record): return record['answer'], [(o['side'], o['answer'], bool(o['possible'])) for o in record['feet']]
+def gist(record): return record['answer'], [(o['side'], bool(o['possible'])) for o in record['feet']]
+
+
+def classes(record): return [list(o['possible']) for o in record['feet']]
 
 
 def plain(reasons): return [re.sub(r'\b[01]\.\d\d', 'p', o) for o in reasons] # without the probabilities that they quote
 
 
 def compared(browser, address, predictor, chosen):
-    "For each kind: pictures, same answers, largest difference of an angle; and what differs."
+    "For each kind: pictures, same answers, same classes of all heels, differences of angles; and what differs."
     page, rows, refusals = browser.new_page(), {}, translations()['refusals']
     page.set_default_timeout(600_000)
     page.goto(address)
     page.evaluate(ASK)
     for kind, data in chosen:
         found = page.evaluate(LOOK, b64encode(data).decode())
-        row = rows.setdefault(kind, {'n': 0, 'same': 0, 'apart': [], 'left': 0})
+        row = rows.setdefault(kind, {'n': 0, 'same': 0, 'classes': 0, 'apart': [], 'left': 0})
+        if (found['reason'] or '').startswith('format'):
+            row['left'] += 1 # which this browser cannot decode, and says so
+            continue
         try: answer = predictor(data)
         except PictureError as e:
             row['n'] += 1
             reason = next((o for o in refusals if str(e).startswith(o)), 'other')
             row['same'] += found['reason'] == reason
+            row['classes'] += found['reason'] == reason
             if found['reason'] != reason: print(kind, found['reason'] or 'an answer', 'but Python:', e, file=sys.stderr)
-            continue
-        if (found['reason'] or '').startswith('format'):
-            row['left'] += 1 # which this browser cannot decode, and says so
             continue
         row['n'] += 1
         if found['reason']:
@@ -97,26 +110,38 @@ def compared(browser, address, predictor, chosen):
         mine = {'answer': answer.answer, 'feet': [vars(o) for o in answer.feet]}
         same = gist(mine) == gist(found['record']) and plain(answer.reasons) == plain(found['record']['reasons'])
         row['same'] += same
+        row['classes'] += classes(mine) == classes(found['record'])
         pairs = zip(mine['feet'], found['record']['feet'], strict=False)
         row['apart'] += [abs(a['angle_deg'] - b['angle_deg']) for a, b in pairs if None not in (a['angle_deg'], b['angle_deg'])]
-        if not same: print(kind, gist(mine), answer.reasons, gist(found['record']), found['record']['reasons'], file=sys.stderr)
+        if not same or classes(mine) != classes(found['record']): print(kind, gist(mine), classes(mine), answer.reasons, gist(found['record']), classes(found['record']), found['record']['reasons'], file=sys.stderr)
     page.close()
     return rows
 
 
+def busy(): return {o.pid: sum(o.cpu_times()[:2]) for o in psutil.Process().children(True)}
+
+
+def since(before): return sum(o - before.get(pid, 0) for pid, o in busy().items())
+
+
 def first_and_later(browser, address, photo):
-    "Seconds from an empty browser to the first answer, and bytes sent; milliseconds of later answers."
+    "Seconds from an empty browser to the first answer, of the clock and of a processor, and bytes sent; the same of a later answer."
     context = browser.new_context(service_workers='block')
     page, sent = context.new_page(), []
     page.set_default_timeout(600_000)
     page.on('requestfinished', lambda o: sent.append(sum(o.sizes()[k] for k in ('responseBodySize', 'responseHeadersSize'))) if o.url.startswith('http') else None)
-    start = time.monotonic()
+    start, before = time.monotonic(), busy()
     page.goto(address)
     page.locator('.file').set_input_files({'name': 'a.jpg', 'mimeType': 'image/jpeg', 'buffer': photo})
     page.locator('.verdict').wait_for()
-    first, bytes_sent = time.monotonic() - start, sum(sent)
+    first, bytes_sent = (time.monotonic() - start, since(before)), sum(sent)
     page.evaluate(ASK)
-    later = [page.evaluate(LOOK, b64encode(photo).decode())['took'] for _ in range(7)][2:]
+    page.evaluate('text => { window.photo = text; }', b64encode(photo).decode())
+    def look(): return page.evaluate(f'() => ({LOOK})(photo)')['took']/1000
+    for _ in range(3): look()
+    before = busy()
+    took = [look() for _ in range(10)]
+    later = np.median(took), since(before)/len(took)
     context.close()
     return first, bytes_sent, later
 
@@ -157,14 +182,15 @@ def main():
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which('chromium'), args=['--no-sandbox'])
         rows = compared(browser, address, predictor, pictures(args.folders, args.phantoms, args.study))
-        print(f"{'browser against Python':24} {'pictures':>9} {'same':>6} {'angles':>7} {'median':>8} {'largest':>8}  cannot decode")
-        for kind, o in (rows | {'all': {k: sum((v[k] for v in rows.values()), [] if k == 'apart' else 0) for k in ('n', 'same', 'apart', 'left')}}).items():
+        print(f"{'browser against Python':24} {'pictures':>9} {'same':>6} {'classes':>8} {'angles':>7} {'median':>8} {'largest':>8}  cannot decode")
+        for kind, o in (rows | {'all': {k: sum((v[k] for v in rows.values()), [] if k == 'apart' else 0) for k in ('n', 'same', 'classes', 'apart', 'left')}}).items():
             apart = o['apart'] or [np.nan]
-            print(f"{kind:24} {o['n']:9} {o['same']:6} {len(o['apart']):7} {np.median(apart):7.3f}° {max(apart):7.2f}°  {o['left']}")
+            print(f"{kind:24} {o['n']:9} {o['same']:6} {o['classes']:8} {len(o['apart']):7} {np.median(apart):7.3f}° {max(apart):7.2f}°  {o['left']}")
         first, sent, later = first_and_later(browser, address, photo)
-        print(f'first answer {first:.1f} s after the first visit, {sent/1e6:.1f} MB sent; later ones {np.median(later):.0f} ms for a JPEG of 12 megapixels')
+        print('{:.1f} MB sent; first answer {:.1f} s after the first visit ({:.1f} s of a processor)'.format(sent/1e6, *first))
+        print('later ones {:.0f} ms for a JPEG of 12 megapixels ({:.0f} ms of a processor)'.format(*(1000*o for o in later)))
         if args.rounds >= 10: print('memory of the page {:.0f} MB after 10 photos of 12 megapixels, {:.0f} MB after {}'.format(*many(browser, address, photo, args.rounds), args.rounds))
-        print(f'Chromium {browser.version}, one thread')
+        print(f'Chromium {browser.version}, one thread; {os.cpu_count()} cores, {os.getloadavg()[1]:.1f} programs at work on them')
         browser.close()
     server.shutdown()
 

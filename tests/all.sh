@@ -20,7 +20,7 @@ step "notebooks"
 OMP_NUM_THREADS=1 nbdev-test --n-workers 2 --do-print
 
 step "end to end"
-OMP_NUM_THREADS=1 pytest -n 2 --dist worksteal tests
+OMP_NUM_THREADS=1 pytest -n 2 --dist worksteal -m 'not slow' --durations=10 tests
 
 step "wheel (built and installed in the meantime)"
 wait $building || { cat "$wheel"; exit 1; }

@@ -18,7 +18,7 @@ from anklealign.training.callbacks import read_checkpoint
 from anklealign.training.runs import load_run
 
 
-@pytest.mark.parametrize('seed', range(0, 200, 20))
+@pytest.mark.parametrize('seed', [0, 20, 40, *(pytest.param(o, marks=pytest.mark.slow) for o in range(60, 200, 20))])
 def test_no_mutant_stops_a_study(tmp_path, seed):
     raw = control(tmp_path/'raw')
     for i in range(seed, seed + 20): mutant(raw, i, f'H51B{i - seed:02}')
@@ -28,10 +28,11 @@ def test_no_mutant_stops_a_study(tmp_path, seed):
 
 
 @pytest.mark.filterwarnings('ignore:Duplicate name')
-def test_no_archive_is_an_error_of_its_own(tmp_path):
+@pytest.mark.parametrize('seeds', [range(0, 60, 5), pytest.param([o for o in range(60) if o % 5], marks=pytest.mark.slow)], ids=['some', 'others'])
+def test_no_archive_is_an_error_of_its_own(tmp_path, seeds):
     raw = control(tmp_path/'raw')
     prepare(raw, tmp_path/'there/o', TINY)
-    for i in range(0, 60, 4): # the others: benchmarks/campaigns.py archives
+    for i in seeds:
         archive(raw, tmp_path/'a.zip', i)
         assert (i, wrong_with_archive(tmp_path/'a.zip', tmp_path/'there/o')) == (i, '')
 

@@ -68,7 +68,7 @@ def test_changed_settings_change_every_picture(raw, ankle):
     assert {Image.open(p).size for p in (ankle.home/STUDY/'images').iterdir()} == {(64, 64)}
 
 
-@pytest.mark.parametrize('after', [.35, .7, 1.1])
+@pytest.mark.parametrize('after', [.7, *(pytest.param(o, marks=pytest.mark.slow) for o in (.35, 1.1))])
 def test_killed_at_any_moment(ankle, tmp_path, after):
     raw = write_study(tmp_path/'raw', people=60)
     command = [Path(sys.executable).with_name('anklealign'), 'prepare', raw]
@@ -120,7 +120,7 @@ def raws(tmp_path_factory):
     return whole
 
 
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', [0, *(pytest.param(o, marks=pytest.mark.slow) for o in range(1, 6))])
 def test_after_any_stopped_runs_a_finished_study_is_one_made_from_nothing(raws, tmp_path, seed):
     draw, output, there = random.Random(seed), tmp_path/'output', {}
     for _ in range(4):

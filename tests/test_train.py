@@ -112,6 +112,7 @@ def test_two_processes_learn_as_one(prepared, tmp_path):
     assert {o.name for o in tmp_path.iterdir()} >= {'one', 'two'} and not list(tmp_path.glob('.*'))
 
 
+@pytest.mark.slow # two processes learn in the test before
 def test_the_command_under_accelerate(prepared):
     done = subprocess.run([*LAUNCH, COMMAND, 'train', '--recipe', 'gapcnn', '--epochs', '2'], cwd=prepared, capture_output=True, text=True,
                           env=os.environ | SMALL | {'OMP_NUM_THREADS': '1'})

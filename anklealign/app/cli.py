@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 
 from .labelling import studio
-from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, Set, SettingsFile, WeightsFile,
+from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, Set, SettingsFile, Shard, WeightsFile,
                                      handle_errors, log, log_lines, log_to, progress, run_name, settings_of, stop)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
@@ -44,7 +44,7 @@ def main(version: Annotated[bool, typer.Option('--version', callback=_version, i
         for o in ('RANK', 'WORLD_SIZE'): os.environ.pop(o, None)
 
 # %% ../../nbs/app/cli.ipynb #fa114362
-def _prepare(raw, settings):
+def _prepare(raw, settings, shards=()):
     from anklealign.data import prepare, summary
     with progress('pictures') as step:
         more, chosen = {}, settings
@@ -52,8 +52,14 @@ def _prepare(raw, settings):
             from anklealign.loop.project import pull_project
             raw, chosen, *had = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
             more = dict(zip(('refused', 'before'), had, strict=True))
-        study = prepare(raw, settings.output, chosen, step, **more)
+        study = prepare(raw, settings.output, chosen, step, **more, shards=shards)
     for line in summary(study): log.info(line)
+
+def _prepare_shard(raw, settings, shard):
+    from anklealign.study.preprocess import check_shard
+    folder = Path(settings.output)/'shards'/shard.replace('/', '-of-')
+    with progress('pictures') as step: check_shard(raw, folder, shard, settings.images, step)
+    log.info('%s is complete. When all shards are: anklealign merge %s %s/*', folder, settings.output, folder.parent)
 
 def _study(settings):
     from anklealign.core import recover
@@ -62,14 +68,14 @@ def _study(settings):
 # %% ../../nbs/app/cli.ipynb #893a86f1
 @app.command()
 @handle_errors
-def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None,
+def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, shard: Shard=None,
             debug: Debug=False):
     """Read a raw folder, or a project of Label Studio, and make a study of it.
 
     Example: anklealign prepare my_pictures/
     """
     chosen = settings_of(settings, output, seed, stated)
-    with log_to(): _prepare(raw, chosen)
+    with log_to(): _prepare_shard(raw, chosen, shard) if shard else _prepare(raw, chosen)
 
 # %% ../../nbs/app/cli.ipynb #c8b2dac8
 @app.command()
@@ -341,6 +347,18 @@ def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], o
 Model = Annotated[Path|None, typer.Option('--model', '-m', help='A bundle (folder or .zip) or the folder of a run (else the demonstration '
                                                                 'model).')]
 
+def _predict_shard(photos, model, output, shard, ray, settings):
+    from anklealign.app.photos import find_photos
+    from anklealign.app.shards import answer_shard
+    from anklealign.core import AnklealignError
+    from anklealign.deploy import Predictor
+    from anklealign.remote import place
+    if not output: raise AnklealignError('--shard and --ray need --output FOLDER, which keeps the answers.')
+    predictor, found = Predictor(model, settings_of(settings).display.language), find_photos(photos)
+    with log_to(), progress('photos') as step:
+        folder = answer_shard(predictor, found, place(output), shard, ray, step)
+        log.info('%s is complete. When all shards are: anklealign merge answers.csv %s/shards/*', folder, output)
+
 # %% ../../nbs/app/cli.ipynb #0199f4eb
 @app.command()
 @handle_errors
@@ -352,12 +370,20 @@ def predict(
     overlay: Annotated[Path|None, typer.Option('--overlay', help='Folder for pictures that show where the evidence lies.')]=None,
     together: Annotated[bool, typer.Option('--together', help='The photos show one person: one more row, the '
                                                              'answer of all of them.')]=False,
+    output: Annotated[str|None, typer.Option('--output', '-o', help='Folder that keeps the answers as they come, for many photos: run '
+                                                                   'again, it goes on; then: anklealign merge.')]=None,
+    shard: Shard=None,
+    ray: Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Of a Ray cluster that answers, auto for the one this machine '
+                                                               'belongs to, local for a new one here.')]=None,
     settings: SettingsFile=None, debug: Debug=False,
 ):
     """Answer for photos: pronation, neutral, supination, or why there is no answer.
 
     Example: anklealign predict photo.jpg
     """
+    if output or shard or ray:
+        if as_json or overlay or together: stop('--output, --shard and --ray keep a table: leave out --json, --overlay and --together.')
+        return _predict_shard(photos, model, output, shard or '1/1', ray or '', settings)
     from anklealign.deploy import Predictor, answer_subject
     from anklealign.app.photos import answer_all, find_photos, save_overlays
     from anklealign.inference.answer import to_csv, to_json, to_table
@@ -373,6 +399,34 @@ def predict(
     elif as_csv or not sys.stdout.isatty(): typer.echo(to_csv(rows), nl=False)
     else: Console().print(to_table(rows, language))
     if unusable := sum(bool(o.error) for o in answers): stop(f'{unusable} of {len(answers)} photos could not be used; their rows say why.')
+
+# %% ../../nbs/app/cli.ipynb #0523963f
+@app.command()
+@handle_errors
+def merge(
+    out: Annotated[str, typer.Argument(help='Table of answers to write, .csv or .parquet; for shards of prepare, the output folder.')],
+    shards: Annotated[list[str], typer.Argument(help='Folders of all shards.')],
+    settings: SettingsFile=None, seed: Seed=None, stated: Set=None, debug: Debug=False,
+):
+    """Put shards together: into one table with one account, or into one study.
+
+    Example: anklealign merge answers.csv answers/shards/*
+    """
+    from anklealign.app.shards import merge_answers, read_shards
+    from anklealign.core import AnklealignError
+    from anklealign.remote import place
+    folders = [p for o in shards for p in (place(o.rpartition('/')[0] or '.').glob(o.rpartition('/')[2]) if '*' in o else [place(o)])]
+    plan = read_shards(folders)[0][1]
+    with log_to():
+        if 'raw' in plan:
+            from anklealign.study.preprocess import image_spec
+            chosen = settings_of(settings, Path(out), seed, stated)
+            if plan['spec'] != image_spec(chosen.images):
+                raise AnklealignError('The shards were made with other settings of [images]: merge them with the settings file they had.')
+            return _prepare(plan['raw'], chosen, folders)
+        account = merge_answers(place(out), folders)
+        sums = [account[o] for o in ('photos', 'answered', 'withheld', 'unusable')]
+        log.info('%d photos = %d answered + %d withheld + %d unusable; see %s', *sums, out)
 
 # %% ../../nbs/app/cli.ipynb #5e18b043
 @app.command()

@@ -25,18 +25,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.request import urlopen
 
 import numpy as np
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from pydantic import BaseModel, ValidationError
 
 from .. import __version__
 from ..core import CLASSES, LANGUAGES, AnklealignError, new_folder, translations, write_atomic
 from ..deploy import Predictor, answer_subject
-from ..heels.feet import COLUMNS, FOOTWEAR, VIEWS
+from ..heels.feet import COLUMNS, REASONS, VIEWS
 from ..heels.geometry import SIDES
 from ..images import PAD_COLOUR, PictureError, jpeg_bytes
 from ..inference.answer import _INFERNO, Answer, as_record, marked_picture
 from ..inference.bundle import GRAPH
-from ..quality import _HEEL, _REACH, _SOFT, _UPRIGHT, _WHITE, LIMITS, SIDE, Finding
+from ..quality import _AROUND, _HEEL, FAULTS, NUMBERS, SIDE, Finding
 from ..assets import demo_study
 
 if TYPE_CHECKING:
@@ -223,14 +223,19 @@ def _fetch(home):
         if hashlib.sha256(data).hexdigest() == _RUNTIME[name]: write_atomic(home/name, data)
 
 # %% ../../nbs/app/page.ipynb #595ca3a8
+_GRAPHS = 'quality', 'classes', 'heels' # drawn by benchmarks/page_graphs.py
+
 def _about(predictor):
-    about, how = predictor.about, predictor.about.preprocessing
-    quality = dict(side=SIDE, heel=_HEEL, white=_WHITE, reach=_REACH, soft=_SOFT, upright=_UPRIGHT, limits=LIMITS)
-    names = dict(sides=SIDES, columns=COLUMNS, views=VIEWS, footwear=FOOTWEAR)
-    return dict(size=how.size, fit=how.fit, grey=PAD_COLOUR[0], model_size=how.model_size, megapixels=how.max_megapixels,
-                quality=quality, names=names, rule=about.thresholds.model_dump(), threshold=about.strangeness.threshold,
-                heels=about.heels and about.heels.model_dump(),
-                inferno=_INFERNO.tolist())
+    about, how, rule, heels = predictor.about, predictor.about.preprocessing, predictor.about.thresholds, predictor.about.heels
+    quality = dict(side=SIDE, heel=_HEEL, around=_AROUND, numbers=NUMBERS, faults=FAULTS)
+    names, factors = dict(sides=SIDES, columns=COLUMNS, views=VIEWS, reasons=REASONS), rule.factors.get(rule.objective)
+    with Image.open(io.BytesIO(jpeg_bytes(Image.new('RGB', (8, 8)), how.quality))) as im: steps = [im.quantization[o] for o in (0, 1)]
+    return dict(size=how.size, fit=how.fit, grey=PAD_COLOUR[0], steps=steps, model_size=how.model_size, megapixels=how.max_megapixels,
+                quality=quality, names=names, threshold=about.strangeness.threshold, inferno=_INFERNO.tolist(),
+                rule=dict(temperature=rule.temperature, factors=[factors[c] for c in CLASSES] if factors else [1]*len(CLASSES),
+                          sharpening=rule.sharpening, thresholds=[rule.sets[c] for c in CLASSES], abstain_below=rule.abstain_below),
+                heels=heels and [v for k, v in heels if k != 'cutoffs'] + [*heels.cutoffs],
+                graphs={o: b64encode((_STATIC/f'{o}.onnx').read_bytes()).decode() for o in _GRAPHS})
 
 # %% ../../nbs/app/page.ipynb #de0ed326
 _POLICY_HERE = ("default-src 'none'; script-src {script} 'wasm-unsafe-eval'; style-src {style}; img-src {own} data: blob:; "

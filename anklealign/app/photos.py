@@ -16,6 +16,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -27,14 +28,16 @@ from .terminal import log
 from ..inference.answer import Answer, as_record, overlay_png, to_csv
 from ..core import AnklealignError, write_atomic
 from ..deploy import Predictor
+from ..remote import RemotePath, is_remote, place
 from ..study.files import classify, unzip, walk
 
 # %% ../../nbs/app/photos.ipynb #ebcf500a
 class Photo(NamedTuple):
     "A photo that was asked for."
     name: str # as it was typed, or the folder as typed and the path in it
-    source: Path|bytes # the file, or its bytes
+    source: Path|RemotePath|bytes # the file, or its bytes
     problem: str='' # why it cannot be opened, where that is known already
+    path: str='' # in its folder, if it was asked for as part of one
 
 # %% ../../nbs/app/photos.ipynb #48580b4e
 _MOST = 2**28 # bytes that are read from standard input
@@ -49,11 +52,21 @@ def find_photos(
 # %% ../../nbs/app/photos.ipynb #efa673d7
 def _photos(source, stdin):
     if source == '-': return [Photo('standard input', data := stdin.read(_MOST), '' if data else 'empty: nothing came in')]
+    if is_remote(source): return _far(place(source))
     if os.path.isdir(source): return _in_folder(source)
     if os.path.exists(source) or not glob.has_magic(source): return [_photo(source)]
     found = sorted(glob.glob(source, recursive=True))
     if not found: return [Photo(source, Path(source), 'no file has such a name')]
     return [p for o in found for p in (_in_folder(o) if os.path.isdir(o) else [_photo(o)])]
+
+def _far(where): # a path of this machine if it is `file://`
+    if isinstance(where, Path): return _photos(str(where), None)
+    try:
+        if where.is_dir(): return _in_folder(where)
+        folder = where.address.rpartition('/')[0]
+        found = sorted(RemotePath(folder).glob(where.name), key=str) if glob.has_magic(where.name) else [where]
+    except OSError as e: raise AnklealignError(f'{where} cannot be read ({e}): look at the address and your credentials.') from e
+    return [Photo(str(o), o) for o in found] or [Photo(str(where), where, 'no file has such a name')]
 
 def _photo(name): # with what is wrong with it, if it is no picture, or one whose format is not read
     file, kind, reason = Path(name), 'image', ''
@@ -65,9 +78,11 @@ def _photo(name): # with what is wrong with it, if it is no picture, or one whos
 
 # %% ../../nbs/app/photos.ipynb #8d02bddc
 def _in_folder(folder):
-    found = [Photo(str(PurePosixPath(Path(folder).as_posix())/o.path), Path(folder)/o.path, o.reason) for o in walk(folder)
+    folder = place(folder)
+    shown = f'{folder}/' if isinstance(folder, RemotePath) else '' if folder == Path() else f'{folder.as_posix().rstrip("/")}/'
+    found = [Photo(shown + o.path, folder/o.path, o.reason, o.path) for o in walk(folder)
              if o.kind == 'image' or o.reason.startswith('this folder cannot')]
-    return found or [Photo(folder, Path(folder), 'there is no picture in this folder')]
+    return found or [Photo(str(folder), folder, 'there is no picture in this folder')]
 
 # %% ../../nbs/app/photos.ipynb #9c318e37
 AT_ONCE = 16 # photos that are opened and answered together
@@ -79,11 +94,19 @@ def answer_all(
 ) -> Iterator[Answer]: # one a photo, in order
     "The answers for `photos`; those that cannot be used have their reason in `error`."
     for i in range(0, len(photos), AT_ONCE):
-        part = photos[i:i + AT_ONCE]
+        part = _fetched(photos[i:i + AT_ONCE])
         usable = [o for o in part if not o.problem]
         found = iter(_answers(predictor, usable, explain))
         for o in part:
             yield predictor.no_answer(o.name, o.problem) if o.problem else next(found)
+
+def _fetched(photos): # those that lie elsewhere as their bytes; what is not there is its row's problem, a server that fails is everybody's
+    def fetched(o):
+        if o.problem or not isinstance(o.source, RemotePath): return o
+        try: return o._replace(source=o.source.read_bytes())
+        except (FileNotFoundError, PermissionError): return o._replace(problem='there is no such file, or it may not be read')
+        except OSError as e: raise AnklealignError(f'{o.source} cannot be read ({e}): run again; with --output it goes on.') from e
+    with ThreadPoolExecutor(AT_ONCE) as pool: return list(pool.map(fetched, photos))
 
 def _answers(predictor, photos, explain): # one odd photo does not take the answers of the others away
     try: return predictor.batch([o.source for o in photos], [o.name for o in photos], explain)

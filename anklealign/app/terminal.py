@@ -37,8 +37,8 @@ def stop(
     raise typer.Exit(1)
 
 # %% ../../nbs/app/terminal.ipynb #5cb69ed8
-_EXTRAS = dict.fromkeys(('fastapi', 'gradio', 'prometheus_client', 'uvicorn'),
-                        'serve') # package → the extra that brings it, where it is not `train`
+_EXTRAS = dict.fromkeys(('fastapi', 'gradio', 'prometheus_client', 'uvicorn'), 'serve')
+_EXTRAS |= {'ray': 'ray', 'pyarrow': 'remote'} # package → the extra that brings it, where it is not `train`
 
 def handle_errors(
     command: Callable, # a command with a `debug` argument
@@ -169,6 +169,8 @@ Precision = Annotated[str|None,
 WeightsFile = Annotated[Path|None,
                         typer.Option('--weights', help='The weights that the recipe starts from, '
                                       'if not those that it brings or downloads.')]
+Shard = Annotated[str|None, typer.Option('--shard', metavar='K/N', help='Only a share of the pictures, such as 3/16: on each of 16 '
+                                                                        'machines another one; then: anklealign merge.')]
 Run = Annotated[str|None, typer.Option('--run', help="Name of the folder of the run (else that of the recipe).")]
 
 # %% ../../nbs/app/terminal.ipynb #13000005

@@ -238,9 +238,10 @@ def sanity_checks(
     changed = robustness(graph or model, pictures, answers.label.map(CLASSES.index), answers.group, CLASSES.index(majority), how=how)
     one_each = np.flatnonzero((answers.predicted != '') & ~answers.group.where(answers.predicted != '').duplicated())[:_MAPS]
     known = answers.iloc[one_each]
+    found = {'robustness': {'verdict': rotation_verdict(changed, synthetic, how.confidence), 'levels': _records(changed)}, 'explanation': None}
+    if hasattr(model, 'places'): return found # it says what it measures, and needs no map
     alike = randomised_similarity(model, pictures[one_each], known.predicted.map(CLASSES.index).tolist(), known.group, how=how)
-    return {'robustness': {'verdict': rotation_verdict(changed, synthetic, how.confidence), 'levels': _records(changed)},
-            'explanation': {'verdict': similarity_verdict(alike, synthetic, how.confidence), 'stages': _records(alike.reset_index())}}
+    return found | {'explanation': {'verdict': similarity_verdict(alike, synthetic, how.confidence), 'stages': _records(alike.reset_index())}}
 
 # %% ../../nbs/evaluation/saliency.ipynb #5220b533
 _MAPS = 24 # pictures whose heat maps are compared
@@ -251,7 +252,7 @@ def _records(table): return list(plain(table).values())
 def sanity_sections(
     report: Mapping, # with synthetic, and what `sanity_checks` gives
 ) -> list[Section]: # for `html_page`
-    "Two sections: changed pictures, and whether the heat maps may be believed; none if that was left out."
+    "Two sections: changed pictures, and whether the heat maps may be believed; without what was left out."
     if not report['robustness']: return []
     levels, kind = pd.DataFrame(report['robustness']['levels']), kind_of(report['synthetic'])
     numbers = levels.astype({c: float for c in levels if c not in ('perturbation', 'unit', 'n', 'groups')})
@@ -264,10 +265,11 @@ def sanity_sections(
                     [[f"{o['perturbation'].replace('_', ' ')} {o['level']:g} ({o['unit']})", o['flip_rate'],
                       span({'low': o['flip_low'], 'high': o['flip_high']}), o['n'], o['groups']] for o in worst],
                     f'The level of each kind of change that changes most answers, on {kind}; intervals over groups.')
+    changed = Section('Changed pictures', report['robustness']['verdict'], [plot, changes])
+    if not report['explanation']: return [changed]
     stages = Table(['copies of the model', 'rank correlation', 'interval', 'pictures', 'groups', 'copies'],
                    [[f"{o['layers']} of {o['of']:.0f} layers random", o['similarity'], span(o), o['n'], o['groups'], o['copies']]
                     for o in report['explanation']['stages']],
                    f'How like the heat maps of the trained model those of randomised copies are, on {kind}: 1 is the same, 0 nothing in '
                    'common.')
-    return [Section('Changed pictures', report['robustness']['verdict'], [plot, changes]),
-            Section('Heat maps', report['explanation']['verdict'], [stages])]
+    return [changed, Section('Heat maps', report['explanation']['verdict'], [stages])]

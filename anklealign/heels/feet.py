@@ -12,6 +12,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import compress
+from types import ModuleType
 from typing import Annotated
 
 import numpy as np
@@ -58,16 +60,6 @@ def shipped_rule(
     fitted = json.loads((files('anklealign')/'heels.json').read_text(encoding='utf-8'))
     return HeelRule(interval=fitted['interval'], cutoffs=cutoffs)
 
-# %% ../../nbs/heels/feet.ipynb #a50a417e
-def classes_between(
-    low_deg: float, # of an interval
-    high_deg: float, # of an interval, at least `low_deg`
-    cutoffs: Sequence[float], # the two of `HeelRule`
-) -> tuple[str, ...]: # in the order of `CLASSES`
-    "The classes of all angles from `low_deg` to `high_deg`."
-    first, last = 2 - np.searchsorted(cutoffs, [high_deg, low_deg], side='left')
-    return CLASSES[first:last + 1]
-
 # %% ../../nbs/heels/feet.ipynb #fc3cbf45
 @dataclass(frozen=True)
 class Foot:
@@ -107,37 +99,50 @@ def to_photo(
     points: np.ndarray, # (…, 2) in shares of the square
     width: int, # of the photo, pixels
     height: int, # of the photo, pixels
+    xp: ModuleType=np, # NumPy, or what has its functions; see `numbers_of`
 ) -> np.ndarray: # (…, 2) pixels of the photo
     "Places of the square as places of the photo."
-    longer = max(width, height)
-    return np.asarray(points, float)*longer - [(longer - width)/2, (longer - height)/2]
+    size = xp.stack([xp.asarray(width), xp.asarray(height)])
+    return points*xp.amax(size, 0) - (xp.amax(size, 0) - size)/2
 
 # %% ../../nbs/heels/feet.ipynb #f04d5c3f
-def _against(values, half, pixels, rule):
-    "The key of the reason for giving no angle; empty if there is none."
-    if max(FOOTWEAR, key=values.get) == 'shoe': return 'shoe'
-    if pixels < rule.least_pixels: return 'small'
-    if abs(values['yaw_deg']) > rule.turned_deg: return 'turned'
-    return 'unclear' if values['measurable'] < rule.measurable or half > rule.widest_deg else ''
+REASONS = '', 'shoe', 'small', 'turned', 'unclear' # against an angle
 
-def _polygon(sides): # rows × 2 × 2: down the left side, up the right one
-    sides = sides[np.isfinite(sides).all((1, 2))]
-    return tuple((round(float(x), 1), round(float(y), 1)) for x, y in [*sides[:, 0], *sides[::-1, 1]])
-
-def _foot(side, values, outline, width, height, rule, words):
-    left, top, right, bottom = to_photo(np.reshape([values[o] for o in ('left', 'top', 'right', 'bottom')], (2, 2)), width, height).ravel()
-    at = {m: tuple(map(float, to_photo([values[f'{m}_x'], values[f'{m}_y']], width, height))) for m in MARKS}
-    angle, half = values['angle_deg'], rule.interval*float(np.exp(values['log_spread']))
-    against = _against(values, half, bottom - top, rule)
-    box = tuple(map(float, (left, top, right, bottom)))
-    placed = dict(upper=at['upper'], lower=at['lower'], box=box, vertical_deg=values['vertical_deg'])
-    if against: return Foot(side, None, None, None, **placed, reason=words[against])
-    possible = classes_between(angle - half, angle + half, rule.cutoffs)
-    return Foot(side, angle, angle - half, angle + half, **placed, answer=possible[0] if len(possible) == 1 else '',
-                probabilities={c: values[c] for c in CLASSES}, possible=possible, outline=_polygon(to_photo(outline, width, height)),
-                offset=values['offset'])
+def judged(
+    values: np.ndarray, # 2 × 24, as `COLUMNS`
+    outlines: np.ndarray, # 2 × rows × 2 × 2, in shares of the square
+    view: np.ndarray, # probabilities, as `VIEWS`
+    width: int, # of the photo, pixels
+    height: int, # of the photo, pixels
+    rule: HeelRule, # of the bundle
+    xp: ModuleType=np, # NumPy, or what has its functions
+) -> dict[str, np.ndarray]: # what is seen, as a place in `VIEWS`; of each foot, left before right, whether it is found, what speaks against …
+    "All that is computed about the feet in a photo."
+    at = dict(zip(COLUMNS, values.T, strict=True))
+    box = to_photo(xp.stack([at[o] for o in ('left', 'top', 'right', 'bottom')], 1).reshape(2, 2, 2), width, height, xp)
+    marks = [to_photo(xp.stack([at[f'{m}_x'], at[f'{m}_y']], 1), width, height, xp) for m in MARKS[:2]]
+    half, shoe = rule.interval*xp.exp(at['log_spread']), xp.stack([at[o] for o in FOOTWEAR]).argmax(0) == FOOTWEAR.index('shoe')
+    against = xp.where((at['measurable'] < rule.measurable) | (half > rule.widest_deg), 4, 0)
+    for i, holds in ((3, xp.abs(at['yaw_deg']) > rule.turned_deg), (2, box[:, 1, 1] - box[:, 0, 1] < rule.least_pixels), (1, shoe)):
+        against = xp.where(holds, i, against)
+    low, high, found = at['angle_deg'] - half, at['angle_deg'] + half, at['found'] >= rule.found
+    lowest, highest = (2 - sum((c < o)*1 for c in rule.cutoffs) for o in (high, low))
+    possible = xp.stack([(lowest <= i) & (i <= highest) for i in range(len(CLASSES))], 1)
+    none = ~xp.isfinite(values).all() | ~xp.isfinite(view).all()
+    seen = xp.where(view[0] < rule.behind, 1 + view[1:].argmax(), xp.where(found.any(), 0, VIEWS.index('none')))
+    return dict(seen=xp.where(none, VIEWS.index('none'), seen), found=found, against=against, low=low, high=high, possible=possible,
+                box=box.reshape(2, 4), upper=marks[0], lower=marks[1], outline=to_photo(outlines, width, height, xp))
 
 # %% ../../nbs/heels/feet.ipynb #1227d97f
+def _foot(side, values, said, words): # `said`: the row of the foot of what `judged` gives
+    at = dict(zip(COLUMNS, map(float, values), strict=True))
+    placed = {k: tuple(map(float, said[k])) for k in ('upper', 'lower', 'box')} | {'vertical_deg': at['vertical_deg']}
+    if said['against']: return Foot(side, None, None, None, **placed, reason=words[REASONS[said['against']]])
+    possible, sides = tuple(compress(CLASSES, said['possible'])), said['outline'][np.isfinite(said['outline']).all((1, 2))]
+    outline = tuple((round(float(x), 1), round(float(y), 1)) for x, y in [*sides[:, 0], *sides[::-1, 1]]) # down the left side, up the right one
+    return Foot(side, at['angle_deg'], float(said['low']), float(said['high']), **placed, answer=possible[0] if len(possible) == 1 else '',
+                probabilities={c: at[c] for c in CLASSES}, possible=possible, outline=outline, offset=at['offset'])
+
 def feet_of(
     values: np.ndarray, # 2 × 24, as `COLUMNS`
     outlines: np.ndarray, # 2 × rows × 2 × 2: where each row of a heel begins and ends, in shares of the square; NaN where there is none
@@ -148,13 +153,10 @@ def feet_of(
     language: str='en', # of the reasons: 'en' or 'hu'
 ) -> tuple[list[Foot], str]: # left to right; why the photo cannot be measured at all, empty if it can
     "The feet in a photo."
-    words, view = translations(language)['heels'], dict(zip(VIEWS, map(float, view), strict=True))
-    rows = [dict(zip(COLUMNS, map(float, o), strict=True)) for o in values]
-    if not np.isfinite(values).all() or not all(map(np.isfinite, view.values())): return [], words['none']
-    found = [(s, o, line) for s, o, line in zip(SIDES, rows, outlines, strict=True) if o['found'] >= rule.found]
-    wrong = max((o for o in VIEWS if o != 'behind'), key=view.get)
-    if view['behind'] < rule.behind: return [], words[wrong]
-    return [_foot(*o, width, height, rule, words) for o in found], '' if found else words['none']
+    words, values = translations(language)['heels'], np.asarray(values, float)
+    said = judged(values, np.asarray(outlines, float), np.asarray(view, float), width, height, rule)
+    if seen := said.pop('seen'): return [], words[VIEWS[seen]]
+    return [_foot(s, values[i], {k: o[i] for k, o in said.items()}, words) for i, s in enumerate(SIDES) if said['found'][i]], ''
 
 # %% ../../nbs/heels/feet.ipynb #f9f13c97
 _LINE, _BAND, _VERTICAL, _BOX = (230, 30, 90), (230, 30, 90, 70), (255, 255, 255), (0, 190, 220) # colours

@@ -25,7 +25,7 @@ from ..evaluation.metrics import Bootstrap, resample
 from ..images import PictureError, open_picture
 from .project import project_home, pull, read_json
 from .server import LabelStudio
-from ..study.duplicates import connected, fingerprint, near_duplicates
+from ..study.duplicates import connected, fingerprint, near_duplicates, stacked
 from ..study.files import owner_of, participant_of
 from ..study.labelstudio import label_aliases, read_export
 from ..study.votes import agreement_report, once_each
@@ -114,7 +114,7 @@ def _people(pictures, study): # or near-duplicates of one
     who = [(owner_of(o, study.owner_pattern), participant_of(o, study.participant_pattern)) for o in pictures.path]
     first = {}
     same = [(first.setdefault(o, i), i) for i, o in enumerate(who) if o[1]]
-    near = near_duplicates(pictures['print'].tolist()) if len(pictures) else np.empty((0, 2))
+    near = near_duplicates(stacked(pictures['print'], len(pictures))) if len(pictures) else np.empty((0, 2))
     return connected(len(pictures), np.concatenate([np.reshape(same, (-1, 2)), near]).astype(int))
 
 # %% ../../nbs/loop/review.ipynb #2a66d573

@@ -22,10 +22,11 @@ from PIL import Image
 from .. import __version__
 from ..core import CLASSES, AnklealignError, Settings, class_names, markdown_table, new_folder, write_atomic
 from ..images import unpadded
+from .duplicates import fingerprint, stacked
 from .manifest import RawStudy, is_synthetic, manifest_of, ratings_of, reason_kinds, unknown_people
 from .preprocess import JOURNAL, Stage, gather
 from .splits import audit, describe_splits, link
-from .votes import agreement_report, annotator_tables, consensus
+from .votes import MOST_CELLS, agreement_report, annotator_tables, consensus
 
 # %% ../../nbs/study/account.ipynb #09fc4118
 def entries(
@@ -66,6 +67,17 @@ def _why(report):
     return lines
 
 # %% ../../nbs/study/account.ipynb #f7675a59
+def _item_by_item(report): # what was not used
+    unused = [o for o in report['items'] if o['reason']]
+    rows = [[f"{o['kind']} {o['item']}", o['reason']] for o in unused[:_SHOWN]]
+    if not rows: return []
+    n = sum(sum(o.values()) for o in report['reasons'].values())
+    more = f'The first {_SHOWN:,} of {n:,}. ' if n > _SHOWN else ''
+    return ['## Item by item', '', f'{more}`items.csv` says of everything that was found what became of it.', '',
+            markdown_table(['not used', 'why'], rows), '']
+
+_SHOWN, _LISTED = 1000, 100_000 # most items of report.md, and of report.json
+
 def _quality(report):
     page = ' `quality.png` shows the worst.' * ('quality.png' in report.get('plots', ()))
     found = ', '.join(f'{n:,} {code}' for code, n in report['quality'].items()) or 'none'
@@ -81,8 +93,10 @@ def _other_count(report): # why these are not the votes of the account
 
 def _tables_of_annotators(report):
     plot = ' and `annotators.png`' * ('annotators.png' in report.get('plots', ()))
+    if not report['agreement']['images_with_several']: return []
+    matrix = 'label_matrix' if report['agreement']['images']*report['agreement']['annotators'] <= MOST_CELLS else 'ratings'
     return ['', 'Beside this report: each annotator beside the others (`annotators.csv`), every two of them '
-                f'(`annotator_agreement.csv`{plot}), and who said what about every picture (`label_matrix.csv`).'] if report['agreement']['images_with_several'] else []
+                f'(`annotator_agreement.csv`{plot}), and who said what about every picture (`{matrix}.csv`).']
 
 def _agreement(report):
     a = report['agreement']
@@ -119,17 +133,18 @@ def report_markdown(
         *_quality(report), *_agreement(report),
         '## How annotations found their pictures', '', markdown_table(['rule', 'annotations'], report['rules'].items()), '',
         '## Exports', '', markdown_table(['export', 'format', 'annotations', 'votes'], exports), '',
-        '## Notes', '', *(f'- {o}' for o in report['notes'] if o not in report['warnings']), ''])
+        '## Notes', '', *(f'- {o}' for o in report['notes'] if o not in report['warnings']), '', *_item_by_item(report)])
 
 # %% ../../nbs/study/account.ipynb #0dfe2e83
 def make_report(
     study: RawStudy, # as `split` leaves it
+    items: pd.DataFrame, # its `entries`
     manifest: pd.DataFrame, # the rows that are used
     leaks: dict, # result of the leakage audit
     settings: Settings, # under which all this was done
 ) -> dict: # content of report.json
     "Everything the report says, in the order in which it is read."
-    items, notes, splits = entries(study), study.annotations, describe_splits(manifest)
+    notes, splits = study.annotations, describe_splits(manifest)
     rules = Counter(o or 'none' for o in notes.rule)
     unknown = Counter(notes.raw_label[notes.reason.str.startswith('unknown value')])
     kinds = {k: reason_kinds(items.reason[items.kind == kind])
@@ -151,7 +166,7 @@ def make_report(
             'quality': dict(sorted(Counter(' '.join(manifest.quality).split()).items())),
             'agreement': agreement_report(study.ratings.assign(group=group), seed=settings.seed), 'audit': leaks,
             'warnings': _warnings(study, manifest), 'notes': _notes(study, manifest, leaks, settings.study.near_copies == 'apart'),
-            'items': items.to_dict('records')}
+            'items': (items if len(items) <= _LISTED else items[items.reason != ''][:_LISTED]).to_dict('records')}
 
 # %% ../../nbs/study/account.ipynb #74e684d3
 def _exports(study):
@@ -213,11 +228,12 @@ def write(
                'display': {k: list(class_names(k)) for k in ('en', 'hu')}}
         votes = study.annotations[study.annotations.reason == '']
         spellings = {c: dict(sorted(Counter(votes.raw_label[votes.label == c]).items())) for c in CLASSES}
-        tables = {'metadata.csv': manifest, 'ratings.csv': ratings_of(study, manifest), **annotator_tables(study.ratings)}
+        items, ratings = entries(study), ratings_of(study, manifest)
+        tables = {'metadata.csv': manifest, 'ratings.csv': ratings, 'items.csv': items, **annotator_tables(study.ratings)}
         for name, table in tables.items(): write_atomic(folder/name, table.to_csv(index=False, lineterminator='\n'))
         drawn = {name: figure for name, show in plots.items() if (figure := show(folder))}
         for name, figure in drawn.items(): write_atomic(folder/name, _png(figure))
-        report = make_report(study, manifest, leaks, settings) | {'plots': list(drawn)}
+        report = make_report(study, items, manifest, leaks, settings) | {'plots': list(drawn)}
         write_atomic(folder/'class_info.json', _as_json(ids | {'spellings': spellings, 'votes': len(votes)}))
         write_atomic(folder/'report.json', _as_json(report))
         write_atomic(folder/'report.md', report_markdown(report))
@@ -231,11 +247,12 @@ def _audited(study, manifest, images, settings): # with what looks the same in o
         im = Image.open(images/name).convert('RGB')
         return unpadded(im, *size[name]) if settings.images.fit == 'pad' else im
     source = dict(zip(manifest.image, manifest.source, strict=True))
-    leaks = audit(manifest, shown)
+    prints = stacked((fingerprint(shown(o)) for o in manifest.image), len(manifest))
+    leaks = audit(manifest, prints)
     while len(leaks.hits) and settings.study.near_copies == 'together':
         study = link(study, ((source[o.image_a], source[o.image_b]) for o in leaks.hits.itertuples()), settings)
         manifest = manifest_of(study)
-        leaks = audit(manifest, shown)
+        leaks = audit(manifest, prints)
     return study, manifest, {'pictures': leaks.pictures, 'pairs': leaks.pairs, 'looked_at': leaks.looked_at, 'hits': len(leaks.hits)}
 
 def _png(figure):

@@ -9,9 +9,10 @@ __all__ = ['find_duplicates']
 
 # %% ../../nbs/study/duplicates.ipynb #a0501ab9
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from itertools import combinations
 
 import numpy as np
@@ -30,6 +31,15 @@ _FLAT = .5 # grey levels of standard deviation below which a picture has no cont
 _MIRROR = np.where(np.arange(_KEPT) % 2, -1, 1).astype(np.float16) # what a left-right flip does to the columns
 
 # %% ../../nbs/study/duplicates.ipynb #844e3df8
+def stacked(
+    prints: Iterable['Fingerprint'], # one a picture
+    n: int, # how many
+) -> np.ndarray: # (n, 16, 16) float16: half a kilobyte a picture
+    "The descriptors of pictures, without a second copy of them on the way."
+    stack = np.empty((n, _KEPT, _KEPT), np.float16)
+    for i, o in enumerate(prints): stack[i] = o.descriptor
+    return stack
+
 def _hashes(stack): # (n, 16, 16) descriptors -> (n,) uint64
     signs = (stack[:, :8, :8] > 0).reshape(len(stack), 64)
     return np.packbits(signs, axis=1).view('>u8').ravel().astype(np.uint64)
@@ -146,6 +156,11 @@ def _gradients(coefs): # weighted by frequency and scaled to length 1; zero stay
     return flat/np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), 1e-9)
 
 # %% ../../nbs/study/duplicates.ipynb #f5a7e6f1
+def _at(descriptors, places):
+    places, mirrored = places % max(len(descriptors), 1), (places >= len(descriptors))[:, None, None]
+    found = np.float32(descriptors[places])
+    return np.where(mirrored, found*_MIRROR, found)
+
 def _best_crop(a, b): # correlation of the best crop of `a` with all of `b`
     a = np.einsum('yuh,nuv,xvw->nyxhw', _crops, a, _crops, optimize=True)
     return np.einsum('nyxk,nk->nyx', _gradients(a), _gradients(b)).max((1, 2))
@@ -153,12 +168,12 @@ def _best_crop(a, b): # correlation of the best crop of `a` with all of `b`
 # %% ../../nbs/study/duplicates.ipynb #1bea05b5
 def similarity(
     descriptors: np.ndarray, # (n, 16, 16)
-    pairs: np.ndarray, # (m, 2) positions: which to compare with which
+    pairs: np.ndarray, # (m, 2) positions: which to compare with which; n and more: with the mirrored one, from the first
 ) -> np.ndarray: # (m,) -1 to 1; 1 is the same picture
     "Correlation of the pictures' gradients, at the best crop of either by up to 2 % at each edge."
     found = []
     for some in np.array_split(pairs, len(pairs)//500 + 1):
-        a, b = np.float32(descriptors[some]).swapaxes(0, 1)
+        a, b = (_at(descriptors, o) for o in some.T)
         alike = (_gradients(a)*_gradients(b)).sum(1)
         near = alike > _HOPELESS
         alike[near] = np.maximum(_best_crop(a[near], b[near]), _best_crop(b[near], a[near]))
@@ -171,22 +186,21 @@ NEAR_SIMILARITY = .975 # least `similarity` of near-duplicates
 
 # %% ../../nbs/study/duplicates.ipynb #cd7480aa
 def near_duplicates(
-    fingerprints: Sequence[Fingerprint], # one a picture
+    descriptors: np.ndarray, # (n, 16, 16) float16, one a picture
     bits: int=NEAR_BITS, # of the hash that may differ
     least: float=NEAR_SIMILARITY, # `similarity` that copies must reach
 ) -> np.ndarray: # (m, 2) positions of copies, straight or mirrored, smaller one first
     "Pairs of pictures that show the same pixels, changed: enough pairs to connect all copies of a picture."
-    codes, _ = pd.factorize(np.array([o.to_text() for o in fingerprints], dtype=object))
+    n = len(descriptors)
+    codes, _ = pd.factorize(np.array([blake2b(o.tobytes(), digest_size=16).digest() for o in descriptors], dtype=object))
     _, first = np.unique(codes, return_index=True)
-    stack = np.stack([fingerprints[o].descriptor for o in first]) if len(first) else np.empty((0, _KEPT, _KEPT), np.float16)
-    both = np.concatenate([stack, stack*_MIRROR])
-    i, j = near_pairs(_hashes(both), bits).T
+    small = descriptors[first, :8, :8]
+    i, j = near_pairs(np.concatenate([_hashes(small), _hashes(small*_MIRROR[:8])]), bits).T
     wanted = (i < len(first)) & (i < j % max(len(first), 1))
-    i, j = i[wanted], j[wanted]
-    good = np.flatnonzero(similarity(both, np.column_stack([i, j])) >= least)
-    repeated = np.setdiff1d(np.arange(len(codes)), first)
-    pairs = np.concatenate([np.column_stack([first[i[good]], first[j[good] % max(len(first), 1)]]),
-                            np.column_stack([first[codes[repeated]], repeated])])
+    i, j = first[i[wanted]], first[j[wanted] % max(len(first), 1)] + n*(j[wanted] >= len(first))
+    good = similarity(descriptors, np.column_stack([i, j])) >= least
+    repeated = np.setdiff1d(np.arange(n), first)
+    pairs = np.concatenate([np.column_stack([i[good], j[good] % max(n, 1)]), np.column_stack([first[codes[repeated]], repeated])])
     return np.unique(np.sort(pairs, axis=1), axis=0)
 
 # %% ../../nbs/study/duplicates.ipynb #5c89e567
@@ -205,7 +219,7 @@ def find_duplicates(
     pixel_sha: Callable[[str], str], # path → SHA-256 of the decoded upright pixels
 ) -> tuple[pd.Series, tuple[tuple[str, str], ...]]: # path → the picture that stands for it; pairs of near-duplicates among these
     "Which pictures are the same one, and which nearly so."
-    near = near_duplicates([Fingerprint.from_text(o) for o in pictures.descriptor])
+    near = near_duplicates(stacked(map(Fingerprint.from_text, pictures.descriptor), len(pictures)))
     table = pictures.assign(near=connected(len(pictures), near))
     files = table.drop_duplicates('sha256')
     asked = files[files.duplicated(['near', 'width', 'height'], keep=False)]

@@ -29,6 +29,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import pandas as pd
 
 from ..core import CLASSES, AnklealignError, Settings, file_error, ordinary
+from ..remote import place
 from .files import RawFile, origin_of, owner_of, participant_of, read_listing, recognise_people, unzip, walk
 from .labelstudio import ALIASES, Annotation, Export, NotAnExport, label_aliases, label_of, read_export
 
@@ -127,7 +128,7 @@ def read_folder(
     name: str='', # of the raw study, if not the folder's
 ) -> RawStudy: # everything in it
     "Read all of a raw folder but its pictures. Raises `AnklealignError` if there is no such folder."
-    root, aliases = Path(root), label_aliases(settings.labels)
+    root, aliases = place(root), label_aliases(settings.labels)
     found = sorted([*walk(root), *refused], key=lambda o: o.path)
     texts = {o.path: _read_text(root, o, aliases, settings.study) for o in found if o.kind != 'image'}
     exports, angles, listings = tuple(o for *_, o in texts.values() if isinstance(o, Export)), {}, {}
@@ -214,12 +215,12 @@ def read(
     refused: Sequence[RawFile]=(), # files that belong to a raw folder but could not be had
 ) -> RawStudy: # everything in it
     "Step 1: what a raw folder holds. Raises `AnklealignError` if it holds no pictures or no annotations."
-    root = Path(raw)
-    if not root.is_dir():
+    root = place(raw)
+    if isinstance(root, Path) and not root.is_dir():
         root = work/'raw'
         root.mkdir(parents=True, exist_ok=True)
         refused = unzip(raw, root)
-    study = read_folder(root, settings, refused, Path(raw).name)
+    study = read_folder(root, settings, refused, place(raw).name)
     name, files, pictures = study.name, len(study.pictures) + len(study.files), len(study.used)
     if not files: raise AnklealignError(f'{name} is empty; give the folder that holds the pictures and their Label Studio exports.')
     if not pictures:

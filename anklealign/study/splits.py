@@ -9,16 +9,15 @@ __all__ = ['group', 'describe_splits', 'split', 'link', 'kfold', 'cross_splits',
 
 # %% ../../nbs/study/splits.ipynb #7dbf89c8
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from ..core import CLASSES, AnklealignError, Settings, StudySettings
-from .duplicates import connected, fingerprint, near_duplicates, similarity
+from .duplicates import connected, near_duplicates, similarity
 from .manifest import RawStudy, reason_kinds
 
 # %% ../../nbs/study/splits.ipynb #542c8fc6
@@ -236,17 +235,16 @@ class Audit:
 # %% ../../nbs/study/splits.ipynb #aa9e7553
 def audit(
     table: pd.DataFrame, # one row an image: image, split
-    load: Callable[[str], Image.Image], # image name -> its processed picture
+    descriptors: np.ndarray, # (n, 16, 16), of the processed pictures, in the order of `table`
 ) -> Audit: # hits, and how much was compared
     "Look for the same picture, straight or mirrored, in two splits, from the pixels of the processed pictures."
-    table = table.sort_values('image', ignore_index=True)
-    prints = [fingerprint(load(o)) for o in table.image]
+    order = table.image.argsort()
+    table, descriptors = table.iloc[order].reset_index(drop=True), descriptors[order]
     n, at, sizes = len(table), table.split.to_numpy(), table.split.value_counts()
-    i, j = near_duplicates(prints, SAME_BITS, -1).T
+    i, j = near_duplicates(descriptors, SAME_BITS, -1).T
     i, j = i[at[i] != at[j]], j[at[i] != at[j]]
-    both = np.stack([o.descriptor for o in (*prints, *(p.mirrored() for p in prints))])
-    straight, mirrored = (similarity(both, np.column_stack([i, k])) for k in (j, n + j))
-    straight = np.where((both[i] == both[j]).all((1, 2)), 1, straight)
+    straight, mirrored = (similarity(descriptors, np.column_stack([i, k])) for k in (j, n + j))
+    straight = np.where((descriptors[i] == descriptors[j]).all((1, 2)), 1, straight)
     hits = pd.DataFrame({'image_a': table.image[i].array, 'split_a': at[i], 'image_b': table.image[j].array, 'split_b': at[j],
                          'similarity': np.maximum(straight, mirrored), 'mirrored': mirrored > straight})
     hits = hits[hits.similarity >= SAME_PICTURE]

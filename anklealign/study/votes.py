@@ -8,13 +8,13 @@ Docs: https://anklealign.github.io/anklealign/study/votes.html.md"""
 __all__ = ['consensus', 'count_votes', 'label', 'fleiss_kappa', 'once_each', 'agreement_report']
 
 # %% ../../nbs/study/votes.ipynb #23061881
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from ..core import CLASSES, AnklealignError, StudySettings
 from .labelstudio import Export
@@ -131,9 +131,13 @@ def _figure(statistic, counts, groups, rounds, seed, chance_corrected):
     if not len(counts): return missing | {'reason': 'no image has votes of two annotators'}
     if chance_corrected and np.count_nonzero(counts.sum(0)) < 2:
         return missing | {'reason': 'all votes are for one class, which chance explains'}
-    rng, members = np.random.default_rng(seed), [np.flatnonzero(groups == g) for g in np.unique(groups)]
-    draws = (np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]) for _ in range(rounds))
-    values = [statistic(counts[d]) for d in draws if np.count_nonzero(counts[d].sum(0)) > 1] if len(members) > 1 else []
+    rng, by_group, size = np.random.default_rng(seed), groups.argsort(kind='stable'), np.bincount(groups)
+    start = size.cumsum() - size
+    def drawn(): # the images of as many groups as there are
+        d = rng.integers(len(size), size=len(size))
+        return by_group[np.repeat(start[d] - size[d].cumsum() + size[d], size[d]) + np.arange(size[d].sum())]
+    draws = (drawn() for _ in range(rounds))
+    values = [statistic(counts[d]) for d in draws if np.count_nonzero(counts[d].sum(0)) > 1] if len(size) > 1 else []
     low, high = np.quantile(values, [.025, .975]).tolist() if values else (None, None)
     return dict(value=statistic(counts), low=low, high=high, n=len(counts), reason='')
 
@@ -143,15 +147,18 @@ def pair_kappas(
     min_shared: int=10, # fewest images that both must have rated
 ) -> pd.DataFrame: # one row a pair: first, second, n, agreement, kappa
     "Cohen's kappa of every two annotators who share enough images."
-    from sklearn.metrics import cohen_kappa_score
-    codes = ratings.assign(code=ratings.label.map(CLASSES.index)).pivot(index='image', columns='annotator', values='code')
-    rows = []
-    for a, b in itertools.combinations(codes.columns, 2):
-        both = codes[[a, b]].dropna().to_numpy(int)
-        if len(both) < max(min_shared, 1): continue
-        kappa = cohen_kappa_score(*both.T) if len(np.unique(both)) > 1 else None
-        rows.append((a, b, len(both), float((both[:, 0] == both[:, 1]).mean()), kappa))
-    return pd.DataFrame(rows, columns=['first', 'second', 'n', 'agreement', 'kappa']).astype({'kappa': float})
+    names, said = _said(ratings)
+    first, second = np.nonzero(np.triu((sum(said) @ sum(said).T).toarray(), 1) >= max(min_shared, 1))
+    table = np.array([[(a @ b.T).toarray()[first, second] for b in said] for a in said], float) # class, class, pair: images
+    n, same = table.sum((0, 1)), np.trace(table)
+    chance = (table.sum(1)*table.sum(0)).sum(0)/n
+    with np.errstate(invalid='ignore'): kappa = (same - chance)/(n - chance) # 0/0 where all votes are for one class
+    return pd.DataFrame({'first': names[first], 'second': names[second], 'n': n.astype(int), 'agreement': same/n, 'kappa': kappa})
+
+def _said(votes): # annotators in order, and of each class who said so about which picture: annotators × images, sparse
+    (who, names), (image, images) = pd.factorize(votes.annotator, sort=True), pd.factorize(votes.image)
+    return names, [csr_array((np.ones(o.sum(), int), (who[o], image[o])), shape=(len(names), len(images)))
+                   for o in ((votes.label == c).to_numpy(bool) for c in CLASSES)]
 
 # %% ../../nbs/study/votes.ipynb #e6c24297
 def once_each(
@@ -172,6 +179,8 @@ def against_others(
     return votes.assign(others=np.where(clear, np.take(CLASSES, rest.argmax(1)), ''), alone=rest.sum(1) == 0)
 
 # %% ../../nbs/study/votes.ipynb #f6e93476
+MOST_CELLS = 10_000_000 # of a label matrix: a larger one, nearly all of it empty, is left out
+
 def annotator_tables(
     ratings: pd.DataFrame, # one row a vote: image, annotator, label
 ) -> dict[str, pd.DataFrame]: # file name → table
@@ -182,12 +191,13 @@ def annotator_tables(
     people.insert(0, 'votes', people.sum(axis=1))
     people['compared'] = judged.groupby('annotator').size().reindex(people.index, fill_value=0)
     people['agreement'] = (judged.label == judged.others).groupby(judged.annotator).mean().round(4)
-    said = clean.pivot(index='image', columns='annotator', values='label').rename_axis(index='source', columns=None)
-    rated = said.notna().to_numpy(int)
-    same = sum(o.T @ o for o in ((said == c).to_numpy(int) for c in CLASSES))
-    both = np.where(rated.T @ rated, rated.T @ rated, np.nan)
-    pairs = pd.DataFrame(same/both, said.columns, said.columns).round(4).rename_axis('annotator')
-    return {'annotators.csv': people.reset_index(), 'annotator_agreement.csv': pairs.reset_index(), 'label_matrix.csv': said.reset_index()}
+    names, said = _said(clean)
+    same, both = sum((o @ o.T).toarray() for o in said), (sum(said) @ sum(said).T).toarray()
+    pairs = pd.DataFrame(same/np.where(both, both, np.nan), names, names).round(4).rename_axis('annotator')
+    tables = {'annotators.csv': people.reset_index(), 'annotator_agreement.csv': pairs.reset_index()}
+    if len(names)*clean.image.nunique() > MOST_CELLS: return tables
+    matrix = clean.pivot(index='image', columns='annotator', values='label').rename_axis(index='source', columns=None)
+    return tables | {'label_matrix.csv': matrix.reset_index()}
 
 # %% ../../nbs/study/votes.ipynb #e2daf3e8
 def agreement_report(

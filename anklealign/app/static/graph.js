@@ -1,5 +1,5 @@
-// What Python's `Predictor` does to a photo, where the photo is: the same pixels, quality checks, graph and decision rule.
-// The numbers come from Python (`about`), and tests/test_offline.py compares each step. `ort` is put before this file.
+// What Python's `Predictor` does to a photo, where the photo is. This file makes the same pixels and puts what the graphs say into a record; it judges
+// nothing. Numbers and texts come from Python (`about`), and tests/test_offline.py compares each step. `ort` is put before this file.
 export const even = x => { const r = Math.round(x); return (Math.abs(x % 1) === .5 && r % 2 ? r - 1 : r) + 0; }; // as Python rounds
 
 const sinc = x => x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x);
@@ -56,177 +56,143 @@ export const square = (picture, side, fit, grey) => {
   return {data, width: side, height: side};
 };
 
-// Quality: the port of anklealign.inference.quality.
-const boxed = (line, out, reach) => { // Pillow's box blur of one line, with a fractional reach
-  const n = line.length, whole = Math.floor(reach), edge = reach - whole, at = i => line[Math.min(Math.max(i, 0), n - 1)];
-  for (let i = 0; i < n; i++) {
-    let sum = edge * (at(i - whole - 1) + at(i + whole + 1));
-    for (let k = -whole; k <= whole; k++) sum += at(i + k);
-    out[i] = Math.floor(sum / (2 * reach + 1) + .5);
-  }
-};
-const softened = (grey, width, height, sigma) => {
-  const passes = 3, variance = sigma * sigma / passes, l = Math.floor((Math.sqrt(12 * variance + 1) - 1) / 2);
-  const reach = l + (2 * l + 1) * (l * (l + 1) - 3 * variance) / (6 * (variance - (l + 1) ** 2)), soft = Float32Array.from(grey, even);
-  for (const [lines, length, step, next] of [[height, width, 1, width], [width, height, width, 1]])
-    for (let i = 0, line = new Float32Array(length), out = new Float32Array(length); i < lines; i++) {
-      for (let k = 0; k < length; k++) line[k] = soft[i * next + k * step];
-      for (let p = 0; p < passes; p++) { boxed(line, out, reach); [line, out] = [out, line]; }
-      for (let k = 0; k < length; k++) soft[i * next + k * step] = line[k];
+const COSINES = Float32Array.from({length: 64}, (_, i) => Math.cos((2 * (i & 7) + 1) * (i >> 3) * Math.PI / 16) * (i < 8 ? Math.SQRT1_2 : 1) / 2);
+const FINE = 4 * Math.sqrt(8), [round, across] = [x => Math.floor(x + .5), k => 8 * (k & 7) + (k >> 3)];
+const waves = (block, half, c) => { // of 8 × 8 levels, or levels of waves: first each row, then each column; rounded in between as libjpeg does
+  for (let pass = 0; pass < 2; pass++) {
+    const from = pass ? half : block, to = pass ? block : half;
+    for (let i = 0; i < 64; i += 8) {
+      const o = from[i], p = from[i + 1], q = from[i + 2], r = from[i + 3], s = from[i + 4], t = from[i + 5], v = from[i + 6], w = from[i + 7];
+      for (let k = 0, at = i >> 3; k < 64; k += 8, at += 8) to[at] = o * c[k] + p * c[k + 1] + q * c[k + 2] + r * c[k + 3] + s * c[k + 4] + t * c[k + 5] + v * c[k + 6] + w * c[k + 7];
     }
-  return soft;
+    if (!pass) for (let k = 0; k < 64; k++) half[k] = round(FINE * half[k]) / FINE;
+  }
 };
-const blurred = (at, width, height, reach) => { // along x
-  let before = 0, lost = 0;
-  for (let y = 0; y < height; y++) {
-    let sum = 0;
-    const cut = x => at(Math.min(Math.max(x, 0), width - 1), y), half = reach >> 1;
-    for (let k = -half; k <= half; k++) sum += cut(k);
-    for (let x = 1; x < width; x++) {
-      const last = sum, sharp = Math.abs(at(x, y) - at(x - 1, y));
-      sum += cut(x + half) - cut(x - 1 - half);
-      before += sharp; lost += Math.max(0, sharp - Math.abs(sum - last) / reach);
+export const stored = ({data, width, height}, steps) => { // what a JPEG without subsampling keeps, its waves in `steps`: the model has learned from such files
+  const out = new Uint8ClampedArray(data), [luma, blue, red, half] = [1, 2, 3, 4].map(() => new Float32Array(64)), places = new Int32Array(64);
+  const back = COSINES.map((_, i) => COSINES[across(i)]);
+  for (let top = 0; top < height; top += 8) for (let left = 0; left < width; left += 8) {
+    for (let k = 0; k < 64; k++) {
+      const i = places[k] = 4 * (Math.min(top + (k >> 3), height - 1) * width + Math.min(left + (k & 7), width - 1)), r = data[i], g = data[i + 1], b = data[i + 2];
+      luma[k] = (19595 * r + 38470 * g + 7471 * b + 32768 >> 16) - 128;
+      blue[k] = -11059 * r - 21709 * g + 32768 * b + 32767 >> 16;
+      red[k] = 32768 * r - 27439 * g - 5329 * b + 32767 >> 16;
     }
-  }
-  return before ? 1 - lost / before : 1;
-};
-const leaning = (grey, width, height, {soft, upright}) => {
-  const o = softened(grey, width, height, soft), most = Math.tan(upright * Math.PI / 180);
-  const slope = (at, i, n) => n === 1 ? 0 : i === 0 ? at(1) - at(0) : i === n - 1 ? at(i) - at(i - 1) : (at(i + 1) - at(i - 1)) / 2;
-  let both = 0, apart = 0;
-  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
-    const across = slope(k => o[y * width + k], x, width), down = slope(k => o[k * width + x], y, height);
-    if (Math.abs(down) < most * Math.abs(across)) { both += down * across; apart += across * across - down * down; }
-  }
-  return Math.atan2(2 * both, apart) * 90 / Math.PI;
-};
-const greyOf = ({data}) => Float32Array.from({length: data.length / 4}, (_, i) => (data[4 * i] * 19595 + data[4 * i + 1] * 38470 + data[4 * i + 2] * 7471 + 0x8000) >> 16);
-const blurOf = (grey, width, height, reach) => Math.max(blurred((x, y) => grey[y * width + x], width, height, reach), blurred((x, y) => grey[x * width + y], height, width, reach));
-const lightOf = (pictures, from, bright) => { // of the columns from `from` of the width to as far from the right
-  let n = 0, sum = 0, squares = 0, white = 0, rest = 0;
-  for (const {data, width, height} of pictures) {
-    const out = Math.floor(width * from);
-    for (let y = 0; y < height; y++) for (let x = out; x < width - out; x++, n++) {
-      const i = 4 * (y * width + x), mean = (data[i] + data[i + 1] + data[i + 2]) / 3, is = Math.min(data[i], data[i + 1], data[i + 2]) >= bright;
-      sum += mean; squares += mean * mean; white += is; rest += is ? 0 : mean;
+    for (const block of [luma, blue, red]) {
+      const step = steps[block === luma ? 0 : 1];
+      waves(block, half, COSINES);
+      for (let k = 0; k < 64; k++) half[across(k)] = Math.sign(block[k]) * Math.floor((round(8 * Math.abs(block[k])) + 4 * step[k]) / (8 * step[k])) * step[k];
+      waves(half, block, back); // columns first
+      for (let k = 0; k < 64; k++) block[k] = half[across(k)];
+    }
+    for (let k = 63; k >= 0; k--) { // backwards, as what lies beyond the picture repeats its edge
+      const i = places[k], y = round(luma[k]) + 128, b = round(blue[k]), r = round(red[k]);
+      out[i] = y + (91881 * r + 32768 >> 16);
+      out[i + 1] = y + (-22554 * b - 46802 * r + 32768 >> 16);
+      out[i + 2] = y + (116130 * b + 32768 >> 16);
     }
   }
-  const brightness = sum / n;
-  return {brightness, contrast: Math.sqrt(Math.max(0, squares / n - brightness ** 2)), overexposed: white / n, rest: white < n ? rest / (n - white) : 255};
+  return {data: out, width, height};
 };
-export const measured = (picture, how) => {
-  const small = Math.max(picture.width, picture.height) <= how.side ? picture : resized(picture, ...within(picture, how.side), 'box'), grey = greyOf(small);
-  return {...lightOf([small], 0, how.white), blur: blurOf(grey, small.width, small.height, how.reach), tilt: leaning(grey, small.width, small.height, how)};
+
+// Quality, classes and heels: judged by graphs that are drawn from the Python that judges them on a server.
+const CLASSES = ['pronation', 'neutral', 'supination'], finite = values => values.every(Number.isFinite), sessions = {};
+const doubles = o => new ort.Tensor('float64', Float64Array.from([o].flat()), Array.isArray(o) ? [o.length] : []);
+export const opens = async (name, graph) => { sessions[name] = await ort.InferenceSession.create(new Uint8Array(graph), {executionProviders: ['wasm'], logSeverityLevel: 3}); };
+export const asked = async (name, inputs) => Object.fromEntries(Object.entries(await sessions[name].run(inputs)).map(([k, o]) => [k, Array.from(o.data, Number)]));
+const numbersOf = async ({data, width, height}, names, part = 0) => { // of a picture, without that part of the width on either side
+  const {numbers} = await asked('quality', {pixels: new ort.Tensor('uint8', new Uint8Array(data.buffer), [height, width, 4]),
+    trim: new ort.Tensor('int64', BigInt64Array.of(BigInt(Math.trunc(part * width))), [])});
+  return Object.fromEntries(names.map((o, i) => [o, numbers[i]]));
 };
-export const measuredHeels = (picture, width, feet, how) => { // `picture` may be smaller than the photo of that width
-  const mean = values => values.reduce((a, b) => a + b) / values.length, scale = picture.width / width;
-  const heels = feet.map(({box}) => {
+export const measured = (picture, how) =>
+  numbersOf(Math.max(picture.width, picture.height) <= how.side ? picture : resized(picture, ...within(picture, how.side), 'box'), how.numbers);
+export const measuredHeels = async (picture, width, feet, how) => { // `picture` may be smaller than the photo of that width
+  const mean = values => values.reduce((a, b) => a + b) / values.length, scale = picture.width / width, heels = [];
+  for (const {box} of feet) {
     const [left, top, right, bottom] = box.map((o, i) => Math.trunc(Math.min(Math.max(o * scale, 0), (i % 2 ? picture.height : picture.width) - 1)));
     const part = [left, top, Math.max(left, right) + 1, Math.max(top, bottom) + 1];
-    return resized(picture, Math.max(2, even((part[2] - part[0]) * how.heel / (part[3] - part[1]))), how.heel, 'box', part);
-  });
-  return {...lightOf(heels, .25, how.white), contrast: Infinity, blur: mean(heels.map(o => blurOf(greyOf(o), o.width, o.height, how.reach))),
-    tilt: mean(feet.map(o => o.vertical_deg))};
+    heels.push(await numbersOf(resized(picture, Math.max(2, even((part[2] - part[0]) * how.heel / (part[3] - part[1]))), how.heel, 'box', part), how.numbers, how.around));
+  }
+  return {...Object.fromEntries(how.numbers.map(k => [k, mean(heels.map(o => o[k]))])), contrast: Infinity, tilt: mean(feet.map(o => o.vertical_deg))};
 };
-export const findings = (numbers, picture, about, text) => faults(numbers, Math.max(picture.width, picture.height), about.model_size, about.quality.limits)
-  .map(code => ({code, advice: filled(text.advice[code], picture), silent: code === 'blank'}));
-export const faults = (o, longer, size, limits) => o.contrast < limits.blank ? ['blank'] : Object.entries({
-  dark: o.brightness < limits.dark, bright: o.overexposed > limits.overexposed && o.rest > limits.rest, blurred: o.blur > limits.blurred,
-  small: longer < size, tilted: Math.abs(o.tilt) > limits.tilted}).filter(([, wrong]) => wrong).map(([code]) => code);
-
-// Decision rule: the port of anklealign.decision and anklealign.deploy.
-const CLASSES = ['pronation', 'neutral', 'supination'], finite = values => values.every(Number.isFinite);
-const named = values => finite(values) ? Object.fromEntries(CLASSES.map((o, i) => [o, values[i]])) : {};
-const top = values => values.reduce((best, o, i) => (Number.isNaN(o) ? -1 : o) > (Number.isNaN(values[best]) ? -1 : values[best]) ? i : best, 0);
+export const findings = (numbers, picture, {model_size, quality}, text) => {
+  const known = {...numbers, tilt: Math.abs(numbers.tilt), sharpness: Math.max(picture.width, picture.height) / model_size};
+  const codes = Object.keys(quality.faults).filter(code => quality.faults[code].every(([k, low, limit]) => low ? known[k] < limit : known[k] > limit));
+  return codes.filter(o => o === 'blank' || !codes.includes('blank')).map(code => ({code, advice: filled(text.advice[code], picture), silent: code === 'blank'}));
+};
 const filled = (text, values) => text.replace(/\{(\w+)[^}]*\}/g, (_, key) => values[key]);
-export const calibrated = (probabilities, temperature) => {
-  const logs = probabilities.map(o => Math.log(Math.max(o, 1.1754943508222875e-38)) / temperature), most = Math.max(...logs), powers = logs.map(o => Math.exp(o - most));
-  return powers.map(o => o / powers.reduce((a, b) => a + b));
+const classesOf = async (said, rule) => { // from log probabilities of each photo of a person
+  const {probabilities: values, possible} = await asked('classes', {said, ...Object.fromEntries(['temperature', 'factors', 'sharpening', 'thresholds'].map(o => [o, doubles(rule[o])]))});
+  const known = finite(values), answer = known ? CLASSES[values.indexOf(Math.max(...values))] : '';
+  return {values, answer, probabilities: known ? Object.fromEntries(CLASSES.map((o, i) => [o, values[i]])) : {}, possible: CLASSES.filter((_, i) => possible[i])};
 };
-export const notExcluded = (values, sets) => {
-  const inside = values.map((o, i) => o >= sets[CLASSES[i]] || !finite(values));
-  inside[1] ||= inside[0] && inside[2];
-  return CLASSES.filter((_, i) => inside[i]);
-};
-export const reasonsOf = (values, quality, score, rule, text) => {
+const reasonsOf = ({values, answer}, quality, score, rule, text) => {
   const reasons = quality.filter(o => o.silent).map(o => o.advice), sure = Math.max(...values), two = o => o.toFixed(2).replace('.', text.answer.decimal);
-  if (!finite(values)) return [...reasons, text.answer.no_number];
+  if (!answer) return [...reasons, text.answer.no_number];
   if (!(score <= 1)) reasons.push(text.answer.strange);
   if (rule.abstain_below !== null && sure < rule.abstain_below)
-    reasons.push(filled(text.answer.unsure, {top: text.classes[CLASSES[top(values)]], sure: two(sure), least: two(rule.abstain_below)}));
+    reasons.push(filled(text.answer.unsure, {top: text.classes[answer], sure: two(sure), least: two(rule.abstain_below)}));
   return reasons;
 };
 const record = more => ({name: '', answer: '', probabilities: {}, possible: [], reasons: [], quality: [], strangeness: null, width: 0, height: 0, milliseconds: 0,
   model: '', disclaimer: '', feet: [], error: '', ...more, most_probable: Object.keys(more.probabilities ?? {}).reduce((a, b) => a && more.probabilities[a] >= more.probabilities[b] ? a : b, '')});
-export const together = (numbers, rule, text) => { // `answer_subject`
-  const judged = numbers.filter(o => o && Object.keys(o.probabilities).length && o.ood_score !== null && o.ood_score <= 1 && !o.withholds);
-  const name = filled(text.answer.together, {used: judged.length, all: numbers.length});
-  if (!judged.length) return record({name, reasons: [text.answer.no_photo]});
-  const rows = judged.map(o => CLASSES.map(c => o.probabilities[c])), key = o => o.map(p => even(p * 1e6)).join(), keys = rows.map(key);
-  const kept = rows.filter((_, i) => keys.indexOf(keys[i]) === i), power = 1 + rule.sharpening * (1 - 1 / kept.length);
-  const powers = CLASSES.map((_, i) => (kept.reduce((a, o) => a + o[i], 0) / kept.length) ** power), mean = powers.map(o => o / powers.reduce((a, b) => a + b));
-  const reasons = reasonsOf(mean, [], 0, rule, text);
-  return record({name, answer: reasons.length ? '' : CLASSES[top(mean)], probabilities: named(mean), possible: notExcluded(mean, rule.sets), reasons});
+const decided = (judged, reasons, more) => record({...more, answer: reasons.length ? '' : judged.answer, probabilities: judged.probabilities, possible: judged.possible, reasons});
+export const together = async (numbers, rule, text) => { // `answer_subject`
+  const used = numbers.filter(o => o && Object.keys(o.probabilities).length && o.ood_score !== null && o.ood_score <= 1 && !o.withholds);
+  const name = filled(text.answer.together, {used: used.length, all: numbers.length});
+  if (!used.length) return record({name, reasons: [text.answer.no_photo]});
+  const said = new ort.Tensor('float32', used.flatMap(o => CLASSES.map(c => Math.log(o.probabilities[c]))), [used.length, CLASSES.length]);
+  const judged = await classesOf(said, {...rule, temperature: 1, factors: [1, 1, 1]});
+  return decided(judged, reasonsOf(judged, [], 0, rule, text), {name});
 };
-
-// Heels: the port of anklealign.heels.feet and .geometry.
-const outward = side => side === 'left' ? -1 : 1;
-const polygon = (sides, place) => { // rows of left x, left y, right x, right y: down the left side, up the right one
-  const rows = sides.filter(finite), tenth = x => even(10 * x) / 10;
-  return [...rows.map(o => place(o[0], o[1])), ...rows.reverse().map(o => place(o[2], o[3]))].map(o => o.map(tenth));
+const feetOf = async ({feet, outlines, views}, {width, height}, {heels, names}, text) => { // in words, and why there are none
+  const said = await asked('heels', {feet, outlines, views, size: doubles([width, height]), rule: doubles(heels)});
+  if (said.seen[0]) return [[], text.heels[names.views[said.seen[0]]]];
+  return [names.sides.flatMap((side, i) => {
+    const of = k => said[k].slice(i * said[k].length / 2, (i + 1) * said[k].length / 2), at = k => feet.data[i * names.columns.length + names.columns.indexOf(k)];
+    const reason = text.heels[names.reasons[said.against[i]]] ?? '', possible = CLASSES.filter((_, c) => of('possible')[c]), points = of('outline');
+    const placed = {side, angle_deg: null, low_deg: null, high_deg: null, upper: of('upper'), lower: of('lower'), box: of('box'), answer: '', probabilities: {}, offset: null,
+      possible: [], vertical_deg: at('vertical_deg'), reason, set_by: 'model', outline: []};
+    if (!said.found[i] || reason) return said.found[i] ? [placed] : [];
+    const rows = Array.from({length: points.length / 4}, (_, k) => points.slice(4 * k, 4 * k + 4).map(x => even(10 * x) / 10)).filter(finite);
+    return [{...placed, angle_deg: at('angle_deg'), low_deg: said.low[i], high_deg: said.high[i], answer: possible.length === 1 ? possible[0] : '', possible,
+      probabilities: Object.fromEntries(CLASSES.map(c => [c, at(c)])), offset: at('offset'), outline: [...rows.map(o => o.slice(0, 2)), ...rows.reverse().map(o => o.slice(2))]}];
+  }), ''];
 };
-const between = (low, high, cutoffs) => { const at = o => 2 - cutoffs.filter(c => c < o).length; return CLASSES.slice(at(high), at(low) + 1); };
-export const feetOf = (values, outlines, view, width, height, rule, names, text) => { // rows of `values` as `COLUMNS`, `view` as `VIEWS`
-  const words = text.heels, views = Object.fromEntries(names.views.map((o, i) => [o, view[i]]));
-  if (!finite(values.flat()) || !finite(view)) return [[], words.none];
-  if (views.behind < rule.behind) return [[], words[names.views.filter(o => o !== 'behind').reduce((a, b) => views[a] >= views[b] ? a : b)]];
-  const longer = Math.max(width, height), place = (x, y) => [x * longer - (longer - width) / 2, y * longer - (longer - height) / 2];
-  const feet = names.sides.flatMap((side, i) => {
-    const o = Object.fromEntries(names.columns.map((key, k) => [key, values[i][k]]));
-    if (o.found < rule.found) return [];
-    const at = m => place(o[`${m}_x`], o[`${m}_y`]), box = [...place(o.left, o.top), ...place(o.right, o.bottom)], half = rule.interval * Math.exp(o.log_spread);
-    const footwear = names.footwear.reduce((a, b) => o[a] >= o[b] ? a : b), angle = o.angle_deg;
-    const against = footwear === 'shoe' ? 'shoe' : box[3] - box[1] < rule.least_pixels ? 'small' : Math.abs(o.yaw_deg) > rule.turned_deg ? 'turned'
-      : o.measurable < rule.measurable || half > rule.widest_deg ? 'unclear' : '';
-    const placed = {side, angle_deg: null, low_deg: null, high_deg: null, upper: at('upper'), lower: at('lower'), box, answer: '', probabilities: {}, offset: null,
-      possible: [], vertical_deg: o.vertical_deg, reason: against && words[against], set_by: 'model', outline: []};
-    if (against) return [placed];
-    const possible = between(angle - half, angle + half, rule.cutoffs);
-    return [{...placed, angle_deg: angle, low_deg: angle - half, high_deg: angle + half, answer: possible.length === 1 ? possible[0] : '', possible,
-      probabilities: Object.fromEntries(CLASSES.map(c => [c, o[c]])), offset: o.offset, outline: polygon(outlines[i], place)}];
-  });
-  return [feet, feet.length ? '' : words.none];
-};
-const noAngle = (foot, text) => `${text.heels[foot.side]}: ${foot.reason}`;
-export const answered = (outputs, picture, quality, about, text) => { // the outputs of the graph, by name, to a record as `as_record` gives
-  const {width, height} = picture, {rule, heels} = about, values = calibrated(outputs.log_probabilities.map(Math.exp), rule.temperature);
-  const score = outputs.strangeness[0] / about.threshold, reasons = reasonsOf(values, quality, score, rule, text), shown = {width, height, quality, strangeness: Number.isFinite(score) ? score : null};
-  const plain = {...shown, answer: reasons.length ? '' : CLASSES[top(values)], probabilities: named(values), possible: notExcluded(values, rule.sets), reasons};
-  if (!heels || !outputs.feet) return record(plain);
-  const n = about.names.columns.length, rows = [0, 1].map(i => outputs.feet.slice(i * n, (i + 1) * n)), points = outputs.outlines, half = points.length / 2;
-  const sides = [0, half].map(from => Array.from({length: half / 4}, (_, k) => points.slice(from + 4 * k, from + 4 * k + 4)));
-  const [feet, reason] = feetOf(rows, sides, outputs.views, width, height, heels, about.names, text);
+export const answered = async (outputs, picture, about, text) => { // the outputs of the bundle's graph, by name, to a record as `as_record` gives
+  const {width, height} = picture, score = outputs.strangeness.data[0] / about.threshold, shown = {width, height, strangeness: Number.isFinite(score) ? score : null};
+  shown.quality = findings(await measured(picture.image, about.quality), picture, about, text);
+  const judged = await classesOf(outputs.log_probabilities, about.rule), reasons = reasonsOf(judged, shown.quality, score, about.rule, text);
+  if (!about.heels) return decided(judged, reasons, shown);
+  const [feet, reason] = await feetOf(outputs, picture, about, text);
   if (reason) return record({...shown, reasons: [reason]});
-  plain.quality = shown.quality = findings(measuredHeels(picture.image, width, feet, about.quality), picture, about, text);
-  if (!feet.some(o => o.possible.length)) return record({...shown, feet, reasons: feet.map(o => noAngle(o, text))});
-  return record({...plain, feet});
+  shown.quality = findings(await measuredHeels(picture.image, width, feet, about.quality), picture, about, text);
+  if (feet.some(o => o.possible.length)) return decided(judged, reasons, {...shown, feet});
+  return record({...shown, feet, reasons: feet.map(o => `${text.heels[o.side]}: ${o.reason}`)});
 };
 
 // Files: what Pillow refuses before it decodes.
 const ascii = (bytes, from, to) => String.fromCharCode(...bytes.subarray(from, to)), two = (b, i) => b[i] << 8 | b[i + 1];
+const onItsSide = (b, start) => { // whether the orientation in EXIF data turns a picture by 90 degrees
+  const little = b[start] === 0x49, at = i => little ? b[start + i] | b[start + i + 1] << 8 : two(b, start + i), first = at(little ? 4 : 6);
+  for (let i = first + 2, last = i + 12 * at(first); i < last; i += 12) if (at(i) === 0x112) return at(i + 8) > 4;
+  return false;
+};
 export const header = bytes => { // kind, width and height where they can be read, and whether the file ends after its picture
   const four = i => two(bytes, i) * 65536 + two(bytes, i + 2);
   if (two(bytes, 0) === 0xffd8) {
-    let at = 2, size = [];
+    let at = 2, size = [], lies = false;
     while (at + 9 < bytes.length && bytes[at + 1] !== 0xda) {
       if (bytes[at] !== 0xff || bytes[at + 1] === 0xff) { at++; continue; }
       const mark = bytes[at + 1];
+      if (mark === 0xe1 && ascii(bytes, at + 4, at + 8) === 'Exif') lies = onItsSide(bytes, at + 10);
       if (mark >= 0xc0 && mark <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(mark)) size = [two(bytes, at + 7), two(bytes, at + 5)];
       at += mark === 1 || mark === 0 || mark >= 0xd0 && mark <= 0xd8 ? 2 : 2 + Math.max(two(bytes, at + 2), 2);
     }
     let end = bytes.length - 2;
     while (end > at && !(bytes[end] === 0xff && bytes[end + 1] === 0xd9)) end--;
-    return {kind: 'JPEG', size, whole: end > at};
+    return {kind: 'JPEG', size: lies ? size.reverse() : size, whole: end > at};
   }
   if (ascii(bytes, 1, 4) === 'PNG') {
     let at = 8;
@@ -253,18 +219,24 @@ export const opened = async (blob, about) => { // upright, white behind what is 
   const {kind, size, whole} = header(new Uint8Array(await blob.arrayBuffer()));
   if (size.length) checked(size, about.megapixels);
   if (!whole) throw 'truncated';
-  let bitmap;
-  try { bitmap = await createImageBitmap(blob, {imageOrientation: 'from-image', colorSpaceConversion: 'none'}); }
-  catch { throw kind === 'HEIC' || kind === 'TIFF' || kind === 'AVIF' ? `format ${kind}` : 'other'; }
-  const {width, height} = bitmap, part = [8, 4, 2, 1].find(o => o === 1 || Math.min(width, height) >= o * about.size);
+  const upright = {imageOrientation: 'from-image', colorSpaceConversion: 'none'}, parted = ([w, h]) => kind === 'JPEG' ? [8, 4, 2, 1].find(o => o === 1 || Math.min(w, h) >= o * about.size) : 1;
+  const smaller = (n, part) => Math.ceil(n / part), part = size.length ? parted(size) : 1;
+  let bitmap, full = size;
   try {
-    checked([width, height], about.megapixels);
-    const pen = drawn(bitmap, Math.ceil(width / part), Math.ceil(height / part));
+    if (part > 1) bitmap = await createImageBitmap(blob, {...upright, resizeWidth: smaller(size[0], part), resizeQuality: 'medium'});
+    if (!(Math.abs((bitmap?.height ?? 0) - size[1] / part) <= 2)) { // whatever the file says of itself, its picture decides
+      bitmap = await createImageBitmap(blob, upright);
+      full = [bitmap.width, bitmap.height];
+    }
+  } catch { throw kind === 'HEIC' || kind === 'TIFF' || kind === 'AVIF' ? `format ${kind}` : 'other'; }
+  try {
+    checked(full, about.megapixels);
+    const [width, height] = full, pen = drawn(bitmap, ...full.map(o => smaller(o, parted(full))));
     return {width, height, canvas: pen.canvas, image: pen.getImageData(0, 0, pen.canvas.width, pen.canvas.height)};
   } finally { bitmap.close(); }
 };
 export const seen = (image, about) => { // bytes as the graph takes them, three a pixel
-  let small = square(image, about.size, about.fit, about.grey);
+  let small = stored(square(image, about.size, about.fit, about.grey), about.steps);
   if (about.model_size !== about.size) small = resized(small, about.model_size, about.model_size, 'bicubic');
   const out = new Uint8Array(small.width * small.height * 3);
   for (let i = 0, k = 0; i < small.data.length; i += 4) { out[k++] = small.data[i]; out[k++] = small.data[i + 1]; out[k++] = small.data[i + 2]; }

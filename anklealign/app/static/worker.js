@@ -1,5 +1,5 @@
 // The page's worker: opens runtime and graph once, then answers photo after photo. It follows the runtime and graph.js in one file.
-let session, about;
+let about;
 const unpacked = async from => { // an address with its hash, or the bytes themselves; packed by gzip or not
   const bytes = from.bytes ?? await (await fetch(from.address, {integrity: from.integrity})).arrayBuffer();
   if (two(new Uint8Array(bytes), 0) !== 0x1f8b) return bytes;
@@ -31,25 +31,22 @@ const calls = {
     ort.env.wasm.numThreads = 1; // more need headers that a plain web server does not send
     const [runtime, graph] = await Promise.all([unpacked(start.runtime), unpacked(start.graph)]);
     ort.env.wasm.wasmBinary = runtime;
-    session = await ort.InferenceSession.create(new Uint8Array(graph), {executionProviders: ['wasm'], logSeverityLevel: 3});
+    const decoded = Object.entries(about.graphs).map(([name, text]) => [name, Uint8Array.from(atob(text), o => o.charCodeAt(0))]);
+    for (const [name, o] of [['photo', graph], ...decoded]) await opens(name, o);
     await run(new Uint8Array(about.model_size ** 2 * 3)); // the first answer takes longest
   },
   async look({blob, language}) {
     const start = performance.now(), text = about.texts[language], picture = await opened(blob, about);
-    const quality = findings(measured(picture.image, about.quality), picture, about, text);
-    const outputs = await run(seen(picture.image, about)), record = answered(outputs, picture, quality, about, text);
+    const outputs = await run(seen(picture.image, about)), record = await answered(outputs, picture, about, text);
     const marked = !about.heels && record.most_probable, canvas = copied(picture, marked ? 640 : 960);
     record.milliseconds = performance.now() - start;
-    if (marked) heated(canvas, outputs.evidence.slice(...[0, 1].map(o => (CLASSES.indexOf(marked) + o) * outputs.evidence.length / 3)), about);
+    if (marked) heated(canvas, Array.from(outputs.evidence.data).slice(...[0, 1].map(o => (CLASSES.indexOf(marked) + o) * outputs.evidence.size / 3)), about);
     const shown = marked || record.feet.some(o => o.possible.length) ? await canvas.convertToBlob({type: 'image/jpeg', quality: .85}) : '';
     return {record, [marked ? 'heat' : 'picture']: shown};
   },
-  together: async ({numbers, language}) => ({record: together(numbers, about.rule, about.texts[language])}),
+  together: async ({numbers, language}) => ({record: await together(numbers, about.rule, about.texts[language])}),
 };
-const run = async pixels => { // by name: a graph may give more than is read here
-  const side = about.model_size, outputs = await session.run({pixels: new ort.Tensor('uint8', pixels, [1, side, side, 3])});
-  return Object.fromEntries(Object.entries(outputs).map(([k, o]) => [k, Array.from(o.data)]));
-};
+const run = pixels => sessions.photo.run({pixels: new ort.Tensor('uint8', pixels, [1, about.model_size, about.model_size, 3])});
 onmessage = async ({data: {turn, call, asked}}) => {
   try { postMessage({turn, value: await calls[call](asked)}); }
   catch (e) { postMessage({turn, reason: typeof e === 'string' ? e : 'other', failed: typeof e !== 'string' && String(e)}); }

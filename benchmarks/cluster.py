@@ -1,0 +1,104 @@
+"""Answers from an S3 server and from a Ray cluster of which a node is killed, against one process; and what that costs.
+
+python benchmarks/cluster.py [--photos 400] [--nodes 3]
+
+Needs: pip install 'anklealign[ray]' 'moto[server]'. The S3 server is moto's, on this machine; so are the nodes, one core each. A node is
+killed as soon as the first part is there. Photos are generated (synthetic): noise of 640 × 480 pixels. Every way must leave the same table.
+"""
+import argparse
+import io
+import logging
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+from PIL import Image
+
+from anklealign.app import shards
+from anklealign.app.photos import answer_all, find_photos
+from anklealign.deploy import Predictor
+from anklealign.inference.answer import to_csv
+from anklealign.remote import place, write_to
+
+
+def photo(seed):
+    "A JPEG."
+    out, pixels = io.BytesIO(), np.random.default_rng(seed).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((480, 640), Image.Resampling.BICUBIC).save(out, 'JPEG', quality=90)
+    return out.getvalue()
+
+
+def s3_server():
+    "The address of a bucket on a server of this process."
+    from moto.server import ThreadedMotoServer
+    logging.getLogger('werkzeug').setLevel('ERROR')
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    os.environ |= {'AWS_ACCESS_KEY_ID': 'nobody', 'AWS_SECRET_ACCESS_KEY': 'nothing', 'AWS_ENDPOINT_URL': f'http://{host}:{port}',
+                   'AWS_DEFAULT_REGION': 'us-east-1'}
+    place('s3://heels').files.mkdir('heels')
+    return 's3://heels'
+
+
+def timed(name, n, make):
+    "What `make` gives, and how long it took."
+    start = time.perf_counter()
+    made = make()
+    took = time.perf_counter() - start
+    print(f'{name:44}{took:9.1f} s{n/took:9.1f} photos/s', flush=True)
+    return made
+
+
+def table(folders, out):
+    "The merged table."
+    account = shards.merge_answers(place(f'{out}/all.csv'), folders)
+    assert account['photos'] == account['answered'] + account['withheld'] + account['unusable']
+    return (place(out)/'all.csv').read_bytes().decode()
+
+
+def of_cluster(predictor, photos, out, nodes, kill):
+    "The folder that a cluster has filled; one of its nodes is killed after the first part if `kill`."
+    import ray
+    from ray.cluster_utils import Cluster
+    cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1})
+    more = [cluster.add_node(num_cpus=1) for _ in range(nodes - 1)]
+    ray.init(address=cluster.address, log_to_driver=False, logging_level='error')
+    seen = threading.Event()
+    def step(done, total):
+        if done and kill and not seen.is_set():
+            seen.set()
+            cluster.remove_node(more[-1], allow_graceful=False)
+    try: return timed(f'Ray, {nodes} nodes{", one killed" if kill else ""}', len(photos),
+                      lambda: shards.answer_shard(predictor, photos, place(out), ray=cluster.address, step=step))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--photos', type=int, default=400)
+    parser.add_argument('--nodes', type=int, default=3)
+    args = parser.parse_args()
+    predictor, bucket = Predictor(), s3_server()
+    with tempfile.TemporaryDirectory() as d, patch.object(shards, 'PART', 16):
+        for i in range(args.photos):
+            (Path(d)/'photos'/f'{i % 7}').mkdir(parents=True, exist_ok=True)
+            (Path(d)/'photos'/f'{i % 7}'/f'{i}.jpg').write_bytes(photo(i))
+            write_to(place(f'{bucket}/photos/{i % 7}/{i}.jpg'), photo(i))
+        here, there = find_photos([Path(d)/'photos']), find_photos([f'{bucket}/photos'])
+        whole = timed('one process', len(here), lambda: to_csv(answer_all(predictor, here)))
+        same = {'from S3, answers to S3, one process': table([timed('from S3, answers to S3, one process', len(there), lambda: shards.answer_shard(
+            predictor, there, place(f'{bucket}/answers')))], bucket).replace(f'{bucket}/', f'{d}/')}
+        for kill in (False, True):
+            same[f'Ray, killed: {kill}'] = table([of_cluster(predictor, there, f'{d}/{kill}', args.nodes, kill)], d).replace(f'{bucket}/', f'{d}/')
+        for name, made in same.items(): assert made == whole, name
+    print(f'{args.photos} synthetic photos, {os.cpu_count()} cores: {len(same)} other ways left the same table, byte for byte')
+
+
+if __name__ == '__main__': main()
