@@ -155,7 +155,8 @@ def _galleries(model, study, report, answers, issues, size):
     doubted = issues[(issues.margin < 0) & ~issues.image.isin(wrong.image[:12])].rename(columns={'suggested': 'predicted'})
     doubted = doubted.assign(sure=doubted[PROBABILITIES].max(axis=1))
     shown = {'Confident and wrong': (wrong[:12],
-                                     f'The surest of {len(wrong)} wrong answers to {n}. Some may be mistakes of the annotators. {_beside(model)}'),
+                                     f'The surest of {len(wrong)} wrong answers to {n}. Some may be mistakes of the annotators. '
+                                     f'{_beside(model)}'),
              'Least sure': (ranked[:6], f'The answers to {n} with the least probability. {_beside(model)}'),
              'More labels to look at again': (doubted[:8],
                                               f'Labels the model contradicts, of {len(issues)} {kind_of(report["synthetic"])} it was not '
@@ -164,7 +165,8 @@ def _galleries(model, study, report, answers, issues, size):
             for title, (chosen, text) in shown.items() if len(chosen)]
 
 def _beside(model):
-    what = 'each heel that was found, its line and the vertical' if hasattr(model, 'served') else 'in colour, where the evidence for the answer lies'
+    measured = hasattr(model, 'served')
+    what = 'each heel that was found, its line and the vertical' if measured else 'in colour, where the evidence for the answer lies'
     return f'Beside each picture, {what}.'
 
 # %% ../nbs/04_eval.ipynb #6e850946

@@ -7,7 +7,7 @@ The plain loop is what a script without this package would be: a `Dataset` that 
 passes, single precision, the weights of the best epoch; then the answers to the test pictures, scikit-learn's figures and a confusion matrix as a
 picture. Ours are the commands, with everything that they leave: `train` with its bundle, `evaluate` with the shipped model, robustness, heat maps and
 report (`in_full`). One epoch, as memory does not depend on how many. Each is a process of its own; memory is the peak of what it and its children have
-in memory (resident), every 20 ms, shared pages counted once a process. The pictures are synthetic: those of the study that ships with the package,
+in memory (resident), every 50 ms, shared pages counted once a process. The pictures are synthetic: those of the study that ships with the package,
 repeated under new names, every repetition with people of its own. `anklealign/results/memory.txt` keeps what is printed.
 """
 import argparse
@@ -123,16 +123,13 @@ def ours(does, recipe, study):
 
 def resident(pid):
     "MB in memory of a process and its children: its own, and of files."
-    parents = {}
-    for o in Path('/proc').glob('[0-9]*/stat'):
-        try: parents.setdefault(int(o.read_text().rpartition(')')[2].split()[1]), []).append(int(o.parent.name))
-        except OSError: continue
     found, todo = [0, 0], [pid]
     while todo:
-        one = todo.pop()
-        try: lines = dict(o.split(':', 1) for o in Path(f'/proc/{one}/status').read_text().splitlines())
+        one = Path(f'/proc/{todo.pop()}')
+        try:
+            lines = dict(o.split(':', 1) for o in (one/'status').read_text().splitlines())
+            todo += [int(k) for o in one.glob('task/*/children') for k in o.read_text().split()]
         except OSError: continue
-        todo += parents.get(one, [])
         found = [a + int(lines.get(k, '0').split()[0])/1e3 for a, k in zip(found, ('RssAnon', 'RssFile'), strict=True)]
     return found
 
@@ -144,7 +141,7 @@ def measure(pictures, does, recipe, side, place):
     child, peak = subprocess.Popen([sys.executable, __file__, '--one', str(pictures), does, recipe, side, str(place)], stdout=subprocess.DEVNULL), [0, 0]
     while child.poll() is None:
         peak = max(peak, resident(child.pid), key=sum)
-        time.sleep(.02)
+        time.sleep(.05)
     if child.returncode: raise SystemExit(f'{does} {recipe} {side}: exit code {child.returncode}')
     used = getrusage(RUSAGE_CHILDREN)
     return dict(pictures=pictures, does=does, recipe=recipe, side=side, own=round(peak[0]), files=round(peak[1]), seconds=round(time.perf_counter() - start, 1),

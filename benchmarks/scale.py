@@ -86,28 +86,29 @@ def peak(): # of this process since it was last asked, in MB
     return found
 
 
-def timed(name, step, found, depth):
-    "`step`, whose seconds and peak memory are kept."
+def timed(name, step, found, peaks):
+    "`step`, whose seconds and peak memory are kept; `peaks` holds those of the steps around it."
     def inner(*args, **kwargs):
-        outer, depth[0] = max(found.get('most', 0), peak()), depth[0] + 1
-        place = found.setdefault(name, {'depth': depth[0], 'seconds': 0, 'peak': 0}) # in the order in which they begin
+        place, before = found.setdefault(name, {'depth': len(peaks) - 1, 'seconds': 0, 'peak': 0}), peak() # in the order in which they begin
+        peaks[-1] = max(peaks[-1], before)
+        peaks.append(0)
         start = time.process_time()
         try: return step(*args, **kwargs)
         finally:
             place['seconds'] += time.process_time() - start
-            place['peak'] = max(place['peak'], peak())
-            found['most'], depth[0] = max(outer, place['peak']), depth[0] - 1
+            place['peak'] = max(place['peak'], peaks.pop(), peak())
+            peaks[-1] = max(peaks[-1], place['peak'])
     return inner
 
 
 def one(n, place):
     "The steps of `prepare`: their depth, seconds and peak memory."
-    found, depth, settings = {}, [-1], Settings(images=ImageSettings(workers=1))
+    found, peaks, settings = {}, [0], Settings(images=ImageSettings(workers=1))
     without_pictures(n, settings)
-    for name, module in STEPS.items(): setattr(module, name, timed(name, getattr(module, name), found, depth))
+    for name, module in STEPS.items(): setattr(module, name, timed(name, getattr(module, name), found, peaks))
     start = time.process_time()
     data.prepare(place/'raw', place/'output', settings)
-    whole = {'depth': 0, 'seconds': time.process_time() - start, 'peak': max(found.pop('most'), peak())}
+    whole = {'depth': 0, 'seconds': time.process_time() - start, 'peak': max(*peaks, peak())}
     sums = json.loads((place/'output/processed/report.json').read_text())['images']
     assert sums['found'] == n, sums
     return found | {'all': whole, 'sums': sums}

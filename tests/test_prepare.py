@@ -34,7 +34,7 @@ def test_same_input_same_bytes(raw, ankle, tmp_path):
     shutil.rmtree(ankle.home/'output')
     ankle('prepare', tmp_path/'moved'/'raw')
     again = content(ankle.home/STUDY)
-    assert len(first) == 36 + 11 # manifest, ratings, reports, listing, journal; tables of annotators and plots
+    assert len(first) == 36 + 12 # manifest, ratings, items, reports, listing, journal; tables of annotators and plots
     assert {k for k in first if first[k] != again.get(k)} <= {'.journal.jsonl'}
 
 

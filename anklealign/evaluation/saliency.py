@@ -238,10 +238,12 @@ def sanity_checks(
     changed = robustness(graph or model, pictures, answers.label.map(CLASSES.index), answers.group, CLASSES.index(majority), how=how)
     one_each = np.flatnonzero((answers.predicted != '') & ~answers.group.where(answers.predicted != '').duplicated())[:_MAPS]
     known = answers.iloc[one_each]
-    found = {'robustness': {'verdict': rotation_verdict(changed, synthetic, how.confidence), 'levels': _records(changed)}, 'explanation': None}
+    found = {'robustness': {'verdict': rotation_verdict(changed, synthetic, how.confidence), 'levels': _records(changed)},
+             'explanation': None}
     if hasattr(model, 'places'): return found # it says what it measures, and needs no map
     alike = randomised_similarity(model, pictures[one_each], known.predicted.map(CLASSES.index).tolist(), known.group, how=how)
-    return found | {'explanation': {'verdict': similarity_verdict(alike, synthetic, how.confidence), 'stages': _records(alike.reset_index())}}
+    return found | {'explanation': {'verdict': similarity_verdict(alike, synthetic, how.confidence),
+                                    'stages': _records(alike.reset_index())}}
 
 # %% ../../nbs/evaluation/saliency.ipynb #5220b533
 _MAPS = 24 # pictures whose heat maps are compared

@@ -116,7 +116,7 @@ def judged(
     height: int, # of the photo, pixels
     rule: HeelRule, # of the bundle
     xp: ModuleType=np, # NumPy, or what has its functions
-) -> dict[str, np.ndarray]: # what is seen, as a place in `VIEWS`; of each foot, left before right, whether it is found, what speaks against …
+) -> dict[str, np.ndarray]: # of the view, and of each foot, left before right
     "All that is computed about the feet in a photo."
     at = dict(zip(COLUMNS, values.T, strict=True))
     box = to_photo(xp.stack([at[o] for o in ('left', 'top', 'right', 'bottom')], 1).reshape(2, 2, 2), width, height, xp)
@@ -139,7 +139,8 @@ def _foot(side, values, said, words): # `said`: the row of the foot of what `jud
     placed = {k: tuple(map(float, said[k])) for k in ('upper', 'lower', 'box')} | {'vertical_deg': at['vertical_deg']}
     if said['against']: return Foot(side, None, None, None, **placed, reason=words[REASONS[said['against']]])
     possible, sides = tuple(compress(CLASSES, said['possible'])), said['outline'][np.isfinite(said['outline']).all((1, 2))]
-    outline = tuple((round(float(x), 1), round(float(y), 1)) for x, y in [*sides[:, 0], *sides[::-1, 1]]) # down the left side, up the right one
+    outline = tuple((round(float(x), 1), round(float(y), 1))
+                    for x, y in [*sides[:, 0], *sides[::-1, 1]]) # down the left side, up the right one
     return Foot(side, at['angle_deg'], float(said['low']), float(said['high']), **placed, answer=possible[0] if len(possible) == 1 else '',
                 probabilities={c: at[c] for c in CLASSES}, possible=possible, outline=outline, offset=at['offset'])
 

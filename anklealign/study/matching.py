@@ -243,7 +243,8 @@ def _drop_repeats(
         for k in keys: known.setdefault(k, cluster)
     for cluster in clusters:
         newest = max(result[i].updated for i in cluster)
-        keep = min((i for i in cluster if result[i].updated == newest), key=lambda i: (not result[i].reason.startswith(('overruled', 'skipped')), i))
+        keep = min((i for i in cluster if result[i].updated == newest),
+                   key=lambda i: (not result[i].reason.startswith(('overruled', 'skipped')), i))
         for i in cluster:
             if i != keep: result[i] = replace(result[i], label=None, reason=f'the same annotation as {result[keep].item}')
     return result, clusters

@@ -219,7 +219,7 @@ def graph_answers(
     return np.exp(logs), scores
 
 class Graph(torch.nn.Module):
-    "A graph in place of the model that it was made of: pictures in 0–1 to log probabilities, in about half the time."
+    "A graph in place of the model that it was made of: pictures in 0–1 to log probabilities, in little more than half of PyTorch's time."
     def __init__(self,
         graph: bytes, # an ONNX model
     ):
