@@ -240,6 +240,7 @@ class TrainSettings(_Section):
     batch_size: int|None = Field(None, ge=1, le=4096) # instead of the recipe's own
     lr: float|None = Field(None, gt=0, le=10) # learning rate instead of the recipe's own
     weight_decay: float|None = Field(None, ge=0, le=10) # instead of the recipe's own
+    dropout: float|None = Field(None, ge=0, le=.99) # share of features silenced while training, instead of the model's own
     size: int|None = Field(None, ge=32, le=2048) # side of the pictures the model sees, in pixels, instead of the recipe's own
     load: int|None = Field(None, ge=0, le=2048) # side of the training pictures, of which the model sees parts; as all below, see `Recipe`
     steps: int|None = Field(None, ge=0, le=1_000_000) # at least so many batches

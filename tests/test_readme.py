@@ -91,7 +91,7 @@ def test_from_pictures_to_an_answer(user):
     missing = [o for o in files if not (user.home/o).exists()] # pictures of noise teach a model nothing
     assert missing == ['output/evaluation/measured/doubtful_labels.csv']
     earlier = {o.replace('<run>', 'measured') for o in re.findall(r'`(output/[^`]+)`', EARLIER)}
-    assert len(earlier) == 14 and not [o for o in earlier if not (user.home/o).exists()]
+    assert len(earlier) == 15 and not [o for o in earlier if not (user.home/o).exists()]
 
 
 def test_the_service(user):

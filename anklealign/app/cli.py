@@ -52,7 +52,7 @@ def _prepare(raw, settings, shards=()):
             from anklealign.loop.project import pull_project
             raw, chosen, *had = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
             more = dict(zip(('refused', 'before'), had, strict=True))
-        study = prepare(raw, settings.output, chosen, step, **more)
+        study = prepare(raw, settings.output, chosen, step, **more, shards=shards)
     for line in summary(study): log.info(line)
 
 def _prepare_shard(raw, settings, shard):

@@ -107,6 +107,7 @@ class Recipe:
     lr: float = 1e-3 # learning rate
     optimiser: str = 'adam' # a name in `optimisers`
     weight_decay: float = 0. # how much large weights are pulled to 0
+    dropout: float|None = None # share of features silenced while training; None: as the model is built
     schedule: str = 'flat' # of the learning rate: 'flat', 'one_cycle', or 'plateau', halved when validation accuracy stands still
     patience: int = 0 # epochs without a better validation accuracy after which to stop; 0: never
     loss: str = 'cross_entropy' # a name in `losses`
@@ -120,7 +121,7 @@ class Recipe:
 
     def __post_init__(self):
         for key, (low, high) in _LIMITS.items():
-            if not low <= getattr(self, key) <= high:
+            if (value := getattr(self, key)) is not None and not low <= value <= high:
                 raise AnklealignError(f"Recipe '{self.name}' has {key} = {getattr(self, key)}: it must be from {low} to {high}.")
         for key, known in _CHOICES.items():
             if getattr(self, key) in known: continue
@@ -147,7 +148,7 @@ class Recipe:
 # %% ../../nbs/training/recipes.ipynb #40295b59
 TARGETS = ('label', 'votes', 'group')
 _LIMITS = {'size': (32, 2048), 'load': (0, 2048), 'epochs': (1, 10_000), 'steps': (0, 1_000_000), 'batch_size': (1, 4096), 'lr': (1e-9, 10),
-           'weight_decay': (0, 10), 'patience': (0, 10_000), 'body_lr': (0, 1), 'average': (0, .99999)}
+           'weight_decay': (0, 10), 'dropout': (0, .99), 'patience': (0, 10_000), 'body_lr': (0, 1), 'average': (0, .99999)}
 _CHOICES = {'target': TARGETS, 'keep': ('best', 'last'), 'schedule': ('flat', 'one_cycle', 'plateau'), 'weights': ('none', *pretrained)}
 
 # %% ../../nbs/training/recipes.ipynb #1dd26148
