@@ -80,7 +80,7 @@ def learner(
 
 def _set_dropout(model, recipe):
     layers = [o for o in model.train().modules() if isinstance(o, torch.nn.Dropout) and o.training] # a frozen part has none
-    if not layers: raise AnklealignError(f"Recipe '{recipe.name}' has dropout = {recipe.dropout:g}, and its model no dropout: leave it out.")
+    if not layers: raise AnklealignError(f"Recipe '{recipe.name}' has dropout = {recipe.dropout:g}, its model none: leave it out.")
     for o in layers: o.p = recipe.dropout
 
 # %% ../../nbs/training/train.ipynb #516b823d
