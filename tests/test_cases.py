@@ -263,6 +263,7 @@ def test_a_last_batch_of_one_picture_trains_T1(eleven, tmp_path, name, batch_siz
     assert len((tmp_path/'run'/'history.csv').read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_people_who_cannot_be_told_apart_are_named_beside_every_figure(tmp_path, ankle):
     "Kind 10 of issue 25: in the study's report, on the terminal, in the evaluation and on the model card."
     names = [f'IMG_{i:04}.jpg' for i in range(1, 61)]

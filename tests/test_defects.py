@@ -30,6 +30,7 @@ def test_report_accounts_for_every_defect(ankle, tmp_path, layout):
     assert all(float(o['angle_deg']) == float(truth[k]) for k, o in rows.items() if k in truth)
 
 
+@pytest.mark.slow
 def test_participants_never_stand_in_two_splits(ankle, tmp_path):
     raw = write_study(tmp_path/'raw', drawn_phantoms(260, seed=4), seed=6, layout='owners')
     ankle('prepare', raw)

@@ -92,6 +92,7 @@ def test_run_answers_the_inference_folder(raw, ankle):
     assert [(o['name'], o['answer']) for o in told] == [(o['image'], o['answer']) for o in rows]
 
 
+@pytest.mark.slow
 def test_run_answers_test_pictures_where_there_is_no_such_folder(raw, ankle):
     said = ankle('run', raw, '--epochs', '1', '--no-folds', **SMALL).stdout
     told = json.loads((ankle.home/'output/inference/predictions.json').read_text())

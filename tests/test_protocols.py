@@ -49,6 +49,7 @@ def test_one_owner_has_the_rest(ankle, tmp_path):
     assert 'Not done: owner left out. 1 owner(s) took all' in shown
 
 
+@pytest.mark.slow
 def test_interrupted_leaves_what_was_there(prepared, ankle):
     before = content(prepared)
     process = subprocess.Popen([Path(sys.executable).with_name('anklealign'), 'protocols', '--repeats', '9'], cwd=ankle.home, text=True,

@@ -43,6 +43,7 @@ def test_what_cannot_be_sharded_is_told(args, said, ankle, tmp_path):
     assert said in ankle(*args, code=1).stderr
 
 
+@pytest.mark.slow
 def test_a_study_in_object_storage_is_the_same_study(raw, ankle):
     from anklealign.remote import place, write_to
     far = place('memory://raw')

@@ -49,6 +49,7 @@ def test_killed_and_resumed_ends_in_the_same_files(prepared, ankle):
     assert 'nothing to go on with' in ankle('train', *many, '--run', 'cut', '--resume', **SMALL).stdout
 
 
+@pytest.mark.slow
 def test_changed_settings_and_a_full_disk_leave_everything_as_it_was(prepared, ankle):
     ankle('train', '--epochs', '1', **SMALL)
     kill_after(start(prepared, '--epochs', '5'), 2)
@@ -78,6 +79,7 @@ def test_refused_before_anything_is_touched(prepared, ankle):
     assert not (prepared/'output/models').exists()
 
 
+@pytest.mark.slow
 def test_two_trainings_of_one_name(prepared, ankle):
     first = start(prepared, '--recipe', 'gapcnn', '--epochs', '300')
     try:
@@ -96,6 +98,7 @@ def test_two_trainings_of_one_name(prepared, ankle):
 LAUNCH = [Path(sys.executable).with_name('accelerate'), 'launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--main_process_port', '0', '--mixed_precision', 'no', '--dynamo_backend', 'no']
 
 
+@pytest.mark.slow
 def test_two_processes_learn_as_one(prepared, tmp_path):
     "The same batches give the same losses; a model without batch norm and dropout shows it."
     script = Path(__file__).with_name('parallel_run.py')
@@ -112,7 +115,7 @@ def test_two_processes_learn_as_one(prepared, tmp_path):
     assert {o.name for o in tmp_path.iterdir()} >= {'one', 'two'} and not list(tmp_path.glob('.*'))
 
 
-@pytest.mark.slow # two processes learn in the test before
+@pytest.mark.slow
 def test_the_command_under_accelerate(prepared):
     done = subprocess.run([*LAUNCH, COMMAND, 'train', '--recipe', 'gapcnn', '--epochs', '2'], cwd=prepared, capture_output=True, text=True,
                           env=os.environ | SMALL | {'OMP_NUM_THREADS': '1'})

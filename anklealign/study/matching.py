@@ -310,5 +310,5 @@ def match(
         if stays is not None and m.path and not found[stays].path: found[stays] = m
     reason = [o.reason or m.reason for o, m in zip(settled, found, strict=True)]
     notes = notes.assign(label=[o.label or '' for o in settled], annotator=[o.annotator for o in settled],
-                         picture=[m.path for m in found], rule=[m.rule for m in found], reason=reason)
+                         picture=[m.path for m in found], rule=[m.rule for m in found], reason=reason).astype({'annotator': str})
     return replace(study, annotations=notes.drop(columns=['task', 'created', 'updated']))
