@@ -186,7 +186,9 @@ def aggregate(
     with np.errstate(invalid='ignore', divide='ignore'):
         return _sharpened(*_means(np.asarray(probabilities, float), codes), sharpening)[codes]
 
-def _means(p, codes): return map(np.stack, zip(*(_mean_of(p[codes == i]) for i in range(codes.max() + 1)), strict=True))
+def _means(p, codes):
+    of_group = np.split(p[codes.argsort(kind='stable')], np.bincount(codes).cumsum()[:-1])
+    return map(np.stack, zip(*map(_mean_of, of_group), strict=True))
 
 def _mean_of(p, xp=np): # pictures × classes → classes, and how many pictures differ
     levels, order = xp.round(1e6*p), xp.arange(p.shape[0])

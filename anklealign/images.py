@@ -108,7 +108,12 @@ def _bare_tiff(tiff): # its first picture, with a new list of tags at its end
 
 _short = re.compile(rb'\xff(?:\xe0\0[\x02-\x0d](?=JFIF)|\xe2\0[\x02-\x0f](?=ICC_)|\xee\0[\x02-\x0d](?=Adobe))') # pieces that end too early
 
-def _opened(data, formats=None): # the header of a picture
+# %% ../nbs/core/images.ipynb #7a11e0a2
+def opened(
+    data: bytes, # of a file
+    formats: tuple[str, ...]|None=None, # that are read; None: all
+) -> Image.Image: # not decoded yet
+    "A picture by its header, whatever else the file carries. Raises as `Image.open` does."
     data = _bare_png(data) if data.startswith(_PNG) else _bare_tiff(data) if data[:4] in (b'II*\0', b'MM\0*') else data
     try: return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
@@ -211,7 +216,7 @@ def open_picture(
     "Open any picture upright and in RGB. Raises `PictureError` with the reason if it cannot be."
     try:
         data = _content(source)
-        with _opened(data) as im:
+        with opened(data) as im:
             _check_size(im, max_megapixels)
             if fault := passes_fault(data, im, max_megapixels): raise PictureError(f'cannot be decoded: {fault}')
             _check_whole(im)

@@ -265,7 +265,7 @@ def test_a_last_batch_of_one_picture_trains_T1(eleven, tmp_path, name, batch_siz
 
 @pytest.mark.slow
 def test_people_who_cannot_be_told_apart_are_named_beside_every_figure(tmp_path, ankle):
-    "Kind 10 of issue 25: in the study's report, on the terminal, in the evaluation and on the model card."
+    "Kind 10: in the study's report, on the terminal, in the evaluation and on the model card."
     names = [f'IMG_{i:04}.jpg' for i in range(1, 61)]
     folder = pictures(tmp_path/'raw'/'XYZ789', names)
     (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i % 3]) for i, o in enumerate(names)]))
@@ -478,7 +478,7 @@ def test_marked_pictures_of_long_paths(tmp_path, ankle):
 
 @pytest.mark.parametrize('name', ['XYZ789_{:02}_{:02}.jpg', 'p{}-left-{}.png', '{:03} ({}).jpg', 'patient{}_{}.jpg'])
 def test_people_are_recognised_from_names_by_themselves(tmp_path, name):
-    "Kind 10 of issue 25: no photo of one person in training and another in test."
+    "Kind 10: no photo of one person in training and another in test."
     names = [name.format(p, j) for p in range(1, 13) for j in (1, 2, 3)]
     folder = pictures(tmp_path/'raw'/'XYZ789', names)
     (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i // 3 % 3]) for i, o in enumerate(names)]))
@@ -640,7 +640,7 @@ def test_the_folder_inference_in_an_archive(tmp_path, ankle):
 
 
 def test_an_error_of_our_own_is_the_reason_of_one_item(tmp_path, monkeypatch):
-    "Point 11 of issue 26: whatever goes wrong with one picture or one task, all others are used."
+    "Whatever goes wrong with one picture or one task, all others are used."
     from anklealign.study import labelstudio, preprocess
     measure, read = preprocess.measure, labelstudio._from_task
     monkeypatch.setattr(preprocess, 'measure', lambda image: measure(image) if image.size != (123, 77) else {}['of no use'])

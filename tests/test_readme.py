@@ -26,6 +26,7 @@ from anklealign.assets import demo_study
 from anklealign.baseline import TinyCNN
 from anklealign.core import CLASSES, ServeSettings, Settings
 from anklealign.deploy import Predictor
+from anklealign.eval import _MANY, _NARROW
 from anklealign.gapcnn import GAPCNN
 from anklealign.study.files import IMAGE_SUFFIXES
 from anklealign.training.recipes import Recipe, augmentations, recipes
@@ -188,6 +189,11 @@ def test_figures_with_an_interval_are_those_that_were_measured(name):
     said = re.findall(rf'({NUMBER})(?: of [\w-]+)? \(({NUMBER}) to ({NUMBER})', re.sub(r'(?<![\d.])0\.', '.', text.replace('−', '-')))
     assert [o for o in said if tuple(x.lstrip('+') for x in o) not in MEASURED] == []
     assert len(said) >= {'index.ipynb': 7, '03_transfer.ipynb': 2, 'guides/deploying.qmd': 1}.get(name, 0)
+
+
+def test_the_note_on_narrow_intervals_says_what_was_measured():
+    few, n_few, many, n_many = re.search(r'^macro_f1 +\S+ +([\d.]+) +[\d.]+ +(\d+) +\S+ +([\d.]+) +[\d.]+ +(\d+)', STORED_AS_IT_IS['verdict_coverage'], re.M).groups()
+    assert f'{float(few):.0f}% with 40 people (n = {n_few} studies) and in {float(many):.0f}% with {_MANY} (n = {n_many})' in _NARROW
 
 
 def test_counts_beside_the_figures_are_those_of_the_measurement():

@@ -10,6 +10,7 @@ from conftest import SPELLINGS, content, make_ankle, picture, task, write_study
 from PIL import Image
 
 from anklealign.core import class_names
+from anklealign.eval import _NARROW
 
 FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 'test_predictions.csv', 'folds_predictions.csv', 'curves.png', 'confusion_matrix.csv', 'confusion_matrix.png',
          'confusion_matrix_normalized.csv', 'confusion_matrix_normalized.png'}
@@ -108,6 +109,7 @@ def test_figures_agree_with_the_predictions_and_the_report_opens(ran, browser):
     manifest = {o['image']: o for o in csv.DictReader((ran.home/'output/processed/metadata.csv').open())}
     assert {o['image'] for o in rows} == {k for k, o in manifest.items() if o['split'] == 'test'}
     report = json.loads((where/'evaluation_report.json').read_text())
+    assert _NARROW in report['notes'] # 18 people
     right = sum(o['predicted'] == manifest[o['image']]['label'] for o in rows) / len(rows)
     assert abs(report['metrics']['accuracy']['value'] - right) < 1e-6
     assert report['metrics']['accuracy']['majority'] is not None and report['images'] == len(rows)

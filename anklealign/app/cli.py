@@ -11,18 +11,19 @@ __all__ = ['app']
 import json
 import os
 import re
-import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .answering import answering
 from .labelling import studio
+from ..core import AnklealignError, recover
 from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, Set, SettingsFile, Shard, WeightsFile,
-                                     handle_errors, log, log_lines, log_to, progress, run_name, settings_of, stop)
+                                     handle_errors, log, log_to, progress, run_name, settings_of)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode='rich',
@@ -62,7 +63,6 @@ def _prepare_shard(raw, settings, shard):
     log.info('%s is complete. When all shards are: anklealign merge %s %s/*', folder, settings.output, folder.parent)
 
 def _study(settings):
-    from anklealign.core import recover
     return recover(Path(settings.output)/'processed')
 
 # %% ../../nbs/app/cli.ipynb #893a86f1
@@ -199,7 +199,6 @@ def compare(
     with nullcontext() if as_json else log_to(): report = _compare(runs, chosen)
     if as_json: typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
 
-
 # %% ../../nbs/app/cli.ipynb #a2b0c0de
 def _announced(step):
     start = time.perf_counter()
@@ -246,7 +245,6 @@ _FOLDS = 5 # trainings for the verdict from all people
 _QUICK = 'baseline', 'measured' # recipes that train in seconds, so that the verdict is worth the wait
 
 def _verdict(settings, folds, seconds):
-    from anklealign.core import AnklealignError
     from anklealign.evaluation.protocol_report import run_protocols
     from anklealign.training.recipes import chosen_recipe
     recipe = chosen_recipe(settings.train)
@@ -263,7 +261,6 @@ def _verdict(settings, folds, seconds):
 
 def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for each recipe
     from anklealign.app.photos import answer_inference
-    from anklealign.core import AnklealignError
     from anklealign.data import check_places
     if run and len(chosen) > 1:
         raise AnklealignError(f'--run {run} cannot name {len(chosen)} runs: leave it out, and each has the name of its recipe.')
@@ -285,7 +282,6 @@ def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for e
                              first.display.language)
         log.info('Everything lies in %s.', first.output)
 
-
 # %% ../../nbs/app/cli.ipynb #4c67aee3
 Folds = Annotated[bool|None, typer.Option('--folds/--no-folds', help='Whether grouped folds of all people give the verdict, for five more '
                                                                     'trainings (else with the recipes baseline and measured only).')]
@@ -304,7 +300,6 @@ def run(raw: Raw, recipe: Recipes=None, epochs: Epochs=None, run: Run=None, outp
     chosen = [settings_of(settings, output, seed, stated, train=dict(recipe=o, epochs=epochs)) for o in dict.fromkeys(recipe or [None])]
     _all_steps(raw, chosen, run, folds=folds)
 
-
 # %% ../../nbs/app/cli.ipynb #6aba8563
 @app.command()
 @handle_errors
@@ -320,86 +315,6 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
     _all_steps(demo_study(), [chosen], photos=False, folds=folds)
     typer.echo(f'To go on with this study, add --output {chosen.output}: anklealign train --recipe baseline --output {chosen.output}')
 
-# %% ../../nbs/app/cli.ipynb #7ee1d67b
-@app.command()
-@handle_errors
-def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], output: Output=None, settings: SettingsFile=None,
-           stated: Set=None, debug: Debug=False):
-    """Make a folder and a .zip of a run: all that answers need, to give away. Its decision rule is the one that the settings ask for.
-
-    Example: anklealign bundle baseline --set evaluate.objective=accuracy
-    """
-    from anklealign.core import AnklealignError
-    from anklealign.inference.bundle import decide_anew, pack
-    chosen = settings_of(settings, output, None, stated)
-    home, run = Path(chosen.output), run_name(run)
-    with log_to():
-        try:
-            if decide_anew(home/'models'/run, chosen.evaluate):
-                log.info('The decision rule was fitted anew: anklealign evaluate --run %s judges it.', run)
-        except AnklealignError:
-            from anklealign.training.onnx import export_run
-            export_run(home/'models'/run, _study(chosen), chosen)
-        made = pack(home/'models'/run, home/'bundles'/run, home/'evaluation'/run)
-        log.info('bundle: %s and %s.zip', made, made)
-
-# %% ../../nbs/app/cli.ipynb #017918e5
-Model = Annotated[Path|None, typer.Option('--model', '-m', help='A bundle (folder or .zip) or the folder of a run (else the demonstration '
-                                                                'model).')]
-
-def _predict_shard(photos, model, output, shard, ray, settings):
-    from anklealign.app.photos import find_photos
-    from anklealign.app.shards import answer_shard
-    from anklealign.core import AnklealignError
-    from anklealign.deploy import Predictor
-    from anklealign.remote import place
-    if not output: raise AnklealignError('--shard and --ray need --output FOLDER, which keeps the answers.')
-    predictor, found = Predictor(model, settings_of(settings).display.language), find_photos(photos)
-    with log_to(), progress('photos') as step:
-        folder = answer_shard(predictor, found, place(output), shard, ray, step)
-        log.info('%s is complete. When all shards are: anklealign merge answers.csv %s/shards/*', folder, output)
-
-# %% ../../nbs/app/cli.ipynb #0199f4eb
-@app.command()
-@handle_errors
-def predict(
-    photos: Annotated[list[str], typer.Argument(help='Photos, folders, patterns such as "*.jpg", or - for standard input.')],
-    model: Model=None,
-    as_json: Annotated[bool, typer.Option('--json', help='JSON instead of a table.')]=False,
-    as_csv: Annotated[bool, typer.Option('--csv', help='CSV instead of a table.')]=False,
-    overlay: Annotated[Path|None, typer.Option('--overlay', help='Folder for pictures that show where the evidence lies.')]=None,
-    together: Annotated[bool, typer.Option('--together', help='The photos show one person: one more row, the '
-                                                             'answer of all of them.')]=False,
-    output: Annotated[str|None, typer.Option('--output', '-o', help='Folder that keeps the answers as they come, for many photos: run '
-                                                                   'again, it goes on; then: anklealign merge.')]=None,
-    shard: Shard=None,
-    ray: Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Of a Ray cluster that answers, auto for the one this machine '
-                                                               'belongs to, local for a new one here.')]=None,
-    settings: SettingsFile=None, debug: Debug=False,
-):
-    """Answer for photos: pronation, neutral, supination, or why there is no answer.
-
-    Example: anklealign predict photo.jpg
-    """
-    if output or shard or ray:
-        if as_json or overlay or together: stop('--output, --shard and --ray keep a table: leave out --json, --overlay and --together.')
-        return _predict_shard(photos, model, output, shard or '1/1', ray or '', settings)
-    from anklealign.deploy import Predictor, answer_subject
-    from anklealign.app.photos import answer_all, find_photos, save_overlays
-    from anklealign.inference.answer import to_csv, to_json, to_table
-    from rich.console import Console
-    from rich.progress import track
-    language, screen = settings_of(settings).display.language, Console(stderr=True)
-    predictor, found = Predictor(model, language), find_photos(photos, sys.stdin.buffer)
-    answers = answer_all(predictor, found, explain=overlay is not None)
-    if overlay: answers = save_overlays(answers, overlay)
-    answers = list(track(answers, 'photos', len(found), console=screen, transient=True, disable=len(found) == 1 or not screen.is_terminal))
-    rows = [*answers, answer_subject(answers, predictor)] if together else answers
-    if as_json: typer.echo(to_json(rows))
-    elif as_csv or not sys.stdout.isatty(): typer.echo(to_csv(rows), nl=False)
-    else: Console().print(to_table(rows, language))
-    if unusable := sum(bool(o.error) for o in answers): stop(f'{unusable} of {len(answers)} photos could not be used; their rows say why.')
-
 # %% ../../nbs/app/cli.ipynb #0523963f
 @app.command()
 @handle_errors
@@ -413,7 +328,6 @@ def merge(
     Example: anklealign merge answers.csv answers/shards/*
     """
     from anklealign.app.shards import merge_answers, read_shards
-    from anklealign.core import AnklealignError
     from anklealign.remote import place
     folders = [p for o in shards for p in (place(o.rpartition('/')[0] or '.').glob(o.rpartition('/')[2]) if '*' in o else [place(o)])]
     plan = read_shards(folders)[0][1]
@@ -428,64 +342,7 @@ def merge(
         sums = [account[o] for o in ('photos', 'answered', 'withheld', 'unusable')]
         log.info('%d photos = %d answered + %d withheld + %d unusable; see %s', *sums, out)
 
-# %% ../../nbs/app/cli.ipynb #5e18b043
-@app.command()
-@handle_errors
-def serve(
-    model: Model=None,
-    host: Annotated[str|None, typer.Option('--host', help='0.0.0.0: reachable from other machines (else serve.host '
-                                                           'of settings.ini).')]=None,
-    port: Annotated[int|None, typer.Option('--port', '-p', help='0: any free one (else serve.port of settings.ini).')]=None,
-    page: Annotated[bool|None, typer.Option('--page/--no-page', help='Whether there is a page for people (else serve.page of '
-                                                                     'settings.ini).')]=None,
-    label_studio: Annotated[str|None,
-                            typer.Option('--label-studio', metavar='ADDRESS', help='Of a Label Studio server, whose backend it is '
-                                                   'under /label-studio (else labelstudio.address of settings.ini).')]=None,
-    output: Output=None, settings: SettingsFile=None, debug: Debug=False,
-):
-    """Answer over HTTP: a page in the browser for people, addresses for programs. Ctrl-C ends it.
-
-    Example: anklealign serve
-    """
-    from anklealign.deploy import Predictor
-    from anklealign.app.http import address_of, listen, make_app, run_app
-    chosen = settings_of(settings, output, serve=dict(host=host, port=port, page=page), labelstudio=dict(address=label_studio))
-    listening = listen(chosen.serve.host, chosen.serve.port)
-    log_lines()
-    predictor = Predictor(model, chosen.display.language)
-    with _loop(predictor, chosen) as more:
-        app = make_app(predictor, chosen.serve, more)
-        run_app(app, listening, chosen.serve.timeout, lambda: typer.echo(f'{address_of(listening)} answers (Ctrl-C ends it).', err=True))
-
-@contextmanager
-def _loop(predictor, settings): # what mounts the backend of Label Studio, if there is one
-    if not settings.labelstudio.address: return (yield lambda app, answer: None)
-    from anklealign.loop.backend import Loop, add_label_studio
-    loop = Loop(predictor, settings)
-    try: yield lambda app, answer: add_label_studio(app, loop, answer)
-    finally: loop.close()
-
-# %% ../../nbs/app/cli.ipynb #c0e1f002
-@app.command()
-@handle_errors
-def page(
-    out: Annotated[Path, typer.Argument(help='Folder to make or replace; with --single-file, an HTML file.')],
-    model: Model=None,
-    single: Annotated[bool, typer.Option('--single-file', help='One HTML file that opens from anywhere, also from a memory stick.')]=False,
-    runtime: Annotated[Path|None, typer.Option('--runtime', help='Folder that holds the two files of onnxruntime-web (else they are '
-                                                                 "fetched once from npm's registry, checked and kept).")]=None,
-    debug: Debug=False,
-):
-    """Make a page that holds the model: photos are answered in the browser and never leave the device.
-
-    Example: anklealign page my_page --model my_run.zip
-    """
-    from anklealign.deploy import Predictor
-    from anklealign.app.page import make_offline
-    made = make_offline(out, Predictor(model), runtime, single)
-    typer.echo(f'{made}: open it in a browser.' if single else
-               f'{made}: put it on any web server, or try it with: python -m http.server --directory {made}')
-
 # %% ../../nbs/app/cli.ipynb #c0e10002
+app.add_typer(answering)
 app.add_typer(studio, name='label-studio')
 for entry in sorted(entry_points(group='anklealign.commands')): app.command(entry.name)(entry.load())

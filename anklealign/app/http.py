@@ -59,7 +59,8 @@ def _answer(predictor, photo, name, explain, most, counted):
 
 # %% ../../nbs/app/http.ipynb #df099ac4
 def _row(predictor, photo, overlay, most, counted):
-    answer = _answer(predictor, photo.source, photo.name, overlay, most, counted)
+    name, data = photo
+    answer = _answer(predictor, data, name, overlay, most, counted)
     return replace(answer, heat=None, picture=None), b64encode(overlay_png(answer)).decode() if overlay else None
 
 def _record(answer, overlay=None): return as_record(answer) | {'overlay': overlay}
@@ -105,7 +106,7 @@ def _add_answers(app, predictor, settings, pool, figures):
         chosen = speaking(request, response, asked)
         async def row(photo):
             try: return await answered(chosen, photo, asked)
-            except Refused as e: return chosen.no_answer(photo.name, e.detail), None
+            except Refused as e: return chosen.no_answer(photo[0], e.detail), None
         photos = await read_photos(request, 'photos', settings.batch_photos)
         with pool.place(): rows = await asyncio.gather(*map(row, photos))
         together = _record(answer_subject([o for o, _ in rows], chosen)) if asked.together else None

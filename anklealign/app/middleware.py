@@ -32,10 +32,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .photos import Photo
 from .schemas import PROBLEMS, Refused, problem_response
 from .terminal import place_of
-from ..images import MAX_MEGAPIXELS, _opened, passes_fault, structure_fault
+from ..images import MAX_MEGAPIXELS, opened, passes_fault, structure_fault
 
 # %% ../../nbs/app/middleware.ipynb #e759cda5
 _CODES = {status: code for code, (status, _) in reversed(PROBLEMS.items())} # of refusals by others: the first code of their status
@@ -275,10 +274,10 @@ async def read_photos(
     request: Request, # its body is read
     field: str, # name of the form field; for one photo also `file`, as an earlier system had it
     most: int, # photos
-) -> list[Photo]: # one at least
+) -> list[tuple[str, bytes]]: # name and content, one at least
     "The photos of a request. Raises `Refused` if there are none, too many, or something else."
     kind = request.headers.get('content-type', '').split(';')[0].strip().lower()
-    if kind.startswith('image/') or kind == 'application/octet-stream': return [Photo('photo', await request.body())]
+    if kind.startswith('image/') or kind == 'application/octet-stream': return [('photo', await request.body())]
     right = f"form field '{field}' (multipart/form-data)"
     if kind != 'multipart/form-data':
         raise Refused('no-picture', f'Send the photo as {right}, or as the body with its own type (image/jpeg).')
@@ -294,7 +293,7 @@ async def read_photos(
     if unknown := [name for name, o in items if isinstance(o, str) or name not in known]:
         raise Refused('parameters', f"'{_plain(unknown[0])[:40]}' is not known here: send a file as {right}.")
     if not items: raise Refused('parameters', f"There is no photo: send a file as {right}.")
-    return [Photo(_plain(o.filename or 'photo'), o.file.read()) for _, o in items]
+    return [(_plain(o.filename or 'photo'), o.file.read()) for _, o in items]
 
 # %% ../../nbs/app/middleware.ipynb #ec5e649a
 def _plain(name): return re.split(r'[/\\]', name.encode(errors='replace').decode())[-1][:200] # browsers on Windows once sent whole paths
@@ -312,7 +311,7 @@ def check_photo(
     if not data: raise Refused('unusable', 'The photo is empty: send it again.')
     if fault := structure_fault(data): raise Refused('unusable', f'The picture is made of {fault}: save it again.')
     try:
-        with _opened(data, FORMATS) as im: width, height = im.size
+        with opened(data, FORMATS) as im: width, height = im.size
     except UnidentifiedImageError:
         raise Refused('no-picture', f"This is none of {', '.join(FORMATS)}, or its beginning is damaged: send a photo.") from None
     except Image.DecompressionBombError: raise _too_large('More', max_megapixels) from None

@@ -188,7 +188,7 @@ def form_of(
     field: str, # of the form
     several: bool, # whether it may be there more than once
 ) -> dict: # a part of an OpenAPI operation
-    "The description of a body with photos; one alone may also be called `file`."
+    "The description of a body with photos."
     one = {'type': 'string', 'contentMediaType': 'application/octet-stream'}
     fields = {field: {'type': 'array', 'items': one, 'minItems': 1}} if several else {field: one}
     form = {'schema': {'type': 'object', 'required': [field], 'properties': fields, 'additionalProperties': False}}

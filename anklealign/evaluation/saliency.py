@@ -58,9 +58,6 @@ def heat_maps(
         pictures = as_floats(pictures)
         return (heat_maps(model.inner, pictures, classes) + heat_maps(model.inner, pictures.flip(-1), classes)[..., ::-1])/2
     x, classes = as_floats(pictures), torch.tensor(np.asarray(classes), dtype=torch.long)
-    if hasattr(model, 'places'): # it measures heels
-        seen = torch.cat([model.places(o) for o in x.split(_BATCH)])[:, None]*(classes >= 0).view(-1, 1, 1, 1)
-        return LayerAttribution.interpolate(seen, tuple(x.shape[-2:]), interpolate_mode='bilinear')[:, 0].numpy()
     evidence = LayerGradientXActivation(model, last_feature_map(model, x[:1]))
     batches = zip(x.split(_BATCH), classes.clamp(min=0).split(_BATCH), strict=True)
     parts = [evidence.attribute(a.clone().requires_grad_(), target=c).detach().sum(1, keepdim=True) for a, c in batches]
@@ -240,7 +237,7 @@ def sanity_checks(
     known = answers.iloc[one_each]
     found = {'robustness': {'verdict': rotation_verdict(changed, synthetic, how.confidence), 'levels': _records(changed)},
              'explanation': None}
-    if hasattr(model, 'places'): return found # it says what it measures, and needs no map
+    if hasattr(model, 'served'): return found # it says what it measures, and needs no map
     alike = randomised_similarity(model, pictures[one_each], known.predicted.map(CLASSES.index).tolist(), known.group, how=how)
     return found | {'explanation': {'verdict': similarity_verdict(alike, synthetic, how.confidence),
                                     'stages': _records(alike.reset_index())}}

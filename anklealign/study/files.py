@@ -27,7 +27,6 @@ from urllib.parse import unquote, unquote_plus
 
 from ..core import AnklealignError, file_error
 
-
 # %% ../../nbs/study/files.ipynb #204b6717
 _image = re.compile(rb'\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0|RIFF.{4}WEBP|II\*\0|MM\0\*|\0\0\0\x0cjP  \r\n\x87\n'
                     rb'|.{4}ftyp(?:avif|avis|hei[cfmsvx]|hev[cmsx]|mif1|msf1)',
@@ -133,7 +132,6 @@ def _far(root): # every file behind an address; of the pictures only the first b
                 else: yield RawFile(path, (about := classify(path, head, size))[0], size, mark, about[1])
     except OSError as e: raise AnklealignError(f'{root} cannot be read ({e}): look at the address and your credentials.') from e
     if not found: raise AnklealignError(f'There is no file below {root}; give the address of the folder that holds the pictures.')
-
 
 # %% ../../nbs/study/files.ipynb #f3c4af66
 def share_of(

@@ -163,12 +163,12 @@ class _Recipes(Registry):
 recipes = _Recipes('recipe', extended=True)
 
 # %% ../../nbs/training/recipes.ipynb #50f56b25
-_GONE = {'frozen_epochs': 0} # options that recipes had, with the value that did nothing
+_GONE = {'frozen_epochs': 0, 'weights': 'sketches'} # what recipes had, and a finished run does not need
 
 def without_gone(
     told: Mapping, # the recipe in a `config.json`
 ) -> dict: # fields of `Recipe`
-    "`told` without the options that are gone and did nothing."
+    "`told` without what is gone."
     return {k: v for k, v in told.items() if (k, v) not in _GONE.items()}
 
 # %% ../../nbs/training/recipes.ipynb #736af5b0
