@@ -21,7 +21,6 @@ import typer
 
 from .answering import answering
 from .labelling import studio
-from ..core import AnklealignError, recover
 from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, Set, SettingsFile, Shard, WeightsFile,
                                      handle_errors, log, log_to, progress, run_name, settings_of)
 
@@ -63,6 +62,7 @@ def _prepare_shard(raw, settings, shard):
     log.info('%s is complete. When all shards are: anklealign merge %s %s/*', folder, settings.output, folder.parent)
 
 def _study(settings):
+    from anklealign.core import recover
     return recover(Path(settings.output)/'processed')
 
 # %% ../../nbs/app/cli.ipynb #893a86f1
@@ -245,6 +245,7 @@ _FOLDS = 5 # trainings for the verdict from all people
 _QUICK = 'baseline', 'measured' # recipes that train in seconds, so that the verdict is worth the wait
 
 def _verdict(settings, folds, seconds):
+    from anklealign.core import AnklealignError
     from anklealign.evaluation.protocol_report import run_protocols
     from anklealign.training.recipes import chosen_recipe
     recipe = chosen_recipe(settings.train)
@@ -261,6 +262,7 @@ def _verdict(settings, folds, seconds):
 
 def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for each recipe
     from anklealign.app.photos import answer_inference
+    from anklealign.core import AnklealignError
     from anklealign.data import check_places
     if run and len(chosen) > 1:
         raise AnklealignError(f'--run {run} cannot name {len(chosen)} runs: leave it out, and each has the name of its recipe.')
@@ -328,6 +330,7 @@ def merge(
     Example: anklealign merge answers.csv answers/shards/*
     """
     from anklealign.app.shards import merge_answers, read_shards
+    from anklealign.core import AnklealignError
     from anklealign.remote import place
     folders = [p for o in shards for p in (place(o.rpartition('/')[0] or '.').glob(o.rpartition('/')[2]) if '*' in o else [place(o)])]
     plan = read_shards(folders)[0][1]
