@@ -269,7 +269,7 @@ class EvaluateSettings(_Section):
     coverage: float = Field(.9, ge=.5, lt=1) # share of the prediction sets that should contain the right class
     objective: Literal['as_trained', 'macro_f1', 'accuracy'] = 'as_trained' # what the answers are best at; chosen without another training
     target_risk: float = Field(.15, gt=0, lt=1) # share of the answers given that may be wrong; the model abstains from the others
-    robustness: int = Field(200, ge=1) # most test pictures that are looked at again tilted, darker, blurred …
+    robustness: int = Field(60, ge=1) # most test pictures that are looked at again tilted, darker, blurred …
     shipped_model: bool = True # whether the demonstration model that ships with the package answers too, as a yardstick
     picture_address: str = '/data/local-files/?d=' # stands before a picture's path in doubtful_labels.csv; Label Studio finds it there
 

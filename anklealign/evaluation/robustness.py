@@ -8,8 +8,9 @@ Docs: https://anklealign.github.io/anklealign/evaluation/robustness.html.md"""
 __all__ = []
 
 # %% ../../nbs/evaluation/robustness.ipynb #0138b8ea
+import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import NamedTuple
 
@@ -18,10 +19,9 @@ import pandas as pd
 import torch
 from PIL import Image
 from torch import nn
-from torch.nn.functional import grid_sample
+from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.v2 import functional as tv
 
-from ..training.augment import points
 from ..core import AnklealignError, kind_of
 from ..images import PAD_COLOUR
 from .metrics import Bootstrap, score
@@ -41,72 +41,55 @@ def as_floats(
 # %% ../../nbs/evaluation/robustness.ipynb #d9916dbe
 def answers_of(
     model: nn.Module, # pictures in 0–1 to logits or log probabilities
-    pictures: torch.Tensor, # n × 3 × side × side, bytes or numbers in 0–1
-    change: Callable=lambda pictures: pictures, # what is done to each batch beforehand
+    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
 ) -> np.ndarray: # n class ids; -1 where the model returns not a number
     "What `model` answers. Raises `AnklealignError` if it is in training mode."
     if model.training: raise AnklealignError('The model is in training mode, so its answers vary: call its eval() first.')
-    changed = lambda batch: change(as_floats(batch)).contiguous(memory_format=torch.channels_last) # twice as fast for convolutions
-    with torch.inference_mode(): scores = torch.cat([model(changed(o)) for o in pictures.split(_BATCH)])
+    with torch.inference_mode(): scores = model(pictures.contiguous(memory_format=torch.channels_last)) # twice as fast for convolutions
     return torch.where(scores.isfinite().all(1), scores.argmax(1), -1).numpy()
-
-_BATCH = 4 # pictures at a time; more need more memory and are not faster
 
 # %% ../../nbs/evaluation/robustness.ipynb #58c1ac0c
 def shown(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
-) -> torch.Tensor: # n × 2: half the width and half the height of what is not grey bar; the whole side is 2
-    "How much of each square shows the picture."
-    grey = (pictures - torch.tensor(PAD_COLOUR).view(1, 3, 1, 1)/255).abs().amax(1) < _ALIKE
-    run = lambda lines: lines.int().cumprod(1).sum(1)
-    bar = torch.stack([torch.minimum(run(o), run(o.flip(1))) for o in (grey.all(1), grey.all(2))], 1)
-    return 1 - 2*bar/pictures.shape[-1]
+    picture: torch.Tensor, # 1 × 3 × side × side, in 0–1
+) -> tuple[slice, slice]: # rows and columns
+    "The part of a square between its grey bars; all of it if it is grey throughout."
+    grey = (picture[0] - torch.tensor(PAD_COLOUR).view(3, 1, 1)/255).abs().amax(0) < _ALIKE
+    runs = [[int(o.int().cumprod(0).sum()) for o in (line, line.flip(0))] for line in (grey.all(1), grey.all(0))]
+    bars = [min(o) % len(grey) for o in runs]
+    return tuple(slice(o, len(grey) - o) for o in bars)
 
 _ALIKE = 12/255 # JPEG and resizing change a grey bar by less
 
-# %% ../../nbs/evaluation/robustness.ipynb #2b9c928f
-def between_bars(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
-    changed: torch.Tensor, # the same pictures, changed
-) -> torch.Tensor: # the same shape
-    "The changed pictures between the grey bars of the unchanged ones."
-    side = pictures.shape[-1]
-    place = torch.linspace(1/side - 1, 1 - 1/side, side).abs()
-    width, height = (place < half[:, None] for half in shown(pictures).T)
-    return torch.where((height[:, :, None] & width[:, None])[:, None], changed, pictures)
-
 # %% ../../nbs/evaluation/robustness.ipynb #d106f6d1
 def reframe(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
+    pictures: torch.Tensor, # n × 3 × height × width, in 0–1
     matrix: Sequence[Sequence[float]], # 2 × 3, from the frame to the picture
 ) -> torch.Tensor: # the same shape
-    "The pictures seen through another frame, the outermost pixels of what they show continued outward."
-    n, side = len(pictures), pictures.shape[-1]
-    edge = (shown(pictures) - 1/side)[:, None, None]
-    where = points(torch.tensor(matrix, dtype=torch.float32).expand(n, 2, 3), side).clamp(-edge, edge)
-    return grid_sample(pictures, where, align_corners=False)
+    "The pictures seen through another frame, their outermost pixels continued outward."
+    where = affine_grid(torch.tensor(matrix, dtype=torch.float32).expand(len(pictures), 2, 3), pictures.shape, align_corners=False)
+    return grid_sample(pictures, where, padding_mode='border', align_corners=False)
 
 # %% ../../nbs/evaluation/robustness.ipynb #dbed509c
 def roll(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
+    pictures: torch.Tensor, # n × 3 × height × width, in 0–1
     degrees: float, # by which the camera rolls clockwise
 ) -> torch.Tensor: # the same shape
     "The pictures as a tilted camera takes them."
-    sin, cos = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
-    return reframe(pictures, [[cos, -sin, 0], [sin, cos, 0]])
+    sin, cos, (height, width) = np.sin(np.radians(degrees)), np.cos(np.radians(degrees)), pictures.shape[-2:]
+    return reframe(pictures, [[cos, -sin*height/width, 0], [sin*width/height, cos, 0]])
 
 # %% ../../nbs/evaluation/robustness.ipynb #54df1531
 def blur(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
+    pictures: torch.Tensor, # n × 3 × height × width, in 0–1
     sigma: float, # of the Gaussian, in pixels
 ) -> torch.Tensor: # the same shape
     "The pictures out of focus."
-    reach = 2*min(int(np.ceil(3*sigma)), pictures.shape[-1] - 1) + 1
+    reach = 2*min(int(np.ceil(3*sigma)), min(pictures.shape[-2:]) - 1) + 1
     return tv.gaussian_blur(tv.gaussian_blur(pictures, [reach, 1], [sigma, sigma]), [1, reach], [sigma, sigma])
 
 # %% ../../nbs/evaluation/robustness.ipynb #f797b5d0
 def jpeg(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
+    pictures: torch.Tensor, # n × 3 × height × width, in 0–1
     quality: float, # from 1 to 100, as in the usual libraries
 ) -> torch.Tensor: # the same shape
     "The pictures compressed and decompressed once more."
@@ -140,12 +123,15 @@ PERTURBATIONS = {
 
 # %% ../../nbs/evaluation/robustness.ipynb #9cec7963
 def perturb(
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
-    perturbation: Perturbation, # how to change them
+    picture: torch.Tensor, # 1 × 3 × side × side, in 0–1
+    perturbation: Perturbation, # how to change it
     level: float, # and how much
+    place: tuple[slice, slice]|None=None, # from `shown`, if it is known
 ) -> torch.Tensor: # the same shape
-    "The pictures changed, grey bars as they were."
-    return between_bars(pictures, perturbation.change(pictures, level))
+    "The picture changed, grey bars as they were."
+    inside, changed = (..., *(place or shown(picture))), picture.clone()
+    changed[inside] = perturbation.change(picture[inside], level)
+    return changed
 
 # %% ../../nbs/evaluation/robustness.ipynb #d13e6bc6
 def robustness(
@@ -158,14 +144,18 @@ def robustness(
     how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
 ) -> pd.DataFrame: # perturbation, unit, level, n, groups, accuracy and flip_rate with their intervals, majority
     "Accuracy and flip rate of `model` at every level. Raises `AnklealignError` if it answers no picture."
-    labels, groups, before = np.asarray(labels), np.asarray(groups), answers_of(model, pictures)
+    labels, groups, tried = np.asarray(labels), np.asarray(groups), [(k, level) for k, o in perturbations.items() for level in o.levels]
+    def asked(i):
+        picture = as_floats(pictures[i:i + 1])
+        changed = (perturb(picture, perturbations[k], level, place) for place in [shown(picture)] for k, level in tried)
+        return [int(answers_of(model, o)[0]) for o in (picture, *changed)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool: before, *after = np.array(list(pool.map(asked, range(max(1, len(pictures)))))).T
     if (before < 0).all():
         raise AnklealignError('The model answers no picture, it gives only NaN: train it again, perhaps with a smaller learning rate.')
-    rows = []
+    rows, after = [], dict(zip(tried, after, strict=True))
     for name, o in perturbations.items():
         for level in sorted((*o.levels, o.unchanged)):
-            after = before if level == o.unchanged else answers_of(model, pictures, partial(perturb, perturbation=o, level=level))
-            row = _measure(before, after, labels, groups, majority, how)
+            row = _measure(before, after.get((name, level), before), labels, groups, majority, how)
             if level == o.unchanged: row |= dict(flip_low=np.nan, flip_high=np.nan)
             rows.append(dict(perturbation=name, unit=o.unit, level=float(level)) | row)
     return pd.DataFrame(rows)

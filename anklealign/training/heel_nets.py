@@ -218,7 +218,8 @@ class OrdinalHead(nn.Module):
 
     def cutoffs(self) -> tuple[float, float]:
         "Below the first supination, above the second pronation, degrees of eversion."
-        return float(self.middle - self.log_width.exp()/2), float(self.middle + self.log_width.exp()/2)
+        middle, half = self.middle.item(), self.log_width.exp().item()/2
+        return middle - half, middle + half
 
     def of(self,
         feet: torch.Tensor, # n × 2 × 21

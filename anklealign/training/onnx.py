@@ -225,7 +225,9 @@ class Graph(torch.nn.Module):
     ):
         import onnxruntime
         super().__init__()
-        self.session = onnxruntime.InferenceSession(graph)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1 # several are asked at the same time
+        self.session = onnxruntime.InferenceSession(graph, options)
         self.eval()
 
     def forward(self,

@@ -27,7 +27,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationEr
 from torch import distributed, nn
 
 from ..core import CLASSES, AnklealignError, file_error, kind_of, ordinary
-from .dataloaders import Pixels, picture_loader
+from .dataloaders import Features, Pixels, picture_loader
 from .recipes import Recipe, models, without_gone
 
 # %% ../../nbs/training/runs.ipynb #3d40237a
@@ -128,6 +128,7 @@ def probabilities(
     pixels: Pixels|None=None, # that hold the pictures already
 ) -> np.ndarray: # pictures × classes; each row adds up to 1
     "What `model` thinks of the pictures of `rows`."
+    if pixels is None and hasattr(model, 'reader'): pixels = Features(model.reader, Pixels(study, rows.image, recipe.size))
     loader = picture_loader(study, rows, recipe.size, pixels=pixels)
     with torch.inference_mode(): return torch.cat([model(pictures).softmax(1) for pictures, _ in loader]).numpy()
 
