@@ -1,4 +1,5 @@
 """Shards and remote paths, end to end: what several machines leave is what one would have left."""
+import csv
 import json
 import subprocess
 import sys
@@ -44,6 +45,32 @@ def test_what_cannot_be_sharded_is_told(args, said, ankle, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_cluster_prepares_the_study_of_one_machine(raw, ankle):
+    "Only where Ray is installed."
+    pytest.importorskip('ray')
+    ankle('prepare', raw, '--output', 'one', **SMALL)
+    ankle('prepare', raw, '--output', 'many', '--ray', 'local', shell=True, **SMALL)
+    assert content(ankle.home/'many/processed') == content(ankle.home/'one/processed')
+    assert all((o/'shard.json').exists() for o in (ankle.home/'many/shards').iterdir())
+
+
+def test_parquet_holds_the_table(ankle, tmp_path):
+    "Only where pyarrow is installed."
+    parquet = pytest.importorskip('pyarrow.parquet')
+    raw = write_study(tmp_path/'raw', people=1)
+    (raw/'cut.jpg').write_bytes(picture(2)[:900])
+    for shard in ('1/2', '2/2'): ankle('predict', raw, '--shard', shard, '--output', 'answers')
+    for name in ('all.csv', 'all.parquet'): ankle('merge', name, *(ankle.home/'answers/shards').iterdir())
+    found = parquet.read_table(ankle.home/'all.parquet').to_pylist()
+    with open(ankle.home/'all.csv', newline='') as f: wanted = list(csv.DictReader(f))
+    assert len(found) == len(wanted) > 4
+    for one, other in zip(found, wanted, strict=True):
+        assert {k: '' if v is None else v for k, v in one.items()} == {
+            k: (float(v) if isinstance(one[k], float) else v) for k, v in other.items()}
+    assert any(isinstance(v, float) for v in found[0].values()) and one.keys() == other.keys()
+
+
+@pytest.mark.slow
 def test_a_study_in_object_storage_is_the_same_study(raw, ankle):
     from anklealign.remote import place, write_to
     far = place('memory://raw')
@@ -58,6 +85,7 @@ def test_a_study_in_object_storage_is_the_same_study(raw, ankle):
     assert 'no file below' in ankle('prepare', 'memory://nowhere', code=1).stderr and 'cannot be read' in ankle('predict', 'nobody3://a', code=1).stderr
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_node_loses_no_photo(tmp_path):
     "Only where Ray, moto and s3fs are installed."
     for o in ('ray', 'moto', 's3fs'): pytest.importorskip(o)
