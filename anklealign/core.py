@@ -304,6 +304,7 @@ class ServeSettings(_Section):
     uploads: int = Field(16, ge=1, le=1000) # largest photos that memory may hold at a time; what is more is told to come again
     waiting: int = Field(128, ge=1, le=10_000) # requests that are let in at the same time; the next one is told to come again
     timeout: float = Field(30., ge=.1, le=3600) # seconds for a place, for the upload, and for the answer, each
+    drain: float = Field(0., ge=0, le=3600) # seconds that it goes on answering when told to stop, while /ready says no
 
     @field_validator('cors_origins')
     @classmethod

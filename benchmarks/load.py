@@ -1,12 +1,13 @@
 """The service under load: 64 clients at once, against a FastAPI endpoint that calls PyTorch eager, in one run; so read the ratios.
 
-python benchmarks/load.py [--clients 64] [--seconds 60] [--small-seconds 15]
+python benchmarks/load.py [--clients 64] [--seconds 60] [--small-seconds 15] [--replicas]
 
 Both endpoints are processes of their own, asked one after the other by the same clients with the same generated photos (synthetic), as form uploads.
 The other endpoint is what one writes first: open with Pillow, turn by EXIF, pad, divide by 255, the same network twice (picture and mirror image), softmax.
 Ours does more: limits, quality check, prediction set, out-of-distribution score, evidence. The other one's threads are the best
 of those tried (see EAGER_THREADS).
 Weights are random there, which changes no time. The clients use the same two cores, which costs both endpoints the same.
+With --replicas, only one process and two, one core each, are compared, asked in turns by the same clients; four rounds of each.
 """
 import argparse
 import asyncio
@@ -138,6 +139,24 @@ async def load(server, requests, clients, seconds):
             'p50, seconds': p50, 'p99, seconds': p99, 'p99 / p50': p99/p50, 'MB before': idle, 'MB at most': max(m for _, m in samples), 'MB grown': statistics.median(later[1]) - statistics.median(later[0])}
 
 
+def replicas(photos, clients, seconds, rounds=4):
+    "Answers a second of one process and of two, whose clients take turns."
+    found, one, ask = {1: [], 2: []}, {'ANKLEALIGN_SERVE_ANSWERS': '1'}, [form(o) for o in photos]
+    os.environ |= one
+    with Running([*SERVE, '--no-page']) as first, Running([*SERVE, '--no-page']) as second:
+        async def rate(ports):
+            until, took, errors = time.perf_counter() + seconds, [], []
+            await asyncio.gather(*(client(ports[i % len(ports)], ask, until, took, errors) for i in range(clients)))
+            assert not errors, errors
+            return len(took)/seconds
+        asyncio.run(rate([first.port, second.port])) # warms both
+        for _ in range(rounds):
+            for n in found: found[n].append(asyncio.run(rate([first.port, second.port][:n])))
+    print(f'replicas with one core each, {clients} clients, {rounds} times {seconds} s in turns; answers a second')
+    for n, o in found.items(): print(f'{n} process{"es"*(n > 1):4}{statistics.median(o):10.1f}   ({min(o):.1f} to {max(o):.1f})')
+    print(f'two / one: {statistics.median(b/a for a, b in zip(*found.values(), strict=True)):.2f}')
+
+
 def compare(title, photos, clients, seconds):
     requests, found = [form(o) for o in photos], {}
     for name, command in (('service', [*SERVE, '--no-page']), ('eager', [sys.executable, __file__, '--eager'])):
@@ -175,11 +194,13 @@ if __name__ == '__main__':
     args.add_argument('--seconds', type=int, default=60)
     args.add_argument('--small-seconds', type=int, default=15)
     args.add_argument('--eager', action='store_true', help='be the other endpoint')
+    args.add_argument('--replicas', action='store_true', help='compare one process with two, and nothing else')
     given = args.parse_args()
     if given.eager: sys.exit(eager())
     large = [photo(i, 12) for i in range(1, 5)]
     with zipfile.ZipFile(demo_study()) as study: small = [o for o in map(study.read, sorted(study.namelist())) if usable(o)][:20]
     print(f'{date.today()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before', flush=True)
+    if given.replicas: sys.exit(replicas(large, given.clients, given.small_seconds))
     memory(large)
     compare(f'photos of 12 megapixels, {np.mean([len(o) for o in large])/1e6:.1f} MB', large, given.clients, given.seconds)
     compare(f'pictures of 320 px, {np.mean([len(o) for o in small])/1e3:.0f} kB', small, given.clients, given.small_seconds)

@@ -122,7 +122,7 @@ def test_containers_and_packages():
     targets = set(re.findall(r'^FROM .* AS (\S+)', (ROOT/'Dockerfile').read_text(), re.M))
     assert {o[o.index('--target') + 1] for o in DOCKER if o[1] == 'build'} == {'serve', 'full'} <= targets
     services = yaml.safe_load((ROOT/'compose.yaml').read_text())['services']
-    assert {o[-1] for o in DOCKER if o[1] == 'compose' and len(o) > 2} == {'pipeline', 'lab', 'serve'} == set(services) - {'label-studio', 'loop'} # those have a guide of their own
+    assert {o[-1] for o in DOCKER if o[1] == 'compose' and len(o) > 2} == {'pipeline', 'lab', 'serve', 'proxy'} == set(services) - {'label-studio', 'loop', 'replica'} # which start with others
     project = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
     extras = {e for o in of('pip', 'install') for e in re.findall(r'\[(\w+)\]', o[0])}
     assert extras == {'train', 'serve'} < set(project['optional-dependencies'])

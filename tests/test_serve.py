@@ -16,6 +16,7 @@ import httpx
 import pytest
 from conftest import content, picture
 from malformed import FORM, PROBLEM, form, malformed, running, send_all
+from prometheus_client.parser import text_string_to_metric_families
 
 COMMAND = Path(sys.executable).with_name('anklealign')
 TIGHT = {'ANKLEALIGN_SERVE_API_KEY': 'hush', 'ANKLEALIGN_SERVE_PHOTO_MEGABYTES': '0.1', 'ANKLEALIGN_SERVE_BATCH_MEGABYTES': '0.2',
@@ -172,6 +173,21 @@ def test_it_finishes_what_has_begun(tmp_path):
             assert connection.recv(9999).startswith(b'HTTP/1.1 200')
         assert service.process.wait(10) == 0
         assert not [o for o in map(json.loads, service.log().splitlines()) if o['level'] != 'info']
+
+
+def test_of_two_replicas_one_drains_and_their_figures_add_up(tmp_path):
+    with serving(tmp_path/'one', ANKLEALIGN_SERVE_DRAIN='60') as going, serving(tmp_path/'two') as other:
+        assert [o.photo(picture(1)).status_code for o in (going, other, other)] == [200]*3
+        going.process.send_signal(signal.SIGTERM)
+        while going.get('/ready').status_code == 200: time.sleep(.02)
+        assert going.get('/ready').json()['type'].endswith('not-ready') and other.get('/ready').status_code == 200
+        assert going.photo(picture(2)).status_code == 200 == going.get('/health').status_code # it still answers
+        counted = [o for one in (going, other) for m in text_string_to_metric_families(one.get('/metrics').text) for o in m.samples]
+        def total(name, **labels): return sum(o.value for o in counted if o.name == name and labels.items() <= o.labels.items())
+        assert total('anklealign_requests_total', route='/predict', status='200') == 4 == total('anklealign_answers_total')
+        assert total('anklealign_request_seconds_count', route='/predict') == 4 == total('anklealign_request_seconds_bucket', route='/predict', le='+Inf')
+        for o in (signal.SIGINT, signal.SIGINT): going.process.send_signal(o) # whoever waits at a terminal need not
+        assert going.process.wait(20) == 0
 
 
 def test_a_taken_port_and_a_missing_extra_are_one_sentence(tmp_path):

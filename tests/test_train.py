@@ -3,7 +3,9 @@ import csv
 import json
 import os
 import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import content
+from safetensors.numpy import load_file
 
 COMMAND = Path(sys.executable).with_name('anklealign')
 SMALL = {'ANKLEALIGN_TRAIN_RECIPE': 'baseline', 'ANKLEALIGN_TRAIN_SIZE': '64', 'ANKLEALIGN_TRAIN_PRECISION': 'float32', 'ANKLEALIGN_IMAGES_SIZE': '64'}
@@ -95,29 +98,46 @@ def test_two_trainings_of_one_name(prepared, ankle):
     assert [o.name for o in (prepared/'output/models').iterdir()] == ['gapcnn']
 
 
-LAUNCH = [Path(sys.executable).with_name('accelerate'), 'launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--main_process_port', '0', '--mixed_precision', 'no', '--dynamo_backend', 'no']
+LAUNCH = [Path(sys.executable).with_name('accelerate'), 'launch', '--multi_gpu', '--num_processes', '2', '--mixed_precision', 'no', '--dynamo_backend', 'no']
+
+
+def on_two_machines(script, *last, study, runs):
+    "Start a script as the guide says, on two machines that share no folder; give both exit codes and what they said."
+    with socket.create_server(('127.0.0.1', 0)) as free: port = free.getsockname()[1]
+    many = [*LAUNCH, '--num_machines', '2', '--main_process_ip', '127.0.0.1', '--main_process_port', str(port)]
+    both = [subprocess.Popen([*many, '--machine_rank', str(i), script, study[i], runs[i], *last], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             env=os.environ | {'OMP_NUM_THREADS': '1'}) for i in (0, 1)]
+    said = [o.communicate(timeout=300)[0] for o in both]
+    return [o.returncode for o in both], ''.join(said)
 
 
 @pytest.mark.slow
-def test_two_processes_learn_as_one(prepared, tmp_path):
-    "The same batches give the same losses; a model without batch norm and dropout shows it."
-    script = Path(__file__).with_name('parallel_run.py')
-    env = os.environ | {'OMP_NUM_THREADS': '1'}
-    for name, launch in (('one', [sys.executable]), ('two', LAUNCH)):
-        done = subprocess.run([*launch, script, prepared/'output/processed', tmp_path/name], capture_output=True, text=True, env=env)
-        assert done.returncode == 0, done.stdout + done.stderr
+def test_two_machines_learn_as_one_and_go_on_when_one_was_lost(prepared, tmp_path):
+    "The same batches give the same weights; a model without batch norm and dropout shows it."
+    script, second, here = Path(__file__).with_name('parallel_run.py'), tmp_path/'second', prepared/'output/processed'
+    shutil.copytree(here, second/'processed')
+    subprocess.run([sys.executable, script, here, tmp_path/'one'], check=True, env=os.environ | {'OMP_NUM_THREADS': '1'})
+    both = dict(study=(here, second/'processed'), runs=(tmp_path/'two', second/'two'))
+    codes, said = on_two_machines(script, 'lost', **both)
+    assert all(codes) and not (tmp_path/'two').exists(), said
+    codes, said = on_two_machines(script, **both)
+    assert codes == [0, 0], said
     one, two = ([{k: float(v) for k, v in o.items()} for o in csv.DictReader((tmp_path/name/'history.csv').open())] for name in ('one', 'two'))
     assert len(one) == len(two) == 4
-    for a, b in zip(one, two, strict=True):
-        assert abs(a['train_loss'] - b['train_loss']) < 1e-3 and abs(a['valid_loss'] - b['valid_loss']) < 1e-3, (a, b)
+    for a, b in zip(one, two, strict=True): assert abs(a['train_loss'] - b['train_loss']) < 1e-5 and abs(a['valid_loss'] - b['valid_loss']) < 1e-5, (a, b)
     assert one[0]['train_loss'] - one[-1]['train_loss'] > .02
+    weights, others = (load_file(tmp_path/name/'model.safetensors') for name in ('one', 'two'))
+    assert max(abs(weights[k] - others[k]).max() for k in weights) < 1e-5
     assert json.loads((tmp_path/'two/config.json').read_text())['processes'] == 2
-    assert {o.name for o in tmp_path.iterdir()} >= {'one', 'two'} and not list(tmp_path.glob('.*'))
+    assert {o.name for o in second.iterdir()} == {'processed'} and not list(tmp_path.glob('.*')) # only the first machine writes
+    (second/'processed/metadata.csv').write_text((here/'metadata.csv').read_text().replace(',1.0,', ',1.00,', 1))
+    codes, said = on_two_machines(script, **both)
+    assert all(codes) and 'have different studies' in said, said
 
 
 @pytest.mark.slow
 def test_the_command_under_accelerate(prepared):
-    done = subprocess.run([*LAUNCH, COMMAND, 'train', '--recipe', 'gapcnn', '--epochs', '2'], cwd=prepared, capture_output=True, text=True,
+    done = subprocess.run([*LAUNCH, '--num_machines', '1', '--main_process_port', '0', COMMAND, 'train', '--recipe', 'gapcnn', '--epochs', '2'], cwd=prepared, capture_output=True, text=True,
                           env=os.environ | SMALL | {'OMP_NUM_THREADS': '1'})
     assert done.returncode == 0, done.stdout + done.stderr
     assert [o.split()[0] for o in done.stdout.splitlines() if o.startswith(('epoch ', '1/2 ', '2/2 '))] == ['epoch', '1/2', '2/2']

@@ -15,8 +15,8 @@ from typing import Annotated
 
 import typer
 
-from .terminal import (Debug, Output, Set, SettingsFile, Shard, handle_errors, log, log_lines, log_to, progress, run_name,
-                                     settings_of, stop)
+from .terminal import (Debug, Output, Ray, Set, SettingsFile, Shard, handle_errors, log, log_lines, log_to, progress,
+                                     run_name, settings_of, stop)
 
 # %% ../../nbs/app/answering.ipynb #a5e00005
 answering = typer.Typer() # its commands stand among those of `anklealign`
@@ -74,8 +74,7 @@ def predict(
     output: Annotated[str|None, typer.Option('--output', '-o', help='Folder that keeps the answers as they come, for many photos: run '
                                                                    'again, it goes on; then: anklealign merge.')]=None,
     shard: Shard=None,
-    ray: Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Of a Ray cluster that answers, auto for the one this machine '
-                                                               'belongs to, local for a new one here.')]=None,
+    ray: Ray=None,
     settings: SettingsFile=None, debug: Debug=False,
 ):
     """Answer for photos: pronation, neutral, supination, or why there is no answer.

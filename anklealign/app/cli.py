@@ -21,8 +21,8 @@ import typer
 
 from .answering import answering
 from .labelling import studio
-from .terminal import (Debug, Epochs, Output, Precision, Raw, Recipe, Resume, Run, Seed, Set, SettingsFile, Shard, WeightsFile,
-                                     handle_errors, log, log_to, progress, run_name, settings_of)
+from .terminal import (Debug, Epochs, Output, Precision, Raw, Ray, Recipe, Resume, Run, Seed, Set, SettingsFile, Shard,
+                                     WeightsFile, handle_errors, log, log_to, progress, run_name, settings_of, stop)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode='rich',
@@ -55,7 +55,11 @@ def _prepare(raw, settings, shards=()):
         study = prepare(raw, settings.output, chosen, step, **more, shards=shards)
     for line in summary(study): log.info(line)
 
-def _prepare_shard(raw, settings, shard):
+def _prepare_shards(raw, settings, shard, ray):
+    if ray:
+        from anklealign.app.shards import check_on_ray
+        with progress('shards') as step: folders = check_on_ray(raw, Path(settings.output), settings.images, ray, step)
+        return _prepare(raw, settings, folders)
     from anklealign.study.preprocess import check_shard
     folder = Path(settings.output)/'shards'/shard.replace('/', '-of-')
     with progress('pictures') as step: check_shard(raw, folder, shard, settings.images, step)
@@ -69,13 +73,14 @@ def _study(settings):
 @app.command()
 @handle_errors
 def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, shard: Shard=None,
-            debug: Debug=False):
+            ray: Ray=None, debug: Debug=False):
     """Read a raw folder, or a project of Label Studio, and make a study of it.
 
     Example: anklealign prepare my_pictures/
     """
     chosen = settings_of(settings, output, seed, stated)
-    with log_to(): _prepare_shard(raw, chosen, shard) if shard else _prepare(raw, chosen)
+    if shard and ray: stop('--ray makes the shards itself: leave out --shard.')
+    with log_to(): _prepare_shards(raw, chosen, shard, ray) if shard or ray else _prepare(raw, chosen)
 
 # %% ../../nbs/app/cli.ipynb #c8b2dac8
 @app.command()

@@ -133,7 +133,7 @@ def _add_state(app, predictor, pool, figures):
     @app.get('/ready', responses=refusals('not-ready'))
     async def ready() -> State:
         "Whether requests are taken. If not, send them elsewhere for a moment."
-        if not app.state.ready: raise Refused('not-ready', 'The model is being loaded: ask again in a second.')
+        if not app.state.ready: raise Refused('not-ready', 'The service is starting or stopping: ask again in a second.')
         if pool.inside >= pool.waiting: raise Refused('not-ready', f'All {pool.waiting} places are taken: ask again in a few seconds.')
         return State(status='ready')
 
@@ -166,7 +166,7 @@ def make_app(
     summary = f'Pronation, neutral or supination. {translations()["answer"]["disclaimer"]}'
     app = fastapi.FastAPI(title='anklealign', version=__version__, summary=summary, lifespan=alive, docs_url=None, redoc_url=None,
                           root_path=settings.root_path)
-    app.state.ready, app.state.stopping = False, asyncio.Event()
+    app.state.ready, app.state.stopping, app.state.drain = False, asyncio.Event(), settings.drain
     _add_answers(app, predictor, settings, pool, figures)
     _add_state(app, predictor, pool, figures)
     async def answer(chosen, photo, name):
@@ -322,6 +322,9 @@ class _Server(uvicorn.Server):
         self.say()
 
     async def shutdown(self, sockets=None):
+        self.app.state.ready, now = False, asyncio.get_running_loop().time
+        end = now() + self.app.state.drain
+        while now() < end and not self.force_exit: await asyncio.sleep(.05) # a second Ctrl-C does not wait
         self.app.state.stopping.set()
         self.trimming.cancel()
         await super().shutdown(sockets)

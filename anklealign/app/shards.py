@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 
 from .. import __version__
 from .photos import Photo, answer_all
-from ..core import AnklealignError
+from ..core import AnklealignError, ImageSettings
 from ..deploy import Predictor
 from ..inference.answer import to_csv
 from ..remote import RemotePath, place, write_to
@@ -95,18 +95,27 @@ def answer_part(
     return out.getvalue()
 
 # %% ../../nbs/app/shards.ipynb #7d42a9f9
-def _on_ray(predictor, photos, todo, address): # file → its content, in any order
+def _joined(address): # Ray, with its cluster
     import ray
     if not ray.is_initialized(): ray.init(address, log_to_driver=False, logging_level='error')
-    ask, bundle, waiting, running = ray.remote(max_retries=5)(_on_node), ray.put(predictor.bundle), iter(todo.items()), {}
+    return ray
+
+def _results(ray, function, tasks): # each key of `tasks` with what `function` gives for its arguments, in any order
+    ask, waiting, running = ray.remote(max_retries=5)(function), iter(tasks), {}
     while True:
-        for file, part in islice(waiting, max(0, int(1.5*ray.cluster_resources().get('CPU', 1)) + 1 - len(running))):
-            running[ask.remote([bundle], predictor.language, part, [photos[i] for i in part])] = file
+        for key, given in islice(waiting, max(0, int(1.5*ray.cluster_resources().get('CPU', 1)) + 1 - len(running))):
+            running[ask.remote(*given)] = key
         if not running: return
         [done], _ = ray.wait(list(running))
         try: yield running.pop(done), ray.get(done)
         except ray.exceptions.RayTaskError as e: raise e.cause from None
         except ray.exceptions.RayError as e: raise AnklealignError(f'The cluster gave up ({type(e).__name__}): run again to go on.') from e
+
+def _on_ray(predictor, photos, todo, address): # file → its content, in any order
+    ray = _joined(address)
+    bundle = [ray.put(predictor.bundle)]
+    tasks = ((file, (bundle, predictor.language, part, [photos[i] for i in part])) for file, part in todo.items())
+    yield from _results(ray, _on_node, tasks)
 
 def _on_node(bundle, language, positions, photos): return answer_part(_predictor_there(bundle[0], language), positions, photos)
 
@@ -114,6 +123,24 @@ def _on_node(bundle, language, positions, photos): return answer_part(_predictor
 def _predictor_there(bundle, language): # once a process
     import ray
     return Predictor(ray.get(bundle), language)
+
+# %% ../../nbs/app/shards.ipynb #28300002
+def check_on_ray(
+    raw: str|Path, # raw folder
+    output: Path, # output folder, which every node sees; the shards are made in its folder `shards`
+    settings: ImageSettings, # how pictures are processed
+    address: str, # of a Ray cluster, or 'local'
+    step: Callable[[int, int], None]=lambda done, total: None, # called with the number of shards done, and of all
+) -> list[Path]: # folders for `prepare`
+    "Look at all pictures of a raw folder on a cluster. Raises `AnklealignError` if it gives up; then the next call goes on."
+    from anklealign.study.preprocess import check_shard
+    ray, begun = _joined(address), sorted((output/'shards').glob('*-of-*'))
+    n = int(begun[0].name.partition('-of-')[2]) if begun else 4*max(1, int(ray.cluster_resources().get('CPU', 1)))
+    folders = [(output/'shards'/f'{k}-of-{n}').absolute() for k in range(1, n + 1)]
+    one = settings.model_copy(update=dict(workers=1)) # a task has one core
+    tasks = ((k, (str(raw), folder, f'{k}/{n}', one)) for k, folder in enumerate(folders, 1))
+    for done, _ in enumerate(_results(ray, check_shard, tasks), 1): step(done, n)
+    return folders
 
 # %% ../../nbs/app/shards.ipynb #efb643ff
 def read_shards(

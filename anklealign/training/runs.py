@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -204,6 +204,24 @@ class Together(DistributedTrainer):
     "fastai's `DistributedTrainer` with `SharedLoader`; batch norm sees all processes where the device can do that."
     def __init__(self): super().__init__(sync_bn=torch.cuda.is_available(), cpu=not torch.cuda.is_available())
     def _wrap_dl(self, dl): return dl if isinstance(dl, SharedLoader) else SharedLoader(dl, device=self.learn.model.device)
+
+# %% ../../nbs/training/runs.ipynb #28500002
+def agreed(
+    make: Callable[[], Any], # called in the first process
+    same: str, # what must be equal in all of them: the fingerprint of the study
+) -> Any: # what `make` gave, in every process
+    "What the first process says, told to all. Raises `AnklealignError` in every process if `make` does, or if they have different studies."
+    rank, count = processes()
+    if count == 1: return make()
+    if not distributed.is_initialized(): Together() # joins the others
+    all_said, said = [None]*count, [same, None, '']
+    try: said[1] = make() if rank == 0 else None
+    except AnklealignError as e: said[2] = str(e)
+    distributed.all_gather_object(all_said, said)
+    if len({o[0] for o in all_said}) > 1:
+        raise AnklealignError('The machines that train together have different studies: copy the study folder of the first one to the others.')
+    if all_said[0][2]: raise AnklealignError(all_said[0][2])
+    return all_said[0][1]
 
 # %% ../../nbs/training/runs.ipynb #13000002
 @contextmanager

@@ -40,7 +40,7 @@ from .callbacks import (AverageWeights, BatchExtras, Checkpoint, EpochSeed, Hist
                                           write_tensors)
 from .dataloaders import Features, stored_loaders, study_block, with_shares
 from .recipes import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained, without_gone
-from .runs import Together, answering, load_run, probabilities, processes, read_config, share_of_batch, training_lock
+from .runs import Together, agreed, answering, load_run, probabilities, processes, read_config, share_of_batch, training_lock
 
 # %% ../../nbs/training/train.ipynb #aaaadfac
 def dataloaders(
@@ -189,7 +189,7 @@ def train(
         if hasattr(learn.model, 'reader'): # what it sees does not change while it learns
             for o in dls.loaders: o.dataset.pixels = Features(learn.model.eval().reader, o.dataset.pixels)
         config = _config(learn, recipe, study, seed, precision_callbacks(precision, learn.dls.device)[0])
-        before = _to_go_on_from(run, config) if resume else ({}, [])
+        before = agreed(lambda: _to_go_on_from(run, config) if resume else ({}, []), config['study']['fingerprint'])
         if before is None:
             log.info('%s is finished: there is nothing to go on with', run)
             return run
