@@ -66,7 +66,7 @@ def heat_maps(
     top = maps.amax((1, 2), keepdim=True)
     return torch.where(top > 0, maps/top, 0).numpy()
 
-_BATCH = 4 # pictures at a time; the way back needs memory
+_BATCH = 1 # pictures at a time; the way back needs memory
 
 # %% ../../nbs/evaluation/saliency.ipynb #ae5c643d
 def overlay(
