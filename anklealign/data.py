@@ -146,7 +146,7 @@ def show_annotators(
     fig, several = Figure(figsize=(6.2, 4.6), layout='constrained'), len(shown) > 12
     ax = fig.subplots()
     drawn = ax.imshow(pairs.loc[shown, shown], cmap='viridis', vmin=0, vmax=1)
-    names = [f'{o[-28:]} ({people.agreement[o]:.0%}, n = {people.compared[o]})' for o in shown]
+    names = [f"{o.rsplit('/', 1)[-1][-28:]} ({people.agreement[o]:.0%}, n = {people.compared[o]})" for o in shown]
     ax.set_yticks(range(len(shown)), names, fontsize=6 if several else 9)
     ax.set_xticks([])
     ax.set_title(f'Same answer to the same picture, every two of {len(shown)} annotators\n'

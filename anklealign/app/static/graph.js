@@ -8,37 +8,41 @@ const FILTERS = {
   bicubic: [2, x => (x = Math.abs(x)) < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-.5 * x + 2.5) * x - 4) * x + 2 : 0],
   lanczos: [3, x => x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0],
 };
+const BITS = 22; // of Pillow's whole numbers
 const weights = (length, from, to, out, [reach, filter]) => {
   const scale = (to - from) / out, wide = Math.max(scale, 1), support = reach * wide, most = Math.ceil(support) * 2 + 1;
-  const first = new Int32Array(out), count = new Int32Array(out), all = new Float32Array(out * most);
+  const first = new Int32Array(out), count = new Int32Array(out), all = new Int32Array(out * most), exact = new Float64Array(most);
   for (let i = 0; i < out; i++) {
     const centre = from + (i + .5) * scale, low = Math.max(0, Math.trunc(centre - support + .5)), high = Math.min(length, Math.trunc(centre + support + .5));
     let sum = 0;
-    for (let k = low; k < high; k++) sum += all[i * most + k - low] = filter((k - centre + .5) / wide);
-    for (let k = 0; k < high - low; k++) all[i * most + k] /= sum;
+    for (let k = low; k < high; k++) sum += exact[k - low] = filter((k - centre + .5) * (1 / wide));
+    for (let k = 0; k < high - low; k++) all[i * most + k] = exact[k] / sum * 2 ** BITS + (exact[k] / sum < 0 ? -.5 : .5);
     first[i] = low; count[i] = high - low;
   }
   return {first, count, all, most};
 };
-// `picture` {data, width, height} of four bytes a pixel, resized as Pillow does; `box`: left, top, right, bottom of the part that counts
+// `picture` {data, width, height} of four bytes a pixel, resized as Pillow does, to the bit; `box`: left, top, right, bottom of the part that counts
 export const resized = (picture, width, height, kind, [left, top, right, bottom] = [0, 0, picture.width, picture.height]) => {
   const {data} = picture, across = weights(picture.width, left, right, width, FILTERS[kind]), down = weights(picture.height, top, bottom, height, FILTERS[kind]);
   const start = down.first[0], end = down.first[height - 1] + down.count[height - 1];
   const rows = new Uint8ClampedArray((end - start) * width * 4), out = new Uint8ClampedArray(width * height * 4);
   const {first, count, all, most} = across;
   for (let y = start, to = 0; y < end; y++) for (let x = 0, line = y * picture.width; x < width; x++, to += 4) {
-    let r = .5, g = .5, b = .5; // half a level up, as Pillow rounds
-    for (let k = x * most, stop = k + count[x], i = (line + first[x]) * 4; k < stop; k++, i += 4) { const o = all[k]; r += o * data[i]; g += o * data[i + 1]; b += o * data[i + 2]; }
-    rows[to] = r | 0; rows[to + 1] = g | 0; rows[to + 2] = b | 0;
+    let r = 1 << BITS - 1, g = r, b = r; // half a level up
+    for (let k = x * most, stop = k + count[x], i = (line + first[x]) * 4; k < stop; k++, i += 4) {
+      const o = all[k];
+      r = r + Math.imul(o, data[i]) | 0; g = g + Math.imul(o, data[i + 1]) | 0; b = b + Math.imul(o, data[i + 2]) | 0;
+    }
+    rows[to] = r >> BITS; rows[to + 1] = g >> BITS; rows[to + 2] = b >> BITS;
   }
-  const sums = new Float32Array(width * 4);
+  const sums = new Int32Array(width * 4);
   for (let y = 0; y < height; y++) {
-    sums.fill(.5);
+    sums.fill(1 << BITS - 1);
     for (let k = 0; k < down.count[y]; k++) {
       const o = down.all[y * down.most + k], at = (down.first[y] - start + k) * width * 4;
-      for (let i = 0; i < width * 4; i++) sums[i] += o * rows[at + i];
+      for (let i = 0; i < width * 4; i++) sums[i] += Math.imul(o, rows[at + i]);
     }
-    for (let i = 0, at = y * width * 4; i < width * 4; i++) out[at + i] = sums[i] | 0;
+    for (let i = 0, at = y * width * 4; i < width * 4; i++) out[at + i] = sums[i] >> BITS;
   }
   for (let i = 3; i < out.length; i += 4) out[i] = 255;
   return {data: out, width, height};
@@ -56,21 +60,23 @@ export const square = (picture, side, fit, grey) => {
   return {data, width: side, height: side};
 };
 
-const COSINES = Float32Array.from({length: 64}, (_, i) => Math.cos((2 * (i & 7) + 1) * (i >> 3) * Math.PI / 16) * (i < 8 ? Math.SQRT1_2 : 1) / 2);
-const FINE = 4 * Math.sqrt(8), [round, across] = [x => Math.floor(x + .5), k => 8 * (k & 7) + (k >> 3)];
-const waves = (block, half, c) => { // of 8 × 8 levels, or levels of waves: first each row, then each column; rounded in between as libjpeg does
+// libjpeg's cosines: thirteen bits, and a few of them one off; the second half of a row mirrors the first
+const HALVES = [[8192, 8192, 8192, 8192], [11363, 9633, 6437, 2260], [10703, 4433, -4433, -10703], [9633, -2259, -11362, -6436],
+  [8192, -8192, -8192, 8192], [6437, -11362, 2261, 9633], [4433, -10704, 10704, -4433], [2260, -6436, 9633, -11363]];
+const COSINES = Int32Array.from(HALVES.flatMap((row, i) => [...row, ...[...row].reverse().map(o => i % 2 ? -o : o)]));
+const across = k => 8 * (k & 7) + (k >> 3);
+const waves = (block, half, c, bits) => { // of 8 × 8 levels, or levels of waves: first each row, then each column, in whole numbers of libjpeg
   for (let pass = 0; pass < 2; pass++) {
-    const from = pass ? half : block, to = pass ? block : half;
+    const from = pass ? half : block, to = pass ? block : half, down = pass ? bits : 11, up = 1 << down - 1;
     for (let i = 0; i < 64; i += 8) {
       const o = from[i], p = from[i + 1], q = from[i + 2], r = from[i + 3], s = from[i + 4], t = from[i + 5], v = from[i + 6], w = from[i + 7];
-      for (let k = 0, at = i >> 3; k < 64; k += 8, at += 8) to[at] = o * c[k] + p * c[k + 1] + q * c[k + 2] + r * c[k + 3] + s * c[k + 4] + t * c[k + 5] + v * c[k + 6] + w * c[k + 7];
+      for (let k = 0, at = i >> 3; k < 64; k += 8, at += 8) to[at] = up + o * c[k] + p * c[k + 1] + q * c[k + 2] + r * c[k + 3] + s * c[k + 4] + t * c[k + 5] + v * c[k + 6] + w * c[k + 7] >> down;
     }
-    if (!pass) for (let k = 0; k < 64; k++) half[k] = round(FINE * half[k]) / FINE;
   }
 };
 export const stored = ({data, width, height}, steps) => { // what a JPEG without subsampling keeps, its waves in `steps`: the model has learned from such files
-  const out = new Uint8ClampedArray(data), [luma, blue, red, half] = [1, 2, 3, 4].map(() => new Float32Array(64)), places = new Int32Array(64);
-  const back = COSINES.map((_, i) => COSINES[across(i)]);
+  const out = new Uint8ClampedArray(data), [luma, blue, red, half] = [1, 2, 3, 4].map(() => new Int32Array(64)), places = new Int32Array(64);
+  const back = COSINES.map((_, i) => COSINES[across(i)]), level = o => Math.min(Math.max(o, -128), 127);
   for (let top = 0; top < height; top += 8) for (let left = 0; left < width; left += 8) {
     for (let k = 0; k < 64; k++) {
       const i = places[k] = 4 * (Math.min(top + (k >> 3), height - 1) * width + Math.min(left + (k & 7), width - 1)), r = data[i], g = data[i + 1], b = data[i + 2];
@@ -80,13 +86,13 @@ export const stored = ({data, width, height}, steps) => { // what a JPEG without
     }
     for (const block of [luma, blue, red]) {
       const step = steps[block === luma ? 0 : 1];
-      waves(block, half, COSINES);
-      for (let k = 0; k < 64; k++) half[across(k)] = Math.sign(block[k]) * Math.floor((round(8 * Math.abs(block[k])) + 4 * step[k]) / (8 * step[k])) * step[k];
-      waves(half, block, back); // columns first
-      for (let k = 0; k < 64; k++) block[k] = half[across(k)];
+      waves(block, half, COSINES, 15);
+      for (let k = 0; k < 64; k++) half[across(k)] = Math.sign(block[k]) * Math.floor((Math.abs(block[k]) + 4 * step[k]) / (8 * step[k])) * step[k];
+      waves(half, block, back, 18); // columns first
+      for (let k = 0; k < 64; k++) block[k] = level(half[across(k)]);
     }
     for (let k = 63; k >= 0; k--) { // backwards, as what lies beyond the picture repeats its edge
-      const i = places[k], y = round(luma[k]) + 128, b = round(blue[k]), r = round(red[k]);
+      const i = places[k], y = luma[k] + 128, b = blue[k], r = red[k];
       out[i] = y + (91881 * r + 32768 >> 16);
       out[i + 1] = y + (-22554 * b - 46802 * r + 32768 >> 16);
       out[i + 2] = y + (116130 * b + 32768 >> 16);
@@ -215,18 +221,27 @@ const drawn = (bitmap, width, height) => {
   pen.drawImage(bitmap, 0, 0, width, height);
   return pen;
 };
+const smaller = (n, part) => Math.ceil(n / part);
+const reduced = async (blob, size, part, how) => { // a JPEG at a part of its size: as Pillow decodes it, where the browser can, which is ten times as fast
+  const [desiredWidth, desiredHeight] = size.map(o => smaller(o, part));
+  if (!globalThis.ImageDecoder) return createImageBitmap(blob, {...how, resizeWidth: desiredWidth, resizeQuality: 'medium'});
+  const decoder = new ImageDecoder({data: await blob.arrayBuffer(), type: 'image/jpeg', colorSpaceConversion: 'none', desiredWidth, desiredHeight});
+  return decoder.decode().then(o => o.image, () => null).finally(() => decoder.close());
+};
+const sides = o => o ? [o.displayWidth ?? o.width, o.displayHeight ?? o.height] : [0, 0];
 export const opened = async (blob, about) => { // upright, white behind what is transparent; throws the reason
   const {kind, size, whole} = header(new Uint8Array(await blob.arrayBuffer()));
   if (size.length) checked(size, about.megapixels);
   if (!whole) throw 'truncated';
   const upright = {imageOrientation: 'from-image', colorSpaceConversion: 'none'}, parted = ([w, h]) => kind === 'JPEG' ? [8, 4, 2, 1].find(o => o === 1 || Math.min(w, h) >= o * about.size) : 1;
-  const smaller = (n, part) => Math.ceil(n / part), part = size.length ? parted(size) : 1;
+  const part = size.length ? parted(size) : 1, near = scale => sides(bitmap).every((o, i) => Math.abs(o - size[i] / scale) <= 2);
   let bitmap, full = size;
   try {
-    if (part > 1) bitmap = await createImageBitmap(blob, {...upright, resizeWidth: smaller(size[0], part), resizeQuality: 'medium'});
-    if (!(Math.abs((bitmap?.height ?? 0) - size[1] / part) <= 2)) { // whatever the file says of itself, its picture decides
+    if (part > 1) bitmap = await reduced(blob, size, part, upright);
+    if (!bitmap || !near(part) && !near(1)) { // whatever the file says of itself, its picture decides
+      bitmap?.close();
       bitmap = await createImageBitmap(blob, upright);
-      full = [bitmap.width, bitmap.height];
+      full = sides(bitmap);
     }
   } catch { throw kind === 'HEIC' || kind === 'TIFF' || kind === 'AVIF' ? `format ${kind}` : 'other'; }
   try {

@@ -153,8 +153,9 @@ const movable = (figure, record) => { // the marks of a photo, by mouse, finger 
     save(new Blob([JSON.stringify(record, null, 1)], {type: 'application/json'}), 'json');
   };
   figure.querySelector('.save-picture').onclick = async () => {
-    const verdict = [...figure.parentElement.querySelector('.verdict').children].map(o => o.textContent).join(', '), small = `${word('model')}. ${word('disclaimer')}`;
-    save(await pictureOf(svg, [...[...lines].map(o => o.textContent), verdict, small]), 'png');
+    const mine = record.feet.some(o => o.set_by !== 'model'); // then the class is not that of these marks
+    const verdict = mine ? [] : [[...figure.parentElement.querySelector('.verdict').children].map(o => o.textContent).join(', ')], small = `${word('model')}. ${word('disclaimer')}`;
+    save(await pictureOf(svg, [...[...lines].map(o => o.textContent), ...verdict, small]), 'png');
   };
 };
 const each = ({blob, reply}, i) => {
