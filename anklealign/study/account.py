@@ -64,7 +64,7 @@ def _why(report):
     if unknown := report['unknown_labels']:
         lines += [f"Labels not known: {', '.join(f'{k!r} ({n})' for k, n in unknown.items())}. "
                   'If one of them is a class, add it to `[labels]` in settings.ini.', '']
-    return lines
+    return lines if len(lines) > 2 else [*lines, 'Everything found was used.', '']
 
 # %% ../../nbs/study/account.ipynb #f7675a59
 def _item_by_item(report): # what was not used
@@ -104,7 +104,7 @@ def _agreement(report):
     def span(v): return [f'{v[a]:.3f} to {v[b]:.3f}' for a, b in (('min', 'max'), ('low', 'high')) if v.get(a) is not None]
     rows = [[k, v.get('value', v.get('mean')), *(span(v) or ['']), v['n']] for k, v in figures.items() if not v['reason']]
     lines = ['## How far annotators agree', '',
-             f"{a['votes']:,} votes of {a['annotators']:,} annotators on {a['images']:,} pictures, "
+             f"{a['votes']:,} votes of {a['annotators']:,} annotator{'s'*(a['annotators'] != 1)} on {a['images']:,} pictures, "
              f"{a['images_with_several']:,} of which have several.{_other_count(report)}", *_tables_of_annotators(report)]
     lines += ['', markdown_table(['', 'value', '95 % interval, or range of pairs', 'n'], rows)] if rows else []
     missing = {v['reason']: [k for k, o in figures.items() if o['reason'] == v['reason']] for v in figures.values() if v['reason']}
@@ -182,7 +182,7 @@ def _exports(study):
 
 def _warnings(study, manifest): # what must be known before any figure is read
     folders = Counter(m[1] for o in study.pictures.reason if (m := re.match("no vote: it lies in a folder called '(.*)', but", o)))
-    seen = (f"{folders.total()} pictures without a vote lie in folders that are called like a class ({', '.join(sorted(folders))}), and "
+    seen = (f"Pictures without a vote lie in folders that are called like a class ({', '.join(f'{k}: {n}' for k, n in folders.items())}), and "
             'are not used: set study.class_folders = yes if these folders are their labels.') if folders else ''
     return list(filter(None, [unknown_people(manifest), seen]))
 

@@ -228,6 +228,7 @@ def plain(
     text: str, # any text
 ) -> str: # without accents, in small letters
     "`text` with accents dropped, so that two spellings of one name compare equal however their accents are composed."
+    if text.isascii(): return text.casefold() # most names; a tenth of the time
     return ''.join(c for c in unicodedata.normalize('NFKD', text) if not unicodedata.combining(c)).casefold()
 
 # %% ../../nbs/study/files.ipynb #d6a032b9

@@ -40,6 +40,7 @@ def mangle(
     return re.sub(r'(?u)[^-\w.]', '', name.strip().replace(' ', '_'))
 
 # %% ../../nbs/study/matching.ipynb #0f873571
+@lru_cache(maxsize=4096)
 def fold(
     name: str, # file name
 ) -> str: # a key under which spellings of it agree
