@@ -33,6 +33,7 @@ from .evaluation.schema import Evaluation
 from .heels.feet import draw_feet, feet_of, shipped_rule
 from .inference.bundle import GRAPH, MARK, read_bundle
 from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint, unknown_people
+from .training.callbacks import free_memory
 from .training.onnx import Graph, graph_answers
 from .training.dataloaders import Pixels
 from .training.recipes import Recipe, enough_epochs
@@ -141,6 +142,7 @@ def _shipped_rule(run, asked):
 # %% ../nbs/04_eval.ipynb #594f17ed
 def _probed(run, model, study, answers, report, size, most):
     chosen = answers.iloc[draw_groups(answers, most, report['intervals']['seed'])].reset_index(drop=True)
+    free_memory() # of the models that were asked before
     log.info('changing %d test pictures in every way', len(chosen))
     graph = Graph(read_bundle(run).files[GRAPH]) if (Path(run)/MARK).exists() else None
     return sanity_checks(model, Pixels(study, chosen.image, size).batch(chosen.image), chosen, report['majority_class'],

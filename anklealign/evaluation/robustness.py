@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.nn.functional import affine_grid, grid_sample
-from torchvision.transforms.v2 import functional as tv
 
 from ..core import AnklealignError, kind_of
 from ..images import PAD_COLOUR
@@ -84,8 +84,7 @@ def blur(
     sigma: float, # of the Gaussian, in pixels
 ) -> torch.Tensor: # the same shape
     "The pictures out of focus."
-    reach = 2*min(int(np.ceil(3*sigma)), min(pictures.shape[-2:]) - 1) + 1
-    return tv.gaussian_blur(tv.gaussian_blur(pictures, [reach, 1], [sigma, sigma]), [1, reach], [sigma, sigma])
+    return torch.from_numpy(gaussian_filter(pictures.numpy(), sigma, axes=(2, 3), mode='mirror', truncate=3))
 
 # %% ../../nbs/evaluation/robustness.ipynb #f797b5d0
 def jpeg(

@@ -103,8 +103,8 @@ class BatchExtras(Callback):
     order, run_valid = 8, False
     def before_batch(self):
         x = self.xb[0]
-        for o in self.model.modules():
-            if isinstance(o, nn.modules.batchnorm._BatchNorm) and len(x) == 1: o.eval()
+        for o in self.model.modules() if len(x) == 1 else ():
+            if isinstance(o, nn.modules.batchnorm._BatchNorm): o.eval()
         if hasattr(x, 'lean'): self.learn.xb = (x, x.lean)
         if hasattr(x, 'shares'): self.learn.yb = (x.shares,)
 

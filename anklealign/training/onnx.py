@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from .. import __version__
+from .callbacks import free_memory
 from .dataloaders import Pixels, picture_loader
 from ..heels.feet import shipped_rule
 from ..inference.bundle import GRAPH, MARK, SCHEMA, WEIGHTS, About, file_entry, graph_fault, pack
@@ -314,6 +315,7 @@ def export_run(
     write_atomic(run/GRAPH, graph)
     write_atomic(run/MARK, about.model_dump_json(indent=1))
     log.info('bundle: %s, %.1f MB, off PyTorch by at most %.1g', run/GRAPH, len(graph)/1e6, about.verified['largest_difference'])
+    free_memory() # tracing takes some hundred megabytes
     return run
 
 # %% ../../nbs/training/onnx.ipynb #3c3a885d
