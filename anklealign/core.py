@@ -21,13 +21,16 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+try: import fcntl
+except ImportError: fcntl = None # Windows has none
 
 # %% ../nbs/core/core.ipynb #32c1538a
 CLASSES = ('pronation', 'neutral', 'supination')
@@ -82,18 +85,38 @@ def write_atomic(
 # %% ../nbs/core/core.ipynb #badde686
 @contextmanager
 def _hidden_beside(path, within=None):
-    missing, hidden = [], None
+    missing, hidden, held = [], None, None
     try:
         try:
             missing += [o for o in path.parents if not o.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
-            hidden = tempfile.mkdtemp(dir=within or path.parent, prefix='.tmp-')
+            hidden, held = _hidden_folder(Path(within or path.parent), path.name)
         except OSError as e: raise file_error(e, path) from e
-        yield Path(hidden)
+        yield hidden
     finally:
         if hidden: shutil.rmtree(hidden, ignore_errors=True)
+        if held is not None: os.close(held)
         for o in missing:
             with suppress(OSError): o.rmdir()
+
+def _hidden_folder(place, name): # and its lock, which ends with the process: what a killed one has left is used again
+    for i in range(9 if fcntl else 0):
+        hidden = place/f'.tmp-{name}{i or ""}'
+        with ExitStack() as otherwise:
+            try:
+                with suppress(FileExistsError): hidden.mkdir(0o700)
+                otherwise.callback(os.close, held := os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not os.path.samestat(hidden.stat(), os.fstat(held)) or {*os.listdir(hidden)} > {'new'}: continue # gone, or not ours
+                for o in (shutil.rmtree, os.unlink):
+                    with suppress(OSError): o(hidden/'new')
+                otherwise.pop_all()
+                return hidden, held
+            except (BlockingIOError, FileNotFoundError): continue # another process has it
+            except OSError: # a name that is too long, or a disk without locks
+                with suppress(OSError): hidden.rmdir()
+                break
+    return Path(tempfile.mkdtemp(dir=place, prefix='.tmp-')), None
 
 # %% ../nbs/core/core.ipynb #d5e927b6
 def file_error(
@@ -133,6 +156,7 @@ def recover(
 ) -> Path: # the same
     "Undo half a replacement of `path`, if a process was killed in the middle of one."
     path = Path(path)
+    if not path.name: raise AnklealignError(f"'{path}' cannot be replaced: name a folder that is to be made.")
     old = path.with_name(f'.{path.name}.old')
     try:
         if old.exists() and not path.exists(): old.rename(path)
@@ -293,7 +317,7 @@ class ServeSettings(_Section):
     host: str = '127.0.0.1' # address to listen at; 0.0.0.0: reachable from other machines
     port: int = Field(8000, ge=0, le=65535) # 0: any free one
     page: bool = True # whether there is a page for people beside the interface for programs
-    root_path: str = Field('', pattern=r'^(/[\w.~-]+)*$') # where a proxy shows the service, e.g. /heels; empty: at its root
+    root_path: str = Field('', pattern=r'^(/[\w.~-]+)*$', examples=['/heels']) # where a proxy shows the service; empty: at its root
     api_key: SecretStr = SecretStr('') # what a request must bring along; empty: nothing
     cors_origins: _Words = () # web sites whose pages may ask, e.g. https://clinic.example; empty: none
     photo_megabytes: float = Field(20., gt=0, le=500) # largest upload of one photo
@@ -315,7 +339,7 @@ class ServeSettings(_Section):
 
 class LabelStudioSettings(_Section):
     "The Label Studio server that people annotate on."
-    address: str = Field('', pattern=r'^(https?://[^\s/?#@]+(/[\w.~-]+)*/?)?$') # such as http://127.0.0.1:8080; empty: there is none
+    address: str = Field('', pattern=r'^(https?://[^\s/?#@]+(/[\w.~-]+)*/?)?$', examples=['http://127.0.0.1:8080']) # empty: there is none
     token: SecretStr = SecretStr('') # access token of one of its users
     every: int = Field(0, ge=0, le=1_000_000) # new annotations after which a model is trained without being asked; 0: never
 
@@ -374,6 +398,8 @@ def _explain(error, tree, file=None, stated=()): # `stated`: the sections and ke
         why = f"must be one of {', '.join(allowed)}; the nearest is '{nearest(given, allowed)}'"
     elif bound := next((k for k in bounds if k in ctx), None): why = f'must be {bounds[bound]} {ctx[bound]:g}'
     elif kind == 'value_error': why = str(ctx['error'])
+    elif kind == 'string_pattern_mismatch':
+        why = f'must be like {Settings.model_fields[loc[0]].annotation.model_fields[loc[1]].examples[0]}'
     else: why = first['msg'][0].lower() + first['msg'][1:]
     shown = '' if isinstance(given, Mapping) or kind == 'extra_forbidden' else f' = {given!r}' # what stands under a wrong name may be a key
     if file and any(loc[0] in o if len(loc) == 1 else loc[:2] == o for o in stated):

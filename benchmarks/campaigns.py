@@ -113,7 +113,8 @@ def kill(place, rng, first, commands, part):
         at = dict(stop=rng.randint(1, max(total, 1))) if rng.random() < .7 else dict(seconds=rng.random()*seconds)
         code, _ = forked(home, commands[name][-1], **at)
         if code not in (0, 9, -9): return f'{name} {at}: exit code {code}'
-        now, new = content(recover(home/part)), content(wholes[name][0]/part)
+        new = content(wholes[name][0]/part)
+        now = {k: v for k, v in content(recover(home/part)).items() if '.tmp-' not in k} # hidden until the next run, which takes it away
         begun = commands[name][-1][0] == 'train' and now.items() <= new.items() # the new run, to which `--resume` adds the bundle
         if now not in (before, new) and not begun: return f'{name} {at}: neither the old nor the new: {sorted(now)}, differing in {[k for k in now if now[k] != new.get(k)]}'
     last = rng.choice(names)

@@ -8,6 +8,7 @@ that a file is broken is never judged by what is tested.
 import argparse
 import asyncio
 import io
+import os
 import re
 import struct
 import subprocess
@@ -251,15 +252,19 @@ def running(log, *options, **kw):
 
 
 def main(n, seed):
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder)/'log', '--no-page', stderr=subprocess.DEVNULL) as (service, base):
-        return send_and_tell(n, seed, service, base)
+    with tempfile.TemporaryDirectory() as folder:
+        (own := Path(folder)/'tmp').mkdir()
+        with running(Path(folder)/'log', '--no-page', stderr=subprocess.DEVNULL, env=os.environ | {'TMPDIR': str(own)}) as (service, base):
+            return send_and_tell(n, seed, service, base, own)
 
 
-def send_and_tell(n, seed, service, base):
+def send_and_tell(n, seed, service, base, own):
     memory, samples = psutil.Process(service.pid), []
     started = memory.memory_info().rss
     cases = list(malformed(n, seed))
     found, after = asyncio.run(send_all(base, cases, after=lambda i: samples.append(memory.memory_info().rss)))
+    left, _ = sorted(o.name for o in own.rglob('*')), time.sleep(15)
+    at_rest = memory.memory_info().rss/1e6
     service.terminate()
     kinds = [o.kind.split(',')[0] for o in cases]
     statuses = {o: Counter(s for k, (s, _) in zip(kinds, found, strict=True) if k == o) for o in sorted(set(kinds))}
@@ -270,8 +275,9 @@ def send_and_tell(n, seed, service, base):
     print(f'\nnot refused with a 4xx problem document: {len(bad)} {bad[:9] or ""}')
     print(f'afterwards /health {after[0]}, a good picture {after[1]}, exit code {service.wait(60)}')
     told = ', '.join(f'{o:.0f}' for o in quarter)
-    print(f'resident memory, MB: started {started/1e6:.0f}; median of each quarter of the requests {told}; most {max(samples)/1e6:.0f}')
-    return bool(bad) or after != (200, 200)
+    print(f'resident memory, MB: started {started/1e6:.0f}; median of each quarter of the requests {told}; most {max(samples)/1e6:.0f}, 15 s after {at_rest:.0f}')
+    print(f'in the temporary folder of the service: {left or "nothing"}')
+    return bool(bad or left) or after != (200, 200)
 
 
 if __name__ == '__main__':

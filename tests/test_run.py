@@ -2,6 +2,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 
 import numpy as np
@@ -168,7 +169,6 @@ def test_a_run_has_a_name_and_not_a_path(raw, ankle, tmp_path):
     for name in ('../../x', '../models/precious', str(tmp_path/'x'), '.', '.x', ''):
         for command in (('train', '--run', name), ('evaluate', '--run', name), ('evaluate', '--recipe', name), ('bundle', name), ('compare', name),
                         ('run', raw, '--run', name)):
-            if name == '' and command[0] in ('train', 'evaluate', 'run'): continue # as if it were not given
             assert f'{name!r} is not a name for a run' in ankle(*command, code=1).stderr, command
     assert content(tmp_path) == before
 
@@ -178,6 +178,23 @@ def test_an_output_in_the_raw_folder_is_refused_before_anything_is_written(raw, 
     for output in (raw, raw/'D6AE9F', raw/'new'):
         assert 'lie inside each other' in ankle('run', raw, '--output', output, code=1).stderr
         assert content(raw) == before and not (raw/'new').exists() and not (raw/'log').exists()
+
+
+ODD = {('export', ''): 'name a folder', ('export', '.'): 'name a folder', ('export', 'raw'): 'is not replaced', ('export', 'pipe'): 'is not replaced',
+       ('export', '/proc/x'): 'Cannot write', ('compare', 'baseline', 'baseline'): 'names a run twice', ('evaluate', '--run', 'a.txt'): 'is not a run folder',
+       ('train', '--settings', 'pipe'): 'no ordinary file', ('train', '--weights', 'x', '--epochs', '0'): 'at least 1', ('serve', '--model', 'pipe'): 'no ordinary file',
+       ('serve', '--label-studio', 'me'): 'must be like http://', ('page', 'pipe', '--model', 'pipe'): 'no ordinary file', ('merge', 'a.csv', 'pipe'): 'is no shard',
+       ('label-studio', 'init', 'raw', '--create'): 'is no address of a Label Studio server', ('label-studio', 'queue', '../3'): 'is no project'}
+
+
+def test_odd_arguments_are_told_in_one_sentence_and_leave_nothing(ran):
+    os.mkfifo(ran.home/'pipe')
+    before = {k: v for k, v in content(ran.home).items() if not k.endswith('run.log')}
+    for command, told in ODD.items():
+        error = ran(*command, code=1).stderr
+        assert told in error and error.count('\n') == 1, (command, error)
+    assert {k: v for k, v in content(ran.home).items() if not k.endswith('run.log')} == before
+    assert 'x is not read' in ran('train', '--weights', 'x', '--epochs', '1', **SMALL).stdout
 
 
 def test_damaged_runs_and_manifests_are_told_in_one_sentence(ran):

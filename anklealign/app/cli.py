@@ -105,7 +105,7 @@ def _train(settings, run, resume=False):
     from anklealign.training.runs import show_history, training_lock
     from anklealign.training.train import train
     recipe = chosen_recipe(settings.train)
-    study, folder = _study(settings), Path(settings.output)/'models'/run_name(run or recipe.name)
+    study, folder = _study(settings), Path(settings.output)/'models'/run_name(recipe.name if run is None else run)
     with training_lock(folder):
         train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
         if os.environ.get('RANK', '0') != '0': return
@@ -152,7 +152,7 @@ def tune(recipe: Recipe=None, epochs: Epochs=None,
 def _evaluate(settings, run):
     from anklealign.inference.bundle import MARK, add_figures
     from anklealign.eval import evaluate
-    name = run_name(run or settings.train.recipe)
+    name = run_name(settings.train.recipe if run is None else run)
     home = Path(settings.output)
     folder, out = home/'models'/name, home/'evaluation'/name
     report = evaluate(folder, _study(settings), out, settings, home/'protocols')
@@ -186,7 +186,9 @@ def evaluate(
 
 # %% ../../nbs/app/cli.ipynb #da7e3b50
 def _compare(runs, settings):
+    from anklealign.core import AnklealignError
     from anklealign.eval import compare
+    if len({*runs}) < len(runs): raise AnklealignError(f'{" ".join(runs)} names a run twice: name different ones.')
     folder = Path(settings.output)
     return compare({o: folder/'evaluation'/run_name(o) for o in runs}, folder/'comparison'/'+'.join(runs), settings)
 
@@ -271,7 +273,7 @@ def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for e
     from anklealign.data import check_places
     if run and len(chosen) > 1:
         raise AnklealignError(f'--run {run} cannot name {len(chosen)} runs: leave it out, and each has the name of its recipe.')
-    first, names = chosen[0], [run_name(run or o.train.recipe) for o in chosen]
+    first, names = chosen[0], [run_name(o.train.recipe if run is None else run) for o in chosen]
     check_places(raw, first.output)
     if len(names) > 1: # an unknown recipe is told before the first has trained for long
         from anklealign.training.recipes import chosen_recipe

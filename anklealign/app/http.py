@@ -260,9 +260,10 @@ class _Connection(H11Protocol):
             if len(those) > most: min((o for o in those if o.clock), key=lambda o: o.clock.when()).cut()
 
     def data_received(self, data: bytes) -> None:
-        for part in (data[i:i + _HEADER_BYTES] for i in range(0, len(data), _HEADER_BYTES)):
+        head, end, rest = data.partition(b'\r\n\r\n') if self.idle else (b'', b'', data) # the rest is looked at before it is parsed
+        for part in (o[i:i + _HEADER_BYTES] for o in (head + end, rest) for i in range(0, len(o), _HEADER_BYTES)):
             chunked = not self.idle and any(k == b'transfer-encoding' for k, _ in self.headers)
-            if chunked and part.count(b'\r\n') > 8 + len(part)//256: self.cut() # tiny chunks, each of which takes the parser long
+            if chunked and part.count(b'\r\n') > 40 + len(part)//256: self.cut() # tiny chunks, each of which takes the parser long
             if self.transport.is_closing(): return
             super().data_received(part)
         self._watch()

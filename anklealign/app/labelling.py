@@ -39,6 +39,7 @@ def init(
     from anklealign.loop.server import LabelStudio
     chosen = settings_of(settings, output)
     out, ours = Path(chosen.output)/'label-studio'/folder.resolve().name, chosen.labelstudio
+    server = LabelStudio(ours.address, ours.token.get_secret_value()) if create else None
     n, variables = start_files(folder, out)
     typer.echo(f'{n} pictures: label_config.xml, storage.json and tasks.json are in {out}.\n\nStart Label Studio with\n\n'
                f"  {' '.join(f'{k}={shlex.quote(v)}' for k, v in variables.items())} label-studio start\n")
@@ -48,7 +49,6 @@ def init(
                           f'the local files of {folder.resolve()}, with "Tasks" as import method and without syncing; Import tasks.json. '
                           'Or let '
                           'it be done: set ANKLEALIGN_LABELSTUDIO_TOKEN and labelstudio.address, and add --create.')
-    server = LabelStudio(ours.address, ours.token.get_secret_value())
     number = create_project(server, f'Heels: {folder.resolve().name}', out, backend.rstrip('/'), chosen.serve.api_key.get_secret_value())
     typer.echo(f'{server.address}/projects/{number} is there, with {n} tasks.')
 

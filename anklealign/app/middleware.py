@@ -290,7 +290,9 @@ async def read_photos(
     except ValueError as e: raise Refused('malformed', 'The form cannot be read: its charset is not one for text.') from e
     if not parser.whole: raise Refused('malformed', 'The form ends before its last part does: send it again.')
     known = (field, 'file') if field == 'photo' else (field,)
-    if unknown := [name for name, o in items if isinstance(o, str) or name not in known]:
+    if texts := [name for name, o in items if isinstance(o, str) and name in known]:
+        raise Refused('parameters', f"'{texts[0]}' holds text: send it as a file, in {right}.")
+    if unknown := [name for name, _ in items if name not in known]:
         raise Refused('parameters', f"'{_plain(unknown[0])[:40]}' is not known here: send a file as {right}.")
     if not items: raise Refused('parameters', f"There is no photo: send a file as {right}.")
     return [(_plain(o.filename or 'photo'), o.file.read()) for _, o in items]

@@ -182,6 +182,8 @@ def train(
     "Train `recipe` on `study`. Raises `AnklealignError` if it cannot; then `run` is as it was."
     run, first = Path(run), processes()[0] == 0
     if first: check_place(run, 'config.json')
+    if first and weights_file and recipe.weights == 'none':
+        log.warning("Recipe '%s' starts from no weights: %s is not read.", recipe.name, weights_file)
     with training_lock(run), no_random(seed):
         dls = dataloaders(study, recipe, rows)
         recipe = enough_epochs(recipe, len(dls.train_ds))
