@@ -171,7 +171,7 @@ WeightsFile = Annotated[Path|None,
                                       'if not those that it brings or downloads.')]
 Shard = Annotated[str|None, typer.Option('--shard', metavar='K/N', help='Only a share of the pictures, such as 3/16: on each of 16 '
                                                                         'machines another one; then: anklealign merge.')]
-Ray = Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Of a Ray cluster that does the work, auto for the one this machine '
+Ray = Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Of a Ray cluster that works on it, auto for the one this machine '
                                                                       'belongs to, local for a new one here.')]
 Run = Annotated[str|None, typer.Option('--run', help="Name of the folder of the run (else that of the recipe).")]
 

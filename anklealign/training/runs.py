@@ -219,7 +219,7 @@ def agreed(
     except AnklealignError as e: said[2] = str(e)
     distributed.all_gather_object(all_said, said)
     if len({o[0] for o in all_said}) > 1:
-        raise AnklealignError('The machines that train together have different studies: copy the study folder of the first one to the others.')
+        raise AnklealignError('The machines that train together have different studies: copy the first one to the others.')
     if all_said[0][2]: raise AnklealignError(all_said[0][2])
     return all_said[0][1]
 
