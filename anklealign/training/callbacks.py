@@ -92,9 +92,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4 # from malloc.h
 
 # %% ../../nbs/training/callbacks.ipynb #9e9fb748
 def free_memory():
-    "Give back what is no longer used: Python's cycles (a learner and its callbacks), then the pages that `keep_memory` has kept."
+    "Give back what is no longer used: Python's cycles (a learner and its callbacks), then the pages that `keep_memory` has kept; it ends here."
     gc.collect()
-    if platform.libc_ver()[0] == 'glibc': ctypes.CDLL(None).malloc_trim(0)
+    if platform.libc_ver()[0] != 'glibc': return
+    library = ctypes.CDLL(None)
+    for what, usual in ((_M_MMAP_MAX, 65536), (_M_TRIM_THRESHOLD, 2**17)): library.mallopt(what, usual)
+    library.malloc_trim(0)
 
 # %% ../../nbs/training/callbacks.ipynb #01350613
 class BatchExtras(Callback):
