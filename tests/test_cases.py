@@ -281,7 +281,7 @@ def test_class_folders_are_labels_only_if_a_setting_says_so(tmp_path, ankle):
     raw = control_group(tmp_path/'raw')
     for folder in ('normal', 'pronation', '3_Szupináció'): pictures(raw/'H51B9J'/folder, [f'participant{p:02}_1.jpg' for p in range(1, 4)])
     report, rows = prepared(raw, tmp_path/'out')
-    assert len(rows) == 18 and '9 pictures without a vote' in report['warnings'][0] and 'study.class_folders = yes' in report['warnings'][0]
+    assert len(rows) == 18 and '(3_Szupináció: 3, normal: 3, pronation: 3)' in report['warnings'][0] and 'study.class_folders = yes' in report['warnings'][0]
     assert report['warnings'][0] in (tmp_path/'out/processed/report.md').read_text().split('## ')[0]
     report, rows = prepared(raw, tmp_path/'on', class_folders=True)
     found = {o['source']: o['label'] for o in rows if o['owner'] == 'H51B9J'}
