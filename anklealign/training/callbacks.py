@@ -92,7 +92,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4 # from malloc.h
 
 # %% ../../nbs/training/callbacks.ipynb #9e9fb748
 def free_memory():
-    "Give back what is no longer used: Python's cycles (a learner and its callbacks), then the pages that `keep_memory` has kept; it ends here."
+    "Give back what is no longer used: Python's cycles (a learner and its callbacks), and what `keep_memory` kept, whose work ends here."
     gc.collect()
     if platform.libc_ver()[0] != 'glibc': return
     library = ctypes.CDLL(None)
