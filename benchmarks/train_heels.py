@@ -120,7 +120,7 @@ def pack(folder):
     rows = [r for r in rows if r['person'] in held]
     pixels = np.stack([square(Image.open(folder/r['name']).convert('RGB'), SIDE) for r in rows])
     with torch.inference_mode():
-        feet, _, view = (torch.cat(o).numpy() for o in zip(*(reader(torch.from_numpy(o).permute(0, 3, 1, 2)/255)
+        feet, _, view, _ = (torch.cat(o).numpy() for o in zip(*(reader(torch.from_numpy(o).permute(0, 3, 1, 2)/255)
                                                           for o in np.split(pixels, range(16, len(pixels), 16))), strict=True))
     at, rule = {c: i for i, c in enumerate(COLUMNS)}, HeelRule()
     off = [(abs(feet[i, s, at['angle_deg']] - f['angle_deg'])/np.exp(feet[i, s, at['log_spread']]), r['person'])
@@ -143,7 +143,7 @@ def errors(folder):
         feet = [f for f in r['feet'] if f['measurable'] and f['footwear'] == 'bare']
         with torch.inference_mode():
             x = torch.from_numpy(x)[None].permute(0, 3, 1, 2)/255
-            score, box, vertical, _ = reader.find(x)
+            score, box, vertical, _, _ = reader.find(x)
             boxes, upright = box.clone(), vertical.clone()
             for f in feet: boxes[0, SIDES.index(f['side'])], upright[0, SIDES.index(f['side'])] = torch.tensor(f['box'])/SIDE, f['vertical']
             for name, (b, v) in zip(said, ((box, vertical), (boxes, vertical), (box, upright), (boxes, upright)), strict=True):

@@ -161,7 +161,7 @@ def edges(
     return torch.where((mask > 0).any(2)[..., None], sides, torch.full_like(sides, torch.nan))
 
 class HeelReader(nn.Module):
-    "Squares in 0–1, best of a multiple of 192 pixels, to feet (n × 2 × 21, see `COLUMNS`), outlines and views (n × 7, logs)."
+    "Squares in 0–1, best of a multiple of 192 pixels, to feet (n × 2 × 21, see `COLUMNS`), outlines, views (n × 7, logs) and heat."
     def __init__(self):
         super().__init__()
         self.finder, self.measurer = HeelFinder(), HeelMeasurer()
@@ -169,16 +169,17 @@ class HeelReader(nn.Module):
     def find(self,
         x: torch.Tensor, # n × 3 × side × side
     ) -> tuple[torch.Tensor, ...]:
-        "Of each side: score (n × 2), box in shares of the square (n × 2 × 4), vertical (n × 2, degrees); logits of the view."
+        "Of each side: score (n × 2), box in shares of the square (n × 2 × 4), vertical (n × 2, degrees); logits of the view; heat in 0–1."
         heat, maps, view = self.finder(as_square(x))
-        score, at = heat.float().sigmoid().flatten(2).max(2)
+        heat = heat.float().sigmoid()
+        score, at = heat.flatten(2).max(2)
         places = SQUARE//STRIDE
         here = maps.float().flatten(2)[:, None].expand(-1, 2, -1, -1).gather(3, at[:, :, None, None].expand(-1, -1, 5, 1))[..., 0]
         middle = (torch.stack([at % places, at//places], 2) + .5 + here[..., :2])*STRIDE/SQUARE
         half = 16/SQUARE*here[..., 2:4].clamp(-4, 3).exp()
         box = torch.cat([middle - half, middle + half], 2)
         doubled = (overlap(box[:, 0], box[:, 1]) > .3)[:, None] & (score < score.flip(1))
-        return score*~doubled, box, DEGREES*here[..., 4], view
+        return score*~doubled, box, DEGREES*here[..., 4], view, heat
 
     def crops(self, x: torch.Tensor, maps: torch.Tensor) -> torch.Tensor: # two a picture
         "What the measurer sees of squares, from a copy that is no more than half as fine as needed."
@@ -192,8 +193,8 @@ class HeelReader(nn.Module):
             seen = copy if seen is None else torch.where(zoom < 1.5*k, copy, seen)
         return seen.flatten(0, 1)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        score, box, vertical, view = self.find(x)
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        score, box, vertical, view, heat = self.find(x)
         mirror = torch.tensor([-1., 1.], device=x.device).repeat(x.shape[0])
         maps = crop_maps(box.flatten(0, 1), vertical.flatten(), mirror)
         marks, angle, spread, footwear, measurable, yaw, offset, mask = self.measurer(self.crops(x, maps))
@@ -203,7 +204,7 @@ class HeelReader(nn.Module):
         outline = torch.stack([across, down, torch.ones_like(across)], 3).flatten(1, 2) @ maps.transpose(1, 2)
         rows = [score.flatten()[:, None], box.flatten(0, 1), vertical.flatten()[:, None], places.flatten(1), angle[:, None],
                 spread.clamp(*SPREADS)[:, None], footwear.softmax(1), measurable.sigmoid()[:, None], (yaw*mirror)[:, None], offset[:, None]]
-        return torch.cat(rows, 1).view(x.shape[0], 2, -1), outline.view(x.shape[0], 2, -1, 2, 2), view.float().log_softmax(1)
+        return torch.cat(rows, 1).view(x.shape[0], 2, -1), outline.view(x.shape[0], 2, -1, 2, 2), view.float().log_softmax(1), heat
 
 DEGREES, SPREADS = 5., (-2., 4.) # a vertical of 1 in the finder's map; range of log spreads
 
@@ -267,10 +268,6 @@ class MeasuredHeels(nn.Module):
         "The same as a graph has it."
         return ServedHeels(self)
 
-    def places(self, x: torch.Tensor) -> torch.Tensor: # n × 24 × 24, in 0–1
-        "Where it sees heels, in place of a map of evidence."
-        with torch.no_grad(): return self.reader.finder(as_square(x))[0].sigmoid().amax(1)
-
     def forward(self, x: torch.Tensor) -> torch.Tensor: return self.head(x if x.ndim == 3 else self.read(x))
 
 # %% ../../nbs/training/heel_nets.ipynb #725cc7a2
@@ -287,8 +284,8 @@ class ServedHeels(nn.Module):
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         "Log probabilities (n × 3), places (n × 3 × 24 × 24), score (n), feet (n × 2 × 24), outlines (n × 2 × 40 × 2 × 2), views (n × 7)."
         x = pixels.permute(0, 3, 1, 2).float()/255
-        feet, outlines, view = self.model.reader(x)
-        heat, head, view = self.model.places(x)[:, None].expand(-1, 3, -1, -1), self.model.head, view.exp()
+        feet, outlines, view, heat = self.model.reader(x)
+        heat, head, view = heat.amax(1, keepdim=True).expand(-1, 3, -1, -1), self.model.head, view.exp()
         alone = [head.of(feet, feet.new_tensor(o).expand(x.shape[0], 2)).exp() for o in ((1., 0.), (0., 1.))]
         score = torch.maximum((1 - view[:, 0])/(1 - BEHIND), (1 - feet[..., 0].amax(1))/(1 - FOUND))
         return head(feet), heat, score, torch.cat([feet, torch.stack(alone, 1)], 2), outlines, view

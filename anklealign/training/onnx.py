@@ -8,6 +8,7 @@ Docs: https://anklealign.github.io/anklealign/training/onnx.html.md"""
 __all__ = ['export_run']
 
 # %% ../../nbs/training/onnx.ipynb #978247ea
+import copy
 import io
 import json
 import logging
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from torch.nn.utils import fuse_conv_bn_weights
 
 from .. import __version__
 from .callbacks import free_memory
@@ -167,16 +169,37 @@ class Served(nn.Module):
         return ((said.exp() + other.exp())/2).log(), (evidence + turned.flip(3))/2, score
 
 # %% ../../nbs/training/onnx.ipynb #78e91802
+def fold_norms(
+    model: nn.Module, # ready to answer; changed
+    example: torch.Tensor, # what it takes
+) -> None:
+    "Put each batch norm into the convolution before it: what is left to trace, and to run, is a third less."
+    made, folded = {}, {} # output → convolution; batch norm → what stays of it
+    def note(module, given, out):
+        if isinstance(module, nn.Conv2d): made[id(out)] = module, out
+        elif (before := made.get(id(given[0]))) and module not in folded:
+            conv, norm = before[0], module
+            conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+            folded[norm] = getattr(norm, 'act', nn.Identity()) # timm's batch norms bring their activation along
+    hooks = [o.register_forward_hook(note) for o in model.modules() if isinstance(o, (nn.Conv2d, nn.BatchNorm2d))]
+    with torch.no_grad(): model(example)
+    for o in hooks: o.remove()
+    for parent in [*model.modules()]:
+        for name, o in parent.named_children():
+            if o in folded: setattr(parent, name, folded[o])
+
 def to_onnx(
     served: Served, # ready to answer
     size: int, # side of the pictures, pixels
     outputs: Sequence[str]=OUTPUTS, # names of what it gives
 ) -> bytes: # an ONNX model; the number of pictures is free
     "The graph of `served`."
-    served = served.eval().requires_grad_(False)
+    served = copy.deepcopy(served).eval().requires_grad_(False)
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    fold_norms(served, example)
     for o in served.modules(): # what is done in place is taken apart while tracing, which takes long
         if hasattr(o, 'inplace'): o.inplace = False
-    example, before = torch.zeros(2, size, size, 3, dtype=torch.uint8), logging.root.manager.disable
+    before = logging.root.manager.disable
     logging.disable(logging.WARNING) # PyTorch tells of every step
     try:
         with redirect_stdout(io.StringIO()):
