@@ -34,11 +34,10 @@ from .. import __version__
 from ..core import CLASSES, AnklealignError, check_place, file_error, kind_of, new_folder, write_atomic
 from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
 from ..study.splits import cross_splits
-from .augment import Augment
 from .callbacks import (AverageWeights, BatchExtras, Checkpoint, EpochSeed, History, KeepBest, Patience, Plateau, Resume,
                                            ResumableLearner, bare, free_memory, keep_memory, log, precision_callbacks, read_checkpoint,
                                           write_tensors)
-from .dataloaders import Features, stored_loaders, study_block, with_shares
+from .dataloaders import Augment, Features, stored_loaders, study_block, with_shares
 from .recipes import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained, without_gone
 from .runs import Together, agreed, answering, load_run, probabilities, processes, read_config, share_of_batch, training_lock
 
