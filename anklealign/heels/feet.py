@@ -1,4 +1,4 @@
-"""The geometry of a heel in a picture; from the numbers that a graph gives to feet with an angle, an interval, a class, and the reason where there is no angle
+"""The angle of a line through two marks, and from the numbers of a graph to feet with an angle, an interval and a class
 
 Docs: https://anklealign.github.io/anklealign/heels/feet.html.md"""
 
@@ -183,16 +183,6 @@ def judged(
                 box=box.reshape(2, 4), upper=marks[0], lower=marks[1], outline=to_photo(outlines, width, height, xp))
 
 # %% ../../nbs/heels/feet.ipynb #1227d97f
-def _foot(side, values, said, words): # `said`: the row of the foot of what `judged` gives
-    at = dict(zip(COLUMNS, map(float, values), strict=True))
-    placed = {k: tuple(map(float, said[k])) for k in ('upper', 'lower', 'box')} | {'vertical_deg': at['vertical_deg']}
-    if said['against']: return Foot(side, None, None, None, **placed, reason=words[REASONS[said['against']]])
-    possible, sides = tuple(compress(CLASSES, said['possible'])), said['outline'][np.isfinite(said['outline']).all((1, 2))]
-    outline = tuple((round(float(x), 1), round(float(y), 1))
-                    for x, y in [*sides[:, 0], *sides[::-1, 1]]) # down the left side, up the right one
-    return Foot(side, at['angle_deg'], float(said['low']), float(said['high']), **placed, answer=possible[0] if len(possible) == 1 else '',
-                probabilities={c: at[c] for c in CLASSES}, possible=possible, outline=outline, offset=at['offset'])
-
 def feet_of(
     values: np.ndarray, # 2 × 24, as `COLUMNS`
     outlines: np.ndarray, # 2 × rows × 2 × 2: where each row of a heel begins and ends, in shares of the square; NaN where there is none
@@ -206,7 +196,20 @@ def feet_of(
     words, values = translations(language)['heels'], np.asarray(values, float)
     said = judged(values, np.asarray(outlines, float), np.asarray(view, float), width, height, rule)
     if seen := said.pop('seen'): return [], words[VIEWS[seen]]
-    return [_foot(s, values[i], {k: o[i] for k, o in said.items()}, words) for i, s in enumerate(SIDES) if said['found'][i]], ''
+    feet = []
+    for i in np.flatnonzero(said['found']):
+        at, own = dict(zip(COLUMNS, map(float, values[i]), strict=True)), {k: o[i] for k, o in said.items()}
+        placed = {k: tuple(map(float, own[k])) for k in ('upper', 'lower', 'box')} | {'vertical_deg': at['vertical_deg']}
+        if own['against']:
+            feet.append(Foot(SIDES[i], None, None, None, **placed, reason=words[REASONS[own['against']]]))
+            continue
+        possible, sides = tuple(compress(CLASSES, own['possible'])), own['outline'][np.isfinite(own['outline']).all((1, 2))]
+        outline = tuple((round(float(x), 1), round(float(y), 1))
+                        for x, y in [*sides[:, 0], *sides[::-1, 1]]) # down the left side, up the right one
+        feet.append(Foot(SIDES[i], at['angle_deg'], float(own['low']), float(own['high']), **placed,
+                         answer=possible[0] if len(possible) == 1 else '', probabilities={c: at[c] for c in CLASSES}, possible=possible,
+                         outline=outline, offset=at['offset']))
+    return feet, ''
 
 # %% ../../nbs/heels/feet.ipynb #f9f13c97
 _LINE, _BAND, _VERTICAL, _BOX = (230, 30, 90), (230, 30, 90, 70), (255, 255, 255), (0, 190, 220) # colours
