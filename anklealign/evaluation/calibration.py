@@ -113,13 +113,12 @@ def set_coverage(
         rows[name] |= dict(coverage=hit.mean(), low=low, high=high, classes=size.mean(), single=(size == 1).mean(), none=(size == 0).mean())
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('class').astype({'images': int, 'groups': int})
 
-# %% ../../nbs/evaluation/calibration.ipynb #e2c966cd
+# %% ../../nbs/evaluation/calibration.ipynb #fdf1ca07
 def _drawn_risks(wrong, codes, last, how):
     weights = resample(np.eye(codes.max() + 1, dtype=int), how)[:, codes]
     answers, errors = weights.cumsum(1)[:, last], (weights * wrong).cumsum(1)[:, last]
     with np.errstate(invalid='ignore'): return errors / answers, np.diff(answers, axis=1, prepend=0) / answers[:, -1:]
 
-# %% ../../nbs/evaluation/calibration.ipynb #fdf1ca07
 def risk_coverage(
     probabilities: np.ndarray, # pictures × classes
     labels: Sequence[int], # true class ids
@@ -308,7 +307,8 @@ def _abstention_words(report):
                  f"validation pictures to keep {asked}.")
     wrong = f"the share of these answers that are wrong is {told(given, 'risk')}" if given['images'] else 'so none of its answers is wrong'
     return (f"{threshold} It answers {given['coverage']:.0%} of the test pictures; {wrong}. The area under the risk–coverage curve is "
-            f"{told(area, 'value')}, where {number(area['ideal'])} is the best possible and {number(area['random'])} what random abstention gives.")
+            f"{told(area, 'value')}, where {number(area['ideal'])} is the best possible and {number(area['random'])} what random "
+            'abstention gives.')
 
 # %% ../../nbs/evaluation/calibration.ipynb #19382ce6
 _POINT = 'accuracy', 'macro_f1', *(f'recall_{c}' for c in CLASSES)

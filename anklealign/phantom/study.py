@@ -23,8 +23,9 @@ import numpy as np
 from .. import __version__
 from ..core import CLASSES, AnklealignError, file_error
 from ..decision import CUTOFFS
-from .annotators import OWNERS, PANEL, Phantom, answer, best_reachable
-from . import answer_defects, file_defects # noqa: F401  they enter their defects, in this order
+from .annotators import OWNERS, PANEL, answer, best_reachable # first, as it enters its defects before:
+from . import file_defects # noqa: F401  it enters its own
+from .person import Phantom
 from .defects import DEFECTS, RARE_DEFECTS, Plan, annotation, picture_bytes, task
 from .picture import make_phantoms
 from ..study.labelstudio import label_of
@@ -195,7 +196,8 @@ def planned_labels(
     unusable = {o['item'] for o in plan.injected if o['kind'] == 'image' and o['expected'] in ('dropped', 'merged')}
     said = {}
     for t in itertools.chain(*plan.exports.values()):
-        last = {str(a['completed_by']): a['result'][0]['value']['choices'] for a in t['annotations'] if a['result'] and not a['was_cancelled']}
+        counted = [a for a in t['annotations'] if a['result'] and not a['was_cancelled']]
+        last = {str(a['completed_by']): a['result'][0]['value']['choices'] for a in counted}
         said.setdefault(t['_path'], []).extend(c for o in last.values() if len(o) == 1 and (c := label_of(o[0])))
     counts = {p: [o.count(c) for c in CLASSES] for p, o in said.items() if p in plan.truth and p not in unusable}
     return {p: c.label for p, n in counts.items() if (c := consensus(n)).label}
