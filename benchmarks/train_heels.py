@@ -26,8 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file, save, save_file
 
 import anklealign
-from anklealign.heels.feet import COLUMNS, HeelRule
-from anklealign.heels.geometry import SIDES
+from anklealign.heels.feet import COLUMNS, SIDES, HeelRule
 from anklealign.images import square
 from anklealign.training.callbacks import (
     Autocast,
