@@ -71,7 +71,8 @@ def evaluate(
     judged['shipped'] = shipped_gain(answers if pooled is None else pooled, why_not, judged['synthetic'], Bootstrap.of(settings))
     if judged['folds'] and not constant_answer(judged): judged['verdict'] = judged['folds']['summary']
     judged['left_out'] = '' if in_full else left_out(judged)
-    issues = find_label_issues(unseen_answers(run, manifest, answers, rule))
+    issues = find_label_issues(unseen_answers(run, manifest, answers, rule) if pooled is None else
+                               manifest.drop(columns='split').merge(pooled[['image', *PROBABILITIES]]))
     probed = dict.fromkeys(('robustness', 'explanation')) if judged['left_out'] else _probed(run, model, study, answers, judged,
                                                                                              recipe.size, settings.evaluate.robustness)
     found = judged | findings(answers, raw, rule, issues, judged, read_ratings(study)) | probed

@@ -224,7 +224,7 @@ def unseen_answers(
 
 # %% ../../nbs/evaluation/labels.ipynb #a60741f1
 def _suspects(found, kind):
-    n = f"n = {found['images']} {kind} of {found['groups']} groups, none of them trained on"
+    n = f"n = {found['images']} {kind} of {found['groups']} groups, each answered by a model not trained on it"
     if found['value'] is None: return f"Whether labels are suspect cannot be told: {found['note']} ({n})."
     sure = f"interval {found['low']:.0f} to {found['high']:.0f}" if found['low'] is not None else 'no interval'
     care = f" Take it with care: {found['note']}." if found['note'] else ''
