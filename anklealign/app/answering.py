@@ -49,8 +49,7 @@ Model = Annotated[Path|None, typer.Option('--model', '-m', help='A bundle (folde
                                                                 'model).')]
 
 def _predict_shard(photos, model, output, shard, ray, settings):
-    from anklealign.app.photos import find_photos
-    from anklealign.app.shards import answer_shard
+    from anklealign.app.photos import answer_shard, find_photos
     from anklealign.core import AnklealignError
     from anklealign.deploy import Predictor
     from anklealign.remote import place

@@ -57,7 +57,7 @@ def _prepare(raw, settings, shards=()):
 
 def _prepare_shards(raw, settings, shard, ray):
     if ray:
-        from anklealign.app.shards import check_on_ray
+        from anklealign.app.photos import check_on_ray
         with progress('shards') as step: folders = check_on_ray(raw, Path(settings.output), settings.images, ray, step)
         return _prepare(raw, settings, folders)
     from anklealign.study.preprocess import check_shard
@@ -336,7 +336,7 @@ def merge(
 
     Example: anklealign merge answers.csv answers/shards/*
     """
-    from anklealign.app.shards import merge_answers, read_shards
+    from anklealign.app.photos import merge_answers, read_shards
     from anklealign.core import AnklealignError
     from anklealign.remote import place
     folders = [p for o in shards for p in (place(o.rpartition('/')[0] or '.').glob(o.rpartition('/')[2]) if '*' in o else [place(o)])]
