@@ -80,8 +80,8 @@ def queue(
     Example: anklealign label-studio queue http://127.0.0.1:8080/projects/3
     """
     from anklealign.core import write_atomic
-    from anklealign.loop.project import project_home, project_of
-    from anklealign.loop.review import look_at_project, push_ranks, queue_of
+    from anklealign.loop.job import look_at_project, queue_of
+    from anklealign.loop.project import project_home, project_of, push_ranks
     chosen = settings_of(settings, output)
     server, number = project_of(project, chosen.labelstudio)
     with log_to(), progress('pictures') as step:
@@ -102,7 +102,7 @@ def again(project: Project, n: Annotated[int, typer.Option('--n', min=1, help='L
     Example: anklealign label-studio again http://127.0.0.1:8080/projects/3
     """
     from anklealign.loop.project import project_of
-    from anklealign.loop.review import send_doubts
+    from anklealign.loop.job import send_doubts
     chosen = settings_of(settings, output)
     typer.echo(send_doubts(*project_of(project, chosen.labelstudio), chosen, n))
 
@@ -114,6 +114,6 @@ def agreement(project: Project, output: Output=None, settings: SettingsFile=None
     Example: anklealign label-studio agreement http://127.0.0.1:8080/projects/3
     """
     from anklealign.loop.project import project_of
-    from anklealign.loop.review import agreement_now
+    from anklealign.loop.job import agreement_now
     chosen = settings_of(settings, output)
     typer.echo(agreement_now(*project_of(project, chosen.labelstudio), chosen))
