@@ -19,8 +19,7 @@ from typing import Annotated
 
 import typer
 
-from .answering import answering
-from .labelling import studio
+from .answering import answering, studio
 from .terminal import (Debug, Epochs, Output, Precision, Raw, Ray, Recipe, Resume, Run, Seed, Set, SettingsFile, Shard,
                                      WeightsFile, handle_errors, log, log_to, progress, run_name, settings_of, stop)
 
