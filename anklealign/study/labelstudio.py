@@ -144,7 +144,6 @@ def _person(value):
 
 def _items(value): return value if isinstance(value, list) else []
 def _several(value): return value if isinstance(value, list) else [value]
-
 def _values(choices): # of nested choices, the innermost
     return [t for o in _several(choices) if (t := _text(o[-1] if isinstance(o, list) and o else o))]
 
@@ -152,7 +151,6 @@ def _values(choices): # of nested choices, the innermost
 _picture = re.compile(r'\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|hei[cf]|avif)($|[?#&])|'
                       r'^data:image/|^/(?:.*/)?data/(upload|local-files)/', re.I)
 _address = re.compile(r'data:image/|[a-z][a-z0-9+.-]*://|/', re.I)
-
 def _shows(value): return isinstance(value, str) and bool(_picture.search((t := _text(value))[-100:]) or _picture.match(t[:1000]))
 
 def _keys(data, controls, fixed): # the key that surely names the picture, if there is one; all that may
