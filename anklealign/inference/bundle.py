@@ -161,13 +161,6 @@ def no_number(
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return next(filter(None, (no_number(v, f'{where}.{k}'.lstrip('.')) for k, v in inside)), '')
 
-# %% ../../nbs/inference/bundle.ipynb #6edf06db
-def file_entry(
-    data: bytes, # content of a file
-) -> dict: # as in `About.files`
-    "What `bundle.json` says about a file."
-    return {'sha256': hashlib.sha256(data).hexdigest(), 'bytes': len(data)}
-
 # %% ../../nbs/inference/bundle.ipynb #8e000002
 _FIELDS = { # message → its fields with number and type; without a type it is not looked into
     'Model': 'ir_version 1 int64, producer_name 2, producer_version 3, domain 4, model_version 5 int64, doc_string 6, graph 7 Graph, '

@@ -303,11 +303,6 @@ def _judge(found, control, doubt, aliases):
     else: reason = ''
     return (None if reason else labels[0]), shown, reason
 
-# %% ../../nbs/study/labelstudio.ipynb #f693ef21
-def _unique(name, taken):
-    taken[name] += 1
-    return name if taken[name] == 1 else _unique(f'{name}~{taken[name]}', taken)
-
 # %% ../../nbs/study/labelstudio.ipynb #fcfaa68c
 def _unique(name, taken):
     taken[name] += 1
