@@ -1,4 +1,4 @@
-"""`anklealign predict`, `serve`, `page`, `bundle` and `label-studio`: answers in the terminal, over HTTP and in a browser, and help for those who annotate
+"""`anklealign predict`, `serve`, `page`, `bundle`, `label-studio`: answers in every place, and help for those who annotate
 
 Docs: https://anklealign.github.io/anklealign/app/answering.html.md"""
 

@@ -139,7 +139,8 @@ class Loop:
     ) -> Path: # of the page
         "Have the agreement computed from the annotations as they are now. Raises `AnklealignError` if it cannot be."
         with self.counting:
-            failed, said = run_command(['label-studio', 'agreement', f'{self.server.address}/projects/{number}'], self.settings, self.server)
+            command = ['label-studio', 'agreement', f'{self.server.address}/projects/{number}']
+            failed, said = run_command(command, self.settings, self.server)
         if failed: raise AnklealignError(said or 'The agreement could not be computed.')
         return project_home(self.settings, number)/'agreement.html'
 

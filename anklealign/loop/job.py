@@ -1,4 +1,4 @@
-"""A model is trained and compared before it answers; people are told which pictures come next, which labels to look at again, and how far they agree
+"""A model answers once it has been compared; people learn which pictures come next, which to look at again, and how they agree
 
 Docs: https://anklealign.github.io/anklealign/loop/job.html.md"""
 
