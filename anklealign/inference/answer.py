@@ -138,20 +138,15 @@ def to_table(
     table = Table(caption=plain('\n'.join(dict.fromkeys(o for a in answers for o in (a.model, a.disclaimer) if o))), show_lines=True)
     for title, most in ((words['photo'], 40), (words['answer'], None), (words['probabilities'], None), (words['note'], None)):
         table.add_column(title, overflow='fold', max_width=most)
-    alone = len({PurePath(o.name).parent for o in answers if o.width
-                 or o.error}) <= 1 # the answer for several photos together has no folder
+    alone = len({PurePath(o.name).parent for o in answers if o.width or o.error}) <= 1 # several photos together have no folder
     for o in answers:
         chances = '\n'.join(f'{names[c]} {shown_probability(p, language)}' for c, p in o.probabilities.items())
+        possible = f"{words['possible']}: {', '.join(names[c] for c in o.possible)}" if o.possible else ''
+        advice = [f.advice for f in o.quality if not (f.withholds and o.reasons)]
+        note = '\n'.join(filter(None, [o.error, *o.sentences(language), *advice, possible]))
         table.add_row(plain(PurePath(o.name).name if alone else o.name), names[o.answer] if o.answer else words['none'], chances,
-                      plain(_remarks(o, words, names, language)),
-                      style='' if o.answer else 'dim')
+                      plain(note), style='' if o.answer else 'dim')
     return table
-
-# %% ../../nbs/inference/answer.ipynb #4e6abfcd
-def _remarks(o, words, names, language):
-    possible = f"{words['possible']}: {', '.join(names[c] for c in o.possible)}" if o.possible else ''
-    advice = [f.advice for f in o.quality if not (f.withholds and o.reasons)]
-    return '\n'.join(filter(None, [o.error, *o.sentences(language), *advice, possible]))
 
 # %% ../../nbs/inference/answer.ipynb #9b05795a
 _INFERNO = np.array([(0, 0, 4), (12, 8, 38), (36, 12, 79), (66, 10, 104), (93, 18, 110), (120, 28, 109), (147, 38, 103), (174, 48, 92),

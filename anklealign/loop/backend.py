@@ -161,12 +161,11 @@ async def predict_tasks(
     loop: Loop,
     body: Mapping, # of the request
     answer: Callable[[Predictor, bytes, str], Awaitable[Answer]], # a photo's; raises an exception with the reason
-    seconds: float=_SECONDS, # for all of them
 ) -> list: # a prediction a task, in order; an empty list for one that was not looked at
     "The predictions for the tasks of a request. Raises `AnklealignError` if the project cannot be answered."
     tasks = body.get('tasks')
     if not isinstance(tasks, list): raise AnklealignError("The request has no list of tasks in 'tasks'.")
-    config, gate, end = read_label_config(body.get('label_config'), loop.aliases), asyncio.Semaphore(_AT_ONCE), time.monotonic() + seconds
+    config, gate, end = read_label_config(body.get('label_config'), loop.aliases), asyncio.Semaphore(_AT_ONCE), time.monotonic() + _SECONDS
     predictor, version = await asyncio.to_thread(loop.answering, _number(body.get('project')))
     async def one(task):
         async with gate:

@@ -259,7 +259,7 @@ def check(
     found = pd.DataFrame(map(vars, look_at(study.root, files, stage, settings, progress)), columns=columns).set_index('path')
     usable, notes = found[found.reason == ''], study.annotations
     def pixels(path):
-        try: return pixel_digest((study.root/path).read_bytes())
+        try: return pixel_digest((study.root/path).read_bytes(), settings.max_megapixels)
         except (PictureError, OSError): return usable.sha256[path]
     stands_for, near = find_duplicates(usable, Counter(notes.picture[notes.reason == '']), pixels)
     for path, q in stands_for.items():
