@@ -109,14 +109,6 @@ def open_photo(
 # %% ../nbs/05_deploy.ipynb #35e25c1e
 _OUTPUTS, _HEELS = ['log_probabilities', 'evidence', 'strangeness'], ['feet', 'outlines', 'views'] # as in `training.onnx`
 
-# %% ../nbs/05_deploy.ipynb #865e00c3
-def _session(bundle, threads):
-    outputs = _OUTPUTS + bool(bundle.about.heels)*_HEELS
-    try: return open_graph(bundle.files[GRAPH], bundle.about.preprocessing.model_size, outputs, threads)
-    except Exception as e:
-        why = ' '.join(str(e).split())[:120]
-        raise AnklealignError(f'{bundle.place} is not a usable bundle: its {GRAPH} cannot be run ({why}).') from e
-
 # %% ../nbs/05_deploy.ipynb #dd380acb
 class Predictor:
     "Answers for photos, from a bundle."
@@ -130,7 +122,11 @@ class Predictor:
         self.about = self.bundle.about
         self._speak(language)
         self.rule = self.about.thresholds
-        self.session = _session(self.bundle, threads)
+        outputs, side = _OUTPUTS + bool(self.about.heels)*_HEELS, self.about.preprocessing.model_size
+        try: self.session = open_graph(self.bundle.files[GRAPH], side, outputs, threads)
+        except Exception as e:
+            why = ' '.join(str(e).split())[:120]
+            raise AnklealignError(f'{self.bundle.place} is not a usable bundle: its {GRAPH} cannot be run ({why}).') from e
 
     def _speak(self, language):
         self.language, self.words = language, translations(language)['answer']
