@@ -37,19 +37,16 @@ def picture_of(
     max_megapixels: float=MAX_MEGAPIXELS, # larger pictures are refused
 ) -> Picture: # upright RGB
     "A photo, whatever it comes as. Raises `PictureError` with the reason if it cannot be used."
-    if isinstance(photo, np.ndarray): photo = _from_array(photo)
+    if isinstance(photo, np.ndarray):
+        if photo.dtype != np.uint8 or photo.ndim not in (2, 3) or photo.shape[2:] not in ((), (3,), (4,)):
+            raise PictureError(f'an array of {photo.dtype} with shape {photo.shape} is not a picture: give bytes, height × width, or with '
+                               '3 or 4 channels')
+        photo = Image.fromarray(photo)
     if not isinstance(photo, Image.Image): return open_picture(photo, at_least, max_megapixels)
     _check_size(photo, max_megapixels)
     try: image = to_rgb(ImageOps.exif_transpose(photo))
     except Exception as e: raise PictureError(_why(e)) from e
     return Picture(image, *image.size, photo.format or 'array')
-
-def _from_array(pixels):
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,), (4,)):
-        raise PictureError(f'an array of {pixels.dtype} with shape {pixels.shape} is not a picture: give bytes, height × width, or with 3 '
-                           'or '
-                           '4 channels')
-    return Image.fromarray(pixels)
 
 # %% ../nbs/05_deploy.ipynb #9549981f
 def seen_pixels(
@@ -112,14 +109,6 @@ def open_photo(
 # %% ../nbs/05_deploy.ipynb #35e25c1e
 _OUTPUTS, _HEELS = ['log_probabilities', 'evidence', 'strangeness'], ['feet', 'outlines', 'views'] # as in `training.onnx`
 
-# %% ../nbs/05_deploy.ipynb #865e00c3
-def _session(bundle, threads):
-    outputs = _OUTPUTS + bool(bundle.about.heels)*_HEELS
-    try: return open_graph(bundle.files[GRAPH], bundle.about.preprocessing.model_size, outputs, threads)
-    except Exception as e:
-        why = ' '.join(str(e).split())[:120]
-        raise AnklealignError(f'{bundle.place} is not a usable bundle: its {GRAPH} cannot be run ({why}).') from e
-
 # %% ../nbs/05_deploy.ipynb #dd380acb
 class Predictor:
     "Answers for photos, from a bundle."
@@ -133,7 +122,11 @@ class Predictor:
         self.about = self.bundle.about
         self._speak(language)
         self.rule = self.about.thresholds
-        self.session = _session(self.bundle, threads)
+        outputs, side = _OUTPUTS + bool(self.about.heels)*_HEELS, self.about.preprocessing.model_size
+        try: self.session = open_graph(self.bundle.files[GRAPH], side, outputs, threads)
+        except Exception as e:
+            why = ' '.join(str(e).split())[:120]
+            raise AnklealignError(f'{self.bundle.place} is not a usable bundle: its {GRAPH} cannot be run ({why}).') from e
 
     def _speak(self, language):
         self.language, self.words = language, translations(language)['answer']

@@ -38,17 +38,14 @@ def to_rgb(
 ) -> Image.Image: # mode RGB
     "`im` in 8-bit RGB: transparency over white, sixteen bits scaled down."
     if im.mode == 'RGB': return im
-    if im.mode.startswith('I') or im.mode == 'F': return _from_wide(im).convert('RGB')
+    if im.mode.startswith('I') or im.mode == 'F':
+        a = np.asarray(im, dtype=np.float32)
+        top = 255. if a.max(initial=0) <= 255 else 65535.
+        return Image.fromarray((a.clip(0, top) * (255 / top)).round().astype(np.uint8)).convert('RGB')
     if im.mode in ('LA', 'PA', 'RGBA', 'La', 'RGBa') or 'transparency' in im.info:
         im = im.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('RGB')
     return im.convert('RGB')
-
-# %% ../nbs/core/images.ipynb #bbed12a5
-def _from_wide(im):
-    a = np.asarray(im, dtype=np.float32)
-    top = 255. if a.max(initial=0) <= 255 else 65535.
-    return Image.fromarray((a.clip(0, top) * (255 / top)).round().astype(np.uint8))
 
 # %% ../nbs/core/images.ipynb #fdd5c5ac
 class PictureError(AnklealignError):
@@ -128,10 +125,8 @@ _ON_ITS_SIDE = [_TURNS[o] for o in (5, 6, 7, 8)]
 def _orientation(im): # 1 to 8
     with suppress(Exception): # whatever is wrong with metadata
         if found := im.getexif().get(ExifTags.Base.Orientation): return int(found)
-    return _stated(im.info.get('exif', b'')) if im.format in ('JPEG', 'MPO') else 1
-
-def _stated(exif): # the orientation, behind entries that nobody can read
-    tiff = exif.removeprefix(b'Exif\0\0')
+    if im.format not in ('JPEG', 'MPO'): return 1
+    tiff = im.info.get('exif', b'').removeprefix(b'Exif\0\0') # it may stand behind entries that nobody can read
     order = 'big' if tiff.startswith(b'MM') else 'little'
     at = int.from_bytes(tiff[4:8], order)
     for i in range(at + 2, min(at + 2 + 12*int.from_bytes(tiff[at:at + 2], order), len(tiff)), 12):
@@ -273,15 +268,6 @@ def unpadded(
     w, h = (min(im.width, max(1, round(im.width * o / max(width, height)))) for o in (width, height))
     x, y = round((im.width - w) / 2), round((im.height - h) / 2)
     return im.crop((x, y, x + w, y + h))
-
-# %% ../nbs/core/images.ipynb #61068b49
-def psnr(
-    a: Image.Image, # RGB
-    b: Image.Image, # RGB, same size
-) -> float: # decibels; infinite for equal pictures
-    "Peak signal-to-noise ratio of two pictures: 10 log₁₀(255² / mean squared difference)."
-    mse = np.mean((np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64))**2)
-    return float(10 * np.log10(255**2 / mse)) if mse else float('inf')
 
 # %% ../nbs/core/images.ipynb #ba85217d
 def jpeg_bytes(

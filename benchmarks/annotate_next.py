@@ -15,7 +15,7 @@ import torch
 
 from anklealign.core import CLASSES
 from anklealign.evaluation.metrics import figures
-from anklealign.loop.review import choose_next, worth
+from anklealign.loop.job import choose_next, worth
 from anklealign.study.manifest import is_synthetic, read_manifest
 from anklealign.training.dataloaders import picture_loader
 from anklealign.training.heel_nets import OrdinalHead

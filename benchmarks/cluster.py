@@ -18,7 +18,7 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 
-from anklealign.app import shards
+from anklealign.app import photos as many
 from anklealign.app.photos import answer_all, find_photos
 from anklealign.deploy import Predictor
 from anklealign.inference.answer import to_csv
@@ -56,7 +56,7 @@ def timed(name, n, make):
 
 def table(folders, out):
     "The merged table."
-    account = shards.merge_answers(place(f'{out}/all.csv'), folders)
+    account = many.merge_answers(place(f'{out}/all.csv'), folders)
     assert account['photos'] == account['answered'] + account['withheld'] + account['unusable']
     return (place(out)/'all.csv').read_bytes().decode()
 
@@ -74,7 +74,7 @@ def of_cluster(predictor, photos, out, nodes, kill):
             seen.set()
             cluster.remove_node(more[-1], allow_graceful=False)
     try: return timed(f'Ray, {nodes} nodes{", one killed" if kill else ""}', len(photos),
-                      lambda: shards.answer_shard(predictor, photos, place(out), ray=cluster.address, step=step))
+                      lambda: many.answer_shard(predictor, photos, place(out), ray=cluster.address, step=step))
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -86,14 +86,14 @@ def main():
     parser.add_argument('--nodes', type=int, default=3)
     args = parser.parse_args()
     predictor, bucket = Predictor(), s3_server()
-    with tempfile.TemporaryDirectory() as d, patch.object(shards, 'PART', 16):
+    with tempfile.TemporaryDirectory() as d, patch.object(many, 'PART', 16):
         for i in range(args.photos):
             (Path(d)/'photos'/f'{i % 7}').mkdir(parents=True, exist_ok=True)
             (Path(d)/'photos'/f'{i % 7}'/f'{i}.jpg').write_bytes(photo(i))
             write_to(place(f'{bucket}/photos/{i % 7}/{i}.jpg'), photo(i))
         here, there = find_photos([Path(d)/'photos']), find_photos([f'{bucket}/photos'])
         whole = timed('one process', len(here), lambda: to_csv(answer_all(predictor, here)))
-        same = {'from S3, answers to S3, one process': table([timed('from S3, answers to S3, one process', len(there), lambda: shards.answer_shard(
+        same = {'from S3, answers to S3, one process': table([timed('from S3, answers to S3, one process', len(there), lambda: many.answer_shard(
             predictor, there, place(f'{bucket}/answers')))], bucket).replace(f'{bucket}/', f'{d}/')}
         for kill in (False, True):
             same[f'Ray, killed: {kill}'] = table([of_cluster(predictor, there, f'{d}/{kill}', args.nodes, kill)], d).replace(f'{bucket}/', f'{d}/')

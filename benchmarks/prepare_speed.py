@@ -19,11 +19,17 @@ import psutil
 from PIL import Image, ImageOps
 
 from anklealign.core import ImageSettings
-from anklealign.images import PAD_COLOUR, psnr
+from anklealign.images import PAD_COLOUR
 from anklealign.study.files import walk
 from anklealign.study.preprocess import check_new, staged_name
 
 SIZE = 256
+
+
+def psnr(a, b):
+    "Peak signal-to-noise ratio of two pictures, in decibels."
+    mse = np.mean((np.asarray(a, float) - np.asarray(b, float))**2)
+    return 10*np.log10(255**2/mse) if mse else np.inf
 
 
 def photo(i, megapixels):

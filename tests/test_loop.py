@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from anklealign.app.http import make_app
 from anklealign.core import AnklealignError, Settings
 from anklealign.deploy import Predictor
-from anklealign.loop.backend import Loop, add_label_studio, predict_tasks
+from anklealign.loop.backend import Loop, add_label_studio
 from anklealign.loop.project import LABEL_CONFIG, project_home, pull
 from anklealign.loop.server import LabelStudio
 from anklealign.study.manifest import read_manifest
@@ -67,7 +67,7 @@ def test_each_task_has_a_prediction_or_a_reason(client):
 
 
 def test_ten_thousand_tasks_are_answered_in_time(client, monkeypatch):
-    monkeypatch.setattr(predict_tasks, '__defaults__', (0.,))
+    monkeypatch.setattr('anklealign.loop.backend._SECONDS', 0.)
     assert client.post('/label-studio/predict', json=asked(*['/data/upload/3/a.jpg']*10_000)).json()['results'] == [[]]*10_000
 
 

@@ -1,4 +1,4 @@
-"""`anklealign predict`, `serve` and `page`: answers in the terminal, over HTTP, and in a browser without a server
+"""`anklealign predict`, `serve`, `page`, `bundle`, `label-studio`: answers in every place, and help for those who annotate
 
 Docs: https://anklealign.github.io/anklealign/app/answering.html.md"""
 
@@ -8,6 +8,7 @@ Docs: https://anklealign.github.io/anklealign/app/answering.html.md"""
 __all__ = []
 
 # %% ../../nbs/app/answering.ipynb #a5e00003
+import shlex
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Annotated
 
 import typer
 
-from .terminal import (Debug, Output, Ray, Set, SettingsFile, Shard, handle_errors, log, log_lines, log_to, progress,
-                                     run_name, settings_of, stop)
+from .terminal import (Debug, Output, Ray, Recipe, Seed, Set, SettingsFile, Shard, handle_errors, log, log_lines, log_to,
+                                     progress, run_name, settings_of, stop)
 
 # %% ../../nbs/app/answering.ipynb #a5e00005
 answering = typer.Typer() # its commands stand among those of `anklealign`
@@ -45,12 +46,11 @@ def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], o
         log.info('bundle: %s and %s.zip', made, made)
 
 # %% ../../nbs/app/answering.ipynb #017918e5
-Model = Annotated[Path|None, typer.Option('--model', '-m', help='A bundle (folder or .zip) or the folder of a run (else the demonstration '
-                                                                'model).')]
+Model = Annotated[Path|None,
+                  typer.Option('--model', '-m', help='A bundle (folder or .zip) or the folder of a run (else the demonstration model).')]
 
 def _predict_shard(photos, model, output, shard, ray, settings):
-    from anklealign.app.photos import find_photos
-    from anklealign.app.shards import answer_shard
+    from anklealign.app.photos import answer_shard, find_photos
     from anklealign.core import AnklealignError
     from anklealign.deploy import Predictor
     from anklealign.remote import place
@@ -157,3 +157,103 @@ def page(
     made = make_offline(out, Predictor(model), runtime, single)
     typer.echo(f'{made}: open it in a browser.' if single else
                f'{made}: put it on any web server, or try it with: python -m http.server --directory {made}')
+
+# %% ../../nbs/app/answering.ipynb #f2e9c648
+studio = typer.Typer(no_args_is_help=True, rich_markup_mode='rich',
+                     help='Annotate in Label Studio: a project from nothing, a model from a project, what to annotate next, how far '
+                          'people agree.')
+Project = Annotated[str, typer.Argument(help='Its address, such as http://127.0.0.1:8080/projects/3, or its number.')]
+
+# %% ../../nbs/app/answering.ipynb #9e5b6585
+@studio.command()
+@handle_errors
+def init(
+    folder: Annotated[Path, typer.Argument(help='With the pictures; Label Studio has to be able to read it.')],
+    create: Annotated[bool, typer.Option('--create', help='Make the project on the server too.')]=False,
+    backend: Annotated[str, typer.Option('--backend', help='Address of the backend to connect, as Label Studio reaches it.')]='',
+    output: Output=None, settings: SettingsFile=None, debug: Debug=False,
+):
+    """Write what a new project needs: labelling configuration, storage and tasks; with --create, make the project.
+
+    Example: anklealign label-studio init my_pictures/
+    """
+    from anklealign.loop.project import create_project, start_files
+    from anklealign.loop.server import LabelStudio
+    chosen = settings_of(settings, output)
+    out, ours = Path(chosen.output)/'label-studio'/folder.resolve().name, chosen.labelstudio
+    server = LabelStudio(ours.address, ours.token.get_secret_value()) if create else None
+    n, variables = start_files(folder, out)
+    typer.echo(f'{n} pictures: label_config.xml, storage.json and tasks.json are in {out}.\n\nStart Label Studio with\n\n'
+               f"  {' '.join(f'{k}={shlex.quote(v)}' for k, v in variables.items())} label-studio start\n")
+    if not create:
+        return typer.echo('and there: Create Project; paste label_config.xml under Settings, Labeling Interface, Code; under Cloud Storage '
+                          f'add the local files of {folder.resolve()}, with "Tasks" as import method and without syncing; Import '
+                          'tasks.json. Or let it be done: set ANKLEALIGN_LABELSTUDIO_TOKEN and labelstudio.address, and add --create.')
+    number = create_project(server, f'Heels: {folder.resolve().name}', out, backend.rstrip('/'), chosen.serve.api_key.get_secret_value())
+    typer.echo(f'{server.address}/projects/{number} is there, with {n} tasks.')
+
+# %% ../../nbs/app/answering.ipynb #283efaa2
+@studio.command()
+@handle_errors
+def train(project: Project, recipe: Recipe=None,
+          serving: Annotated[str, typer.Option('--serving', help='Bundle that answers until a run of this project does.')]='',
+          output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):
+    """Train a model on a project, as the button in Label Studio does; it answers if it is not worse than the one before.
+
+    Example: anklealign label-studio train http://127.0.0.1:8080/projects/3
+    """
+    from anklealign.loop.job import train_project
+    from anklealign.loop.project import project_of
+    chosen = settings_of(settings, output, seed, train=dict(recipe=recipe))
+    with log_to(): train_project(*project_of(project, chosen.labelstudio), chosen, serving)
+
+# %% ../../nbs/app/answering.ipynb #bf462563
+@studio.command()
+@handle_errors
+def queue(
+    project: Project, n: Annotated[int, typer.Option('--n', min=1, max=5000, help='Tasks in the queue.')]=100,
+    push: Annotated[bool, typer.Option('--push/--no-push', help="Whether the project gets a tab 'Next'.")]=True,
+    output: Output=None, settings: SettingsFile=None, debug: Debug=False,
+):
+    """Say which pictures to annotate next: drawn so that classes with few labels get some, one of each person.
+
+    Example: anklealign label-studio queue http://127.0.0.1:8080/projects/3
+    """
+    from anklealign.core import write_atomic
+    from anklealign.loop.job import look_at_project, queue_of
+    from anklealign.loop.project import project_home, project_of, push_ranks
+    chosen = settings_of(settings, output)
+    server, number = project_of(project, chosen.labelstudio)
+    with log_to(), progress('pictures') as step:
+        tasks, _, pictures = look_at_project(server, number, chosen, step)
+        found = queue_of(pictures, n)
+        ranks = {o.task: {'next_rank': o.rank, 'next_why': o.why} for o in found.itertuples(index=False)}
+        if push: push_ranks(server, number, tasks, ranks, 'next_rank', 'Next')
+        write_atomic(project_home(chosen, number)/'queue.json', found.to_json(orient='records', indent=1))
+        log.info('%d of %d tasks are worth annotating next%s.', len(found), len(tasks), ", see the tab 'Next'" if push else '')
+    if not push: typer.echo(found.to_csv(index=False), nl=False)
+
+@studio.command()
+@handle_errors
+def again(project: Project, n: Annotated[int, typer.Option('--n', min=1, help='Labels to send.')]=50,
+          output: Output=None, settings: SettingsFile=None, debug: Debug=False):
+    """Send doubtful labels back to the project as a tab, and say later what a second look has changed.
+
+    Example: anklealign label-studio again http://127.0.0.1:8080/projects/3
+    """
+    from anklealign.loop.project import project_of
+    from anklealign.loop.job import send_doubts
+    chosen = settings_of(settings, output)
+    typer.echo(send_doubts(*project_of(project, chosen.labelstudio), chosen, n))
+
+@studio.command()
+@handle_errors
+def agreement(project: Project, output: Output=None, settings: SettingsFile=None, debug: Debug=False):
+    """Write a page about how far the annotators of a project agree.
+
+    Example: anklealign label-studio agreement http://127.0.0.1:8080/projects/3
+    """
+    from anklealign.loop.project import project_of
+    from anklealign.loop.job import agreement_now
+    chosen = settings_of(settings, output)
+    typer.echo(agreement_now(*project_of(project, chosen.labelstudio), chosen))

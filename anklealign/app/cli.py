@@ -19,17 +19,15 @@ from typing import Annotated
 
 import typer
 
-from .answering import answering
-from .labelling import studio
+from .answering import answering, studio
 from .terminal import (Debug, Epochs, Output, Precision, Raw, Ray, Recipe, Resume, Run, Seed, Set, SettingsFile, Shard,
                                      WeightsFile, handle_errors, log, log_to, progress, run_name, settings_of, stop)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode='rich',
-                  help='Pronation, neutral or supination, from a photograph of the heels. A screening aid, never a diagnosis.',
                   context_settings={'help_option_names': ['-h', '--help']})
 
-# %% ../../nbs/app/cli.ipynb #f97ed00f
+# %% ../../nbs/app/cli.ipynb #73071574
 def _version(value):
     if value:
         from anklealign import __version__
@@ -50,20 +48,9 @@ def _prepare(raw, settings, shards=()):
         more, chosen = {}, settings
         if re.match(r'https?:/.*/projects/\d+', str(raw)):
             from anklealign.loop.project import pull_project
-            raw, chosen, *had = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
-            more = dict(zip(('refused', 'before'), had, strict=True))
+            raw, chosen, more['refused'], more['before'] = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
         study = prepare(raw, settings.output, chosen, step, **more, shards=shards)
     for line in summary(study): log.info(line)
-
-def _prepare_shards(raw, settings, shard, ray):
-    if ray:
-        from anklealign.app.shards import check_on_ray
-        with progress('shards') as step: folders = check_on_ray(raw, Path(settings.output), settings.images, ray, step)
-        return _prepare(raw, settings, folders)
-    from anklealign.study.preprocess import check_shard
-    folder = Path(settings.output)/'shards'/shard.replace('/', '-of-')
-    with progress('pictures') as step: check_shard(raw, folder, shard, settings.images, step)
-    log.info('%s is complete. When all shards are: anklealign merge %s %s/*', folder, settings.output, folder.parent)
 
 def _study(settings):
     from anklealign.core import recover
@@ -80,7 +67,17 @@ def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Se
     """
     chosen = settings_of(settings, output, seed, stated)
     if shard and ray: stop('--ray makes the shards itself: leave out --shard.')
-    with log_to(): _prepare_shards(raw, chosen, shard, ray) if shard or ray else _prepare(raw, chosen)
+    with log_to():
+        if shard:
+            from anklealign.study.preprocess import check_shard
+            folder = Path(chosen.output)/'shards'/shard.replace('/', '-of-')
+            with progress('pictures') as step: check_shard(raw, folder, shard, chosen.images, step)
+            return log.info('%s is complete. When all shards are: anklealign merge %s %s/*', folder, chosen.output, folder.parent)
+        shards = ()
+        if ray:
+            from anklealign.app.photos import check_on_ray
+            with progress('shards') as step: shards = check_on_ray(raw, Path(chosen.output), chosen.images, ray, step)
+        _prepare(raw, chosen, shards)
 
 # %% ../../nbs/app/cli.ipynb #c8b2dac8
 @app.command()
@@ -118,8 +115,7 @@ def _train(settings, run, resume=False):
 @app.command()
 @handle_errors
 def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precision: Precision=None, weights: WeightsFile=None,
-          run: Run=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None,
-          debug: Debug=False):
+          run: Run=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, debug: Debug=False):
     """Train a model on the prepared study; the run it leaves can be asked with `predict`.
 
     Example: anklealign train --recipe baseline --set recipe.lr=5e-4
@@ -152,8 +148,7 @@ def tune(recipe: Recipe=None, epochs: Epochs=None,
 def _evaluate(settings, run):
     from anklealign.inference.bundle import MARK, add_figures
     from anklealign.eval import evaluate
-    name = run_name(settings.train.recipe if run is None else run)
-    home = Path(settings.output)
+    name, home = run_name(settings.train.recipe if run is None else run), Path(settings.output)
     folder, out = home/'models'/name, home/'evaluation'/name
     report = evaluate(folder, _study(settings), out, settings, home/'protocols')
     if (folder/MARK).exists(): add_figures(folder, out)
@@ -273,12 +268,12 @@ def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for e
     from anklealign.data import check_places
     if run and len(chosen) > 1:
         raise AnklealignError(f'--run {run} cannot name {len(chosen)} runs: leave it out, and each has the name of its recipe.')
-    first, names = chosen[0], [run_name(o.train.recipe if run is None else run) for o in chosen]
-    check_places(raw, first.output)
+    names, first = [run_name(o.train.recipe if run is None else run) for o in chosen], chosen[0]
+    check_places(raw, home := Path(first.output))
     if len(names) > 1: # an unknown recipe is told before the first has trained for long
         from anklealign.training.recipes import chosen_recipe
         for o in chosen: chosen_recipe(o.train)
-    with log_to(first.output):
+    with log_to(home):
         _prepare(raw, first)
         for name, settings in zip(names, chosen, strict=True):
             start = time.perf_counter()
@@ -286,15 +281,12 @@ def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for e
             _verdict(settings, folds, time.perf_counter() - start)
             _evaluate(settings, name)
         if len(names) > 1: _compare(names, first)
-        if photos:
-            answer_inference(raw, Path(first.output)/'models'/names[0], _study(first), Path(first.output)/'inference',
-                             first.display.language)
-        log.info('Everything lies in %s.', first.output)
+        if photos: answer_inference(raw, home/'models'/names[0], _study(first), home/'inference', first.display.language)
+        log.info('Everything lies in %s.', home)
 
 # %% ../../nbs/app/cli.ipynb #4c67aee3
 Folds = Annotated[bool|None, typer.Option('--folds/--no-folds', help='Whether grouped folds of all people give the verdict, for five more '
                                                                     'trainings (else with the recipes baseline and measured only).')]
-
 Recipes = Annotated[list[str]|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini); given several '
                                                                         'times, the runs are compared.')]
 
@@ -336,7 +328,7 @@ def merge(
 
     Example: anklealign merge answers.csv answers/shards/*
     """
-    from anklealign.app.shards import merge_answers, read_shards
+    from anklealign.app.photos import merge_answers, read_shards
     from anklealign.core import AnklealignError
     from anklealign.remote import place
     folders = [p for o in shards for p in (place(o.rpartition('/')[0] or '.').glob(o.rpartition('/')[2]) if '*' in o else [place(o)])]

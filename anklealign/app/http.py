@@ -238,10 +238,10 @@ def return_memory() -> bool: # whether anything was changed
     tell = ctypes.CDLL(None).mallopt
     return bool(tell(_M_ARENA_MAX, 1) and tell(_M_MMAP_THRESHOLD, 2**22))
 
-async def _trim_memory(seconds=5):
+async def _trim_memory():
     gc.freeze() # what is there now stays, and is not looked at again
     while True:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(5)
         gc.collect() # requests that broke off hold their bodies in circles
         if platform.libc_ver()[0] == 'glibc': await asyncio.to_thread(ctypes.CDLL(None).malloc_trim, 0)
 

@@ -50,7 +50,13 @@ def reply(
 ) -> dict: # `record`, and `picture` or `heat` as `data:` addresses of JPEG files; or `reason`, a key of the section `refusals`
     "The answer to what a browser sent."
     sent, predictor = _read(asked, predictors)
-    try: answer = predictor(_bytes_of(sent.get('photo'), megabytes), explain=True)
+    photo = sent.get('photo')
+    try:
+        if not isinstance(photo, str): raise PictureError('nothing was sent')
+        if len(photo) > 4/3*megabytes*1e6 + 4: raise PictureError('heavy')
+        try: data = b64decode(photo, validate=True)
+        except ValueError as e: raise PictureError('it is not base64') from e
+        answer = predictor(data, explain=True)
     except PictureError as e: return {'reason': next((o for o in translations()['refusals'] if str(e).startswith(o)), 'other')}
     heat = _address(marked_picture(answer, 640)) if answer.heat is not None and answer.probabilities else ''
     measured = any(o.possible for o in answer.feet) and answer.picture
@@ -61,12 +67,6 @@ def _read(asked, predictors):
     return sent, predictors.get(str(sent.get('language'))) or predictors['en']
 
 def _address(picture): return 'data:image/jpeg;base64,' + b64encode(jpeg_bytes(picture, 85)).decode()
-
-def _bytes_of(photo, megabytes):
-    if not isinstance(photo, str): raise PictureError('nothing was sent')
-    if len(photo) > 4/3*megabytes*1e6 + 4: raise PictureError('heavy')
-    try: return b64decode(photo, validate=True)
-    except ValueError as e: raise PictureError('it is not base64') from e
 
 # %% ../../nbs/app/page.ipynb #f943cfd1
 MOST = 8 # photos that are answered together
@@ -101,7 +101,6 @@ def examples() -> list[str]: # `data:` addresses of JPEG files
 # %% ../../nbs/app/page.ipynb #13e807e8
 _STATIC = files('anklealign.app')/'static'
 _SCRIPTS = 'backend.js', 'answer.js', 'page.js' # one script, in this order; `element`, `props` and `server` come from around it
-_PLAIN = 'left', 'right', 'everted', 'inverted', 'upright', 'by_you' # texts of the section `heels` for marks that a person has moved
 
 def _static(*names): return '\n'.join((_STATIC/o).read_text(encoding='utf-8') for o in names)
 
@@ -239,7 +238,6 @@ def _about(predictor):
 # %% ../../nbs/app/page.ipynb #de0ed326
 _POLICY_HERE = ("default-src 'none'; script-src {script} 'wasm-unsafe-eval'; style-src {style}; img-src {own} data: blob:; "
                 "connect-src {own}; worker-src {own} blob:; manifest-src {own}; media-src blob:; base-uri 'none'; form-action 'none'")
-_KIND = {'css': 'text/css', 'js': 'text/javascript'}
 
 def _integrity(data): return 'sha256-' + b64encode(hashlib.sha256(data).digest()).decode()
 
@@ -265,7 +263,6 @@ def make_offline(
     predictor: Predictor, # whose bundle it holds
     folder: str|os.PathLike|None=None, # that holds the runtime; None: fetched, see `runtime`
     single: bool=False, # whether all of it is one file
-    megabytes: float=50., # most of a photo
 ) -> Path: # `out`
     "Write the page that holds the model. Raises `AnklealignError` if the runtime cannot be had, or `out` not be written."
     script, wasm = runtime(folder).values()
@@ -273,8 +270,7 @@ def make_offline(
     parts = {'worker': ('js', _worker(script).encode()), 'runtime': ('bin', gzip.compress(wasm, 9, mtime=0)),
              'graph': ('bin', gzip.compress(graph, 9, mtime=0)), 'page': ('js', _script().encode()),
              'style': ('css', f"body {{ margin: 0; }}\n.page {{\n{_static('page.css')}}}\n".encode())}
-    props = _props(predictor, megabytes, True)
-    about = _about(predictor)
+    props, about = _props(predictor, 50, True), _about(predictor) # most megabytes of a photo
     whole = [props, about, *(_integrity(o) for _, o in parts.values()), _static('index.html', 'page.html', 'sw.js')]
     version = hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:8]
     props |= {'version': f'anklealign {__version__}, {version}', 'graph': {'about': about}}

@@ -1,4 +1,4 @@
-"""Files, folders, patterns and standard input: every photo that was meant gets a row, and one that cannot be used does not stop the others
+"""Every photo that was meant gets a row, one that cannot be used does not stop the others, and many machines may share the work
 
 Docs: https://anklealign.github.io/anklealign/app/photos.html.md"""
 
@@ -8,28 +8,35 @@ Docs: https://anklealign.github.io/anklealign/app/photos.html.md"""
 __all__ = []
 
 # %% ../../nbs/app/photos.ipynb #7bf3a53f
+import csv
 import glob
 import hashlib
+import heapq
+import io
 import json
 import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from functools import cache
+from itertools import chain, islice
+from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 import typer
 
-from .terminal import log
-from ..inference.answer import Answer, as_record, overlay_png, to_csv
-from ..core import AnklealignError, write_atomic
-from ..deploy import Predictor
-from ..remote import RemotePath, is_remote, place
-from ..study.files import classify, unzip, walk
+from anklealign import __version__
+from anklealign.app.terminal import log
+from anklealign.inference.answer import Answer, as_record, overlay_png, to_csv
+from anklealign.core import AnklealignError, ImageSettings, write_atomic
+from anklealign.deploy import Predictor
+from anklealign.remote import RemotePath, is_remote, place, write_to
+from anklealign.study.files import classify, share_of, unzip, walk
 
 # %% ../../nbs/app/photos.ipynb #ebcf500a
 class Photo(NamedTuple):
@@ -49,13 +56,11 @@ def find_photos(
     "The photos that `sources` name."
     return [photo for o in map(os.fspath, sources) for photo in _photos(o, stdin)]
 
-# %% ../../nbs/app/photos.ipynb #efa673d7
 def _photos(source, stdin):
     if source == '-': return [Photo('standard input', data := stdin.read(_MOST), '' if data else 'empty: nothing came in')]
     if is_remote(source): return _far(place(source))
     if os.path.isdir(source): return _in_folder(source)
-    if os.path.exists(source) or not glob.has_magic(source): return [_photo(source)]
-    found = sorted(glob.glob(source, recursive=True))
+    found = [source] if os.path.exists(source) or not glob.has_magic(source) else sorted(glob.glob(source, recursive=True))
     if not found: return [Photo(source, Path(source), 'no file has such a name')]
     return [p for o in found for p in (_in_folder(o) if os.path.isdir(o) else [_photo(o)])]
 
@@ -93,20 +98,15 @@ def answer_all(
     explain: bool=False, # whether the answers bring pictures and heat maps along
 ) -> Iterator[Answer]: # one a photo, in order
     "The answers for `photos`; those that cannot be used have their reason in `error`."
-    for i in range(0, len(photos), AT_ONCE):
-        part = _fetched(photos[i:i + AT_ONCE])
-        usable = [o for o in part if not o.problem]
-        found = iter(_answers(predictor, usable, explain))
-        for o in part:
-            yield predictor.no_answer(o.name, o.problem) if o.problem else next(found)
-
-def _fetched(photos): # those that lie elsewhere as their bytes; what is not there is its row's problem, a server that fails is everybody's
-    def fetched(o):
+    def fetched(o): # as its bytes; what is not there is its row's problem, a server that fails is everybody's
         if o.problem or not isinstance(o.source, RemotePath): return o
         try: return o._replace(source=o.source.read_bytes())
         except (FileNotFoundError, PermissionError): return o._replace(problem='there is no such file, or it may not be read')
         except OSError as e: raise AnklealignError(f'{o.source} cannot be read ({e}): run again; with --output it goes on.') from e
-    with ThreadPoolExecutor(AT_ONCE) as pool: return list(pool.map(fetched, photos))
+    for i in range(0, len(photos), AT_ONCE):
+        with ThreadPoolExecutor(AT_ONCE) as pool: part = list(pool.map(fetched, photos[i:i + AT_ONCE]))
+        found = iter(_answers(predictor, [o for o in part if not o.problem], explain))
+        for o in part: yield predictor.no_answer(o.name, o.problem) if o.problem else next(found)
 
 def _answers(predictor, photos, explain): # one odd photo does not take the answers of the others away
     try: return predictor.batch([o.source for o in photos], [o.name for o in photos], explain)
@@ -146,27 +146,205 @@ def answer_inference(
 ) -> None:
     "Answer the photos of the folder `inference` in the raw folder or beside it, or else five test pictures."
     with tempfile.TemporaryDirectory() as work:
-        places = Path(raw)/'inference', *_unpacked(raw, work), Path(raw).resolve().parent/'inference'
-        folder = next((o for o in places if o.is_dir()), None)
-        labels = {} if folder else _test_pictures(study)
+        if Path(raw).is_file() and zipfile.is_zipfile(raw):
+            with zipfile.ZipFile(raw) as z: packed = any(re.match(r'([^/]+/)?inference/.', o) for o in z.namelist())
+            if packed: unzip(raw, work)
+        inside = *Path(work).glob('inference'), *Path(work).glob('*/inference')
+        places = Path(raw)/'inference', *inside, Path(raw).resolve().parent/'inference'
+        folder, labels = next((o for o in places if o.is_dir()), None), {}
+        if not folder:
+            from anklealign.study.manifest import read_manifest # which needs pandas, and answers do not
+            tested = read_manifest(study).query("split == 'test'")
+            labels = {o.image: o.label for o in tested.sample(min(5, len(tested)), random_state=1).itertuples()}
         photos = find_photos([folder]) if folder else [Photo(o, Path(study)/'images'/o) for o in labels]
         answers = list(answer_all(Predictor(run, language), [o._replace(name=o.name.removeprefix(f'{work}/')) for o in photos]))
     file = write_atomic(Path(out)/'predictions.csv', to_csv(answers))
-    records = [as_record(o) for o in answers]
-    for o in records: del o['milliseconds'] # the same run leaves the same files
+    records = [{k: v for k, v in as_record(o).items() if k != 'milliseconds'} for o in answers] # the same run leaves the same files
     write_atomic(file.with_suffix('.json'), json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False))
     if folder: log.info('inference: %d photos, %d answered; see %s', len(answers), sum(bool(o.answer) for o in answers), file)
     else: log.info('There is no folder inference, so %d test pictures are answered as a demonstration; see %s', len(answers), file)
     for o in answers if labels else ():
         log.info('  %s: labelled %s, answered %s', o.name, labels[o.name], o.answer or 'nothing, since the model is not sure')
 
-def _unpacked(raw, work): # folders of that name in an archive
-    if not (Path(raw).is_file() and zipfile.is_zipfile(raw)): return ()
-    with zipfile.ZipFile(raw) as z: found = any(re.match(r'([^/]+/)?inference/.', o) for o in z.namelist())
-    if found: unzip(raw, work)
-    return *Path(work).glob('inference'), *Path(work).glob('*/inference')
+# %% ../../nbs/app/photos.ipynb #535f5ae0
+PART = 256 # photos of a part
+PLAN = 'shard.json' # what a shard is a share of
 
-def _test_pictures(study): # five at most, and their labels
-    from anklealign.study.manifest import read_manifest # which needs pandas, and answers do not
-    rows = read_manifest(study).query("split == 'test'")
-    return {o.image: o.label for o in rows.sample(min(5, len(rows)), random_state=1).itertuples()}
+def plan_of(
+    predictor: Predictor,
+    photos: Sequence[Photo], # all of them, from `find_photos`
+    shard: str, # such as '3/16'
+) -> tuple[dict, list[int]]: # what `shard.json` holds; the positions of the shard's photos
+    "What a shard is a share of. Raises `AnklealignError` if `shard` is none."
+    paths = [o.path or PurePath(o.name).name for o in photos]
+    mine, sha = share_of(paths, shard), hashlib.sha256
+    model = sha(b''.join(sha(o).digest() for _, o in sorted(predictor.bundle.files.items()))).hexdigest()
+    listed = sha('\0'.join(paths).encode(errors='surrogateescape')).hexdigest()
+    plan = {'shard': shard, 'photos': len(photos), 'in_shard': len(mine), 'paths': listed,
+            'model': model, 'language': predictor.language, 'made_by': f'anklealign {__version__}'}
+    return plan, mine
+
+def _read_plan(folder):
+    try: return json.loads((folder/PLAN).read_bytes())
+    except (OSError, ValueError): raise AnklealignError(f'{folder} is no shard: it holds no {PLAN} that can be read.') from None
+
+_WHAT = {'photos': 'another number of photos', 'paths': 'photos of other names', 'model': 'another model', 'language': 'another language',
+         'made_by': 'another version of anklealign', 'raw': 'another raw folder', 'spec': 'other settings of pictures'}
+
+def _other(plan, other): # in what two shards differ that should be of one table
+    return next((said for k, said in _WHAT.items() if plan.get(k) != other.get(k)), '')
+
+# %% ../../nbs/app/photos.ipynb #4e65a5e3
+def answer_shard(
+    predictor: Predictor,
+    photos: Sequence[Photo], # all of them, from `find_photos`
+    output: Path|RemotePath, # the shard's folder is made in its folder `shards`
+    shard: str='1/1', # which share is answered
+    ray: str='', # address of a Ray cluster that answers, or 'local'; empty: this process does
+    step: Callable[[int, int], None]=lambda done, total: None, # called with the number of photos done, and of all
+) -> Path|RemotePath: # the shard's folder
+    "Answer a share of the photos, or the rest of it. Raises `AnklealignError` if what was begun was begun with something else."
+    plan, mine = plan_of(predictor, photos, shard)
+    folder = output/'shards'/shard.replace('/', '-of-')
+    if not (folder/PLAN).exists(): write_to(folder/PLAN, json.dumps(plan, indent=1))
+    elif other := _other(plan, _read_plan(folder)):
+        raise AnklealignError(f'{folder} was begun with {other}: choose another --output, or delete it.')
+    parts = {folder/f'part-{i//PART:06}.csv': mine[i:i + PART] for i in range(0, len(mine), PART)}
+    todo = {file: part for file, part in parts.items() if not file.exists()}
+    done = len(mine) - sum(map(len, todo.values()))
+    step(done, len(mine))
+    tasks = ((file, (part, [photos[i] for i in part])) for file, part in todo.items())
+    made = ((file, answer_part(predictor, *o)) for file, o in tasks)
+    if ray:
+        bundle = [(cluster := _joined(ray)).put(predictor.bundle)]
+        made = _results(cluster, _on_node, ((file, (bundle, predictor.language, *o)) for file, o in tasks)) # in any order
+    for file, rows in made:
+        write_to(file, rows)
+        step(done := done + len(todo[file]), len(mine))
+    return folder
+
+def answer_part(
+    predictor: Predictor,
+    positions: Sequence[int], # of its photos among all
+    photos: Sequence[Photo],
+) -> str: # CSV
+    "The answers of a part, each with its position before it."
+    head, *rows = csv.reader(io.StringIO(to_csv(answer_all(predictor, photos)), newline=''))
+    out = io.StringIO()
+    csv.writer(out, lineterminator='\n').writerows([['position', *head], *([i, *row] for i, row in zip(positions, rows, strict=True))])
+    return out.getvalue()
+
+# %% ../../nbs/app/photos.ipynb #7d42a9f9
+def _joined(address): # Ray, with its cluster
+    import ray
+    if not ray.is_initialized(): ray.init(address, log_to_driver=False, logging_level='error')
+    return ray
+
+def _results(ray, function, tasks): # each key of `tasks` with what `function` gives for its arguments, in any order
+    ask, waiting, running = ray.remote(max_retries=5)(function), iter(tasks), {}
+    while True:
+        for key, given in islice(waiting, max(0, int(1.5*ray.cluster_resources().get('CPU', 1)) + 1 - len(running))):
+            running[ask.remote(*given)] = key
+        if not running: return
+        [done], _ = ray.wait(list(running))
+        try: yield running.pop(done), ray.get(done)
+        except ray.exceptions.RayTaskError as e: raise e.cause from None
+        except ray.exceptions.RayError as e: raise AnklealignError(f'The cluster gave up ({type(e).__name__}): run again to go on.') from e
+
+def _on_node(bundle, language, positions, photos): return answer_part(_predictor_there(bundle[0], language), positions, photos)
+
+@cache
+def _predictor_there(bundle, language): # once a process
+    import ray
+    return Predictor(ray.get(bundle), language)
+
+# %% ../../nbs/app/photos.ipynb #28300002
+def check_on_ray(
+    raw: str|Path, # raw folder
+    output: Path, # output folder, which every node sees; the shards are made in its folder `shards`
+    settings: ImageSettings, # how pictures are processed
+    address: str, # of a Ray cluster, or 'local'
+    step: Callable[[int, int], None]=lambda done, total: None, # called with the number of shards done, and of all
+) -> list[Path]: # folders for `prepare`
+    "Look at all pictures of a raw folder on a cluster. Raises `AnklealignError` if it gives up; then the next call goes on."
+    from anklealign.study.preprocess import check_shard
+    ray, begun = _joined(address), sorted((output/'shards').glob('*-of-*'))
+    n = int(begun[0].name.partition('-of-')[2]) if begun else 4*max(1, int(ray.cluster_resources().get('CPU', 1)))
+    folders = [(output/'shards'/f'{k}-of-{n}').absolute() for k in range(1, n + 1)]
+    one = settings.model_copy(update=dict(workers=1)) # a task has one core
+    tasks = ((k, (str(raw), folder, f'{k}/{n}', one)) for k, folder in enumerate(folders, 1))
+    for done, _ in enumerate(_results(ray, check_shard, tasks), 1): step(done, n)
+    return folders
+
+# %% ../../nbs/app/photos.ipynb #efb643ff
+def read_shards(
+    folders: Iterable[Path], # of shards
+) -> list[tuple[Path, dict]]: # each with its plan, in order
+    "The shards of one table. Raises `AnklealignError` if one is missing, comes twice, or belongs to another table."
+    found = {}
+    for folder in folders:
+        plan = _read_plan(folder)
+        k, n = map(int, plan['shard'].split('/'))
+        first = next(iter(found.values()), (folder, plan))
+        if other := 'another number of shards' if int(first[1]['shard'].split('/')[1]) != n else _other(plan, first[1]):
+            raise AnklealignError(f'{folder} was made with {other} than {first[0]}: they do not belong together.')
+        if k in found: raise AnklealignError(f'{folder} and {found[k][0]} are the same shard, {plan["shard"]}: give each one once.')
+        found[k] = folder, plan
+    if missing := [o for o in range(1, n + 1) if o not in found]:
+        more = f' and {len(missing) - 1} more'*(len(missing) > 1)
+        raise AnklealignError(f'The shard {missing[0]}/{n} is missing{more}: give all of them.')
+    return [found[o] for o in range(1, n + 1)]
+
+def _whole(folders, n): # the rows of all shards by their positions, which stand before each of a shard
+    def rows(folder):
+        for part in sorted(folder.glob('part-*.csv'), key=lambda o: o.name):
+            _, *found = csv.reader(io.StringIO(part.read_bytes().decode(), newline=''))
+            yield from ([int(i), *row] for i, *row in found)
+    due = 0
+    for i, *row in heapq.merge(*map(rows, folders)):
+        if i != due:
+            raise AnklealignError(f'The photo at position {min(i, due)} has {"two rows" if i < due else "no row"}: run its shard again.')
+        due += 1
+        yield row
+    if due < n: raise AnklealignError(f'{due:,} of {n:,} photos have a row: run the shards that are not complete again, and they go on.')
+
+# %% ../../nbs/app/photos.ipynb #ea753ffb
+def merge_answers(
+    table: Path|RemotePath, # `.csv` or `.parquet` to write; its account lies beside it
+    folders: Iterable[Path|RemotePath], # of shards
+) -> dict: # the account
+    "One table of all shards. Raises `AnklealignError` if a photo has no row, or two."
+    shards, count, why = read_shards(folders), Counter(), Counter()
+    head = next(csv.reader([to_csv([])]))
+    error, answer = head.index('error'), head.index('answer')
+    def counted(rows):
+        for row in rows:
+            count['unusable' if row[error] else 'answered' if row[answer] else 'withheld'] += 1
+            if row[error]: why[row[error].partition(':')[0]] += 1
+            yield row
+    rows = counted(_whole([folder for folder, _ in shards], n := shards[0][1]['photos']))
+    write_to(table, (_parquet if table.name.endswith('.parquet') else _csv)(head, rows))
+    account = {'photos': n, **{k: count[k] for k in ('answered', 'withheld', 'unusable')}, 'unusable_because': dict(why.most_common()),
+               **{k: shards[0][1][k] for k in ('model', 'language', 'made_by')},
+               'shards': [{k: plan[k] for k in ('shard', 'in_shard')} for _, plan in shards]}
+    write_to(place(re.sub(r'\.(csv|parquet)$', '', str(table)) + '.account.json'), json.dumps(account, indent=1, ensure_ascii=False))
+    return account
+
+def _csv(head, rows):
+    rows = chain([head], rows)
+    while some := list(islice(rows, 1000)):
+        out = io.StringIO()
+        csv.writer(out, lineterminator='\n').writerows(some)
+        yield out.getvalue().encode()
+
+def _parquet(head, rows):
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+    number = [o.startswith('prob_') or o.endswith('_deg') or o == 'strangeness' for o in head]
+    schema = pa.schema([(o, pa.float64() if n else pa.string()) for o, n in zip(head, number, strict=True)])
+    out = io.BytesIO()
+    with ParquetWriter(out, schema) as writer:
+        while some := list(islice(rows, 50_000)):
+            columns = [[float(v) if v else None for v in o] if n else list(o) for o, n in zip(zip(*some, strict=True), number, strict=True)]
+            writer.write_table(pa.table(columns, schema=schema))
+    yield out.getvalue()

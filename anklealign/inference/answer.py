@@ -138,8 +138,7 @@ def to_table(
     measured = any(o.feet for o in answers)
     for title, most in ((words['photo'], 32), *[(words['heels'], None)]*measured, (words['class'], None), (words['note'], None)):
         table.add_column(title, overflow='fold', max_width=most)
-    alone = len({PurePath(o.name).parent for o in answers if o.width
-                 or o.error}) <= 1 # the answer for several photos together has no folder
+    alone = len({PurePath(o.name).parent for o in answers if o.width or o.error}) <= 1 # several photos together have no folder
     for o in answers:
         chances = (f'{names[c]} {shown_probability(p, language)}' for c, p in o.probabilities.items())
         feet = ['\n'.join(f.in_words(language) for f in o.feet)]*measured

@@ -18,16 +18,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from html import escape
+from itertools import product
 from pathlib import Path
 
 import fastapi
-from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 
 from ..core import AnklealignError, Settings
 from ..deploy import Predictor
 from ..inference.answer import Answer
-from .project import last_line, project_home, read_json, start_command
+from .project import last_line, project_home, read_json, run_command, settings_for, start_command
 from .server import LabelConfig, LabelStudio, picture_bytes, read_label_config
 from ..study.labelstudio import label_aliases
 
@@ -44,16 +44,13 @@ def prediction(
     region = {'to_name': config.image, 'original_width': answer.width, 'original_height': answer.height, 'image_rotation': 0}
     chosen = {'id': 'answer', 'from_name': config.choices, 'to_name': config.image, 'type': 'choices', 'score': said['score'],
               'value': {'choices': [config.values[answer.answer]]}}
-    return said | {'result': [chosen, *(region | o for o in _marks(answer, config))]}
-
-def _marks(answer, config):
-    if not config.marks: return
-    for foot in answer.feet:
-        if foot.angle_deg is None: continue
-        for end, (x, y) in {'upper': foot.upper, 'lower': foot.lower}.items():
-            share = {k: round(min(max(100*o/size, 0.), 100.), 3) for k, o, size in (('x', x, answer.width), ('y', y, answer.height))}
-            yield {'id': f'{foot.side}-{end}', 'from_name': config.marks, 'type': 'keypointlabels',
-                   'value': share | {'width': .6, 'keypointlabels': [config.places[foot.side, end]]}}
+    made, measured = [chosen], [o for o in answer.feet if o.angle_deg is not None] if config.marks else []
+    for foot, end in product(measured, ('upper', 'lower')):
+        (x, y), width, height = getattr(foot, end), answer.width, answer.height
+        share = {k: round(min(max(100*o/size, 0.), 100.), 3) for k, o, size in (('x', x, width), ('y', y, height))}
+        made.append(region | {'id': f'{foot.side}-{end}', 'from_name': config.marks, 'type': 'keypointlabels',
+                              'value': share | {'width': .6, 'keypointlabels': [config.places[foot.side, end]]}})
+    return said | {'result': made}
 
 # %% ../../nbs/loop/backend.ipynb #6765652d
 log = logging.getLogger('anklealign.app.http')
@@ -82,8 +79,8 @@ class Loop:
             return self.loaded[number][1:]
 
     def _load(self, number, home, stamp):
-        run, before = str(read_json(home/'current.json',
-                                    {}).get('run', '')), self.loaded.get(number, (0, self.predictor, self.predictor.about.name))
+        run = str(read_json(home/'current.json', {}).get('run', ''))
+        before = self.loaded.get(number, (0, self.predictor, self.predictor.about.name))
         try: self.loaded[number] = stamp, Predictor(home/'models'/run, self.predictor.language), run
         except (AnklealignError, OSError) as e:
             self.loaded[number] = stamp, *before[1:]
@@ -102,14 +99,11 @@ class Loop:
         with self.lock:
             if self.running: return f'Project {self.training[0]} is being trained: press again when that is done.'
             command = ['label-studio', 'train', f'{self.server.address}/projects/{number}', '--serving', str(self.predictor.bundle.place)]
-            self.training = number, start_command(command, self._told(), project_home(self.settings, number)/'training.log')
+            mine, printed = settings_for(self.server, self.settings), project_home(self.settings, number)/'training.log'
+            self.training = number, start_command(command, mine, printed)
             self.new[number] = 0
         log.info('a training begins', extra={'fields': {'project': number}})
         return f'A training of project {number} has begun.'
-
-    def _told(self): # the settings with the token that Label Studio has sent, if there is no other
-        mine = self.settings.labelstudio.model_copy(update={'token': SecretStr(self.server.token)})
-        return self.settings.model_copy(update={'labelstudio': mine})
 
     def happened(self,
         action: str, # as the webhook names it
@@ -129,8 +123,11 @@ class Loop:
         home = project_home(self.settings, number)
         said, mine = read_json(home/'status.json', {}), self.training[1] if self.training and self.training[0] == number else None
         if mine and said.get('pid') != mine.pid:
-            said = {'state': 'running', 'step': 'The training starts.'} if self.running else {
-                'state': 'failed', 'step': _said(home/'training.log') or 'The training did not start.'}
+            said = {'state': 'running', 'step': 'The training starts.'}
+            if not self.running:
+                printed = home/'training.log'
+                last = last_line(printed.read_text(encoding='utf-8', errors='replace')) if printed.is_file() else ''
+                said = {'state': 'failed', 'step': last or 'The training did not start.'}
         elif said.get('state') == 'running' and not (self.running if mine else _alive(said.get('pid'))):
             said |= {'state': 'failed', 'step': f"The training was stopped at: {said.get('step')}. The model before answers on."}
         history = {k: {a: b for a, b in o.items() if a != 'seen'} for k, o in read_json(home/'history.json', {}).items()}
@@ -142,18 +139,14 @@ class Loop:
     ) -> Path: # of the page
         "Have the agreement computed from the annotations as they are now. Raises `AnklealignError` if it cannot be."
         with self.counting:
-            said = (process := start_command(['label-studio', 'agreement', f'{self.server.address}/projects/{number}'],
-                                             self._told())).communicate()[0]
-        if process.returncode: raise AnklealignError(last_line(said) or 'The agreement could not be computed.')
+            command = ['label-studio', 'agreement', f'{self.server.address}/projects/{number}']
+            failed, said = run_command(command, self.settings, self.server)
+        if failed: raise AnklealignError(said or 'The agreement could not be computed.')
         return project_home(self.settings, number)/'agreement.html'
 
     def close(self) -> None:
         "End a training that is under way; the model before stays."
         if self.running: self.training[1].terminate()
-
-def _said(file):
-    try: return last_line(file.read_text(encoding='utf-8', errors='replace'))
-    except OSError: return ''
 
 def _alive(pid):
     try: os.kill(int(pid), 0)
@@ -168,12 +161,11 @@ async def predict_tasks(
     loop: Loop,
     body: Mapping, # of the request
     answer: Callable[[Predictor, bytes, str], Awaitable[Answer]], # a photo's; raises an exception with the reason
-    seconds: float=_SECONDS, # for all of them
 ) -> list: # a prediction a task, in order; an empty list for one that was not looked at
     "The predictions for the tasks of a request. Raises `AnklealignError` if the project cannot be answered."
     tasks = body.get('tasks')
     if not isinstance(tasks, list): raise AnklealignError("The request has no list of tasks in 'tasks'.")
-    config, gate, end = read_label_config(body.get('label_config'), loop.aliases), asyncio.Semaphore(_AT_ONCE), time.monotonic() + seconds
+    config, gate, end = read_label_config(body.get('label_config'), loop.aliases), asyncio.Semaphore(_AT_ONCE), time.monotonic() + _SECONDS
     predictor, version = await asyncio.to_thread(loop.answering, _number(body.get('project')))
     async def one(task):
         async with gate:
@@ -219,7 +211,8 @@ def add_label_studio(
     @route('POST', 'setup')
     async def setup(request: fastapi.Request) -> dict:
         body = await said(request)
-        if not loop.server.token: loop.server.token = _token(body.get('access_token'))
+        token = str(body.get('access_token'))
+        if not loop.server.token and re.fullmatch(r'[\w.-]{10,4096}', token): loop.server.token = token
         read_label_config(body.get('schema'), loop.aliases)
         return {'model_version': (await asyncio.to_thread(loop.answering, _number(body.get('project'))))[1]}
 
@@ -233,11 +226,11 @@ def add_label_studio(
 
     @route('GET', 'status')
     async def status(request: fastapi.Request, project: int|None=None) -> fastapi.Response:
-        numbers = [project] if project is not None else sorted(int(o.name[8:])
-                                                               for o in project_home(loop.settings, 0).parent.glob('project-[0-9]*')
-                                                               if o.name[8:].isdigit() and o.is_dir())
+        kept = project_home(loop.settings, 0).parent.glob('project-[0-9]*')
+        numbers = sorted(int(o.name[8:]) for o in kept if o.name[8:].isdigit() and o.is_dir()) if project is None else [project]
         found = [await asyncio.to_thread(loop.status, o) for o in numbers]
-        return _page_or_json(request, 'Trainings', found, ''.join(map(_status_html, found)) or '<p>No project has been trained yet.</p>')
+        body = ''.join(map(_status_html, found)) or '<p>No project has been trained yet.</p>'
+        return _page_or_json(request, _PAGE.format(body=body), fastapi.responses.JSONResponse(found).body)
 
     @route('GET', 'queue')
     async def queue(project: int) -> list: return read_json(project_home(loop.settings, project)/'queue.json', [])
@@ -245,9 +238,7 @@ def add_label_studio(
     @route('GET', 'agreement')
     async def agreement(request: fastapi.Request, project: int) -> fastapi.Response:
         page = await asyncio.to_thread(loop.agreement, project)
-        if 'text/html' in request.headers.get('accept', ''):
-            return fastapi.responses.HTMLResponse(page.read_bytes(), headers={'Content-Security-Policy': _CSP})
-        return fastapi.responses.Response(page.with_suffix('.json').read_bytes(), media_type='application/json')
+        return _page_or_json(request, page.read_bytes(), page.with_suffix('.json').read_bytes())
 
 def _refusing(endpoint): # what the caller can put right is refused with its sentence
     @wraps(endpoint)
@@ -256,27 +247,22 @@ def _refusing(endpoint): # what the caller can put right is refused with its sen
         except AnklealignError as e: raise HTTPException(400, str(e)) from None
     return inner
 
-def _token(given): return given if isinstance(given, str) and re.fullmatch(r'[\w.-]{10,4096}', given) else ''
-
 # %% ../../nbs/loop/backend.ipynb #a7aec74a
 _CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 _PAGE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-{refresh}<title>{title}</title>
+<title>Trainings</title>
 <style>:root {{color-scheme: light dark}}
 body {{font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem}}
-td, th {{padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top}}</style><h1>{title}</h1>{body}</html>"""
+td, th {{padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top}}</style><h1>Trainings</h1>{body}</html>"""
 
-def _page_or_json(request, title, value, body, again=False):
-    if 'text/html' not in request.headers.get('accept', ''): return fastapi.responses.JSONResponse(value)
-    refresh = '<meta http-equiv="refresh" content="3">' if again else ''
-    return fastapi.responses.HTMLResponse(_PAGE.format(title=escape(title), body=body, refresh=refresh),
-                                          headers={'Content-Security-Policy': _CSP})
+def _page_or_json(request, page, said):
+    if 'text/html' not in request.headers.get('accept', ''): return fastapi.responses.Response(said, media_type='application/json')
+    return fastapi.responses.HTMLResponse(page, headers={'Content-Security-Policy': _CSP})
 
 def _status_html(o):
     training, rows = o['training'], [(k, 'answers or has answered' if v.get('accepted') else 'stayed behind', v.get('why', ''))
                                      for k, v in reversed(o['history'].items())]
     table = ''.join(f"<tr>{''.join(f'<td>{escape(str(c))}</td>' for c in r)}</tr>" for r in rows)
     return (f"<h2>Project {o['project']}</h2><p>{escape(o['answers'])} answers. {o['annotations_since']} annotations since the last "
-            "training.</p>"
-            f"<p><b>{escape(training.get('state', 'not trained yet'))}</b> {escape(training.get('step', ''))}</p>"
+            f"training.</p><p><b>{escape(training.get('state', 'not trained yet'))}</b> {escape(training.get('step', ''))}</p>"
             + (f'<table><tr><th>run</th><th></th><th>compared with the model before</th></tr>{table}</table>' if rows else ''))

@@ -1,4 +1,4 @@
-"""A project becomes a study, a study a model, and the model answers only once it has been compared with the one before it
+"""A model answers once it has been compared; people learn which pictures come next, which to look at again, and how they agree
 
 Docs: https://anklealign.github.io/anklealign/loop/job.html.md"""
 
@@ -9,51 +9,33 @@ __all__ = []
 
 # %% ../../nbs/loop/job.ipynb #205316ce
 import json
-import logging
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
-from pydantic import SecretStr
+from PIL import ImageOps
 
 from ..core import CLASSES, AnklealignError, Settings, write_atomic
 from ..deploy import Predictor
 from ..evaluation.compare import compare_runs
-from ..evaluation.metrics import Bootstrap
-from ..images import PictureError
-from .project import last_line, project_home, read_json, start_command
+from ..evaluation.document import DISCLAIMER, Gallery, Section, Table, html_page, span
+from ..evaluation.labels import annotator_figures
+from ..evaluation.metrics import Bootstrap, drawn_interval, resample
+from ..images import PictureError, open_picture
+from .project import Status, project_home, pull, push_ranks, read_json, run_command, write_json
 from .server import LabelStudio
+from ..study.duplicates import connected, fingerprint, near_duplicates, stacked
+from ..study.files import owner_of, participant_of
+from ..study.labelstudio import label_aliases, read_export
 from ..study.manifest import is_synthetic, read_manifest
+from ..study.votes import agreement_report, count_votes, once_each
 from ..training.onnx import export_run
 from ..training.recipes import chosen_recipe
 from ..training.train import train
-
-# %% ../../nbs/loop/job.ipynb #78227280
-def _write_json(file, value): write_atomic(file, json.dumps(value, ensure_ascii=False, indent=1))
-
-log = logging.getLogger('anklealign')
-
-class Status:
-    "Says in `status.json` what a training is doing."
-    def __init__(self,
-        home: Path, # of the project
-    ):
-        self.file, self.said = home/'status.json', {'state': 'running', 'pid': os.getpid(),
-                                                    'started': datetime.now(UTC).isoformat(timespec='seconds')}
-
-    def say(self,
-        step: str, # what is being done, or a sentence
-        **more: object, # keys of the file
-    ) -> None:
-        "Write it."
-        self.said |= {'step': step, 'at': datetime.now(UTC).isoformat(timespec='seconds')} | more
-        _write_json(self.file, self.said)
-        log.info('%s', step)
 
 # %% ../../nbs/loop/job.ipynb #cd7008f2
 def answers_of(
@@ -70,7 +52,6 @@ def answers_of(
     return table.assign(**{f'prob_{c}': [o.probabilities.get(c, np.nan) if o else np.nan for o in answers]
                            for c in CLASSES}).reset_index(drop=True)
 
-# %% ../../nbs/loop/job.ipynb #e2ddf862
 def judge_new(
     old: pd.DataFrame, # from `answers_of`
     new: pd.DataFrame, # of the same pictures
@@ -100,12 +81,11 @@ def train_project(
     status, lock = Status(home), FileLock(home/'lock')
     try: lock.acquire(timeout=0)
     except Timeout: raise AnklealignError(f'Project {number} is being trained by another process: wait for it.') from None
-    try: sentence = _train(server, number, settings, serving, home, status)
+    try: return _train(server, number, settings, serving, home, status)
     except BaseException as e:
         status.say(str(e) if isinstance(e, AnklealignError) else f'stopped ({type(e).__name__})', state='failed')
         raise
     finally: lock.release()
-    return sentence
 
 # %% ../../nbs/loop/job.ipynb #30a674a2
 _KEPT = 5 # newest runs that stay, beside the one that answers
@@ -113,8 +93,9 @@ _KEPT = 5 # newest runs that stay, beside the one that answers
 def _train(server, number, settings, serving, home, status):
     history, inside = read_json(home/'history.json', {}), settings.model_copy(update={'output': str(home)})
     status.say('fetching the annotations and pictures')
-    study = _prepared(server, number, inside)
-    rows, recipe = read_manifest(study), chosen_recipe(settings.train)
+    failed, last = run_command(['prepare', f'{server.address}/projects/{number}'], inside, server)
+    if failed: raise AnklealignError(last or f'The preparation ended with {failed}.')
+    rows, recipe = read_manifest(study := home/'processed'), chosen_recipe(settings.train)
     run = f'{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}'
     status.say(f'training {recipe.name} on {(rows.split == "train").sum()} pictures', run=run, pictures=len(rows))
     train(study, home/'models'/run, recipe, settings.seed, precision=settings.train.precision, weights_file=settings.train.weights_file)
@@ -123,21 +104,13 @@ def _train(server, number, settings, serving, home, status):
     status.say('comparing it with the model that answers')
     better, why = _compared(home, run, rows, serving, history, settings)
     history[run] |= {'accepted': better, 'why': why}
-    _write_json(home/'history.json', history)
-    if better: _write_json(home/'current.json', {'run': run})
+    write_json(home/'history.json', history)
+    if better: write_json(home/'current.json', {'run': run})
     for o in {*list(history)[:-_KEPT]} - {read_json(home/'current.json', {}).get('run')}: shutil.rmtree(home/'models'/o, ignore_errors=True)
     said = f"{'The new model answers from now on' if better else 'The old model stays'}. {why}"
-    status.say(said, state='done', accepted=better, report=_report(run, inside))
+    failed, last = run_command(['evaluate', '--run', run], inside, server) # takes the time that it takes: no model waits for it
+    status.say(said, state='done', accepted=better, report=last if failed else str(home/'evaluation'/run/'report.html'))
     return said
-
-# %% ../../nbs/loop/job.ipynb #47d692d2
-def _prepared(server, number, inside): # by the command that users have
-    asked = inside.model_copy(update={'labelstudio': inside.labelstudio.model_copy(update={'address': server.address,
-                                                                                           'token': SecretStr(server.token)})})
-    process = start_command(['prepare', f'{server.address}/projects/{number}'], asked)
-    said = process.communicate()[0]
-    if process.returncode: raise AnklealignError(last_line(said) or f'The preparation ended with {process.returncode}.')
-    return Path(inside.output)/'processed'
 
 def _compared(home, run, rows, serving, history, settings):
     current = read_json(home/'current.json', {}).get('run', '')
@@ -148,6 +121,224 @@ def _compared(home, run, rows, serving, history, settings):
     said = [answers_of(o, strangers, home/home.name) for o in (old, Predictor(home/'models'/run))]
     return judge_new(*said, is_synthetic(rows), Bootstrap.of(settings))
 
-def _report(run, inside): # evaluates, and takes the time that it takes: no model waits for it
-    said = (process := start_command(['evaluate', '--run', run], inside)).communicate()[0]
-    return last_line(said) if process.returncode else str(Path(inside.output)/'evaluation'/run/'report.html')
+# %% ../../nbs/loop/job.ipynb #c0a01c6d
+def worth(
+    p: np.ndarray, # (n, 3) probabilities of the classes
+    counts: np.ndarray, # (3,) pictures that are annotated with each class
+) -> np.ndarray: # (n,) at most 1
+    "How much a picture is worth: 1 if it surely is of the class with the fewest annotations."
+    return (p/(counts + 1)).sum(1)*(counts.min() + 1)
+
+def choose_next(
+    weights: np.ndarray, # (n,) what each is worth
+    groups: Sequence, # (n,) of pictures that are one person's or nearly the same
+    most: int, # pictures to choose
+    seed: int=1, # of the draw
+) -> list[int]: # positions, in the order in which they are drawn; at most one a group
+    "The pictures to annotate next: drawn in proportion to what they are worth, each of another person."
+    order = np.argsort(np.random.default_rng(seed).exponential(size=len(weights))/np.maximum(weights, 1e-6), kind='stable')
+    again = pd.Series(list(groups), dtype=object).iloc[order].duplicated().to_numpy()
+    return order[~again][:most].tolist()
+
+# %% ../../nbs/loop/job.ipynb #4597c75a
+def votes_of_project(
+    tasks: list[dict], # as exported
+    settings: Settings, # spellings of the labels
+    control: str='', # the choice that counts
+    key: str='', # of the tasks' data that names the picture
+) -> pd.DataFrame: # one row a vote, the last of each person on a task: image (number of the task), annotator, label
+    "Who said what in a project."
+    export = read_export(json.dumps(tasks).encode(), 'project.json', label_aliases(settings.labels), control, key)
+    counted = [o for o in export.annotations if o.label and not o.reason]
+    rows = [(o.task, o.annotator.rpartition(':')[2], o.label, o.updated or o.created) for o in counted]
+    table = pd.DataFrame(rows, columns=['image', 'annotator', 'label', 'at']).sort_values('at', kind='stable')
+    return table.drop_duplicates(['image', 'annotator'], keep='last').drop(columns='at').sort_index(ignore_index=True)
+
+def _state(server, number, settings, progress=lambda done, total: None): # raw folder, tasks with the place of each one's picture, votes
+    home = project_home(settings, number)
+    root, _, config = pull(server, number, home, label_aliases(settings.labels), progress)
+    tasks, place = json.loads((root/f'project-{number}.json').read_text(encoding='utf-8')), read_json(home/'pictures.json', {})
+    places = {o['id']: place.get(o['data'].get(config.key), '') for o in tasks}
+    return root, tasks, places, votes_of_project(tasks, settings, config.choices, config.key)
+
+def _people(paths, study): # owner and participant
+    return [(owner_of(o, study.owner_pattern), participant_of(o, study.participant_pattern)) for o in paths]
+
+# %% ../../nbs/loop/job.ipynb #ff7f2891
+def queue_of(
+    pictures: pd.DataFrame, # one row a task: task, group, votes, label (the first vote, or ''), and prob_<class>
+    most: int=100, # tasks
+) -> pd.DataFrame: # task, rank (1 first), why
+    "The tasks to annotate next: those that nobody has seen, and those of one vote that a second person should see."
+    p = pictures[[f'prob_{c}' for c in CLASSES]].fillna(1/3).to_numpy(float)
+    counts = np.array([(pictures.label == c).sum() for c in CLASSES])
+    given = np.array([p[i, CLASSES.index(o)] if o else 0. for i, o in enumerate(pictures.label)])
+    at = np.flatnonzero(pictures.votes < 2)
+    chosen = at[choose_next(np.where(pictures.votes == 1, 1 - given, worth(p, counts))[at], pictures.group.to_numpy()[at], most)]
+    maybe = [f'may be {CLASSES[o]}, of which there are {counts[o]}' for o in (p/(counts + 1)).argmax(1)]
+    said = np.where(pictures.votes == 1, 'a second person should see it', maybe)
+    return pd.DataFrame({'task': pictures.task.to_numpy()[chosen], 'rank': range(1, len(chosen) + 1), 'why': said[chosen]})
+
+# %% ../../nbs/loop/job.ipynb #bb9cb871
+def look_at_project(
+    server: LabelStudio, # that is asked
+    number: int, # of the project
+    settings: Settings,
+    progress: Callable[[int, int], None]=lambda done, total: None, # called with the number of pictures done, and of all
+) -> tuple[list[dict], pd.DataFrame, pd.DataFrame]: # tasks, votes, and pictures as `queue_of` takes them
+    "A project with what its model says of every picture that fewer than two people have annotated."
+    home = project_home(settings, number)
+    root, tasks, places, votes = _state(server, number, settings, progress)
+    counts, first = votes.groupby('image').size(), votes.groupby('image').label.first()
+    current = read_json(home/'current.json', {}).get('run', '')
+    predictor, rows = Predictor(home/'models'/current if current else None), []
+    for i, o in enumerate(tasks):
+        progress(i, len(tasks))
+        n, name = int(counts.get(str(o['id']), 0)), places[o['id']]
+        try: photo = (root/name).read_bytes() if name else b''
+        except OSError: photo = b''
+        if photo and (row := _seen(predictor, photo, n)):
+            rows.append({'task': o['id'], 'path': name, 'votes': n, 'label': first[str(o['id'])] if n else ''} | row)
+    pictures = pd.DataFrame(rows, columns=['task', 'path', 'votes', 'label', 'print', *(f'prob_{c}' for c in CLASSES)])
+    first_of = {}
+    same = [(first_of.setdefault(o, i), i) for i, o in enumerate(_people(pictures.path, settings.study)) if o[1]]
+    near = near_duplicates(stacked(pictures['print'], len(pictures))) if len(pictures) else np.empty((0, 2))
+    alike = np.concatenate([np.reshape(same, (-1, 2)), near]).astype(int)
+    return tasks, votes, pictures.assign(group=connected(len(pictures), alike))
+
+def _seen(predictor, photo, votes):
+    try: mark = fingerprint(open_picture(photo, 256).image)
+    except PictureError: return None
+    try: said = predictor(photo).probabilities if votes < 2 else {}
+    except PictureError: said = {}
+    return {'print': mark} | {f'prob_{c}': said.get(c, np.nan) for c in CLASSES}
+
+# %% ../../nbs/loop/job.ipynb #95dd8fc8
+_SHOWN = 12 # pictures
+
+def agreement_of(
+    votes: pd.DataFrame, # one row a vote: image, annotator, label, and group if known
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+) -> dict: # ready for JSON
+    "How far annotators agree: all together, by class, each against the others, by pairs, and on which pictures not."
+    if votes.empty: raise AnklealignError('Nobody has annotated anything yet: come back when two people have seen the same pictures.')
+    votes = votes if 'group' in votes else votes.assign(group=votes.image)
+    clean = once_each(votes)
+    counts = count_votes(clean)
+    several = counts[counts.sum(axis=1) > 1]
+    people = annotator_figures(votes, 5, how).reset_index()
+    found = agreement_report(votes, how.rounds, how.seed)
+    shares = several.max(axis=1)/several.sum(axis=1)
+    disputed = several.assign(share=shares).query('share < 1').sort_values('share', kind='stable').head(_SHOWN)
+    return found | {'classes': _by_class(several, clean.groupby('image').group.first(), how),
+                    'people': people.astype(object).where(people.notna(), None).to_dict('records'),
+                    'disputed': [{'task': k, **{c: int(o[c]) for c in CLASSES}} for k, o in disputed.iterrows()]}
+
+def _by_class(several, group, how):
+    n, found = several.sum(axis=1), {}
+    for c in CLASSES:
+        pairs = pd.DataFrame({'both': several[c]*(several[c] - 1), 'one': several[c]*(n - 1)}).groupby(group.reindex(several.index)).sum()
+        value = low = high = None
+        if pairs.one.sum():
+            value, (both, one) = pairs.both.sum()/pairs.one.sum(), resample(pairs.to_numpy(float), how).T
+            with np.errstate(invalid='ignore'): low, high = map(float, drawn_interval(value, both/one, len(pairs), how.confidence))
+        found[c] = {'value': value, 'low': low, 'high': high, 'n': int((several[c] > 0).sum())}
+    return found
+
+# %% ../../nbs/loop/job.ipynb #7bb01d39
+def agreement_page(
+    found: dict, # from `agreement_of`
+    title: str, # of the project
+    pictures: dict[str, Path], # number of a task → its picture, where there is one
+    address: str='', # of the project, for the numbers of tasks
+) -> str: # HTML
+    "The agreement as a page, one file."
+    def row(name, o): return [name, o['value'], span(o) if o['low'] is not None else '–', o['n']]
+    names = {'pairwise_agreement': 'pairs of votes that agree', 'fleiss_kappa': "Fleiss' kappa",
+             'krippendorff_alpha': "Krippendorff's alpha, ordinal"}
+    missing = list(dict.fromkeys(o['reason'] for k in names if (o := found[k])['reason']))
+    tables = [Table(['', 'value', '95 % interval', 'pictures'], [row(v, found[k]) for k, v in names.items()], 'All annotators together.'),
+              Table(['class', 'value', '95 % interval', 'pictures'], [row(c, o) for c, o in found['classes'].items()],
+                    'Of two votes on a picture, one of which is for the class: how often the other is too.'),
+              Table(['annotator', 'agrees', '95 % interval', 'pictures'],
+                    [[o['annotator'], o['accuracy'], span(o), o['images']] for o in found['people']],
+                    'Each annotator against the majority of the others, the lowest first.'),
+              Table(['pair', 'agree', 'kappa', 'pictures'],
+                    [[f"{o['first']} and {o['second']}", o['agreement'], o['kappa'], o['n']]
+                     for o in sorted(found['pairs'], key=lambda o: o['agreement'])],
+                    'Pairs that share ten pictures, those that differ most first.')]
+    said = [f"{found['votes']} votes of {found['annotators']} annotators on {found['images']} pictures, {found['images_with_several']} of "
+            "which have several."]
+    drawn = [(o, _small(pictures[o['task']])) for o in found['disputed'] if o['task'] in pictures]
+    shown = [(picture, _counted(o), f'A picture with {_counted(o)}') for o, picture in drawn if picture is not None]
+    parts = [Section('Agreement', said + missing, tables)]
+    if shown: parts.append(Section('Pictures that people differ on', [f'Find them in {address}.'] * bool(address), [Gallery(shown)]))
+    return html_page(f'Agreement in {title}', said[0], [], DISCLAIMER, parts)
+
+def _small(path):
+    try: return np.asarray(ImageOps.pad(open_picture(path, 384).image, (192, 192)))
+    except PictureError: return None # a picture that cannot be opened may have been annotated all the same
+
+def _counted(o): return f"task {o['task']}: " + ', '.join(f'{o[c]} {c}' for c in CLASSES if o[c])
+
+# %% ../../nbs/loop/job.ipynb #1c985db2
+def look_again(
+    before: dict[str, str], # number of a task → its label when it was sent
+    now: dict[str, str], # the same today; a task may be gone
+    answers: dict[str, str], # number of a task → what the run answered, where it was a test picture
+) -> dict: # sent, changed, agreed with the model …
+    "What a second look has changed."
+    both = {k: (v, now[k]) for k, v in before.items() if k in now}
+    changed = {k: o for k, o in both.items() if o[0] != o[1]}
+    judged = {k: o for k, o in both.items() if k in answers}
+    def right(side): return sum(answers[k] == o[side] for k, o in judged.items())
+    n = len(judged)
+    said = (f'{len(changed)} of {len(before)} labels have changed since they were sent; of the {n} test pictures among them the model '
+            f'answers {right(0)} as they were labelled then, and {right(1)} as they are now.')
+    return {'sent': len(before), 'changed': len(changed), 'gone': len(before) - len(both), 'test_pictures': n, 'right_before': right(0),
+            'right_now': right(1), 'sentence': said}
+
+# %% ../../nbs/loop/job.ipynb #3d5a4707
+def send_doubts(
+    server: LabelStudio, # that is asked
+    number: int, # of the project
+    settings: Settings,
+    most: int=50, # labels
+) -> str: # what there is to do, or what has come of it
+    "Send the doubtful labels of a project's newest evaluated run back to it, or say what a second look has changed."
+    home = project_home(settings, number)
+    _, tasks, places, votes = _state(server, number, settings)
+    now = {k: o.label.mode()[0] for k, o in votes.groupby('image') if len(o.label.mode()) == 1}
+    runs = [o for o in read_json(home/'history.json', {}) if (home/'evaluation'/o/'test_predictions.csv').exists()]
+    if not runs:
+        raise AnklealignError(f'Project {number} has no evaluated run: train one with the button, or `anklealign label-studio train`.')
+    task = {places[o['id']]: o for o in tasks if places[o['id']]}
+    answers = pd.read_csv(home/'evaluation'/runs[-1]/'test_predictions.csv', keep_default_na=False)
+    answered = {str(task[o.source]['id']): o.predicted for o in answers.itertuples() if o.source in task}
+    sent = read_json(home/'again.json', {})
+    if sent.get('run') == runs[-1]: return look_again(sent['labels'], now, answered)['sentence']
+    file = home/'evaluation'/runs[-1]/'doubtful_labels.csv'
+    doubts = pd.read_csv(file).head(most) if file.exists() else pd.DataFrame({'source': [], 'doubt': []})
+    found = [(task[o.source], o.doubt) for o in doubts.itertuples() if o.source in task]
+    why = read_json(home/'evaluation'/runs[-1]/'evaluation_report.json', {}).get('doubts', {}).get('verdict', '')
+    if not found: return f'{runs[-1]} names no label to look at again. {why}'.strip()
+    push_ranks(server, number, tasks, {o['id']: {'again_rank': i, 'again_why': why} for i, (o, why) in enumerate(found, 1)}, 'again_rank',
+               'Look again')
+    write_json(home/'again.json', {'run': runs[-1], 'labels': {str(o['id']): now.get(str(o['id']), '') for o, _ in found}})
+    return f"{len(found)} labels are in the tab 'Look again' of project {number}; say this again when people have looked."
+
+def agreement_now(
+    server: LabelStudio, # that is asked
+    number: int, # of the project
+    settings: Settings,
+) -> Path: # of the page; `agreement.json` lies beside it
+    "How far the annotators of a project agree at the moment; nothing leaves the machine."
+    home, project = project_home(settings, number), server.project(number)
+    root, _, places, votes = _state(server, number, settings)
+    paths = {str(k): o for k, o in places.items()}
+    who = dict(zip(paths, _people(paths.values(), settings.study), strict=True))
+    found = agreement_of(votes.assign(group=['/'.join(who[o]) if who[o][1] else o for o in votes.image]), Bootstrap.of(settings))
+    write_atomic(home/'agreement.json', json.dumps(found, indent=1, default=float))
+    pictures = {k: root/p for k, p in paths.items() if p and (root/p).is_file()}
+    return write_atomic(home/'agreement.html',
+                        agreement_page(found, str(project.get('title', number)), pictures, f'{server.address}/projects/{number}'))

@@ -10,14 +10,19 @@ __all__ = []
 # %% ../../nbs/loop/project.ipynb #4139a4d3
 import hashlib
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+
+from pydantic import SecretStr
 
 from ..core import AnklealignError, LabelStudioSettings, Settings, file_error, write_atomic
 from .server import LabelConfig, LabelStudio, _origin, picture_bytes, read_label_config
@@ -59,6 +64,30 @@ def read_json(
     except (OSError, ValueError): return otherwise
     return said if isinstance(said, type(otherwise)) else otherwise
 
+def write_json(
+    file: Path, # of ours
+    value: object, # that JSON can hold
+) -> None:
+    "Keep something in one of the small files."
+    write_atomic(file, json.dumps(value, ensure_ascii=False, indent=1))
+
+class Status:
+    "Says in `status.json` what a training is doing."
+    def __init__(self,
+        home: Path, # of the project
+    ):
+        self.file, self.said = home/'status.json', {'state': 'running', 'pid': os.getpid(),
+                                                    'started': datetime.now(UTC).isoformat(timespec='seconds')}
+
+    def say(self,
+        step: str, # what is being done, or a sentence
+        **more: object, # keys of the file
+    ) -> None:
+        "Write it."
+        self.said |= {'step': step, 'at': datetime.now(UTC).isoformat(timespec='seconds')} | more
+        write_json(self.file, self.said)
+        logging.getLogger('anklealign').info('%s', step)
+
 # %% ../../nbs/loop/project.ipynb #70590123
 def _place(ref, taken): # of a picture below the raw folder
     if ref.startswith('data:'): return f'pictures/embedded/{hashlib.sha256(ref.encode()).hexdigest()[:32]}'
@@ -92,7 +121,7 @@ def pull(
         if ref not in kept: taken.add((kept.setdefault(ref, _place(ref, taken))).casefold())
     try:
         for o in known.keys() - refs.keys(): (root/known[o]).unlink(missing_ok=True)
-        write_atomic(index, json.dumps(kept, ensure_ascii=False, indent=1))
+        write_json(index, kept)
         refused = _fetch_all(server, refs, kept, root, progress)
         write_atomic(root/f'project-{number}.json', json.dumps(tasks, ensure_ascii=False))
     except OSError as e: raise file_error(e, folder) from e
@@ -130,12 +159,10 @@ def pull_project(
     root, refused, config = pull(server, number, project_home(settings, number), label_aliases(settings.labels), progress)
     named = {k: getattr(settings.study, k) or v for k, v in {'from_name': config.choices, 'picture_key': config.key}.items()}
     chosen = settings.model_copy(update={'study': settings.study.model_copy(update=named)})
-    return root, chosen, refused, _splits(Path(settings.output)/'processed', root.name)
-
-def _splits(study, raw): # of an earlier study of the same project
-    if read_json(study/'report.json', {}).get('raw') != raw: return None
-    from anklealign.study.manifest import read_manifest
-    return dict(read_manifest(study).set_index('source').split)
+    study = Path(settings.output)/'processed'
+    if read_json(study/'report.json', {}).get('raw') != root.name: return root, chosen, refused, None
+    from anklealign.study.manifest import read_manifest # which needs pandas, and a service does not
+    return root, chosen, refused, dict(read_manifest(study).set_index('source').split)
 
 # %% ../../nbs/loop/project.ipynb #65f61e26
 LABEL_CONFIG = """<View>
@@ -161,8 +188,8 @@ def start_files(
     tasks = [{'data': {'image': f'/data/local-files/?d={quote(f"{folder.name}/{o.path}")}', 'source': o.path}} for o in found]
     storage = {'title': folder.name, 'path': str(folder), 'use_blob_urls': True, 'regex_filter': ''}
     write_atomic(out/'label_config.xml', LABEL_CONFIG)
-    write_atomic(out/'tasks.json', json.dumps(tasks, ensure_ascii=False, indent=1))
-    write_atomic(out/'storage.json', json.dumps(storage, ensure_ascii=False, indent=1))
+    write_json(out/'tasks.json', tasks)
+    write_json(out/'storage.json', storage)
     return len(found), {'LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED': 'true', 'LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT': str(folder.parent)}
 
 # %% ../../nbs/loop/project.ipynb #fe0af1fe
@@ -190,6 +217,33 @@ def create_project(
         server.ask('/api/webhooks/', told)
     return number
 
+# %% ../../nbs/loop/project.ipynb #2a66d573
+def push_ranks(
+    server: LabelStudio, # that is asked
+    number: int, # of the project
+    tasks: list[dict], # as exported
+    ranks: dict[int, dict[str, Any]], # number of a task → what its data gets
+    field: str, # of the data by which the tab is sorted, among them
+    title: str, # of the tab
+) -> int: # tasks that were changed
+    "Write numbers into tasks, and make a tab that is sorted by them."
+    fields, changed = {k for o in ranks.values() for k in o} | {field}, 0
+    for o in tasks:
+        old = {k: v for k, v in o['data'].items() if k not in fields}
+        data = old | ranks.get(o['id'], {})
+        if data == o['data']: continue
+        server.ask(f"/api/tasks/{o['id']}/", {'data': data}, 'PATCH')
+        changed += 1
+    column = f'tasks:data.{field}'
+    wanted = {'project': number, 'data': {'title': title, 'type': 'list', 'target': 'tasks', 'ordering': [column],
+                                          'columnsDisplayType': {column: 'Number'},
+              'filters': {'conjunction': 'and',
+                          'items': [{'filter': f'filter:{column}', 'operator': 'empty', 'type': 'Number', 'value': False}]}}}
+    views = server.ask('/api/dm/views/', project=number) or []
+    same = next((o['id'] for o in views if o.get('data', {}).get('title') == title), None)
+    server.ask(f'/api/dm/views/{same}/' if same else '/api/dm/views/', wanted, 'PATCH' if same else 'POST')
+    return changed
+
 # %% ../../nbs/loop/project.ipynb #24013aed
 def environment_of(
     settings: Settings, # as they are; those of the service are left out
@@ -214,6 +268,24 @@ def start_command(
     if printed is None: return subprocess.Popen(asked, stdout=subprocess.PIPE, **how)
     printed.parent.mkdir(parents=True, exist_ok=True)
     with open(printed, 'w', encoding='utf-8') as file: return subprocess.Popen(asked, stdout=file, **how)
+
+def run_command(
+    command: list[str], # of `anklealign`
+    settings: Settings,
+    server: LabelStudio, # whose address and token go along
+) -> tuple[int, str]: # exit code, and the last that it has said
+    "Wait for a command of this package in a process of its own."
+    process = start_command(command, settings_for(server, settings))
+    said = last_line(process.communicate()[0])
+    return process.returncode, said
+
+def settings_for(
+    server: LabelStudio, # that is asked, perhaps with a token that it has sent itself
+    settings: Settings,
+) -> Settings: # with its address and token
+    "The settings with which a command asks the same server."
+    mine = {'address': server.address, 'token': SecretStr(server.token)}
+    return settings.model_copy(update={'labelstudio': settings.labelstudio.model_copy(update=mine)})
 
 def last_line(
     printed: str, # by a command

@@ -94,12 +94,6 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
 
 class _Elsewhere(Exception): "A redirect leads to another host."
 
-def _opener():
-    made = urllib.request.OpenerDirector()
-    for o in (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler, urllib.request.HTTPDefaultErrorHandler,
-              urllib.request.HTTPErrorProcessor, _SameHost): made.add_handler(o())
-    return made
-
 # %% ../../nbs/loop/server.ipynb #3fba2743
 class LabelStudio:
     "A Label Studio server. Every method raises `AnklealignError`, in one sentence, if it cannot be asked or says something odd."
@@ -112,7 +106,9 @@ class LabelStudio:
         except ValueError: parts = urlsplit('')
         if parts.scheme not in ('http', 'https') or not parts.hostname or parts.username or parts.query:
             raise AnklealignError(f"'{shortened(address)}' is no address of a Label Studio server: give one like http://127.0.0.1:8080.")
-        self.address, self.token, self.seconds, self.opener = address.rstrip('/'), token.strip(), seconds, _opener()
+        self.address, self.token, self.seconds, self.opener = address.rstrip('/'), token.strip(), seconds, urllib.request.OpenerDirector()
+        for o in (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler, _SameHost,
+                  urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor): self.opener.add_handler(o())
         self._lock, self._bearer = threading.Lock(), ('', 0.)
 
     def fetch(self,
@@ -149,7 +145,7 @@ class LabelStudio:
             access, until = self._bearer
             if time.monotonic() > until:
                 said = self.fetch(f'{self.address}/api/token/refresh', {'refresh': self.token}, authorised=False)
-                access = _object(said, self.address).get('access', '')
+                access = _object_of(_parsed(said, self.address), self.address).get('access', '')
                 self._bearer = access, time.monotonic() + 60
         return f'Bearer {access}'
 
@@ -195,8 +191,6 @@ def _parsed(said, address):
     except (ValueError, RecursionError):
         kind = 'a web page' if said.lstrip()[:1] == b'<' else 'something else'
         raise AnklealignError(f'{address} answers with {kind} and not with JSON: give the address of Label Studio itself.') from None
-
-def _object(said, address): return _object_of(_parsed(said, address), address)
 
 def _object_of(value, address):
     if isinstance(value, dict): return value

@@ -8,7 +8,6 @@ Docs: https://anklealign.github.io/anklealign/study/account.html.md"""
 __all__ = ['entries', 'account', 'report_markdown', 'write']
 
 # %% ../../nbs/study/account.ipynb #337e255f
-import io
 import json
 import re
 from collections import Counter
@@ -78,11 +77,6 @@ def _item_by_item(report): # what was not used
 
 _SHOWN, _LISTED = 1000, 100_000 # most items of report.md, and of report.json
 
-def _quality(report):
-    page = ' `quality.png` shows the worst.' * ('quality.png' in report.get('plots', ()))
-    found = ', '.join(f'{n:,} {code}' for code, n in report['quality'].items()) or 'none'
-    return ['## Quality of the pictures', '', f'Flagged: {found}. None was dropped for it; `metadata.csv` has the measures.{page}', '']
-
 def _other_count(report): # why these are not the votes of the account
     used, rated = report['annotations']['votes'], report['agreement']['votes']
     dropped = report['reasons']['annotations'].get('its picture is dropped', 0)
@@ -91,13 +85,6 @@ def _other_count(report): # why these are not the votes of the account
     again = used + dropped - rated
     return f" They are {' and '.join(parts)}{f', less {again:,} of people who answered for copies of one picture' * (again > 0)}."
 
-def _tables_of_annotators(report):
-    plot = ' and `annotators.png`' * ('annotators.png' in report.get('plots', ()))
-    if not report['agreement']['images_with_several']: return []
-    matrix = 'label_matrix' if report['agreement']['images']*report['agreement']['annotators'] <= MOST_CELLS else 'ratings'
-    return ['', 'Beside this report: each annotator beside the others (`annotators.csv`), every two of them '
-                f'(`annotator_agreement.csv`{plot}), and who said what about every picture (`{matrix}.csv`).']
-
 def _agreement(report):
     a = report['agreement']
     figures = {k.replace('_', ' '): v for k, v in a.items() if isinstance(v, dict)}
@@ -105,7 +92,12 @@ def _agreement(report):
     rows = [[k, v.get('value', v.get('mean')), *(span(v) or ['']), v['n']] for k, v in figures.items() if not v['reason']]
     lines = ['## How far annotators agree', '',
              f"{a['votes']:,} votes of {a['annotators']:,} annotator{'s'*(a['annotators'] != 1)} on {a['images']:,} pictures, "
-             f"{a['images_with_several']:,} of which have several.{_other_count(report)}", *_tables_of_annotators(report)]
+             f"{a['images_with_several']:,} of which have several.{_other_count(report)}"]
+    if a['images_with_several']:
+        plot = ' and `annotators.png`' * ('annotators.png' in report.get('plots', ()))
+        matrix = 'label_matrix' if a['images']*a['annotators'] <= MOST_CELLS else 'ratings'
+        lines += ['', 'Beside this report: each annotator beside the others (`annotators.csv`), every two of them '
+                      f'(`annotator_agreement.csv`{plot}), and who said what about every picture (`{matrix}.csv`).']
     lines += ['', markdown_table(['', 'value', '95 % interval, or range of pairs', 'n'], rows)] if rows else []
     missing = {v['reason']: [k for k, o in figures.items() if o['reason'] == v['reason']] for v in figures.values() if v['reason']}
     return lines + [f"\nNot computed, since {why}: {', '.join(names)}." for why, names in missing.items()] + ['']
@@ -122,6 +114,8 @@ def report_markdown(
     splits = [[o['split'], *(o[c] for c in CLASSES), o['images'], o['groups']] for o in report['splits']]
     exports = [[o[k] for k in ('export', 'format', 'annotations', 'votes')] for o in report['exports']]
     made = ' Its pictures are synthetic (phantoms).' if report['synthetic'] else ''
+    flagged, plots = ', '.join(f'{n:,} {code}' for code, n in report['quality'].items()) or 'none', report.get('plots', ())
+    worst = ' `quality.png` shows the worst.' * ('quality.png' in plots)
     return '\n'.join([
         f"# What became of {report['raw']}", '',
         f"{images['used']:,} of {images['found']:,} pictures and {notes['votes']:,} of {notes['found']:,} annotations are used.{made} "
@@ -129,8 +123,8 @@ def report_markdown(
         '## The account', '', markdown_table(['', *columns], sums), '',
         *_why(report), '## Classes and splits', '', markdown_table(['', *names, 'tie'], classes), '',
         markdown_table(['split', *names, 'pictures', 'groups'], splits), '',
-        *['`overview.png` shows classes, owners, sizes and agreement.\n'] * ('overview.png' in report.get('plots', ())),
-        *_quality(report), *_agreement(report),
+        *['`overview.png` shows classes, owners, sizes and agreement.\n'] * ('overview.png' in plots), '## Quality of the pictures', '',
+        f'Flagged: {flagged}. None was dropped for it; `metadata.csv` has the measures.{worst}', '', *_agreement(report),
         '## How annotations found their pictures', '', markdown_table(['rule', 'annotations'], report['rules'].items()), '',
         '## Exports', '', markdown_table(['export', 'format', 'annotations', 'votes'], exports), '',
         '## Notes', '', *(f'- {o}' for o in report['notes'] if o not in report['warnings']), '', *_item_by_item(report)])
@@ -199,12 +193,12 @@ def _notes(study, manifest, leaks, apart):
         notes.append(f'{unknown} of {len(manifest)} pictures do not say which participant they show; study.unknown_participant decides how '
                      'they are grouped.')
     notes += [f'{study.linked} pairs of pictures share a group because one is a near copy of the other, or of the same participant.']
-    return notes + _look_alikes(study, apart, leaks['hits'])
+    if apart and leaks['hits']:
+        notes.append(f"{leaks['hits']} pairs of pictures that look the same stand in different splits, since study.near_copies is apart: "
+                     'if they are copies, figures of the test are too good.')
+    return notes if apart else notes + _look_alikes(study)
 
-def _look_alikes(study, apart, hits):
-    if apart:
-        return [f'{hits} pairs of pictures that look the same stand in different splits, since study.near_copies is '
-                      'apart: if they are copies, figures of the test are too good.'] if hits else []
+def _look_alikes(study):
     who = study.pictures[['owner', 'participant']]
     pairs = [o for o in study.near if all(p in who.index and who.participant[p] for p in o)
              and tuple(who.loc[o[0]]) != tuple(who.loc[o[1]])]
@@ -232,7 +226,7 @@ def write(
         tables = {'metadata.csv': manifest, 'ratings.csv': ratings, 'items.csv': items, **annotator_tables(study.ratings)}
         for name, table in tables.items(): write_atomic(folder/name, table.to_csv(index=False, lineterminator='\n'))
         drawn = {name: figure for name, show in plots.items() if (figure := show(folder))}
-        for name, figure in drawn.items(): write_atomic(folder/name, _png(figure))
+        for name, figure in drawn.items(): write_atomic(folder/name, lambda file, o=figure: o.savefig(file, format='png', dpi=100))
         report = make_report(study, items, manifest, leaks, settings) | {'plots': list(drawn)}
         write_atomic(folder/'class_info.json', _as_json(ids | {'spellings': spellings, 'votes': len(votes)}))
         write_atomic(folder/'report.json', _as_json(report))
@@ -254,10 +248,5 @@ def _audited(study, manifest, images, settings): # with what looks the same in o
         manifest = manifest_of(study)
         leaks = audit(manifest, prints)
     return study, manifest, {'pictures': leaks.pictures, 'pairs': leaks.pairs, 'looked_at': leaks.looked_at, 'hits': len(leaks.hits)}
-
-def _png(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format='png', dpi=100)
-    return file.getvalue()
 
 def _as_json(value): return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + '\n'

@@ -206,7 +206,10 @@ def _extract(z, m, target, file):
     try:
         if path.exists(): return replace(file, reason='the archive holds another file of this name')
         path.parent.mkdir(parents=True, exist_ok=True)
-        with z.open(m) as src, open(path, 'xb') as dst: _copy(src, dst, m.file_size)
+        with z.open(m) as src, open(path, 'xb') as dst:
+            while block := src.read(2**20):
+                if dst.tell() + len(block) > m.file_size: raise zipfile.BadZipFile('it is larger than the archive says')
+                dst.write(block)
         try: seconds = calendar.timegm((*m.date_time, 0, 0, 0))
         except ValueError: seconds = 0 # a date of zeros
         os.utime(path, (max(seconds, 0),)*2)
@@ -217,11 +220,6 @@ def _extract(z, m, target, file):
     except Exception as e: reason = f'damaged in the archive: {" ".join(str(e).split())[:120] or type(e).__name__}'
     with suppress(OSError): path.unlink()
     return replace(file, reason=reason)
-
-def _copy(src, dst, size):
-    while block := src.read(2**20):
-        dst.write(block)
-        if dst.tell() > size: raise zipfile.BadZipFile('it is larger than the archive says')
 
 # %% ../../nbs/study/files.ipynb #7d53be6d
 def plain(
@@ -320,17 +318,17 @@ def parse_refs(
     elif address or path.startswith('/data/'): readings = _readings(path[address.end() if address else 0:], False)
     elif path.startswith('/'): return [Ref(refused=f"its path is absolute: '{shortened(text)}'")]
     else: readings = [path]
-    return list(dict.fromkeys(_ref(o.replace('\\', '/'), text) for o in readings))
+    found = []
+    for o in readings:
+        parts = [unicodedata.normalize('NFC', p) for p in o.replace('\\', '/').split('/') if p not in ('', '.')]
+        if '..' in parts: found.append(Ref(refused=f"its path leaves the study folder: '{shortened(text)}'"))
+        else: found.append(Ref(parts[-1], tuple(parts[:-1])) if parts else Ref())
+    return list(dict.fromkeys(found))
 
 def _readings(rest, query): # of an address: as it should be read, with what was not encoded, and as it stands
     ends, decode = ('[&#]', unquote_plus) if query else ('[?#]', unquote)
     found = [decode(re.split(ends, rest)[0]), unquote(rest), rest]
     return [o for o in found if PurePosixPath(o).suffix.lower() in IMAGE_SUFFIXES] or found[:1]
-
-def _ref(path, text):
-    parts = [unicodedata.normalize('NFC', o) for o in path.split('/') if o not in ('', '.')]
-    if '..' in parts: return Ref(refused=f"its path leaves the study folder: '{shortened(text)}'")
-    return Ref(parts[-1], tuple(parts[:-1])) if parts else Ref()
 
 def parse_ref(
     text: str, # as it stands in the export

@@ -34,11 +34,10 @@ def _fold(raw):
     text = ''.join(c for c in text if unicodedata.category(c) not in ('Mn', 'Cf'))
     return re.sub(r'^\d+[\s_.:)-]+(?=\S)', '', text.strip())
 
-# %% ../../nbs/study/labelstudio.ipynb #e234a970
+# %% ../../nbs/study/labelstudio.ipynb #fd8bf83e
 ALIASES = dict(pronation='pronation', pronacio='pronation', pronalo='pronation', neutral='neutral', neutralis='neutral',
                supination='supination', szupinacio='supination', szupinalo='supination')
 
-# %% ../../nbs/study/labelstudio.ipynb #70ca7d76
 def label_aliases(
     labels: LabelSettings|None=None, # more spellings, from the settings
 ) -> dict[str, str]: # folded spelling -> class
@@ -50,7 +49,7 @@ def label_aliases(
             if other != c: raise AnklealignError(f"The label '{o}' is given for both {other} and {c}; give it for one of them.")
     return ALIASES | own
 
-# %% ../../nbs/study/labelstudio.ipynb #05caa7f3
+# %% ../../nbs/study/labelstudio.ipynb #e234a970
 def label_of(
     raw: object, # a choice as it stands in an export
     aliases: Mapping[str, str]=ALIASES, # folded spelling -> class, as `label_aliases` makes it
@@ -73,7 +72,6 @@ class Annotation:
     created: str # ISO time, or empty
     updated: str = '' # ISO time of the last change, or empty
 
-# %% ../../nbs/study/labelstudio.ipynb #a113b476
 @dataclass(frozen=True)
 class Export:
     "What one export holds."
@@ -86,7 +84,6 @@ class Export:
     predictions: int = 0 # a model's answers: never annotations
     problems: tuple[str, ...] = () # what else was odd, one sentence each
 
-# %% ../../nbs/study/labelstudio.ipynb #5e75c472
 class NotAnExport(AnklealignError):
     "The file holds something else; the text says what, as a fragment of a sentence."
 
@@ -104,7 +101,6 @@ def _decode(data):
         return text, problems
     raise NotAnExport('it is not text')
 
-# %% ../../nbs/study/labelstudio.ipynb #6deceb20
 _MAX_DEPTH = 200
 
 def _parse(text):
@@ -149,7 +145,6 @@ def _person(value):
 
 def _items(value): return value if isinstance(value, list) else []
 def _several(value): return value if isinstance(value, list) else [value]
-
 def _values(choices): # of nested choices, the innermost
     return [t for o in _several(choices) if (t := _text(o[-1] if isinstance(o, list) and o else o))]
 
@@ -157,7 +152,6 @@ def _values(choices): # of nested choices, the innermost
 _picture = re.compile(r'\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|hei[cf]|avif)($|[?#&])|'
                       r'^data:image/|^/(?:.*/)?data/(upload|local-files)/', re.I)
 _address = re.compile(r'data:image/|[a-z][a-z0-9+.-]*://|/', re.I)
-
 def _shows(value): return isinstance(value, str) and bool(_picture.search((t := _text(value))[-100:]) or _picture.match(t[:1000]))
 
 def _keys(data, controls, fixed): # the key that surely names the picture, if there is one; all that may
@@ -171,14 +165,6 @@ def _keys(data, controls, fixed): # the key that surely names the picture, if th
 def _refs(data, controls=(), upload=None, fixed=()):
     name = '' if _text(upload).lower().endswith(('.json', '.csv', '.tsv', '.txt', '.zip')) else _text(upload)
     return tuple(dict.fromkeys([*(_text(data[k]) for k in _keys(data, controls, fixed)[1]), *([name] if name else [])]))
-
-# %% ../../nbs/study/labelstudio.ipynb #381bdfe0
-def _fixed(datas): # keys that show the same picture in every task, where another key shows the task's own
-    values = defaultdict(set)
-    for k, v in chain.from_iterable(o.items() for o in datas):
-        if _shows(v): values[k].add(_text(v))
-    same = {k for k, v in values.items() if len(v) == 1}
-    return same if len(same) < len(values) else set()
 
 def _unclear(data, controls=(), fixed=()): # why it cannot be told which picture was annotated; '' if it can
     sure, keys = _keys(data, controls, fixed)
@@ -201,7 +187,6 @@ def _from_annotation(raw, task, refs, unclear=''):
                   (unclear if answers else '') if isinstance(result, list) else f'its result is {_kinds[type(result)]}, not a list',
                   ', '.join(f"'{k}' holds {v}" for k, v in others.items()), _time(raw.get('created_at')), _time(raw.get('updated_at')))
 
-# %% ../../nbs/study/labelstudio.ipynb #6dc6c22b
 def _by_page(raw, task, pages):
     result = [o for o in _items(raw.get('result')) if isinstance(o, dict)] if isinstance(raw, dict) else []
     indices = sorted({n for o in result if isinstance(n := o.get('item_index'), int) and 0 <= n < len(pages)})
@@ -319,27 +304,22 @@ def _judge(found, control, doubt, aliases):
     else: reason = ''
     return (None if reason else labels[0]), shown, reason
 
-# %% ../../nbs/study/labelstudio.ipynb #f693ef21
+# %% ../../nbs/study/labelstudio.ipynb #fcfaa68c
 def _unique(name, taken):
     taken[name] += 1
     return name if taken[name] == 1 else _unique(f'{name}~{taken[name]}', taken)
 
-def _name_all(found, name):
-    tasks, taken_tasks, taken_items = {}, Counter(), Counter()
-    for i, o in enumerate(found, 1):
-        key = o.task, frozenset(o.refs)
-        if key not in tasks: tasks[key] = _unique(o.task, taken_tasks)
-        yield o, tasks[key], _unique(f'{name}#{tasks[key]}/{o.id or f"at {i}"}', taken_items)
-
-# %% ../../nbs/study/labelstudio.ipynb #fcfaa68c
 def _read_all(tasks, elements, controls):
-    fixed = _fixed([_data(o) for o in elements] if tasks else elements) - {*controls}
+    values = defaultdict(set)
+    for k, v in chain.from_iterable((_data(o) if tasks else o).items() for o in elements):
+        if _shows(v): values[k].add(_text(v))
+    same = {k for k, v in values.items() if len(v) == 1} # keys that show an example, where another one shows the task's own picture
+    fixed = same - {*controls} if len(same) < len(values) else ()
     for i, o in enumerate(elements, 1):
         if not tasks and 'annotation_id' in o and not any(_text(o.get(k)) for k in ('annotation_id', 'annotator', 'created_at')): continue
         try: yield from list(_from_task(o, i, controls, fixed)) if tasks else [_from_row(o, i, controls, fixed)]
         except Exception as e: yield _Found(f'at {i}', (), flaw=f'it cannot be read ({type(e).__name__}: {str(e)[:80]})')
 
-# %% ../../nbs/study/labelstudio.ipynb #c4b805ae
 def read_export(
     data: bytes, # content of the file
     name: str, # its path relative to the raw folder, POSIX
@@ -355,8 +335,11 @@ def read_export(
     found = list(_read_all(with_tasks, elements, [picture_key] if picture_key else []))
     control, doubt = _pick(found, from_name, aliases)
     place = str(PurePosixPath(name).parent/'*') if form == 'target storage' else name # one person answers in many files
-    annotations = [Annotation(item, name, task, f'{place}:{o.annotator}', o.refs, *_judge(o, control, doubt, aliases), o.created, o.updated)
-                   for o, task, item in _name_all(found, name)]
+    annotations, numbers, taken = [], {}, (Counter(), Counter())
+    for i, o in enumerate(found, 1):
+        if (key := (o.task, frozenset(o.refs))) not in numbers: numbers[key] = _unique(o.task, taken[0])
+        item, who = _unique(f'{name}#{numbers[key]}/{o.id or f"at {i}"}', taken[1]), f'{place}:{o.annotator}'
+        annotations.append(Annotation(item, name, numbers[key], who, o.refs, *_judge(o, control, doubt, aliases), o.created, o.updated))
     tasks = len(elements) if with_tasks else len({str(o.get('id')) for o in elements})
     unfinished = {k: sum(len(_items(o.get(k))) for o in elements) if with_tasks else 0 for k in ('drafts', 'predictions')}
     problems += more + ([doubt[0].upper() + doubt[1:] + '.'] if doubt else [])

@@ -19,6 +19,7 @@ import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path, PurePosixPath
@@ -74,7 +75,10 @@ def _read_text(root, file, aliases, settings): # the rule by which it was read, 
     try:
         data = (root/file.path).read_bytes()
         text = data.decode('utf-8-sig', 'replace')
-        if name == 'phantom.csv' and (angles := _angles(text, folder)): return 'known angles', '', angles
+        if name == 'phantom.csv': # the angles of phantoms, by their paths
+            rows = [o for o in csv.DictReader(io.StringIO(text)) if {'file', 'angle_deg'} <= o.keys()]
+            known = [o for o in rows if re.fullmatch(r'-?\d+(?:\.\d+)?(?:e-?\d+)?', o['angle_deg'] or '')]
+            if known: return 'known angles', '', {f'{folder}/{o["file"]}'.lstrip('/'): float(o['angle_deg']) for o in known}
         try: export = read_export(data, file.path, aliases, settings.from_name, settings.picture_key)
         except NotAnExport as e:
             listing = read_listing(text)
@@ -82,11 +86,6 @@ def _read_text(root, file, aliases, settings): # the rule by which it was read, 
         return export.format, '', export
     except OSError as e: return '', f'cannot be read: {(e.strerror or str(e)).lower()}', None
     except Exception as e: return '', f'cannot be read: {type(e).__name__}, {" ".join(str(e).split())[:120]}', None
-
-def _angles(text, folder): # of phantoms, by their paths
-    rows = list(csv.DictReader(io.StringIO(text)))
-    return {f'{folder}/{o["file"]}'.lstrip('/'): float(o['angle_deg']) for o in rows if {'file', 'angle_deg'} <= o.keys()
-            and re.fullmatch(r'-?\d+(?:\.\d+)?(?:e-?\d+)?', o['angle_deg'] or '')}
 
 # %% ../../nbs/study/manifest.ipynb #4e4a519e
 _FOLDERS = ALIASES | {'normal': 'neutral'}
@@ -108,10 +107,8 @@ def _pictures(found, angles, settings):
              angles.get(o.path), o.reason) for o in found]
     columns = ['path', 'size', 'mtime', 'owner', 'participant', 'origin', 'angle_deg', 'reason']
     pictures = pd.DataFrame(rows, columns=columns).set_index('path').astype({'angle_deg': float})
-    return _recognised(pictures) if settings.recognise_participants else (pictures, ())
-
-def _recognised(pictures): # with the people that names tell apart by themselves, and a sentence about each owner
-    said = []
+    said = [] # a sentence about each owner whose names tell people apart by themselves
+    if not settings.recognise_participants: return pictures, ()
     for owner, o in pictures[(pictures.participant == '') & (pictures.reason == '')].groupby('owner'):
         if not (people := recognise_people(list(o.index))): continue
         pictures.loc[list(people), 'participant'] = list(people.values())
@@ -185,6 +182,10 @@ def fetch(
         why = getattr(e, 'reason', '') or getattr(e, 'strerror', '') or str(e) or type(e).__name__
         raise AnklealignError(f'{shown} cannot be fetched ({" ".join(str(why).split())[:120]}): run again to go on, or download the '
                               'archive by other means and give the file.') from None
+    finally: # what nothing came of leaves nothing
+        if not part.exists(): part.with_suffix('.tag').unlink(missing_ok=True)
+        for o in (file.parent, folder):
+            with suppress(OSError): o.rmdir()
     logging.getLogger('anklealign').info('%s: %s bytes, SHA-256 %s, kept as %s', shown, f'{file.stat().st_size:,}', digest, file)
     return file
 
@@ -287,16 +288,14 @@ def read_manifest(
     for column, allowed in _ALLOWED.items():
         wrong = rows.loc[~rows[column].isin(allowed), column]
         if len(wrong): raise AnklealignError(f"{path} has the {column} '{wrong.iloc[0]}': it must be one of {', '.join(allowed)}.")
-    for wrong, what in _contradictions(rows).items():
+    ids = rows.label.map(CLASSES.index)
+    contradictions = {"the picture '{}' has a label_id that is not its label's": rows.image[rows.get('label_id', ids) != ids],
+                      "the picture '{}' has two rows": rows.image[rows.image.duplicated()],
+                      "the picture '{}' lies outside of the study": rows.image[rows.image.str.contains(r'[/\\]|^\.*$')],
+                      "the group '{}' is in several splits": rows.group[rows.groupby('group').split.transform('nunique') > 1]}
+    for wrong, what in contradictions.items():
         if len(what): raise AnklealignError(f"{path} was changed by hand: {wrong.format(what.iloc[0])}; prepare the study again.")
     return rows
-
-def _contradictions(rows):
-    ids = rows.get('label_id', rows.label.map(CLASSES.index))
-    return {"the picture '{}' has a label_id that is not its label's": rows.image[ids != rows.label.map(CLASSES.index)],
-            "the picture '{}' has two rows": rows.image[rows.image.duplicated()],
-            "the picture '{}' lies outside of the study": rows.image[rows.image.str.contains(r'[/\\]|^\.*$')],
-            "the group '{}' is in several splits": rows.group[rows.groupby('group').split.transform('nunique') > 1]}
 
 # %% ../../nbs/study/manifest.ipynb #7f3b1d8a
 def read_ratings(

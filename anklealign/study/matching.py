@@ -251,16 +251,6 @@ def _drop_repeats(
     return result, clusters
 
 # %% ../../nbs/study/matching.ipynb #12d591f3
-def _one_project(annotations, clusters): # exports that share an annotation are of one project, so their people have one name each
-    first = {}
-    def of(export):
-        while export in first: export = first[export]
-        return export
-    for cluster in clusters:
-        exports = {of(annotations[i].annotator.rpartition(':')[0]) for i in cluster}
-        first |= dict.fromkeys(exports - {min(exports)}, min(exports))
-    return [replace(o, annotator=f'{of(export)}:{who}') for o in annotations for export, _, who in [o.annotator.rpartition(':')]]
-
 def _overrule(annotations):
     def whose(o): return o.task, o.annotator, o.export if '~' in o.task else '' # a task that has the number of another
     def moment(o):
@@ -281,7 +271,15 @@ def _settle(
     content: Callable[[int], str]=lambda i: '', # position → what is equal for equal pictures; '' if the picture was not found
 ) -> list[Annotation]: # the same ones, in the same order
     "`annotations` in which those that are repeated or overruled have lost their label and name the one that stays."
-    return list(_overrule(_one_project(*_drop_repeats(annotations, content))))
+    (annotations, clusters), first = _drop_repeats(annotations, content), {}
+    def of(export): # the first of its project: exports that share an annotation are of one, so their people have one name each
+        while export in first: export = first[export]
+        return export
+    for cluster in clusters:
+        exports = {of(annotations[i].annotator.rpartition(':')[0]) for i in cluster}
+        first |= dict.fromkeys(exports - {min(exports)}, min(exports))
+    who = [o.annotator.rpartition(':') for o in annotations]
+    return list(_overrule([replace(o, annotator=f'{of(export)}:{name}') for o, (export, _, name) in zip(annotations, who, strict=True)]))
 
 # %% ../../nbs/study/matching.ipynb #36730f57
 def match(

@@ -125,13 +125,6 @@ def _in_processes(root, files, target, settings, workers):
             finally: pool.shutdown(wait=False, kill_workers=True)
 
 # %% ../../nbs/study/preprocess.ipynb #168bf865
-def _can_share(): # whether several processes can work together here
-    try: return bool(get_context('loky').Lock())
-    except (OSError, ImportError) as e:
-        logging.getLogger('anklealign').warning('One process decodes: several cannot share memory here (%s).', e.strerror or e if
-                                                isinstance(e, OSError) else e)
-        return False
-
 def check_new(
     root: str|os.PathLike, # the raw folder
     files: list[RawFile], # the pictures to look at
@@ -139,8 +132,13 @@ def check_new(
     settings: ImageSettings, # how they are processed
 ) -> Iterator[Checked]: # what was found, in any order
     "Look at `files` on as many cores as `settings.workers` says."
-    workers = min(settings.workers or os.cpu_count() or 1, len(files))
-    if workers > 1 and len(files) > 8 and _can_share(): yield from _in_processes(str(root), files, str(target), settings, workers)
+    workers = min(settings.workers or os.cpu_count() or 1, len(files)) if len(files) > 8 else 1
+    if workers > 1:
+        try: get_context('loky').Lock()
+        except (OSError, ImportError) as e:
+            workers, why = 1, getattr(e, 'strerror', '') or e
+            logging.getLogger('anklealign').warning('One process decodes: several cannot share memory here (%s).', why)
+    if workers > 1: yield from _in_processes(str(root), files, str(target), settings, workers)
     else: yield from (check_picture(str(root), f, str(target), settings) for f in files)
 
 # %% ../../nbs/study/preprocess.ipynb #86303cbd
@@ -261,7 +259,7 @@ def check(
     found = pd.DataFrame(map(vars, look_at(study.root, files, stage, settings, progress)), columns=columns).set_index('path')
     usable, notes = found[found.reason == ''], study.annotations
     def pixels(path):
-        try: return pixel_digest((study.root/path).read_bytes())
+        try: return pixel_digest((study.root/path).read_bytes(), settings.max_megapixels)
         except (PictureError, OSError): return usable.sha256[path]
     stands_for, near = find_duplicates(usable, Counter(notes.picture[notes.reason == '']), pixels)
     for path, q in stands_for.items():
@@ -280,17 +278,6 @@ def unchanged(
     except (OSError, ValueError): return b''
     return data if hashlib.sha256(data).hexdigest() == digest else b''
 
-def _old_pictures(study):
-    try:
-        rows = pd.read_csv(ordinary(study/'metadata.csv'), usecols=['image', 'source'], dtype=str, keep_default_na=False)
-        return {source: study/'images'/image for source, image in zip(rows.source, rows.image, strict=True)}
-    except (OSError, ValueError): return {} # there is none, or it is damaged
-
-def _again(study, path, work, settings):
-    found = check_picture(str(study.root), RawFile(path, 'image', *study.pictures.loc[path, ['size', 'mtime']]), str(work), settings)
-    if found.reason: raise AnklealignError(f'{path} has changed while the study was made ({found.reason}): run again.')
-    return (work/staged_name(path)).read_bytes()
-
 # %% ../../nbs/study/preprocess.ipynb #1000000a
 def gather(
     study: RawStudy, # as `check` leaves it, or a later step
@@ -300,11 +287,19 @@ def gather(
     settings: ImageSettings, # how they are processed
 ) -> None:
     "Put the processed pictures of a manifest into `folder`: from the stage, from the old study, or by processing again."
-    old = _old_pictures(stage.study)
+    try:
+        rows = pd.read_csv(ordinary(stage.study/'metadata.csv'), usecols=['image', 'source'], dtype=str, keep_default_na=False)
+        old = {source: stage.study/'images'/image for source, image in zip(rows.source, rows.image, strict=True)}
+    except (OSError, ValueError): old = {} # there is none, or it is damaged
     try:
         folder.mkdir(parents=True)
         for path, name in zip(manifest.source, manifest.image, strict=True):
             places = filter(None, (stage.work/staged_name(path), old.get(path), *(o/'work'/staged_name(path) for o in stage.shards)))
             data = next(filter(None, (unchanged(o, study.pictures.processed[path]) for o in places)), b'')
-            (folder/name).write_bytes(data or _again(study, path, stage.work, settings))
+            if not data:
+                file = RawFile(path, 'image', *study.pictures.loc[path, ['size', 'mtime']])
+                found = check_picture(str(study.root), file, str(stage.work), settings)
+                if found.reason: raise AnklealignError(f'{path} has changed while the study was made ({found.reason}): run again.')
+                data = (stage.work/staged_name(path)).read_bytes()
+            (folder/name).write_bytes(data)
     except OSError as e: raise file_error(e, folder) from e

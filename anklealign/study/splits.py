@@ -124,16 +124,15 @@ def split_groups(
     _check_groups(counts, 3)
     shares = np.column_stack([counts/counts.sum(), counts.sum(axis=1)/counts.to_numpy().sum()])
     goal, rng = np.array(fractions)[:, None], np.random.default_rng(seed)
-    tries = [_assign(shares, goal, rng, _kept(table, before, counts.index)) for _ in range(_STARTS if len(counts) < _MANY else 1)]
+    kept = np.full(len(counts), -1) # the position of the split that each group has had
+    if before:
+        had = table.index.to_series().map(before).map(SPLITS.index, na_action='ignore')
+        per = had.groupby(table.group).agg(['min', 'nunique']).reindex(counts.index)
+        kept = per['min'].mask(per['nunique'] > 1, 0).fillna(-1).to_numpy(int) # people who turn out to be one have been trained on
+    tries = [_assign(shares, goal, rng, kept) for _ in range(_STARTS if len(counts) < _MANY else 1)]
     at = np.array(SPLITS)[min(tries, key=lambda o: o[1])[0]]
     _check_parts(at, counts, SPLITS)
     return table.group.map(pd.Series(at, counts.index)).rename('split')
-
-def _kept(table, before, groups): # the position of the split that each group has had, or -1
-    if not before: return np.full(len(groups), -1)
-    had = table.index.to_series().map(before).map(SPLITS.index, na_action='ignore')
-    per = had.groupby(table.group).agg(['min', 'nunique']).reindex(groups)
-    return per['min'].mask(per['nunique'] > 1, 0).fillna(-1).to_numpy(int) # people who turn out to be one have been trained on
 
 # %% ../../nbs/study/splits.ipynb #b4b4ef68
 def describe_splits(
