@@ -68,7 +68,7 @@ def predict(
     model: Model=None,
     as_json: Annotated[bool, typer.Option('--json', help='JSON instead of a table.')]=False,
     as_csv: Annotated[bool, typer.Option('--csv', help='CSV instead of a table.')]=False,
-    overlay: Annotated[Path|None, typer.Option('--overlay', help='Folder for pictures that show where the evidence lies.')]=None,
+    overlay: Annotated[Path|None, typer.Option('--overlay', help='Folder for the photos with their lines and degrees drawn in.')]=None,
     together: Annotated[bool, typer.Option('--together', help='The photos show one person: one more row, the '
                                                              'answer of all of them.')]=False,
     output: Annotated[str|None, typer.Option('--output', '-o', help='Folder that keeps the answers as they come, for many photos: run '
@@ -77,7 +77,7 @@ def predict(
     ray: Ray=None,
     settings: SettingsFile=None, debug: Debug=False,
 ):
-    """Answer for photos: pronation, neutral, supination, or why there is no answer.
+    """Say how heels stand in photos: degrees and class of each, or why there is no answer.
 
     Example: anklealign predict photo.jpg
     """

@@ -75,11 +75,11 @@ class Answer:
         rows = ''.join(f'<tr><td>{c}</td><td><meter value="{p:.3f}"></meter></td><td>{escape(shown_probability(p))}</td></tr>'
                        for c, p in self.probabilities.items())
         picture = self.picture and f'<img src="data:image/png;base64,{b64encode(overlay_png(self)).decode()}" width="320" alt="{_MARKED}">'
-        notes = [self.error, *self.sentences(), *(o.advice for o in self.quality if o.advice not in self.reasons),
-                 f'{self.model}. {self.disclaimer}']
-        said = self.answer or translations()['answer']['none']
-        notes = '<br>'.join(escape(o) for o in notes if o)
-        return f'<p>{escape(self.name)}: <b>{said}</b></p><table>{rows}</table>{picture or ""}<p>{notes}</p>'
+        advice = (o.advice for o in self.quality if o.advice not in self.reasons)
+        said = self.answer or (translations()['answer']['none'] if self.probabilities else '')
+        ends = self.sentences(), [self.error, *advice, f'{self.model}. {self.disclaimer}']
+        first, last = ('<br>'.join(escape(o) for o in lines if o) for lines in ends)
+        return f'<p>{escape(self.name)}: <b>{said}</b><br>{first}</p>{picture or ""}<table>{rows}</table><p>{last}</p>'
 
 _MARKED = 'The photo with what the answer rests on drawn over it'
 
@@ -136,22 +136,25 @@ def to_table(
     def plain(text): return escape_markup(printable(text))
     words, names = (translations(language)[o] for o in ('answer', 'classes'))
     table = Table(caption=plain('\n'.join(dict.fromkeys(o for a in answers for o in (a.model, a.disclaimer) if o))), show_lines=True)
-    for title, most in ((words['photo'], 40), (words['answer'], None), (words['probabilities'], None), (words['note'], None)):
+    measured = any(o.feet for o in answers)
+    for title, most in ((words['photo'], 32), *[(words['heels'], None)]*measured, (words['class'], None), (words['note'], None)):
         table.add_column(title, overflow='fold', max_width=most)
     alone = len({PurePath(o.name).parent for o in answers if o.width
                  or o.error}) <= 1 # the answer for several photos together has no folder
     for o in answers:
-        chances = '\n'.join(f'{names[c]} {shown_probability(p, language)}' for c, p in o.probabilities.items())
-        table.add_row(plain(PurePath(o.name).name if alone else o.name), names[o.answer] if o.answer else words['none'], chances,
-                      plain(_remarks(o, words, names, language)),
-                      style='' if o.answer else 'dim')
+        chances = (f'{names[c]} {shown_probability(p, language)}' for c, p in o.probabilities.items())
+        feet = ['\n'.join(f.in_words(language) for f in o.feet)]*measured
+        said = '\n'.join([f'[bold]{names[o.answer]}[/]' if o.answer else words['none'] if o.probabilities else '', *chances])
+        name, notes = PurePath(o.name).name if alone else o.name, _remarks(o, words, names, language)
+        table.add_row(plain(name), *map(plain, feet), said, plain(notes), style='' if o.answer or o.feet else 'dim')
     return table
 
 # %% ../../nbs/inference/answer.ipynb #4e6abfcd
 def _remarks(o, words, names, language):
-    possible = f"{words['possible']}: {', '.join(names[c] for c in o.possible)}" if o.possible else ''
+    possible = f"{words['possible']}: {', '.join(names[c] for c in o.possible)}" if len(o.possible) > 1 else ''
     advice = [f.advice for f in o.quality if not (f.withholds and o.reasons)]
-    return '\n'.join(filter(None, [o.error, *o.sentences(language), *advice, possible]))
+    feet = [f.in_words(language) for f in o.feet]
+    return '\n'.join(filter(None, [o.error, *(r for r in o.reasons if r not in feet), *advice, possible]))
 
 # %% ../../nbs/inference/answer.ipynb #9b05795a
 _INFERNO = np.array([(0, 0, 4), (12, 8, 38), (36, 12, 79), (66, 10, 104), (93, 18, 110), (120, 28, 109), (147, 38, 103), (174, 48, 92),

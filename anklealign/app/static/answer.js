@@ -62,15 +62,16 @@ const barsOf = (record, text) => {
 };
 const answerOf = ({record, picture, heat}, text, rule) => { // elements; what is wrong with a picture that shows no heels from behind, and nothing else
   const {labels, classes} = text, feet = record.feet.map(o => inWords(o, text)), reasons = record.reasons.filter(o => !feet.includes(o));
-  const advice = record.quality.map(o => o.advice).filter(o => !record.reasons.includes(o)), photo = record.width > 0, judged = Object.keys(record.probabilities).length > 0;
+  const advice = record.quality.map(o => o.advice).filter(o => !record.reasons.includes(o)), photo = record.width > 0, judged = Object.keys(record.probabilities).length > 0, measured = record.feet.some(o => o.angle_deg !== null);
   const list = (kind, items) => make('ul', {class: kind}, items.map(o => make('li', {}, o)));
   return [
     feet.length && make('ul', {class: 'feet', role: 'list'}, record.feet.map((o, i) => make('li', {'data-foot': i, class: !o.possible.length && 'none'}, feet[i]))),
-    picture && record.feet.some(o => o.angle_deg !== null) && heelsOf(record, picture, text),
-    make('p', {class: record.answer ? 'verdict' : 'verdict none'}, make('strong', {}, record.answer ? classes[record.answer] : labels.none),
+    picture && measured && heelsOf(record, picture, text),
+    make('p', {class: record.answer ? 'verdict' : 'verdict none'}, make('strong', {}, record.answer ? classes[record.answer] : measured ? labels.unsure : labels.none),
       record.answer && make('span', {}, `${labels.probability} ${shownProbability(record.probabilities[record.answer], text)}`), !photo && make('span', {}, record.name)),
     reasons.length && [make('h3', {}, labels.why), list('reasons', reasons)],
-    judged && [make('h3', {}, record.answer ? labels.bars : labels.leaning), barsOf(record, text), make('h3', {}, labels.set),
+    judged && [make('h3', {}, record.answer ? labels.bars : labels.leaning), barsOf(record, text)],
+    (record.answer || record.possible.length > 1) && [make('h3', {}, labels.set),
       make('p', {}, make('strong', {}, record.possible.map(o => classes[o]).join(', ')), ' ', make('small', {}, fill(labels.coverage, {share: whole(100 * rule.coverage), images: rule.images})))],
     photo && (judged || feet.length) && [make('h3', {}, labels.better), advice.length ? list('advice', advice) : make('p', {}, labels.fine)],
     heat && judged && make('figure', {}, make('img', {src: heat, alt: labels.marked}), make('figcaption', {}, fill(labels.where, {name: classes[record.most_probable]}))),
