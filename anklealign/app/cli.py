@@ -22,7 +22,7 @@ import typer
 from .answering import answering
 from .labelling import studio
 from .terminal import (Debug, Epochs, Output, Precision, Raw, Ray, Recipe, Resume, Run, Seed, Set, SettingsFile, Shard,
-                                     WeightsFile, handle_errors, log, log_to, progress, run_name, settings_of, stop)
+                                     WeightsFile, folded, handle_errors, log, log_to, progress, run_name, settings_of, stop)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode='rich',
@@ -321,8 +321,10 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
     from anklealign.assets import demo_study
     chosen = settings_of(settings, output, seed, stated, train=dict(epochs=epochs))
     if output is None: chosen = chosen.model_copy(update=dict(output=str(Path(chosen.output)/'demo')))
+    typer.echo(folded('From annotated pictures to a report, on synthetic pictures; this takes two to three minutes on two cores.'))
     _all_steps(demo_study(), [chosen], photos=False, folds=folds)
-    typer.echo(f'To go on with this study, add --output {chosen.output}: anklealign train --recipe baseline --output {chosen.output}')
+    typer.echo(folded(f'To go on with this study, add --output {chosen.output} to any command, for example: anklealign train '
+                      f'--recipe baseline --output {chosen.output}'))
 
 # %% ../../nbs/app/cli.ipynb #0523963f
 @app.command()

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,12 +29,22 @@ import typer
 if TYPE_CHECKING: from anklealign.core import Settings
 
 # %% ../../nbs/app/terminal.ipynb #c9a97ac8
+def folded(
+    text: str, # a line, or several
+    stream: TextIO|None=None, # where it goes; None: standard output
+) -> str: # printable, and on a terminal no line breaks within a word; columns stay as they are
+    "`text` as people are to see it."
+    from anklealign.core import printable
+    if not (stream or sys.stdout).isatty(): return printable(text)
+    wide = shutil.get_terminal_size().columns
+    fold = textwrap.TextWrapper(wide, break_long_words=False, break_on_hyphens=False).fill
+    return '\n'.join(o if '  ' in o else fold(o) for o in printable(text).split('\n'))
+
 def stop(
     message: object, # one sentence
 ) -> None:
     "Say `message` on standard error and leave with exit code 1."
-    from anklealign.core import printable
-    typer.echo(printable(f'anklealign: {message}'), err=True)
+    typer.echo(folded(f'anklealign: {message}', sys.stderr), err=True)
     raise typer.Exit(1)
 
 # %% ../../nbs/app/terminal.ipynb #5cb69ed8
@@ -69,9 +80,7 @@ log = logging.getLogger('anklealign')
 
 class _Screen(logging.Handler):
     "Prints where standard output goes at the moment, so that a progress bar can make room."
-    def emit(self, record):
-        from anklealign.core import printable
-        print(printable(self.format(record)), flush=True)
+    def emit(self, record): print(folded(self.format(record)), flush=True)
 
 # %% ../../nbs/app/terminal.ipynb #046079ef
 @contextmanager
