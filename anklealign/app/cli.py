@@ -133,7 +133,7 @@ def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precis
 @handle_errors
 def tune(recipe: Recipe=None, epochs: Epochs=None,
          trials: Annotated[int, typer.Option('--trials', min=1, help='Proposals to try in all, those of earlier calls included.')]=20,
-         folds: Annotated[int, typer.Option('--folds', min=2, help='Of the cross-validation.')]=5,
+         folds: Annotated[int, typer.Option('--folds', min=2, help='Folds of the cross-validation.')]=5,
          output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, debug: Debug=False):
     """Search for the figures of a recipe that cross-validate best; several processes may share one search.
 
@@ -225,15 +225,16 @@ def protocols(
     only: Annotated[list[str]|None, typer.Option('--only', help='split, folds, owners or naive; may be given several times '
                                                                 '(else all four).')]=None,
     repeats: Annotated[int, typer.Option('--repeats', min=1, help='Times that the folds are drawn.')]=3,
-    folds: Annotated[int, typer.Option('--folds', min=2, help='Of the cross-validation and of the leaky splits.')]=5,
+    folds: Annotated[int, typer.Option('--folds', min=2, help='Folds of the cross-validation and of the leaky splits.')]=5,
     full: Annotated[bool, typer.Option('--full', help="With the recipe's own picture size and epochs, not with at most 48 pixels and "
                                                       '6 epochs.')]=False,
     output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, show: Show=False, debug: Debug=False,
 ):
     """Test a recipe beyond one split: repeated folds, owners it has not met, and what a leaky split would have claimed.
 
-    The recipe is trained 1 + repeats × folds + owners times, 23 times on the study of `anklealign demo`. Quick, the baseline takes about a
-    minute for that on two cores; with --full a recipe takes as many times its training.
+    The recipe is trained 1 + repeats × folds + owners times: 23 times on the
+    study of `anklealign demo`. Quick, with the baseline, that takes about a
+    minute on two cores; with --full, each training takes as long as `train`.
 
     Example: anklealign protocols --recipe gapcnn --only folds --only owners --open
     """

@@ -165,22 +165,22 @@ Raw = Annotated[str, typer.Argument(help='Folder, or .zip, with pictures and the
                                          '(https://…) of such a .zip, or of a project of Label Studio.')]
 Output = Annotated[Path|None, typer.Option('--output', '-o', help='Folder for everything a run leaves (else run.output of settings.ini).')]
 SettingsFile = Annotated[Path|None, typer.Option('--settings', help='Settings of the study (else settings.ini here, if there is one).')]
-Seed = Annotated[int|None, typer.Option('--seed', help='Of splits, weights and bootstrap.')]
+Seed = Annotated[int|None, typer.Option('--seed', help='Seed of splits, weights and bootstrap.')]
 Set = Annotated[list[str]|None,
                 typer.Option('--set', metavar='SECTION.KEY=VALUE', help='Any setting of settings.ini, or a field of the recipe, such as '
                                                                         'recipe.lr=1e-3; may be given several times.')]
 Debug = Annotated[bool, typer.Option('--debug', help='Show the traceback of an error.')]
 Recipe = Annotated[str|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini).')]
-Epochs = Annotated[int|None, typer.Option('--epochs', help="Instead of the recipe's own number.")]
+Epochs = Annotated[int|None, typer.Option('--epochs', help="Epochs, instead of the recipe's own number.")]
 Resume = Annotated[bool, typer.Option('--resume', help='Go on with an unfinished training, if there is one.')]
 Precision = Annotated[str|None,
                       typer.Option('--precision', help='auto, float32, bfloat16 or float16 (else train.precision of settings.ini).')]
 WeightsFile = Annotated[Path|None,
                         typer.Option('--weights', help='The weights that the recipe starts from, '
                                       'if not those that it brings or downloads.')]
-Shard = Annotated[str|None, typer.Option('--shard', metavar='K/N', help='Only a share of the pictures, such as 3/16: on each of 16 '
-                                                                        'machines another one; then: anklealign merge.')]
-Ray = Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Of a Ray cluster that works on it, auto for the one this machine '
+Shard = Annotated[str|None, typer.Option('--shard', metavar='K/N', help='Only one share of the pictures, such as 3/16: one on each of 16 '
+                                                                        'machines; then: anklealign merge.')]
+Ray = Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Address of a Ray cluster to use: auto for the one this machine '
                                                                       'belongs to, local for a new one here.')]
 Run = Annotated[str|None, typer.Option('--run', help="Name of the folder of the run (else that of the recipe).")]
 
