@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,16 +188,14 @@ def export_folders(
     with new_folder(out, 'train/metadata.csv') as folder:
         for part, table in rows.groupby('split'):
             table = table.assign(file_name=table.label + '/' + table.image)
-            for o in table.itertuples(): _place(Path(study)/'images'/o.image, folder/part/o.file_name, link)
+            for o in table.itertuples():
+                source, target = Path(study)/'images'/o.image, folder/part/o.file_name
+                try:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    try: (os.link if link else shutil.copyfile)(source, target)
+                    except OSError: shutil.copyfile(source, target)
+                except FileNotFoundError: raise AnklealignError(f'{source} is missing: prepare the study again.') from None
+                except OSError as e: raise file_error(e, target) from e
             table = table[['file_name', *(o for o in rows if o != 'split')]]
             write_atomic(folder/part/'metadata.csv', table.to_csv(index=False, lineterminator='\n'))
     return Path(out)
-
-def _place(source, target, link):
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if link:
-            with suppress(OSError): return os.link(source, target)
-        shutil.copyfile(source, target)
-    except FileNotFoundError: raise AnklealignError(f'{source} is missing: prepare the study again.') from None
-    except OSError as e: raise file_error(e, target) from e

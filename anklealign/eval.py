@@ -187,9 +187,15 @@ def _behind(study, answers, report):
 
 # %% ../nbs/04_eval.ipynb #f53640e6
 def _pairs(model, study, chosen, size, language):
-    pictures = Pixels(study, chosen.image, size).batch(chosen.image)
-    names, items = dict(zip(CLASSES, class_names(language), strict=True)), []
-    if hasattr(model, 'served'): beside = _measured(model.served(), pictures, language)
+    pictures, side = Pixels(study, chosen.image, size).batch(chosen.image), size
+    names, items, beside = dict(zip(CLASSES, class_names(language), strict=True)), [], []
+    if hasattr(model, 'served'): # the lines on its heels, and what they say
+        served, rule = model.served(), shipped_rule(model.head.cutoffs())
+        for picture in pictures:
+            with torch.inference_mode(): said = served(picture[None].permute(0, 2, 3, 1))[-3:]
+            feet, reason = feet_of(*(o[0].numpy() for o in said), side, side, rule, language)
+            drawn = draw_feet(Image.fromarray(picture.permute(1, 2, 0).numpy()), feet, side)
+            beside.append((np.asarray(drawn), reason or ' '.join(o.in_words(language) for o in feet)))
     else:
         maps = heat_maps(model, pictures, chosen.predicted.map(CLASSES.index).tolist())
         beside = [(overlay(a, b), f'evidence for {names[c]}') for a, b, c in zip(pictures, maps, chosen.predicted, strict=True)]
@@ -198,14 +204,6 @@ def _pairs(model, study, chosen, size, language):
         items += [(picture.permute(1, 2, 0).numpy(), f'{o.image}: {said}', f'Picture {o.image}, {said}'),
                   (shown, caption, f'Drawn over {o.image}: {caption}')]
     return items
-
-def _measured(model, pictures, language): # each with the lines on its heels, and what they say
-    with torch.inference_mode(): said = [model(o[None].permute(0, 2, 3, 1))[-3:] for o in pictures]
-    rule, side = shipped_rule(model.model.head.cutoffs()), pictures.shape[-1]
-    for picture, parts in zip(pictures, said, strict=True):
-        feet, reason = feet_of(*(o[0].numpy() for o in parts), side, side, rule, language)
-        drawn = draw_feet(Image.fromarray(picture.permute(1, 2, 0).numpy()), feet, side)
-        yield np.asarray(drawn), reason or ' '.join(o.in_words(language) for o in feet)
 
 # %% ../nbs/04_eval.ipynb #7dd446a0
 _COLUMNS = ['image', 'source', 'owner', 'group', 'label', 'predicted', 'correct', *(f'prob_{c}' for c in CLASSES), 'answer_set',
@@ -219,7 +217,7 @@ def _write(folder, report, answers, pooled, issues, parts, galleries, address):
               'test_predictions.csv': answers[_COLUMNS].set_index('image')}
     if pooled is not None: tables['folds_predictions.csv'] = pooled[[o for o in _COLUMNS if o in pooled]].set_index('image')
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
-    if report['doubts']['contradicted']: write_label_issues(issues[issues.margin < 0], folder/'doubtful_labels.csv', address, len(issues))
+    if report['doubts']['contradicted']: write_label_issues(issues[issues.margin < 0], folder/'doubtful_labels.csv', address)
     drawn = next(o.figure for part in parts if part.title.startswith('ROC') for o in part.parts if isinstance(o, Plot))
     write_atomic(folder/'curves.png', png(drawn))
     write_atomic(folder/'confusion_matrix.png', png(show_confusion(report)))
@@ -261,12 +259,22 @@ _ENDS = {'': 'value', '_low': 'low', '_high': 'high'} # what is added to the nam
 
 def _answers_of(folders):
     "The report of the first, the answers of all, and what must be known: all people if every run has folds, else the test split."
-    reports = {name: _read(name, folder) for name, folder in folders.items()}
+    reports, tables = {}, {}
+    for name, folder in folders.items():
+        try:
+            report = json.loads(ordinary(folder/'evaluation_report.json').read_text(encoding='utf-8'))
+            reports[name] = {k: report[k] for k in ('majority_class', 'prior', 'synthetic', 'folds', 'shipped')}
+        except FileNotFoundError as e: raise AnklealignError(f"The run '{name}' has not been evaluated ({folder} is missing): do so with "
+                                                             f"`anklealign evaluate --run {name}`.") from e
+        except (OSError, ValueError, KeyError, TypeError) as e: raise _damaged(name, folder) from e
     lacking = [name for name, o in reports.items() if not o['folds']]
     file = 'test_predictions.csv' if lacking else 'folds_predictions.csv'
     note = (f"Compared on the test split only: there are no folds of {' and '.join(lacking)} (anklealign run --folds)." if lacking
             else 'Compared on all people: each picture is answered once, by a model that has not met its group.')
-    return next(iter(reports.values())), {name: _table(name, folder/file) for name, folder in folders.items()}, [note]
+    for name, folder in folders.items():
+        try: tables[name] = pd.read_csv(ordinary(folder/file), dtype={'group': str}, keep_default_na=False).astype({'shipped': str})
+        except (OSError, ValueError, KeyError) as e: raise _damaged(name, folder) from e
+    return next(iter(reports.values())), tables, [note]
 
 def _compared(report):
     "Every run in a line, then what follows for the first pairs."
@@ -280,17 +288,5 @@ _SENTENCES = 5 # of the pairs, on the terminal
 
 
 # %% ../nbs/04_eval.ipynb #bab57f28
-def _read(name, folder):
-    try:
-        report = json.loads(ordinary(folder/'evaluation_report.json').read_text(encoding='utf-8'))
-        return {k: report[k] for k in ('majority_class', 'prior', 'synthetic', 'folds', 'shipped')}
-    except FileNotFoundError as e: raise AnklealignError(f"The run '{name}' has not been evaluated ({folder} is missing): do so with "
-                                                         f"`anklealign evaluate --run {name}`.") from e
-    except (OSError, ValueError, KeyError, TypeError) as e: raise _damaged(name, folder) from e
-
-def _table(name, file):
-    try: return pd.read_csv(ordinary(file), dtype={'group': str}, keep_default_na=False).astype({'shipped': str})
-    except (OSError, ValueError, KeyError) as e: raise _damaged(name, file.parent) from e
-
 def _damaged(name, folder): return AnklealignError(f'The evaluation {folder} is damaged: evaluate the run {name} again.')
 

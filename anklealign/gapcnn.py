@@ -10,8 +10,7 @@ __all__ = ['GAPCNN']
 # %% ../nbs/02_gapcnn.ipynb #d42151af
 from torch import nn
 
-from .training.augment import Changes
-from .training.recipes import Recipe, augmentations, models, recipes
+from .training.recipes import Changes, Recipe, augmentations, models, recipes
 
 # %% ../nbs/02_gapcnn.ipynb #3bee4777
 class GAPCNN(nn.Sequential):

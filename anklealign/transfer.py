@@ -20,10 +20,9 @@ from torch import nn
 from torch.nn.functional import logsigmoid
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from .training.augment import Changes
 from .training.heel_nets import MeasuredHeels
 from .core import AnklealignError
-from .training.recipes import Recipe, augmentations, models, pretrained, recipes
+from .training.recipes import Changes, Recipe, augmentations, models, pretrained, recipes
 from .training.runs import check_fit
 from timm import create_model
 

@@ -22,9 +22,10 @@ from anklealign.decision import class_of_angle
 from anklealign.deploy import Predictor
 from anklealign.eval import evaluate
 from anklealign.evaluation.metrics import score
+from anklealign.inference.bundle import pack
 from anklealign.phantom.picture import make_phantoms
 from anklealign.phantom.study import write_study
-from anklealign.training.onnx import make_demonstration
+from anklealign.training.onnx import export_run
 from anklealign.training.recipes import recipes
 from anklealign.training.train import train
 
@@ -40,7 +41,8 @@ def make(work):
     run = train(study, work/'output/models/measured', replace(recipes['measured'], size=SIDE), settings.seed)
     evaluation = work/'output/evaluation/measured'
     evaluate(run, study, evaluation, settings)
-    return make_demonstration(run, study, work/'demo_bundle', settings, evaluation)
+    export_run(run, study, settings, half=True, demonstration=True) # the run has seen synthetic pictures only
+    return Path(f"{pack(run, work/'demo_bundle', evaluation, weights=False)}.zip")
 
 
 def report(study, rows):

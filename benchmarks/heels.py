@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
 from anklealign.deploy import Predictor
-from anklealign.heels.geometry import SIDES, heel_offset
+from anklealign.heels.feet import SIDES, heel_offset
 from anklealign.phantom.picture import write_pictures
 
 RESULTS = Path(__file__).parents[1]/'anklealign'/'results'

@@ -26,8 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file, save, save_file
 
 import anklealign
-from anklealign.heels.feet import COLUMNS, HeelRule
-from anklealign.heels.geometry import SIDES
+from anklealign.heels.feet import COLUMNS, SIDES, HeelRule
 from anklealign.images import square
 from anklealign.training.callbacks import (
     Autocast,
@@ -131,6 +130,23 @@ def pack(folder):
     (PACKAGE/'heels.json').write_text(json.dumps(dict(interval=round(interval, 3), fitted_on=made), indent=1) + '\n')
     print(f"interval {interval:.2f} spreads, from {made['feet']} heels of {made['people']} people")
 
+def by_height(measurer, folder, most=1000):
+    "The error on heels of people that were learned from, and of others, by quarters of the heels' heights."
+    rows = read_truth(folder)
+    feet, held = measured_feet(rows), set(sorted({r['person'] for r in rows})[::12])
+    cuts, truth = heel_cuts(folder, rows, feet)
+    able = [k for k, (i, f) in enumerate(feet) if f['measurable'] and f['footwear'] == 'bare' and rows[i]['view'] == 'behind']
+    for name, out in (('learned from', False), ('not met', True)):
+        chosen = [k for k in able if (rows[feet[k][0]]['person'] in held) == out]
+        if len(chosen) > most: chosen = np.random.default_rng(1).permutation(chosen)[:most].tolist()
+        with torch.inference_mode():
+            off = torch.cat([(measurer(x)[1] - t['angle']).abs() for x, t in CropLoader(cuts, truth, chosen, False)]).numpy()
+        heights = np.array([feet[k][1]['box'][3] - feet[k][1]['box'][1] for k in chosen])
+        ends = np.quantile(heights, [0, .25, .5, .75, 1])
+        parts = (off[(heights >= low) & (heights <= high)].mean() for low, high in zip(ends, ends[1:], strict=False))
+        yield f"{name:<16}{off.mean():.2f} (n = {len(off)})" + ''.join(f'   {low:.0f}-{high:.0f} px {o:.2f}'
+                                                                     for low, high, o in zip(ends, ends[1:], parts, strict=False))
+
 def errors(folder):
     "How far angles are off where the finder's boxes or verticals are replaced by the true ones, on people not met in training."
     reader, said = phantom_reader(), {k: [] for k in ('as found', 'true box', 'true vertical', 'both true')}
@@ -155,7 +171,8 @@ def errors(folder):
         people |= {r['person']}
     lines = [f'{len(true)} bare heels of {len(people)} synthetic people not met in training; MAE of the angle, degrees', '']
     lines += [f'{name:<16}{np.abs(np.array(o) - true).mean():.2f}' for name, o in said.items()]
-    lines += ['', f"the finder's vertical is off by {np.mean(verticals):.2f} degrees on average, {np.median(verticals):.2f} in the median"]
+    lines += ['', f"the finder's vertical is off by {np.mean(verticals):.2f} degrees on average, {np.median(verticals):.2f} in the median", '',
+              'true box and vertical, by people and by height of the heel in the picture', *by_height(reader.measurer, folder)]
     (PACKAGE/'results'/'train_heels.txt').write_text('\n'.join(lines) + '\n')
     print('\n'.join(lines))
 

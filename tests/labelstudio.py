@@ -127,7 +127,7 @@ def main(program, shot, n):
         home = Path(place)
         (home/'data').mkdir()
         env = dict(ANKLEALIGN_LABELSTUDIO_ADDRESS=ls, ANKLEALIGN_LABELSTUDIO_TOKEN=TOKEN, ANKLEALIGN_SERVE_API_KEY=KEY, ANKLEALIGN_EVALUATE_ROUNDS='200',
-                   ANKLEALIGN_EVALUATE_ROBUSTNESS='1', ANKLEALIGN_TRAIN_EPOCHS='20', ANKLEALIGN_IMAGES_WORKERS='1')
+                   ANKLEALIGN_EVALUATE_ROBUSTNESS='1', ANKLEALIGN_IMAGES_WORKERS='1')
         def ankle(*command):
             done = subprocess.run([*ANKLE, *map(str, command)], cwd=home, env=os.environ | env, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr

@@ -31,8 +31,7 @@ from pydantic import BaseModel, ValidationError
 from .. import __version__
 from ..core import CLASSES, LANGUAGES, AnklealignError, new_folder, translations, write_atomic
 from ..deploy import Predictor, answer_subject
-from ..heels.feet import COLUMNS, REASONS, VIEWS
-from ..heels.geometry import SIDES
+from ..heels.feet import COLUMNS, REASONS, SIDES, VIEWS
 from ..images import PAD_COLOUR, PictureError, jpeg_bytes
 from ..inference.answer import _INFERNO, Answer, as_record, marked_picture
 from ..inference.bundle import GRAPH

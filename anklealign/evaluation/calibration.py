@@ -45,20 +45,6 @@ def reliability(
         rows[b + 1] = dict(images=here.sum(), groups=n_groups, confidence=sure[here].mean(), correct=right[here].mean(), low=low, high=high)
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('bin').astype({'images': int, 'groups': int})
 
-# %% ../../nbs/evaluation/calibration.ipynb #0be484d5
-def _drawn_labels(p, codes, how):
-    lots = np.random.default_rng(how.seed).random((how.rounds, codes.max() + 1))[:, codes]
-    return sum(lots > bound for bound in p.cumsum(1)[:, :-1].T)
-
-# %% ../../nbs/evaluation/calibration.ipynb #8d2e604d
-def _error(p, hit, drawn, codes, bins, how):
-    inside = np.eye(bins)[_bins(p, bins)]
-    counts = np.zeros((codes.max() + 1, bins + 1))
-    np.add.at(counts, codes, np.c_[(hit - p)[:, None] * inside, np.ones(len(p))])
-    again = resample(counts, how)
-    calibrated = np.abs((drawn - p) @ inside).sum(1) / len(p)
-    return np.abs(counts[:, :-1].sum(0)).sum() / len(p), np.abs(again[:, :-1]).sum(1) / again[:, -1], calibrated
-
 # %% ../../nbs/evaluation/calibration.ipynb #e82103d6
 def calibration_error(
     probabilities: np.ndarray, # pictures × classes
@@ -69,8 +55,14 @@ def calibration_error(
 ) -> pd.DataFrame: # top_class, classwise, each class -> value, low, high, calibrated, calibrated_high, images, groups
     "Expected calibration errors, and the mean and upper bound they would have were the model calibrated. Raises as `finite_answers` does."
     p, labels, codes = finite_answers(probabilities, labels, groups)
-    drawn, top = _drawn_labels(p, codes, how), p.argmax(1)
-    def error(q, hit, hits): return _error(q, hit, hits, codes, bins, how)
+    lots = np.random.default_rng(how.seed).random((how.rounds, codes.max() + 1))[:, codes]
+    drawn, top = sum(lots > bound for bound in p.cumsum(1)[:, :-1].T), p.argmax(1) # labels of a calibrated model
+    def error(sure, hit, drawn_hit): # the value, its draws over groups, and its draws for a calibrated model
+        inside = np.eye(bins)[_bins(sure, bins)]
+        counts = np.zeros((codes.max() + 1, bins + 1))
+        np.add.at(counts, codes, np.c_[(hit - sure)[:, None] * inside, np.ones(len(p))])
+        again, calibrated = resample(counts, how), np.abs((drawn_hit - sure) @ inside).sum(1) / len(p)
+        return np.abs(counts[:, :-1].sum(0)).sum() / len(p), np.abs(again[:, :-1]).sum(1) / again[:, -1], calibrated
     errors = {c: error(p[:, i], labels == i, drawn == i) if (labels == i).any() else (np.nan,) * 3 for i, c in enumerate(CLASSES)}
     overall = {'top_class': error(p.max(1), labels == top, drawn == top)}
     overall['classwise'] = tuple(sum(o) / len(CLASSES) for o in zip(*errors.values(), strict=True))
@@ -121,13 +113,12 @@ def set_coverage(
         rows[name] |= dict(coverage=hit.mean(), low=low, high=high, classes=size.mean(), single=(size == 1).mean(), none=(size == 0).mean())
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('class').astype({'images': int, 'groups': int})
 
-# %% ../../nbs/evaluation/calibration.ipynb #e2c966cd
+# %% ../../nbs/evaluation/calibration.ipynb #fdf1ca07
 def _drawn_risks(wrong, codes, last, how):
     weights = resample(np.eye(codes.max() + 1, dtype=int), how)[:, codes]
     answers, errors = weights.cumsum(1)[:, last], (weights * wrong).cumsum(1)[:, last]
     with np.errstate(invalid='ignore'): return errors / answers, np.diff(answers, axis=1, prepend=0) / answers[:, -1:]
 
-# %% ../../nbs/evaluation/calibration.ipynb #fdf1ca07
 def risk_coverage(
     probabilities: np.ndarray, # pictures × classes
     labels: Sequence[int], # true class ids
@@ -141,8 +132,8 @@ def risk_coverage(
     new[np.unique(codes, return_index=True)[1]] = 1
     people, drawn = new.cumsum()[last], _drawn_risks(wrong, codes, last, how)[0]
     ends = [drawn_interval(*o, how.confidence) for o in zip(risk, drawn.T, people, strict=True)]
-    columns = dict(zip(('low', 'high'), np.array(ends).T, strict=True)) | dict(ideal=np.maximum(0, 1 - (~wrong).sum() / images),
-                                                                               random=wrong.mean())
+    columns = dict(zip(('low', 'high'), np.array(ends).T, strict=True))
+    columns |= dict(ideal=np.maximum(0, 1 - (~wrong).sum() / images), random=wrong.mean())
     return pd.DataFrame(dict(threshold=sure[last], coverage=images / len(sure), risk=risk) | columns | dict(images=images, groups=people))
 
 # %% ../../nbs/evaluation/calibration.ipynb #3f741f12
@@ -276,16 +267,14 @@ def calibration_section(
                if top['value'] > top['calibrated_high']
                else 'no more than chance gives a calibrated model on so few pictures')
     text = (f"The probabilities are corrected by a temperature of {rule['temperature']:.2f}{several}, fitted on {rule['images']} "
-            "validation pictures of "
-            f"{rule['groups']} groups. After that they are off by {top['value']:.3f} in the mean, {verdict}.")
+            f"validation pictures of {rule['groups']} groups. After that they are off by {top['value']:.3f} in the mean, {verdict}.")
     diagrams = show_reliability({'as the model says': reliability(raw, *known, how=how),
                                  'corrected': reliability(calibrated, *known, how=how)}, report['groups'], kind)
     return Section('Calibration', text,
         [Plot(diagrams, 'Reliability diagrams before and after the correction: share of right answers by how sure the model was.',
               'The nearer to the dashed line, the better.'),
          Table(['calibration error of', 'before', f'{sure}, before', 'after', f'{sure}, after', 'if calibrated', 'pictures', 'groups'],
-               rows,
-               f'The expected calibration error on {kind}, and what a calibrated model would show.')])
+               rows, f'The expected calibration error on {kind}, and what a calibrated model would show.')])
 
 # %% ../../nbs/evaluation/calibration.ipynb #70039294
 def abstention_section(
@@ -318,8 +307,8 @@ def _abstention_words(report):
                  f"validation pictures to keep {asked}.")
     wrong = f"the share of these answers that are wrong is {told(given, 'risk')}" if given['images'] else 'so none of its answers is wrong'
     return (f"{threshold} It answers {given['coverage']:.0%} of the test pictures; {wrong}. The area under the risk–coverage curve is "
-            f"{told(area, 'value')}, "
-            f"where {number(area['ideal'])} is the best possible and {number(area['random'])} what random abstention gives.")
+            f"{told(area, 'value')}, where {number(area['ideal'])} is the best possible and {number(area['random'])} what random "
+            'abstention gives.')
 
 # %% ../../nbs/evaluation/calibration.ipynb #19382ce6
 _POINT = 'accuracy', 'macro_f1', *(f'recall_{c}' for c in CLASSES)
@@ -356,7 +345,6 @@ def points_section(
     return Section('Operating points', text, [Table(header, rows, f"On {kind} of the test split; {interval_title(report)}s over groups.")])
 
 _NO_POINTS = 'Other operating points could not be fitted: the validation pictures come from too few people, or lack a class.'
-
 _POINTS = {'as_trained': 'as trained', 'macro_f1': 'for macro-F1', 'accuracy': 'for accuracy'}
 _CHOOSE = ('To choose another one, without another training: set objective under [evaluate] in settings.ini, then type anklealign bundle '
            '{run} and anklealign evaluate --run {run}.')

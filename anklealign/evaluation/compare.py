@@ -235,7 +235,11 @@ def conclude_pair(
         return f'{a} and {b} are right on the same pictures, so their accuracy does not tell them apart ({n}).'
     by_test = pair['holm_p'] <= 1 - report['intervals']['confidence']
     by_interval = accuracy['low'] is None or _leaves_out_0(accuracy)
-    if by_test and by_interval: return _better(pair, report, n)
+    if by_test and by_interval:
+        (low, worse), (high, better) = sorted(zip(pair['accuracies'], (a, b), strict=True))
+        lead = accuracy if better == a else {'value': -accuracy['value'], 'low': accuracy['high'] and -accuracy['high'],
+                                             'high': accuracy['low'] and -accuracy['low']}
+        return f'{better} is better than {worse}: accuracy {high:.3f} against {low:.3f} ({_gap(lead, report)}; {_test(pair)}; {n}).'
     doubt = f"; the interval and the test ({_test(pair)}) disagree, so it stays open" if by_test or by_interval else ''
     more = f' The interval of macro-F1, taken by itself, leaves out 0: {_gap(macro_f1, report)}.' if _leaves_out_0(macro_f1) else ''
     return f'No difference can be shown between {a} and {b} ({gap}){doubt}; {_would_take(pair)}.{more}'
@@ -243,13 +247,6 @@ def conclude_pair(
 def _leaves_out_0(row): return row['low'] is not None and (row['low'] > 0 or row['high'] < 0)
 
 # %% ../../nbs/evaluation/compare.ipynb #ba8a40f2
-def _better(pair, report, n):
-    row, both = pair['differences']['accuracy'], [pair['first'], pair['second']]
-    if row['value'] < 0:
-        row, both = {'value': -row['value'], 'low': row['high'] and -row['high'], 'high': row['low'] and -row['low']}, both[::-1]
-    high, low = sorted(pair['accuracies'], reverse=True)
-    return f"{both[0]} is better than {both[1]}: accuracy {high:.3f} against {low:.3f} ({_gap(row, report)}; {_test(pair)}; {n})."
-
 def _test(pair):
     corrected = f" after Holm's correction for {pair['corrected_for']} pairs" if pair['corrected_for'] > 1 else ''
     return f"p over groups {_p(pair['holm_p'])}{corrected}"
@@ -277,19 +274,17 @@ def _gap(row, report):
 def _p(value): return 'below 0.001' if value < .001 else f'{value:.3f}'
 
 def _about(n):
+    if n > MOST_IMAGES: return f'more than {MOST_IMAGES:,}'
     step = 10 ** max(0, int(np.log10(n)) - 1)
     return f'{int(np.ceil(n / step)) * step:,}'
 
 # %% ../../nbs/evaluation/compare.ipynb #6d5ee566
 def _title(pair): return f"{pair['first']} - {pair['second']}"
 
-def _needed(pair):
-    needed = pair['needed_images']
-    return '–' if needed is None else f'more than {MOST_IMAGES:,}' if needed > MOST_IMAGES else _about(needed)
-
 _TESTS = {'only first right': lambda o: o['only_first'], 'only second right': lambda o: o['only_second'],
           "McNemar's p": lambda o: _p(o['mcnemar_p']), 'p over groups': lambda o: _p(o['group_p']), 'corrected': lambda o: _p(o['holm_p']),
-          'design effect': lambda o: o['design_effect'], 'needed': _needed,
+          'design effect': lambda o: o['design_effect'],
+          'needed': lambda o: '–' if o['needed_images'] is None else _about(o['needed_images']),
           'could show': lambda o: '–' if o['detectable'] is None else o['detectable']} # heading → cell of a pair
 
 # %% ../../nbs/evaluation/compare.ipynb #6a83a7d4

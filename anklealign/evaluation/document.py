@@ -13,7 +13,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.resources import files
 from io import BytesIO, StringIO
 from itertools import starmap
@@ -145,7 +145,10 @@ class Table:
         body = (xml.Tr(xml.Th(*_explained(shown(first)), scope='row'), *map(cell, rest, kinds[1:], dark, places(i)))
                 for i, ((first, *rest), dark) in enumerate(zip(self.rows, shades, strict=True)))
         table = xml.Table(xml.Caption(xml.Span(self.caption)), xml.Thead(head), xml.Tbody(*body))
-        return _scroll(self.caption, table, *starmap(_opened, self.behind.items()))
+        def opened(at, section): # browsers show it without a script, and close it by the button, Escape, or a click elsewhere
+            close = xml.Button('Close', popovertarget=_place(at), popovertargetaction='hide')
+            return xml.Div(xml.H3(section.title), *map(xml.P, section.paragraphs), *section.parts, close, popover='auto', id=_place(at))
+        return _scroll(self.caption, table, *starmap(opened, self.behind.items()))
 
 def text_lines(
     table: Table,
@@ -166,10 +169,6 @@ def text_lines(
 def _scroll(name, *content): return xml.Div(*content, cls='scroll', role='group', tabindex='0', aria_label=name)
 
 def _place(at): return f'behind-{at[0]}-{at[1]}'
-
-def _opened(at, section): # browsers show it without a script, and close it by the button, Escape, or a click elsewhere
-    close = xml.Button('Close', popovertarget=_place(at), popovertargetaction='hide')
-    return xml.Div(xml.H3(section.title), *map(xml.P, section.paragraphs), *section.parts, close, popover='auto', id=_place(at))
 
 # %% ../../nbs/evaluation/document.ipynb #a01c7ad4
 def _data_uri(kind, content): return f'data:image/{kind};base64,{b64encode(content).decode()}'
@@ -206,16 +205,6 @@ class Plot:
         if width > _LEGIBLE: img = _scroll(self.caption, img(style=f'min-width:{.7 * width:.0f}px'))
         return xml.Figure(img, xml.Figcaption(self.caption), cls='plot')
 
-# %% ../../nbs/evaluation/document.ipynb #892fda16
-def _jpeg(pixels):
-    pixels = np.asarray(pixels)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise AnklealignError(f'A picture of the gallery has shape {pixels.shape} and type {pixels.dtype}: give height × width × 3 of '
-                              'uint8.')
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, 'JPEG', quality=80)
-    return _data_uri('jpeg', buffer.getvalue())
-
 # %% ../../nbs/evaluation/document.ipynb #67667194
 @dataclass(frozen=True)
 class Gallery:
@@ -227,9 +216,14 @@ class Gallery:
         if mute is not None: raise AnklealignError(f"The picture '{mute}' has an empty alt text: say in words what it shows.")
 
     def __ft__(self):
-        images = (xml.Img(src=_jpeg(pixels), alt=alt, width=pixels.shape[1], height=pixels.shape[0]) for pixels, _, alt in self.items)
-        captions = (xml.Figcaption(caption) for _, caption, _ in self.items)
-        return xml.Ul(*map(xml.Li, map(xml.Figure, images, captions)), cls='gallery', role='list')
+        def figure(pixels, caption, alt):
+            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+                raise AnklealignError(f'A picture of the gallery has shape {pixels.shape} and type {pixels.dtype}: give height × width × 3 '
+                                      'of uint8.')
+            Image.fromarray(pixels).save(buffer := BytesIO(), 'JPEG', quality=80)
+            src = _data_uri('jpeg', buffer.getvalue())
+            return xml.Figure(xml.Img(src=src, alt=alt, width=pixels.shape[1], height=pixels.shape[0]), xml.Figcaption(caption))
+        return xml.Ul(*map(xml.Li, starmap(figure, self.items)), cls='gallery', role='list')
 
 # %% ../../nbs/evaluation/document.ipynb #4b25137e
 @dataclass(frozen=True)
@@ -255,12 +249,10 @@ class Section:
         return xml.Section(xml.Details(xml.Summary(xml.H2(self.title)), *content))
 
 # %% ../../nbs/evaluation/document.ipynb #c78408d0
-@cache
-def _css(): return (files('anklealign')/'evaluation'/'report.css').read_text(encoding='utf-8')
+_CSS = (files('anklealign')/'evaluation'/'report.css').read_text(encoding='utf-8')
 
 # %% ../../nbs/evaluation/document.ipynb #cdfd0923
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-_LANGUAGES = 'en', 'hu'
 
 # %% ../../nbs/evaluation/document.ipynb #70d971bf
 def html_page(
@@ -269,10 +261,8 @@ def html_page(
     notes: Sequence[str], # what must be known to read the figures; may be empty
     disclaimer: str, # what the page is not
     sections: Sequence[Section], # in reading order; the first is open, the others open when their heading is clicked
-    language: str='en', # of the sentences: 'en' or 'hu'
 ) -> str: # a complete HTML document; the same arguments, the same string
-    "One HTML file without scripts that asks no network for anything. Raises `AnklealignError` if the language is not known."
-    if language not in _LANGUAGES: raise AnklealignError(f"language '{language}' is not known: use one of {', '.join(_LANGUAGES)}.")
+    "One HTML file without scripts that asks no network for anything."
     remarks = xml.Ul(*map(xml.Li, notes), cls='notes') if notes else None
     verdict, colon, figures = summary.partition(': ')
     header = xml.Header(xml.H1(title), xml.P(xml.Strong(verdict + colon), figures, cls='summary'), remarks,
@@ -280,8 +270,8 @@ def html_page(
     main = xml.Main(*(section.__ft__(folded=i > 0) for i, section in enumerate(sections)))
     head = xml.Head(xml.Meta(charset='utf-8'), xml.Meta(http_equiv='Content-Security-Policy', content=_POLICY),
                     xml.Meta(name='viewport', content='width=device-width, initial-scale=1'), xml.Title(title),
-                    xml.Link(rel='icon', href='data:,'), xml.Style(xml.Safe(_css())))
-    return str(xml.to_xml(xml.Html(head, xml.Body(header, main), lang=language)))
+                    xml.Link(rel='icon', href='data:,'), xml.Style(xml.Safe(_CSS)))
+    return str(xml.to_xml(xml.Html(head, xml.Body(header, main), lang='en')))
 
 # %% ../../nbs/evaluation/document.ipynb #2e597fb3
 def markdown_sections(

@@ -8,21 +8,18 @@ Docs: https://anklealign.github.io/anklealign/evaluation/labels.html.md"""
 __all__ = ['PROBABILITIES', 'find_label_issues', 'write_label_issues', 'unseen_answers', 'label_issue_findings', 'label_section']
 
 # %% ../../nbs/evaluation/labels.ipynb #ab88242f
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from ..core import CLASSES, AnklealignError, class_names, kind_of, write_atomic
+from ..core import CLASSES, AnklealignError, kind_of, write_atomic
 from ..decision import MIN_GROUPS, DecisionRule, class_of_angle, validation_answers
 from .document import Section, Table, names_of, number, span
 from .metrics import HEADLINE, Bootstrap, add_answers, difference, headline, plain, resample
 from .slices import by_source, conclude_sources, prior_interval
-from ..study.manifest import is_synthetic, read_manifest
 from ..study.votes import against_others, once_each
 
 # %% ../../nbs/evaluation/labels.ipynb #eaff59e7
@@ -198,60 +195,18 @@ def suspected_labels(
     ends = np.quantile(drawn, [(1 - how.confidence) / 2, (1 + how.confidence) / 2]).tolist()
     return result | dict(zip(('low', 'high'), ends, strict=True))
 
-# %% ../../nbs/evaluation/labels.ipynb #0e841912
-def show_label_issues(
-    study: str|Path, # study folder
-    issues: pd.DataFrame, # from `find_label_issues`, of pictures of this study
-    n: int=12, # pictures to show
-    language: str='en', # of the class names
-): # a matplotlib figure
-    "Draw the `n` pictures that the model contradicts most. Raises `AnklealignError` if none has an answer."
-    from matplotlib.figure import Figure
-    known, names = issues[issues.margin.notna()], dict(zip(CLASSES, class_names(language), strict=True))
-    if known.empty: raise AnklealignError('No picture has an answer with proper probabilities: there is no label to show.')
-    shown, kind = known.head(n), kind_of(is_synthetic(read_manifest(study)))
-    lines = -(-len(shown) // 4)
-    figure = Figure(figsize=(8.6, .5 + 2.6 * lines), layout='constrained')
-    axes = figure.subplots(lines, 4, squeeze=False).flat
-    for ax in axes: ax.axis('off')
-    for ax, (_, o) in zip(figure.axes, shown.iterrows(), strict=False):
-        ax.imshow(_picture(study, o.image))
-        votes = f' · votes {round(o.agreement * o.n_votes)} of {o.n_votes}' if 'n_votes' in o else ''
-        ax.set_title(f'{names[o.label]} → {names[o.suggested]}?\nmargin {o.margin:.2f}{votes}', fontsize=8)
-    figure.suptitle(f'Labels to look at again: {len(shown)} of {len(known)} {kind}', fontsize=10)
-    return figure
-
-# %% ../../nbs/evaluation/labels.ipynb #c575a0eb
-def _picture(study, name):
-    path = Path(study)/'images'/name
-    try:
-        with Image.open(path) as image: return np.asarray(image.convert('RGB'))
-    except OSError as e: raise AnklealignError(f'Cannot read the picture {path}: the answers are of another study, or it has to be '
-                                               'prepared again.') from e
-
-# %% ../../nbs/evaluation/labels.ipynb #a4dc206f
-LOCAL_FILES = '/data/local-files/?d=' # stands before a path below the document root of Label Studio
-
 # %% ../../nbs/evaluation/labels.ipynb #c33f8f9a
 def write_label_issues(
-    issues: pd.DataFrame, # from `find_label_issues`, with `source`
-    file: str|Path, # to write, .csv or .json
-    address: str, # what stands before the path of a picture in the raw folder, such as LOCAL_FILES + 'my_pictures/'
-    top: int=50, # of the most contradicted pictures
+    issues: pd.DataFrame, # from `find_label_issues`, with `source`; pictures that have an answer
+    file: str|Path, # to write, a .csv
+    address: str, # what stands before the path of a picture in the raw folder, such as '/data/local-files/?d=my_pictures/'
 ) -> Path: # `file`
-    """Write tasks for [Label Studio](https://labelstud.io/guide/tasks.html) to annotate again.
-    Raises `AnklealignError` if there is none, or for another ending."""
-    kind, chosen = Path(file).suffix.lower(), issues[issues.margin.notna()].head(top)
-    if kind not in ('.csv', '.json'):
-        raise AnklealignError(f"Label Studio cannot import '{Path(file).name}': give the file the ending .csv or .json.")
-    if chosen.empty: raise AnklealignError('There is no picture to write: no picture has an answer, or top is 0.')
-    best = chosen[PROBABILITIES].max(axis=1)
+    "Write tasks for [Label Studio](https://labelstud.io/guide/tasks.html) to annotate again."
     said = [f'labelled {o.label} ({o.self_confidence:.2f}), the model says {o.suggested} ({p:.2f})'
-            for o, p in zip(chosen.itertuples(), best, strict=True)]
-    tasks = pd.DataFrame({'image': [address + quote(o) for o in chosen.source], 'source': chosen.source, 'margin': chosen.margin.round(4),
+            for o, p in zip(issues.itertuples(), issues[PROBABILITIES].max(axis=1), strict=True)]
+    tasks = pd.DataFrame({'image': [address + quote(o) for o in issues.source], 'source': issues.source, 'margin': issues.margin.round(4),
                           'doubt': said})
-    if kind == '.csv': return write_atomic(file, tasks.to_csv(index=False, lineterminator='\n'))
-    return write_atomic(file, json.dumps([{'data': o} for o in tasks.to_dict('records')], ensure_ascii=False, indent=1))
+    return write_atomic(file, tasks.to_csv(index=False, lineterminator='\n'))
 
 # %% ../../nbs/evaluation/labels.ipynb #6d2dcea6
 def unseen_answers(

@@ -118,9 +118,6 @@ def protocol_sections(
                                        'A plain model, split by group and one by one', _EXCESS))
     return sections
 
-# %% ../../nbs/evaluation/protocol_report.ipynb #bd9fa3f2
-def _markdown(report, sections): return markdown_page(report['summary'], report['notes'], report['disclaimer'], sections)
-
 # %% ../../nbs/evaluation/protocol_report.ipynb #7ab5568b
 QUICK_SIZE, QUICK_EPOCHS = 48, 6 # side of the pictures in pixels, and epochs, at most
 
@@ -341,7 +338,7 @@ def _write(folder, plan, report, found, sections):
         said = o.assign(predicted=o.predicted.map(names).where(o.index.isin(answered(o).index)), majority=o.majority.map(names))
         tables[f'{protocol}_answers.csv'] = said[[c for c in _COLUMNS if c in said]].set_index('image')
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
-    title = f'Protocols: {plan.recipe.name}'
-    write_atomic(folder/'protocols.md', f'# {title}\n\n{_markdown(report, sections)}')
-    write_atomic(folder/'report.html', html_page(title, report['summary'], report['notes'], report['disclaimer'], sections))
+    title, page = f'Protocols: {plan.recipe.name}', (report['summary'], report['notes'], report['disclaimer'], sections)
+    write_atomic(folder/'protocols.md', f'# {title}\n\n{markdown_page(*page)}')
+    write_atomic(folder/'report.html', html_page(title, *page))
     write_atomic(folder/_MARK, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))

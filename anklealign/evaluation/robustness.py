@@ -210,14 +210,12 @@ def rotation_verdict(
     sure = {d: 'no interval' if np.isnan(o.flip_low) else f'{confidence:.0%} interval {o.flip_low:.1%} to {o.flip_high:.1%}'
             for d, o in worst.items()}
     shares = ', '.join(f'{o.flip_rate:.1%} within ±{d} ({sure[d]})' for d, o in worst.items())
-    return (f'{_conclusion(table, worst)}; flip rate at the worst roll, in degrees: {shares}; n = {rolled.n.max()} {kind_of(synthetic)} of '
-            f'{rolled.groups.max()} groups.')
-
-# %% ../../nbs/evaluation/robustness.ipynb #246f880a
-def _conclusion(table, worst):
-    if not table.flip_rate.max() > 0: return 'No perturbation changes any answer of this model, so it says nothing about roll'
-    if other := [d for d, o in worst.items() if o.flip_low > TOLERABLE]:
-        return (f'To this model an ankle turned by {other[0]} degrees is another ankle, so training pictures should not be turned as far '
+    other = [d for d, o in worst.items() if o.flip_low > TOLERABLE]
+    if not table.flip_rate.max() > 0: said = 'No perturbation changes any answer of this model, so it says nothing about roll'
+    elif other:
+        said = (f'To this model an ankle turned by {other[0]} degrees is another ankle, so training pictures should not be turned as far '
                 'and keep their labels')
-    if worst[max(worst)].flip_high <= TOLERABLE: return f'A roll of up to {max(worst)} degrees hardly changes the answers of this model'
-    return 'These pictures cannot tell whether a small roll changes the answers of this model'
+    elif worst[max(worst)].flip_high <= TOLERABLE: said = f'A roll of up to {max(worst)} degrees hardly changes the answers of this model'
+    else: said = 'These pictures cannot tell whether a small roll changes the answers of this model'
+    return (f'{said}; flip rate at the worst roll, in degrees: {shares}; n = {rolled.n.max()} {kind_of(synthetic)} of '
+            f'{rolled.groups.max()} groups.')

@@ -18,9 +18,8 @@ from scipy.stats import rankdata
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from ..core import CLASSES, AnklealignError, class_names, kind_of
-from .document import Plot, Section, Table
-from .document import span
+from ..core import CLASSES, AnklealignError, kind_of
+from .document import Plot, Section, Table, span
 from ..decision import MIN_GROUPS
 from .metrics import Bootstrap, plain, resample
 from .robustness import as_floats, robustness, rotation_verdict, show_robustness
@@ -82,32 +81,6 @@ def overlay(
 
 _GREY = np.array([.299, .587, .114]) # weights of red, green and blue, ITU-R BT.601
 _OPAQUE = .75 # of the map, where there is most evidence
-
-# %% ../../nbs/evaluation/saliency.ipynb #e06e68ca
-def show_maps(
-    answers: pd.DataFrame, # a row a picture: label, predicted and a probability for each class, from `add_answers`
-    pictures: torch.Tensor, # n × 3 × side × side, bytes or numbers in 0–1
-    maps: np.ndarray, # n × side × side, from `heat_maps`
-    synthetic: bool, # whether the pictures are phantoms
-    language: str='en', # of the class names
-): # a matplotlib figure
-    "Draw pictures and maps side by side, with true class, answer and probability."
-    from matplotlib.figure import Figure
-    lines, names = -(-len(answers)//3), dict(zip(CLASSES, class_names(language), strict=True))
-    figure = Figure(figsize=(9, .5 + 1.65*lines), layout='constrained')
-    axes = figure.subplots(lines, 6, squeeze=False)
-    for ax in axes.flat: ax.axis('off')
-    for i, row in enumerate(answers.to_dict('records')):
-        left, right = axes.flat[2*i:2*i + 2]
-        left.imshow(as_floats(pictures[[i]])[0].permute(1, 2, 0).numpy())
-        left.set_title(f"true: {names[row['label']]}", fontsize=8)
-        right.imshow(overlay(pictures[i], maps[i]))
-        given, right_one = row['predicted'], row['predicted'] == row['label']
-        said = f"{names[given]} {row[f'prob_{given}']:.2f}{'' if right_one else ', wrong'}" if given else 'no answer'
-        right.set_title(said, fontsize=8, color='black' if right_one else 'firebrick')
-    figure.suptitle(f'Evidence for the answer, each map scaled to its own maximum; n = {len(answers)} {kind_of(synthetic)}',
-                    fontsize=10)
-    return figure
 
 # %% ../../nbs/evaluation/saliency.ipynb #57fcefe7
 def randomised(
@@ -200,14 +173,6 @@ def similarity_verdict(
     else: verdict = 'It cannot be told whether the heat maps depend on what the model has learned'
     return (f'{verdict}; rank correlation with copies that have {row.name} of {row.of:.0f} layers random {row.similarity:.2f} '
             f'({sure}; n = {row.n:.0f} {kind_of(synthetic)} of {row.groups:.0f} groups, {row.copies:.0f} copies).')
-
-# %% ../../nbs/evaluation/saliency.ipynb #19c0f652
-def evidence_inside(
-    maps: np.ndarray, # n × side × side, from `heat_maps`
-    regions: np.ndarray, # n × side × side, true inside
-) -> np.ndarray: # n, from 0 to 1; NaN where a map is empty
-    "The share of each map's evidence that lies in its region."
-    with np.errstate(invalid='ignore'): return (maps*regions).sum((1, 2))/maps.sum((1, 2))
 
 # %% ../../nbs/evaluation/saliency.ipynb #067f511e
 def draw_groups(

@@ -22,8 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..core import CLASSES, AnklealignError, printable, translations
-from ..heels.feet import Foot, draw_feet
-from ..heels.geometry import SIDES
+from ..heels.feet import SIDES, Foot, draw_feet
 from ..quality import Finding
 
 if TYPE_CHECKING: from rich.table import Table

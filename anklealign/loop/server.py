@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 from xml.etree import ElementTree
 
 from ..core import CLASSES, AnklealignError
-from ..heels.geometry import SIDES
+from ..heels.feet import SIDES
 from ..study.files import classify, plain, shortened
 from ..study.labelstudio import ALIASES, label_of
 

@@ -1,4 +1,4 @@
-"""Angles as adults have them, and annotators who see them as badly as the real ones do, so that the best reachable score is known
+"""Annotators who see angles as badly as real ones do, so that the best score is known, and what of theirs must not count as a vote
 
 Docs: https://anklealign.github.io/anklealign/phantom/annotators.html.md"""
 
@@ -8,45 +8,21 @@ Docs: https://anklealign.github.io/anklealign/phantom/annotators.html.md"""
 __all__ = []
 
 # %% ../../nbs/phantom/annotators.ipynb #af65fe02
+import copy
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from PIL import Image, ImageDraw
 from scipy.stats import norm
 
 from ..core import CLASSES, AnklealignError
 from ..decision import CUTOFFS, class_of_angle
+from .defects import defect, item_of, next_annotation, rare_defect
+from .person import Phantom, draw_angles
+from ..study.labelstudio import label_of
 from ..study.votes import fleiss_kappa
-
-# %% ../../nbs/phantom/annotators.ipynb #a91e0004
-@dataclass(frozen=True)
-class Phantom:
-    "A synthetic picture of known rear-foot angle."
-    image: Image.Image # RGB, upright
-    angle_deg: float # mean rear-foot angle of the visible feet, in degrees, eversion positive
-    angle_left_deg: float|None # None if the left foot is not in the picture
-    angle_right_deg: float|None # None if the right foot is not in the picture
-    participant: int # number of the body, unique in the study
-    params: dict # plain values: skin_tone, footwear, yaw_deg, roll_deg …
-
-# %% ../../nbs/phantom/annotators.ipynb #ff3afa64
-MEAN_DEG, PERSON_SD_DEG, PICTURE_SD_DEG, SIDE_SD_DEG = 3.8, 2.65, .7, .8 # of rear-foot angles
-
-def draw_angles(
-    n_participants: int, # how many people
-    seed: int, # same seed, same angles
-    pictures: int=4, # of each person
-) -> pd.DataFrame: # one row a picture: participant, picture, angle_deg, left_deg, right_deg
-    "Rear-foot angles to aim at; a picture's angle is the mean of its feet."
-    rng = np.random.default_rng(seed)
-    person = norm.ppf((rng.permutation(n_participants)[:, None] + .5) / n_participants, MEAN_DEG, PERSON_SD_DEG)
-    angle = person + rng.normal(0, PICTURE_SD_DEG, (n_participants, pictures))
-    side = rng.normal(0, SIDE_SD_DEG, (n_participants, 1)).repeat(pictures, 1)
-    who, which = np.indices(angle.shape)
-    columns = dict(participant=who + 1, picture=which + 1, angle_deg=angle, left_deg=angle + side, right_deg=angle - side)
-    return pd.DataFrame({k: v.ravel() for k, v in columns.items()})
 
 # %% ../../nbs/phantom/annotators.ipynb #3952f883
 VOTE_SHARES = (.23, .66, .11) # of the classes among 877 real votes
@@ -143,6 +119,112 @@ def _with_intervals(label, said, member, draws):
     scores = dict(accuracy=hits.sum(1)/confusion.sum((1, 2)), macro_f1=(2*hits/either.clip(min=1)).mean(1)) # F1 of a class nobody says is 0
     def interval(drawn): return zip(('low', 'high'), np.quantile(drawn, [.025, .975]), strict=True)
     return {k: {name: round(float(x), 4) for name, x in (('value', v[0]), *interval(v[1:]))} for k, v in scores.items()}
+
+# %% ../../nbs/phantom/annotators.ipynb #d15a01e4
+def _adds(plan, expected, reason, choice, **more):
+    path = plan.take()
+    export, t = plan.tasks_of(path)[0]
+    t['annotations'].append(next_annotation(plan, export, choice, **more))
+    plan.note('annotation', item_of(export, t, -1), expected, reason)
+    return export, t
+
+# %% ../../nbs/phantom/annotators.ipynb #3787fa7b
+@defect
+def skip_with_choice(plan):
+    "A skipped task with a choice still in it."
+    _adds(plan, 'dropped', 'skipped', '3_Szupinacio', was_cancelled=True)
+
+@defect
+def skip(plan):
+    "A skipped task without a choice."
+    _adds(plan, 'dropped', 'skipped', None, was_cancelled=True)
+
+# %% ../../nbs/phantom/annotators.ipynb #fe83fa86
+@defect
+def empty_result(plan):
+    "An empty result: neither a skip nor a vote."
+    _adds(plan, 'dropped', 'empty', None)
+
+@defect
+def two_values(plan):
+    "Two values where one is meant."
+    _adds(plan, 'dropped', 'several values', ['1_Pronacio', '2_Neutralis'])
+
+@defect
+def unknown_value(plan):
+    "A value that is no class."
+    _adds(plan, 'dropped', 'unknown value', '4_Nem_eldontheto')
+
+# %% ../../nbs/phantom/annotators.ipynb #4970d692
+@defect
+def no_result_id(plan):
+    "A result without an id, by a person given as an object."
+    export, t = plan.tasks_of(plan.take())[0]
+    first = t['annotations'][0]['result'][0]['value']['choices']
+    t['annotations'].append(next_annotation(plan, export, first, who=dict(id=78, email='annotator')))
+    t['annotations'][-1]['result'][0].pop('id')
+    plan.note('annotation', item_of(export, t, -1), 'vote')
+
+@defect
+def on_a_rectangle(plan):
+    "A choice that hangs on a rectangle."
+    export, t = plan.tasks_of(plan.take())[0]
+    for a in t['annotations']: a['result'][0]['value'].update(x=10., y=20., width=50., height=60., rotation=0)
+    plan.note('annotation', item_of(export, t, 0), 'vote')
+
+# %% ../../nbs/phantom/annotators.ipynb #835c9b65
+@defect
+def changed_mind(plan):
+    "The same person annotates a task twice; the later answer counts."
+    export, t = plan.tasks_of(plan.take())[0]
+    first = t['annotations'][0]
+    t['annotations'].append(next_annotation(plan, export, first['result'][0]['value']['choices'], who=first['completed_by']))
+    plan.note('annotation', item_of(export, t, 0), 'dropped', 'later answer')
+    plan.note('annotation', item_of(export, t, -1), 'vote')
+
+@defect
+def drafts_and_predictions(plan):
+    "A draft and a prediction, which are never votes."
+    export, t = plan.tasks_of(plan.take())[0]
+    t['drafts'] = [dict(id=1, result=t['annotations'][0]['result'])]
+    t['predictions'] = [4711]
+    plan.note('annotation', item_of(export, t, 0), 'vote')
+
+# %% ../../nbs/phantom/annotators.ipynb #d66fca19
+@rare_defect
+def second_control(plan):
+    "Another choice control stands beside the one that counts."
+    export, t = plan.tasks_of(plan.take())[0]
+    t['annotations'][0]['result'].append(dict(id='q', type='choices', from_name='quality', to_name='image', value=dict(choices=['jó'])))
+    plan.note('annotation', item_of(export, t, 0), 'vote')
+
+@rare_defect
+def decomposed_label(plan):
+    "A label whose accents are separate characters, in capitals, with a blank behind it."
+    export, t = plan.tasks_of(plan.take())[0]
+    value = t['annotations'][0]['result'][0]['value']
+    spelt = ('1_Pronáló', '2_Neutrális', '3_Szupináló')[CLASSES.index(label_of(value['choices'][0]))]
+    value['choices'] = [unicodedata.normalize('NFD', spelt).upper() + ' ']
+    plan.note('annotation', item_of(export, t, 0), 'vote')
+
+# %% ../../nbs/phantom/annotators.ipynb #794a967e
+@rare_defect
+def exported_twice(plan):
+    "A second export holds one task of the first again."
+    export, t = plan.tasks_of(plan.take())[0]
+    again = export.removesuffix('.json') + '_again.json'
+    if plan.styles.get(export) in ('min', 'csv', 'tsv'): plan.styles[again] = plan.styles[export]
+    plan.exports[again] = [dict(copy.deepcopy(t), _path=None)]
+    plan.note('annotation', item_of(again, t, 0), 'dropped', 'the same annotation')
+    plan.note('annotation', item_of(export, t, 0), 'vote')
+
+@rare_defect
+def only_predicted(plan):
+    "A picture with a model's answer and nobody else's."
+    path = plan.take()
+    predicted = dict(id=9, result=[dict(type='choices', value=dict(choices=['neutral']))], score=.9)
+    for _, t in plan.tasks_of(path): t.update(annotations=[], predictions=[predicted])
+    plan.note('image', path, 'dropped', 'no vote')
 
 # %% ../../nbs/phantom/annotators.ipynb #e2c3d7f0
 def drawn_phantoms(

@@ -130,11 +130,6 @@ def _place_shoe(points, leg, style, shift):
     heel = leg.marks['heel_place']
     return (local*leg.length)*[mirror, 1, 1] + heel
 
-def _forward(places, leg):
-    turn, mirror = np.deg2rad(leg.toe_out_deg), (1, -1)[leg.side == 'right']
-    x, y = ((places - leg.marks['heel_place'])/leg.length)[:, :2].T
-    return x*mirror*np.sin(turn) - y*np.cos(turn)
-
 # %% ../../nbs/phantom/clothes.ipynb #8fab8648
 def lift(
     leg: PosedLeg, # as measured, on the floor
@@ -163,7 +158,8 @@ def wear_shoe(
     shoe = Part(points, faces[:, order], _shoe_colours(style), around, .05)
     base = Part(_place_shoe(sole, leg, replace(style, lean_deg=0), shift), under[:, order], _sole_colours(style), at, .02)
     def hidden(places):
-        forward = _forward(places, leg)
+        x, y = ((places - leg.marks['heel_place'])/leg.length)[:, :2].T
+        forward = x*mirror*np.sin(turn) - y*np.cos(turn)
         return places[:, 2] < (style.sole + .93*(style.collar + style.slope*smoothstep(forward, .1, .42)))*leg.length
     return raised, [shoe, base], hidden
 

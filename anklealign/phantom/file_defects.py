@@ -223,23 +223,20 @@ def smallest(plan):
 @rare_defect
 def stock_photo(plan):
     "A picture with a white border and its seller's name across."
-    _as(plan, _stock, 'JPEG', quality=88)
-
-def _stock(im):
-    framed = ImageOps.expand(im, im.width // 12, 'white')
-    ImageDraw.Draw(framed).text((framed.width // 4, framed.height // 2), 'STOCK PHOTO', fill=(230, 230, 230))
-    return framed
+    def sold(im):
+        framed = ImageOps.expand(im, im.width // 12, 'white')
+        ImageDraw.Draw(framed).text((framed.width // 4, framed.height // 2), 'STOCK PHOTO', fill=(230, 230, 230))
+        return framed
+    _as(plan, sold, 'JPEG', quality=88)
 
 # %% ../../nbs/phantom/file_defects.ipynb #7d870ae6
 @rare_defect
 def oversized(plan):
     "A tiny file that claims to be a picture of 50,000 × 50,000 pixels."
-    _unusable(plan, lambda data: _claim(50_000, 50_000), 'too large')
-
-def _claim(width, height):
     def chunk(kind, body): return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
-    header = chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
-    return b'\x89PNG\r\n\x1a\n' + header + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b'')
+    header = chunk(b'IHDR', struct.pack('>IIBBBBB', 50_000, 50_000, 8, 2, 0, 0, 0))
+    png = b'\x89PNG\r\n\x1a\n' + header + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b'')
+    _unusable(plan, lambda data: png, 'too large')
 
 # %% ../../nbs/phantom/file_defects.ipynb #133417fa
 @rare_defect

@@ -67,17 +67,15 @@ def draw_light(
         window = Lamp(_unit(around + [0, 0, rng.uniform(.2, 1)]), 1.*cold, rng.uniform(.02, .06), .8)
         return Light((window,), tint*rng.uniform(.12, .4), tint*.1, **common)
     if kind == 'overcast': return Light((Lamp(_unit(high*[.4, .4, 1]), .5*cold, .06, .6),), cold*.65, cold*rng.uniform(.1, .25), **common)
-    lamps = tuple(_ceiling_lamp(toward_eye, tint, rng) for _ in range(1 if kind == 'room' else rng.integers(2, 4)))
+    lamps = tuple(Lamp(_unit(rng.normal(0, 1, 3)*[1, .8, 0] + toward_eye*[.7, .7, 0] + [0, 0, rng.uniform(.5, 2)]),
+                       tint*rng.uniform(.3, .7), rng.uniform(.008, .04), rng.uniform(.5, .9))
+                  for _ in range(1 if kind == 'room' else rng.integers(2, 4)))
     return Light(lamps, cold*rng.uniform(.3, .65), tint*rng.uniform(.08, .25), **common)
 
 # %% ../../nbs/phantom/light.ipynb #7e2ec43f
 _warmth = np.array([1., .35, -.75]) # reddish or bluish
 
 def _tint(rng, spread): return np.exp(rng.normal(0, spread)*_warmth)
-
-def _ceiling_lamp(toward_eye, tint, rng):
-    towards = rng.normal(0, 1, 3)*[1, .8, 0] + toward_eye*[.7, .7, 0] + [0, 0, rng.uniform(.5, 2)]
-    return Lamp(_unit(towards), tint*rng.uniform(.3, .7), rng.uniform(.008, .04), rng.uniform(.5, .9))
 
 def _unit(x): return x/np.linalg.norm(x)
 

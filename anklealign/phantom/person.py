@@ -11,6 +11,9 @@ __all__ = []
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.stats import norm
 
 from .body import Leg, PosedLeg, Shape, Stance, bump, draw_leg, draw_shape, smoothstep
 from .render import Camera, field, lookup, slopes, soft
@@ -170,6 +173,34 @@ def draw_angle(
 ) -> float: # degrees, eversion positive
     "Wide and signed, of nothing else's making."
     return float(rng.uniform(-15, 20) if rng.random() < .5 else np.clip(rng.normal(3.5, 5), -15, 20))
+
+# %% ../../nbs/phantom/person.ipynb #a91e0004
+@dataclass(frozen=True)
+class Phantom:
+    "A synthetic picture of known rear-foot angle."
+    image: Image.Image # RGB, upright
+    angle_deg: float # mean rear-foot angle of the visible feet, in degrees, eversion positive
+    angle_left_deg: float|None # None if the left foot is not in the picture
+    angle_right_deg: float|None # None if the right foot is not in the picture
+    participant: int # number of the body, unique in the study
+    params: dict # plain values: skin_tone, footwear, yaw_deg, roll_deg …
+
+# %% ../../nbs/phantom/person.ipynb #ff3afa64
+MEAN_DEG, PERSON_SD_DEG, PICTURE_SD_DEG, SIDE_SD_DEG = 3.8, 2.65, .7, .8 # of rear-foot angles
+
+def draw_angles(
+    n_participants: int, # how many people
+    seed: int, # same seed, same angles
+    pictures: int=4, # of each person
+) -> pd.DataFrame: # one row a picture: participant, picture, angle_deg, left_deg, right_deg
+    "Rear-foot angles to aim at; a picture's angle is the mean of its feet."
+    rng = np.random.default_rng(seed)
+    person = norm.ppf((rng.permutation(n_participants)[:, None] + .5) / n_participants, MEAN_DEG, PERSON_SD_DEG)
+    angle = person + rng.normal(0, PICTURE_SD_DEG, (n_participants, pictures))
+    side = rng.normal(0, SIDE_SD_DEG, (n_participants, 1)).repeat(pictures, 1)
+    who, which = np.indices(angle.shape)
+    columns = dict(participant=who + 1, picture=which + 1, angle_deg=angle, left_deg=angle + side, right_deg=angle - side)
+    return pd.DataFrame({k: v.ravel() for k, v in columns.items()})
 
 # %% ../../nbs/phantom/person.ipynb #a9f9f22c
 def draw_stances(

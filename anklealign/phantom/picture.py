@@ -22,11 +22,10 @@ from loky import ProcessPoolExecutor
 from PIL import Image
 
 from ..core import AnklealignError
-from .annotators import Phantom, draw_angles
 from .body import PosedLeg, pose_leg
 from .clothes import dress
 from .light import draw_light
-from .person import VIEWS, Person, draw_angle, draw_camera, draw_person, draw_stances, in_view, picture_size
+from .person import VIEWS, Person, Phantom, draw_angle, draw_angles, draw_camera, draw_person, draw_stances, in_view, picture_size
 from .room import draw_room, turned
 from .scene import FINE, develop, draw_scene, furniture_parts, put_in_frame
 

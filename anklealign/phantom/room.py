@@ -228,7 +228,10 @@ def _things(rng, distance, columns=20):
         ring = np.stack([np.cos(at), np.sin(at)], 1)
         rises = np.linspace(0, tall, n)
         points = np.concatenate([np.column_stack([ring*radius*r, np.full(columns, h)]) for r, h in zip(profile, rises, strict=True)])
-        out.append(_stand(points, lathe_faces(n, columns), paint(rng, (0, 1), (0, rng.choice([.2, .4, .9]))), rng, distance))
+        colour = paint(rng, (0, 1), (0, rng.choice([.2, .4, .9])))
+        if rng.random() < .3: points = points[:, [2, 0, 1]] # lying
+        points = points - [0, 0, points[:, 2].min()] + [rng.uniform(-1, 1), -rng.uniform(.4, max(.5, distance)), 0]
+        out.append((points, lathe_faces(n, columns), colour))
     if rng.random() < .25:
         t = np.linspace(0, 1, 40)
         along, wave = rng.normal(0, 1.) + (t - .5)*rng.uniform(.5, 3), .15*np.sin(rng.uniform(3, 9)*t + 1)
@@ -236,11 +239,6 @@ def _things(rng, distance, columns=20):
         points = np.concatenate([np.column_stack([path + [0, d], np.full(40, .004 + h)]) for d, h in ((-.005, 0), (0, .006), (.005, 0))])
         out.append((points, lathe_faces(3, 40, False), paint(rng, (0, 1), (0, .2))))
     return tuple(out)
-
-def _stand(points, faces, colour, rng, distance):
-    if rng.random() < .3: points = points[:, [2, 0, 1]]
-    points = points - [0, 0, points[:, 2].min()]
-    return points + [rng.uniform(-1, 1), -rng.uniform(.4, max(.5, distance)), 0], faces, colour
 
 # %% ../../nbs/phantom/room.ipynb #bd1ab492
 def draw_room(

@@ -175,8 +175,9 @@ def _background(points, faces, seen, room, light, camera, fine, shadow, size):
         out[free] = colour*(_finer(shine)[free] + 1.5*glow[:, None])
     out, free = out.reshape(-1, 3), free.reshape(-1)
     if room.gloss and shadow is not None: _mirror(out, free, on_floor, points, faces, room, camera, size)
-    if room.haze > .4: out = _blur_behind(out, room.haze, size)
-    return out
+    if room.haze <= .4: return out
+    s = room.haze*max(size)/640
+    return _finer(gaussian_filter(out.reshape(*size[::-1], 3)[::FINE, ::FINE], (s, s, 0), truncate=2.5)).reshape(-1, 3)
 
 def _finer(o): return o.repeat(FINE, 0).repeat(FINE, 1) # every pixel twice, as FINE is 2
 
@@ -193,12 +194,6 @@ def _mirror(out, free, on_floor, points, faces, room, camera, size):
     mean = under.mean() if len(under) else 0.
     image = (wall.mean(0) if len(wall) else mean)*(1 - legs) + legs*np.array([.38, .27, .21], 'f4')*max(2*mean, .1)
     out[floor] = under + np.float32(room.gloss)*(image - np.float32(.6)*under)
-
-def _blur_behind(out, haze, size):
-    "The background out of focus."
-    image = out.reshape(*size[::-1], 3)[::FINE, ::FINE]
-    s = haze*max(size)/640
-    return _finer(gaussian_filter(image, (s, s, 0), truncate=2.5)).reshape(-1, 3)
 
 # %% ../../nbs/phantom/scene.ipynb #f4e4c610
 def _draw_hair(drawn, leg, number, skin, fine, rng):
@@ -254,21 +249,18 @@ def _sensor(picture, rng):
     "Blur, noise, smoothing and sharpening."
     blur = np.clip(rng.gamma(1.1, .22), 0, 1.7)
     if blur > .25: picture = gaussian_filter(picture, (blur, blur, 0))
-    if rng.random() < .05: picture = _shake(picture, rng)
+    if rng.random() < .05: # a shaking hand
+        (h, w), (dx, dy) = picture.shape[:2], rng.normal(0, 1.3, 2)
+        def moved(t):
+            rows, columns = (np.clip(np.arange(n) + round(d*t), 0, n - 1) for n, d in ((h, dy), (w, dx)))
+            return picture[rows[:, None], columns]
+        picture = np.mean([moved(t) for t in np.linspace(-1, 1, 5)], axis=0)
     noise = np.clip(rng.gamma(1.3, .0045), 0, .035)*(1.4 - .8*_grey(picture)[..., None])
     field = rng.standard_normal(picture.shape, 'f4')*np.float32(.6) + rng.standard_normal((*picture.shape[:2], 1), 'f4')
     if rng.random() < .5: field = gaussian_filter(field, (.7, .7, 0))*1.8
     picture = picture + noise*field
     if rng.random() < .7: picture = picture + rng.uniform(.2, 1.1)*(picture - gaussian_filter(picture, (1., 1., 0)))
     return picture.clip(0, 1)
-
-def _shake(picture, rng):
-    dx, dy = rng.normal(0, 1.3, 2)
-    h, w = picture.shape[:2]
-    def moved(t):
-        rows, columns = (np.clip(np.arange(n) + round(d*t), 0, n - 1) for n, d in ((h, dy), (w, dx)))
-        return picture[rows[:, None], columns]
-    return np.mean([moved(t) for t in np.linspace(-1, 1, 5)], axis=0)
 
 # %% ../../nbs/phantom/scene.ipynb #c9aeca63
 @dataclass(frozen=True)
@@ -296,16 +288,13 @@ def put_in_frame(
     else: canvas = Image.new('RGB', (w, h), (250, 250, 250) if kind == 'white' or rng.random() < .5 else (18, 18, 20))
     left, top = (canvas.width - small.width)//2, (canvas.height - small.height)//2
     canvas.paste(small, (left, top))
-    if kind == 'screen': _screen(ImageDraw.Draw(canvas), canvas.size, top, rng)
+    if kind == 'screen':
+        pen, ink = ImageDraw.Draw(canvas), tuple(rng.integers(90, 170, 3).tolist())
+        for x in rng.uniform(.03, .95, 7): pen.rectangle([x*w, .3*top, x*w + rng.uniform(.01, .07)*w, .3*top + max(2, .25*top)], fill=ink)
+        for x in (.15, .5, .85): pen.ellipse([x*w - .2*top, h - .7*top, x*w + .2*top, h - .3*top], outline=ink)
     return canvas, Frame(small.width/w, left, top)
 
 # %% ../../nbs/phantom/scene.ipynb #94dab17d
-def _screen(pen, size, top, rng):
-    w, h = size
-    ink = tuple(rng.integers(90, 170, 3).tolist())
-    for x in rng.uniform(.03, .95, 7): pen.rectangle([x*w, .3*top, x*w + rng.uniform(.01, .07)*w, .3*top + max(2, .25*top)], fill=ink)
-    for x in (.15, .5, .85): pen.ellipse([x*w - .2*top, h - .7*top, x*w + .2*top, h - .3*top], outline=ink)
-
 def _scribble(image, rng):
     "Lines, arrows and words somebody put on the photograph."
     image, (w, h) = image.copy(), image.size

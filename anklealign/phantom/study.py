@@ -23,8 +23,9 @@ import numpy as np
 from .. import __version__
 from ..core import CLASSES, AnklealignError, file_error
 from ..decision import CUTOFFS
-from .annotators import OWNERS, PANEL, Phantom, answer, best_reachable
-from . import answer_defects, file_defects # noqa: F401  they enter their defects, in this order
+from .annotators import OWNERS, PANEL, answer, best_reachable # first, as it enters its defects before:
+from . import file_defects # noqa: F401  it enters its own
+from .person import Phantom
 from .defects import DEFECTS, RARE_DEFECTS, Plan, annotation, picture_bytes, task
 from .picture import make_phantoms
 from ..study.labelstudio import label_of
@@ -73,18 +74,13 @@ def _owners_layout(plan, phantoms, quality, seed):
         plan.styles[export] = ('json', 'tasks', 'bom', 'min', 'csv', 'tsv', 'results', 'data', 'completions')[k % 9]
         if plan.styles[export] not in ('min', 'csv', 'tsv'): plan.free += paths
 
-# %% ../../nbs/phantom/study.ipynb #23eb07df
-def _shared_pictures(plan, root, phantoms, quality): # path of each picture, and its place in `phantoms`
-    place, shared = {id(o): i for i, o in enumerate(phantoms)}, []
-    for k, (code, own) in enumerate(_by_owner(phantoms).items()):
-        paths = _add_pictures(plan, f'{root}/{("sajat", "internet")[k % 2]}_{code}', own, quality, f'{code}_resztvevo')
-        shared += [(path, place[id(phantom)]) for path, (_, phantom) in zip(paths, own, strict=True)]
-    return shared
-
 # %% ../../nbs/phantom/study.ipynb #0126dfe3
 def _consensus_layout(plan, phantoms, quality, seed, panel=17):
     root, votes = 'anklealign/anklealign', answer([o.angle_deg for o in phantoms], panel, PANEL, seed + 1000)
-    shared = _shared_pictures(plan, root, phantoms, quality)
+    place, shared = {id(o): i for i, o in enumerate(phantoms)}, [] # path of each picture, and its place in `phantoms`
+    for k, (code, own) in enumerate(_by_owner(phantoms).items()):
+        paths = _add_pictures(plan, f'{root}/{("sajat", "internet")[k % 2]}_{code}', own, quality, f'{code}_resztvevo')
+        shared += [(path, place[id(phantom)]) for path, (_, phantom) in zip(paths, own, strict=True)]
     for a in range(panel):
         export = f'{root}/consensus/{_CODES[a % len(_CODES)]}{a}.json'
         seen = [o for o in shared if plan.rng.random() > .06]
@@ -199,29 +195,23 @@ def planned_labels(
     "The labels that a faultless reader gives, by majority."
     unusable = {o['item'] for o in plan.injected if o['kind'] == 'image' and o['expected'] in ('dropped', 'merged')}
     said = {}
-    for t in itertools.chain(*plan.exports.values()): said.setdefault(t['_path'], []).extend(_answers(t))
+    for t in itertools.chain(*plan.exports.values()):
+        counted = [a for a in t['annotations'] if a['result'] and not a['was_cancelled']]
+        last = {str(a['completed_by']): a['result'][0]['value']['choices'] for a in counted}
+        said.setdefault(t['_path'], []).extend(c for o in last.values() if len(o) == 1 and (c := label_of(o[0])))
     counts = {p: [o.count(c) for c in CLASSES] for p, o in said.items() if p in plan.truth and p not in unusable}
     return {p: c.label for p, n in counts.items() if (c := consensus(n)).label}
 
-# %% ../../nbs/phantom/study.ipynb #6f96a3ab
-def _answers(t):
-    last = {str(a['completed_by']): a['result'][0]['value']['choices'] for a in t['annotations'] if a['result'] and not a['was_cancelled']}
-    return [c for o in last.values() if len(o) == 1 and (c := label_of(o[0]))]
-
 # %% ../../nbs/phantom/study.ipynb #cbf048b8
-def _reachable(plan):
+def _about(plan, seed, layout):
     labels = planned_labels(plan)
     panel = [o for o in labels if o.startswith('anklealign/')]
     parts = dict(study=list(labels), owners=[o for o in labels if o not in panel], panel=panel)
     def reached(paths):
         phantoms = [plan.truth[p] for p in paths]
         return best_reachable([o.angle_deg for o in phantoms], [CLASSES.index(labels[p]) for p in paths], [o.participant for o in phantoms])
-    return {k: reached(paths) for k, paths in parts.items() if paths}
-
-# %% ../../nbs/phantom/study.ipynb #e4116aff
-def _about(plan, seed, layout):
     return dict(pictures=len(plan.truth), seed=seed, layout=layout, cutoffs_deg=CUTOFFS, classes=CLASSES,
-                owners=vars(OWNERS), panel=vars(PANEL), best_reachable=_reachable(plan),
+                owners=vars(OWNERS), panel=vars(PANEL), best_reachable={k: reached(paths) for k, paths in parts.items() if paths},
                 realities=dict(sorted(Counter(o['reality'] for o in plan.injected).items())))
 
 # %% ../../nbs/phantom/study.ipynb #a433c6f2

@@ -137,10 +137,6 @@ class AverageWeights(Callback):
 
 # %% ../../nbs/training/callbacks.ipynb #7012c1db
 log = logging.getLogger('anklealign')
-
-def _right(predicted, wanted): # share of a batch; shares of votes want the class with the most
-    return (predicted.argmax(-1) == (wanted if wanted.ndim == 1 else wanted.argmax(-1))).float().mean()
-
 _ROWS = 9 # of the table of epochs, but for the first and the last
 _SLOW = 60 # seconds after which an epoch is told in any case
 
@@ -149,8 +145,13 @@ class History(Callback):
     order = 59
     columns = ('epoch', 'train_loss', 'valid_loss', 'accuracy', 'macro_f1', 'train_accuracy', 'lr')
     def __init__(self): self.rows = []
+
+    @staticmethod
+    def _right(predicted, wanted): # share of a batch; shares of votes want the class with the most
+        return (predicted.argmax(-1) == (wanted if wanted.ndim == 1 else wanted.argmax(-1))).float().mean()
+
     def before_fit(self):
-        self.diverged, self.train_loss, self.train_accuracy, self.told = False, AvgLoss(), AvgMetric(_right), len(self.rows)
+        self.diverged, self.train_loss, self.train_accuracy, self.told = False, AvgLoss(), AvgMetric(self._right), len(self.rows)
         self.at = time.monotonic()
     def before_train(self):
         for o in (self.train_loss, self.train_accuracy): o.reset()
@@ -277,15 +278,21 @@ def write_checkpoint(
     write_tensors(path, tensors, {'about': json.dumps(about), 'history': json.dumps(learn.history.rows)})
 
 # %% ../../nbs/training/callbacks.ipynb #490f8a97
+def by_part(
+    tensors: Mapping[str, torch.Tensor], # named part/name
+) -> dict[str, dict[str, torch.Tensor]]: # part → name → tensor
+    "The tensors of a checkpoint, sorted."
+    parts = {}
+    for k, v in tensors.items(): parts.setdefault(k.rpartition('/')[0], {})[k.rpartition('/')[2]] = v
+    return parts
+
 def read_checkpoint(
     path: str|Path, # the file
 ) -> tuple[dict, dict, list]: # tensors by part, what is trained, rows of the history
     "What `write_checkpoint` wrote. Raises `AnklealignError` if the file is damaged."
     try:
         with safe_open(ordinary(path), 'pt') as f: words = f.metadata()
-        parts = {}
-        for k, v in safetensors.torch.load_file(path).items(): parts.setdefault(k.rpartition('/')[0], {})[k.rpartition('/')[2]] = v
-        return parts, json.loads(words['about']), json.loads(words['history'])
+        return by_part(safetensors.torch.load_file(path)), json.loads(words['about']), json.loads(words['history'])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
         raise AnklealignError(f'The checkpoint {path} is damaged ({" ".join(str(e).split())}): train without --resume.') from e
 

@@ -1,4 +1,4 @@
-"""From a study folder to fastai batches: every picture decoded once, and any photo taken
+"""From a study folder to fastai batches: every picture decoded once, any photo taken, training pictures changed a little
 
 Docs: https://anklealign.github.io/anklealign/training/dataloaders.html.md"""
 
@@ -25,12 +25,15 @@ import pandas as pd
 import torch
 from fastai.basics import (CategoryBlock, ColReader, ColSplitter, DataBlock, DataLoaders, IntToFloatTensor, TensorBase, TensorCategory,
                            TensorImage, TfmdDL, TransformBlock, chunked)
+from fastai.torch_basics import DisplayedTransform
 from fastai.vision.augment import RandTransform
 from fastai.vision.core import PILImage
 from PIL import Image
+from torch.nn.functional import grid_sample
 
 from ..core import CLASSES, AnklealignError, file_error
 from ..images import model_pixels, open_picture, square
+from .recipes import Changes
 
 # %% ../../nbs/training/dataloaders.ipynb #7a0f13f8
 class Pixels:
@@ -208,3 +211,94 @@ def picture_loader(
         batch = rows.iloc[start:start + batch_size]
         x = torch.Tensor(pixels.batch(batch.image))
         yield x.float().div_(255) if x.dtype == torch.uint8 else x, torch.tensor(batch.label_id.tolist())
+
+# %% ../../nbs/training/dataloaders.ipynb #a98a9ed6
+def window(
+    n: int, # pictures
+    changes: Changes, # what may change
+) -> tuple[torch.Tensor, torch.Tensor]: # n × 2 × 3; n: which half of the window's picture is seen, left -1, right 1, or both 0
+    "Random affine matrices from the window a model sees to the picture, for `affine_grid`, and which foot they leave."
+    between = lambda low, high: torch.empty(n).uniform_(low, high)
+    area, aspect = between(*changes.area), between(-1, 1).mul(math.log(changes.aspect)).exp()
+    roll = between(-1, 1).mul(math.radians(changes.roll_deg))
+    mirrored = 1 - 2*(torch.rand(n) < changes.flip).float()
+    side = (torch.rand(n) < changes.one_foot)*(1 - 2*torch.randint(2, (n,)))
+    area, aspect = torch.where(side == 0, area, between(*_HALF)**2), torch.where(side == 0, aspect, 1.)
+    width, height = (area*aspect).sqrt().clamp(max=1), (area/aspect).sqrt().clamp(max=1)
+    x, y = ((1 - extent)*between(-1, 1) + 2*changes.shift*between(-1, 1) for extent in (width, height))
+    x, y = torch.where(side == 0, x, mirrored*side*between(*_HALF_X)), torch.where(side == 0, y, between(*_HALF_Y))
+    columns = [mirrored*width*roll.cos(), -height*roll.sin(), x, mirrored*width*roll.sin(), height*roll.cos(), y]
+    return torch.stack(columns, 1).view(n, 2, 3), side
+
+_HALF, _HALF_X, _HALF_Y = (.5, .7), (.35, .5), (-.1, .4) # side of a window on one foot, and where its middle lies, half the picture being 1
+
+# %% ../../nbs/training/dataloaders.ipynb #57130adf
+def points(
+    matrices: torch.Tensor, # n × 2 × 3, from `window`
+    size: int, # side of the window, pixels
+    shift: torch.Tensor|float=0., # n × size × size: how far what is seen moves to the right, half the window being 1
+) -> torch.Tensor: # n × size × size × 2, for `grid_sample`
+    "Where in the picture each pixel of the window lies."
+    place = torch.linspace(1/size - 1, 1 - 1/size, size)
+    m = matrices[..., None, None]
+    return torch.stack([m[:, i, 0]*(place - shift) + (m[:, i, 1]*place[:, None] + m[:, i, 2]) for i in (0, 1)], -1)
+
+# %% ../../nbs/training/dataloaders.ipynb #c2a48634
+_GREY = (.299, .587, .114) # weights of red, green and blue, ITU-R BT.601
+
+def relight(
+    pictures: torch.Tensor, # n × 3 × height × width, in 0–1
+    changes: Changes, # what may change
+) -> torch.Tensor: # the same shape, in 0–1
+    "The pictures in another light."
+    if not (changes.brightness or changes.contrast or changes.saturation): return pictures
+    n, grey = len(pictures), pictures.new_tensor(_GREY)
+    spreads = changes.brightness, changes.contrast, changes.saturation
+    bright, contrast, saturation = (1 + o*torch.empty(n, 1, 1).uniform_(-1, 1).to(pictures.device) for o in spreads)
+    mixed = saturation*torch.eye(3).to(grey) + (1 - saturation)*grey.expand(3, 3)
+    offset = bright*(1 - contrast)*(pictures.mean((2, 3)) @ grey)[:, None, None]
+    return torch.baddbmm(offset.expand(n, 3, 1), bright*contrast*mixed, pictures.flatten(2)).view_as(pictures).clamp_(0, 1)
+
+# %% ../../nbs/training/dataloaders.ipynb #0573baac
+_ANKLE = (-.8, 0.) # heights between which the heels' lean begins; the picture reaches from -1, its top, to 1
+_APART, _LEGS = .5, .75 # spread of the difference of the feet, and of the legs' lean, as shares of the heels'
+_MIDDLE = .08 # width of the passage from left to right foot, half the picture being 1
+
+# %% ../../nbs/training/dataloaders.ipynb #6a0323b7
+def shear(
+    n: int, # pictures
+    size: int, # side of the window, pixels
+    spread_deg: float, # standard deviation of the degrees
+    side: torch.Tensor|int=0, # n: which foot is seen, from `window`
+) -> tuple[torch.Tensor, torch.Tensor]: # n × size × size: shift to the right, half the window being 1; n: degrees, outward positive
+    "Random sideways shifts that make the heels lean, and by how much they do."
+    place = torch.linspace(1/size - 1, 1 - 1/size, size)
+    degrees, apart, legs = spread_deg*torch.randn(n), spread_deg*_APART*torch.randn(n), spread_deg*_LEGS*torch.randn(n, 2)
+    slopes = lambda angles: angles.deg2rad().tan()[:, :, None]
+    below = (place - torch.empty(n, 1, 1).uniform_(*_ANKLE))
+    outward = slopes(torch.stack([degrees + apart, degrees - apart], 1))*below.clamp(min=0) + slopes(legs)*below.clamp(max=0)
+    side = torch.as_tensor(side).expand(n)
+    right = torch.where(side[:, None, None] == 0, torch.sigmoid(place/_MIDDLE), (side[:, None, None] + 1)/2)
+    return right*outward[:, 1, :, None] - (1 - right)*outward[:, 0, :, None], degrees - side*apart
+
+# %% ../../nbs/training/dataloaders.ipynb #71a6c994
+class Augment(DisplayedTransform):
+    "Training pictures of any size to pictures of `size`, changed at random."
+    split_idx, order = 0, 30
+    def __init__(self,
+        size: int, # side of what the model sees, pixels
+        changes: Changes=Changes(), # what may change
+    ):
+        super().__init__()
+        self.size, self.changes = size, changes
+
+    def encodes(self, x: TensorCategory): return x # without it, every batch stays in memory for a while: see `ToFloat`
+
+    def encodes(self, x: TensorImage): # noqa: F811  dispatched by type
+        if self.changes == Changes() and x.shape[-1] == self.size: return x
+        brought, x, (matrix, side) = vars(x), torch.Tensor(x), window(len(x), self.changes)
+        shift, degrees = shear(len(x), self.size, self.changes.lean_deg, side) if self.changes.lean_deg else (0., None)
+        seen = grid_sample(x, points(matrix, self.size, shift).to(x.device), padding_mode=self.changes.outside, align_corners=False)
+        changed = TensorImage(relight(seen, self.changes))
+        vars(changed).update(brought | ({} if degrees is None else {'lean': degrees.to(x.device)}))
+        return changed

@@ -19,8 +19,7 @@ from fastai.data.load import DataLoader
 from PIL import Image
 from torch.nn import functional as F
 
-from ..heels.feet import FOOTWEAR, MARKS, VIEWS
-from ..heels.geometry import SIDES, heel_offset, lateral, line_angle
+from ..heels.feet import FOOTWEAR, MARKS, SIDES, VIEWS, heel_offset, lateral, line_angle
 from .heel_nets import BELOW, CROP, DEGREES, REACH, SPREADS, SQUARE, STRIDE, marks_angle, sampling_grid
 
 # %% ../../nbs/training/heel_batches.ipynb #b2234eea

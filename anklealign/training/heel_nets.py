@@ -41,8 +41,11 @@ class Decoder(nn.Module):
     ):
         super().__init__()
         used = _FEATURES[::-1][:4 if fine else 3]
+        def separable():
+            return nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, groups=width, bias=False), nn.BatchNorm2d(width), nn.ReLU6(),
+                                 nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU6())
         self.lateral = nn.ModuleList(nn.Conv2d(n, width, 1) for n in used)
-        self.merge = nn.ModuleList(_separable(width) for _ in used[1:])
+        self.merge = nn.ModuleList(separable() for _ in used[1:])
         self.out = nn.Conv2d(width, out, 1)
 
     def forward(self, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -50,10 +53,6 @@ class Decoder(nn.Module):
         for beside, merge, f in zip(self.lateral[1:], self.merge, features[-2::-1], strict=False):
             x = merge(beside(f) + F.interpolate(x, scale_factor=2., mode='nearest'))
         return self.out(x)
-
-def _separable(n):
-    return nn.Sequential(nn.Conv2d(n, n, 3, 1, 1, groups=n, bias=False), nn.BatchNorm2d(n), nn.ReLU6(),
-                         nn.Conv2d(n, n, 1, bias=False), nn.BatchNorm2d(n), nn.ReLU6())
 
 # %% ../../nbs/training/heel_nets.ipynb #6f982fb7
 SQUARE, STRIDE = 192, 8 # side of what the finder sees, and of one of its places, pixels

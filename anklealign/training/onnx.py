@@ -27,7 +27,7 @@ from .. import __version__
 from .callbacks import free_memory
 from .dataloaders import Pixels, picture_loader
 from ..heels.feet import shipped_rule
-from ..inference.bundle import GRAPH, MARK, SCHEMA, WEIGHTS, About, file_entry, graph_fault, pack
+from ..inference.bundle import GRAPH, MARK, SCHEMA, WEIGHTS, About, file_entry, graph_fault
 from ..core import CLASSES, AnklealignError, Settings, write_atomic
 from ..decision import fit_on_validation
 from ..study.manifest import read_manifest, study_fingerprint
@@ -179,7 +179,8 @@ def fold_norms(
         if isinstance(module, nn.Conv2d): made[id(out)] = module, out
         elif (before := made.get(id(given[0]))) and module not in folded:
             conv, norm = before[0], module
-            conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
             folded[norm] = getattr(norm, 'act', nn.Identity()) # timm's batch norms bring their activation along
     hooks = [o.register_forward_hook(note) for o in model.modules() if isinstance(o, (nn.Conv2d, nn.BatchNorm2d))]
     with torch.no_grad(): model(example)
@@ -280,22 +281,20 @@ def check_graph(
 SHARE = .99 # of the validation pictures that are below the threshold
 _MOST = 2000 # training pictures that what is typical is learned from
 
-def _learn_typical(model, study, rows, size):
-    rows = rows[rows.split == 'train']
-    rows = rows.sample(min(len(rows), _MOST), random_state=1).reset_index(drop=True)
-    early, batches = parts_of(model)[0], picture_loader(study, rows, size)
-    with torch.inference_mode(): looks = [looks_of(early(o.contiguous(memory_format=torch.channels_last))) for o, _ in batches]
-    return Typical(torch.cat(looks).numpy()), len(rows)
-
 # %% ../../nbs/training/onnx.ipynb #856c823f
+log = logging.getLogger('anklealign')
+
 def _checked_graph(model, recipe, run, study, half):
     "The graph of `run`, and what `About` says of it."
     rows = read_manifest(study)
     if hasattr(model, 'served'): graph, learned_from = to_onnx(model.served(), recipe.size, [*OUTPUTS, *HEELS]), 0
     else:
         if recipe.mirror: model = model.inner # the graph mirrors for itself
-        typical, learned_from = _learn_typical(model, study, rows, recipe.size)
-        graph = to_onnx(Served(model, typical, recipe.mirror), recipe.size)
+        learned = rows[rows.split == 'train']
+        learned = learned.sample(min(len(learned), _MOST), random_state=1).reset_index(drop=True)
+        (early, *_), learned_from, batches = parts_of(model), len(learned), picture_loader(study, learned, recipe.size)
+        with torch.inference_mode(): looks = [looks_of(early(o.contiguous(memory_format=torch.channels_last))) for o, _ in batches]
+        graph = to_onnx(Served(model, Typical(torch.cat(looks).numpy()), recipe.mirror), recipe.size)
     if half: graph = halved(graph)
     if fault := graph_fault(graph, recipe.size, [*OUTPUTS, *HEELS*hasattr(model, 'served')]):
         raise AnklealignError(f'The graph of {run} would be refused ({fault}): use a model of simpler parts.')
@@ -308,9 +307,6 @@ def _checked_graph(model, recipe, run, study, half):
                  images=len(scores), learned_from=learned_from)
     heels = shipped_rule(model.head.cutoffs()) if measured else None
     return graph, dict(stored='float16' if half else 'float32', verified=verified, strangeness=score, heels=heels)
-
-# %% ../../nbs/training/onnx.ipynb #09aa5e1c
-log = logging.getLogger('anklealign')
 
 # %% ../../nbs/training/onnx.ipynb #283bdee2
 _HALF_TOLERANCE = .02 # in half precision; the measured change is a tenth of it
@@ -340,17 +336,3 @@ def export_run(
     log.info('bundle: %s, %.1f MB, off PyTorch by at most %.1g', run/GRAPH, len(graph)/1e6, about.verified['largest_difference'])
     free_memory() # tracing takes some hundred megabytes
     return run
-
-# %% ../../nbs/training/onnx.ipynb #3c3a885d
-def make_demonstration(
-    run: str|Path, # run folder, trained on synthetic pictures
-    study: str|Path, # the study it was trained on
-    out: str|Path, # bundle folder to make; the archive beside it is the one to ship
-    settings: Settings, # coverage of the sets, target risk, confidence
-    evaluation: str|Path|None=None, # its evaluation folder
-) -> Path: # the archive
-    "The demonstration bundle. Raises `AnklealignError` if the run was trained on photos of people."
-    if not load_run(run)[1]['study']['synthetic']:
-        raise AnklealignError(f'The run {run} was trained on photos of people: the demonstration model must not be.')
-    export_run(run, study, settings, half=True, demonstration=True)
-    return Path(f'{pack(run, out, evaluation, weights=False)}.zip')

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationEr
 from torch import distributed, nn
 
 from ..core import CLASSES, AnklealignError, file_error, kind_of, ordinary
+from .callbacks import by_part
 from .dataloaders import Features, Pixels, picture_loader
 from .recipes import Recipe, models, without_gone
 
@@ -206,22 +207,34 @@ class Together(DistributedTrainer):
     def _wrap_dl(self, dl): return dl if isinstance(dl, SharedLoader) else SharedLoader(dl, device=self.learn.model.device)
 
 # %% ../../nbs/training/runs.ipynb #28500002
+def _device(): return 'cuda' if distributed.get_backend() == 'nccl' else 'cpu' # where processes exchange tensors
+
+def _of_first(data): # the first process's bytes, in every process
+    size = torch.tensor(len(data), device=_device())
+    distributed.broadcast(size, 0)
+    held = np.frombuffer(data, np.uint8).copy() if processes()[0] == 0 else np.empty(int(size), np.uint8)
+    distributed.broadcast(held := torch.from_numpy(held).to(_device()), 0)
+    return held.cpu().numpy().tobytes()
+
 def agreed(
-    make: Callable[[], Any], # called in the first process
+    make: Callable[[], tuple[dict, list]|None], # called in the first process: tensors by part and rows of a history, or None
     same: str, # what must be equal in all of them: the fingerprint of the study
-) -> Any: # what `make` gave, in every process
-    "What the first process says, told to all. Raises `AnklealignError` in every process if `make` does, or if they have different studies."
+) -> tuple[dict, list]|None: # what `make` gave, in every process
+    "What the first process goes on from, told to all. Raises `AnklealignError` in every one if `make` does, or if their studies differ."
     rank, count = processes()
     if count == 1: return make()
     if not distributed.is_initialized(): Together() # joins the others
-    all_said, said = [None]*count, [same, None, '']
-    try: said[1] = make() if rank == 0 else None
-    except AnklealignError as e: said[2] = str(e)
-    distributed.all_gather_object(all_said, said)
-    if len({o[0] for o in all_said}) > 1:
-        raise AnklealignError('The machines that train together have different studies: copy the first one to the others.')
-    if all_said[0][2]: raise AnklealignError(all_said[0][2])
-    return all_said[0][1]
+    told, tensors = {'same': same, 'rows': None, 'fault': ''}, {}
+    try:
+        if rank == 0 and (before := make()):
+            tensors, told['rows'] = {f'{part}/{k}': v for part, o in before[0].items() for k, v in o.items()}, before[1]
+    except AnklealignError as e: told['fault'] = str(e)
+    told = json.loads(_of_first(json.dumps(told).encode()))
+    tensors = safetensors.torch.load(_of_first(safetensors.torch.save(tensors)))
+    distributed.all_reduce(others := torch.tensor(int(told['same'] != same), device=_device()))
+    if others: raise AnklealignError('The machines that train together have different studies: copy the first one to the others.')
+    if told['fault']: raise AnklealignError(told['fault'])
+    return None if told['rows'] is None else (by_part(tensors), told['rows'])
 
 # %% ../../nbs/training/runs.ipynb #13000002
 @contextmanager

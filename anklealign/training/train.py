@@ -34,11 +34,10 @@ from .. import __version__
 from ..core import CLASSES, AnklealignError, check_place, file_error, kind_of, new_folder, write_atomic
 from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
 from ..study.splits import cross_splits
-from .augment import Augment
 from .callbacks import (AverageWeights, BatchExtras, Checkpoint, EpochSeed, History, KeepBest, Patience, Plateau, Resume,
                                            ResumableLearner, bare, free_memory, keep_memory, log, precision_callbacks, read_checkpoint,
                                           write_tensors)
-from .dataloaders import Features, stored_loaders, study_block, with_shares
+from .dataloaders import Augment, Features, stored_loaders, study_block, with_shares
 from .recipes import Recipe, augmentations, enough_epochs, losses, models, optimisers, pretrained, without_gone
 from .runs import Together, agreed, answering, load_run, probabilities, processes, read_config, share_of_batch, training_lock
 
@@ -70,18 +69,16 @@ def learner(
 ) -> Learner: # untrained
     "fastai's `Learner` for `recipe`, ready to `fit`."
     model = models[recipe.model](recipe)
-    if recipe.dropout is not None: _set_dropout(model, recipe)
+    if recipe.dropout is not None:
+        layers = [o for o in model.train().modules() if isinstance(o, torch.nn.Dropout) and o.training] # a frozen part has none
+        if not layers: raise AnklealignError(f"Recipe '{recipe.name}' has dropout = {recipe.dropout:g}, its model none: leave it out.")
+        for o in layers: o.p = recipe.dropout
     if recipe.weights != 'none': pretrained[recipe.weights][recipe.model](model, weights_file)
     split = trainable_params # one group, which is a little faster
     if recipe.body_lr != 1: split = getattr(type(model), 'parameter_groups', split)
     counts = torch.from_numpy(np.bincount(dls.train_ds.items.label_id, minlength=len(CLASSES)))
     return ResumableLearner(dls, model, losses[recipe.loss](counts), optimisers[recipe.optimiser], lr=recipe.lr, wd=recipe.weight_decay,
                             splitter=split, metrics=[accuracy, _MACRO_F1], cbs=precision_callbacks(precision, dls.device)[1])
-
-def _set_dropout(model, recipe):
-    layers = [o for o in model.train().modules() if isinstance(o, torch.nn.Dropout) and o.training] # a frozen part has none
-    if not layers: raise AnklealignError(f"Recipe '{recipe.name}' has dropout = {recipe.dropout:g}, its model none: leave it out.")
-    for o in layers: o.p = recipe.dropout
 
 # %% ../../nbs/training/train.ipynb #516b823d
 def recipe_callbacks(
@@ -227,9 +224,11 @@ def _finish(run, learn, recipe, config, history):
     said = probabilities(answering(bare(learn.model).cpu(), recipe), learn.dls.path, rows, recipe, pixels)
     answers = rows[['image', 'group', 'label']].assign(**{f'prob_{c}': said[:, i] for i, c in enumerate(CLASSES)})
     kept = history.best() if recipe.keep == 'best' else len(history.rows)
+    epochs = {k: history.best(k) for k in ('accuracy', 'macro_f1')} # each is the best of many, so a little too good
+    best = {k: {'value': round(history.rows[i - 1][k], 6), 'epoch': i} for k, i in epochs.items()}
     table = dict(index=False, float_format='%.6f', lineterminator='\n')
     with new_folder(run, 'config.json', checkpoint_of(run).parent) as folder:
-        write_atomic(folder/'config.json', json.dumps(config | {'epoch_kept': kept, 'best_valid': _best(history)}, indent=1))
+        write_atomic(folder/'config.json', json.dumps(config | {'epoch_kept': kept, 'best_valid': best}, indent=1))
         write_atomic(folder/'history.csv', pd.DataFrame(history.rows).to_csv(**table | dict(float_format='%.6g')))
         weights = {k: v.cpu().contiguous() for k, v in learn.model.state_dict().items()}
         write_tensors(folder/'model.safetensors', weights)
@@ -237,10 +236,6 @@ def _finish(run, learn, recipe, config, history):
     checkpoint_of(run).unlink(missing_ok=True)
     row = history.rows[kept - 1]
     log.info('kept the weights of epoch %d (valid accuracy %.3f, macro-F1 %.3f) in %s', kept, row['accuracy'], row['macro_f1'], run)
-
-def _best(history): # each is the best of many epochs, so a little too good
-    return {k: {'value': round(history.rows[i][k], 6), 'epoch': i + 1}
-            for k in ('accuracy', 'macro_f1') for i in [history.best(k) - 1]}
 
 
 # %% ../../nbs/training/train.ipynb #4cd0512e
