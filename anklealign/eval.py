@@ -144,7 +144,7 @@ def _shipped_rule(run, asked):
 def _probed(run, model, study, answers, report, size, most):
     chosen = answers.iloc[draw_groups(answers, most, report['intervals']['seed'])].reset_index(drop=True)
     free_memory() # of the models that were asked before
-    log.info('changing %d test pictures in every way', len(chosen))
+    log.info('asking about %d test pictures again: tilted, darker, blurred and so on', len(chosen))
     graph = Graph(read_bundle(run).files[GRAPH]) if (Path(run)/MARK).exists() else None
     return sanity_checks(model, Pixels(study, chosen.image, size).batch(chosen.image), chosen, report['majority_class'],
                          report['synthetic'], Bootstrap(**report['intervals']), graph)

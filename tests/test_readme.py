@@ -28,6 +28,7 @@ from anklealign.core import CLASSES, ServeSettings, Settings
 from anklealign.deploy import Predictor
 from anklealign.eval import _MANY, _NARROW
 from anklealign.gapcnn import GAPCNN
+from anklealign.quality import FAULTS
 from anklealign.study.files import IMAGE_SUFFIXES
 from anklealign.training.recipes import Recipe, augmentations, recipes
 
@@ -140,6 +141,13 @@ def test_settings_and_limits_are_those_of_the_code():
     assert paths == {'/predict', '/predict/batch', '/model', '/health', '/ready', '/metrics'} <= served
     assert f'say {settings.evaluate.coverage:.0%} of the time'.replace('%', ' %') in CONCEPTS
     assert {o.stem for o in (ROOT/'anklealign/locale').glob('*.json')} == {'en', 'hu'} and 'English and Hungarian' in DEPLOYING
+    pages = '\n'.join([README, *(markdown(o.relative_to(ROOT/'nbs')) for o in (ROOT/'nbs').glob('0*.ipynb')), *(markdown(o.relative_to(ROOT/'nbs'))
+                       for o in (ROOT/'nbs/guides').glob('*.ipynb')), *(o.read_text(encoding='utf-8') for o in (ROOT/'nbs/guides').glob('*.qmd'))])
+    named = {*re.findall(r'`\[(\w+)\] (\w+)', pages), *re.findall(r'--set ((?!recipe)\w+)\.(\w+)=', pages)}
+    named |= {(s.lower(), k.lower()) for s, k in re.findall(r'ANKLEALIGN_([A-Z]+)_(\w+)=', pages)}
+    assert len(named) >= 10 and sorted((s, k) for s, k in named if k not in type(getattr(settings, s)).model_fields) == []
+    flags = re.search(r'and `quality`, the flags: (.*?)\.', pages)[1]
+    assert {*re.findall(r'`(\w+)`', flags)} == {*FAULTS}
 
 
 def test_recipes_are_what_the_pages_say():

@@ -21,7 +21,7 @@ import typer
 
 from .answering import answering, studio
 from .terminal import (Debug, Epochs, Output, Precision, Raw, Ray, Recipe, Resume, Run, Seed, Set, SettingsFile, Shard,
-                                     WeightsFile, handle_errors, log, log_to, progress, run_name, settings_of, stop)
+                                     WeightsFile, folded, handle_errors, log, log_to, progress, run_name, settings_of, stop)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode='rich',
@@ -129,7 +129,7 @@ def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precis
 @handle_errors
 def tune(recipe: Recipe=None, epochs: Epochs=None,
          trials: Annotated[int, typer.Option('--trials', min=1, help='Proposals to try in all, those of earlier calls included.')]=20,
-         folds: Annotated[int, typer.Option('--folds', min=2, help='Of the cross-validation.')]=5,
+         folds: Annotated[int, typer.Option('--folds', min=2, help='Folds of the cross-validation.')]=5,
          output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, debug: Debug=False):
     """Search for the figures of a recipe that cross-validate best; several processes may share one search.
 
@@ -220,15 +220,16 @@ def protocols(
     only: Annotated[list[str]|None, typer.Option('--only', help='split, folds, owners or naive; may be given several times '
                                                                 '(else all four).')]=None,
     repeats: Annotated[int, typer.Option('--repeats', min=1, help='Times that the folds are drawn.')]=3,
-    folds: Annotated[int, typer.Option('--folds', min=2, help='Of the cross-validation and of the leaky splits.')]=5,
+    folds: Annotated[int, typer.Option('--folds', min=2, help='Folds of the cross-validation and of the leaky splits.')]=5,
     full: Annotated[bool, typer.Option('--full', help="With the recipe's own picture size and epochs, not with at most 48 pixels and "
                                                       '6 epochs.')]=False,
     output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, show: Show=False, debug: Debug=False,
 ):
     """Test a recipe beyond one split: repeated folds, owners it has not met, and what a leaky split would have claimed.
 
-    The recipe is trained 1 + repeats × folds + owners times, 23 times on the study of `anklealign demo`. Quick, the baseline takes about a
-    minute for that on two cores; with --full a recipe takes as many times its training.
+    The recipe is trained 1 + repeats × folds + owners times: 23 times on the
+    study of `anklealign demo`. Quick, with the baseline, that takes about a
+    minute on two cores; with --full, each training takes as long as `train`.
 
     Example: anklealign protocols --recipe gapcnn --only folds --only owners --open
     """
@@ -313,8 +314,10 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
     from anklealign.assets import demo_study
     chosen = settings_of(settings, output, seed, stated, train=dict(epochs=epochs))
     if output is None: chosen = chosen.model_copy(update=dict(output=str(Path(chosen.output)/'demo')))
+    typer.echo(folded('From annotated pictures to a report, on synthetic pictures; this takes two to three minutes on two cores.'))
     _all_steps(demo_study(), [chosen], photos=False, folds=folds)
-    typer.echo(f'To go on with this study, add --output {chosen.output}: anklealign train --recipe baseline --output {chosen.output}')
+    typer.echo(folded(f'To go on with this study, add --output {chosen.output} to any command, for example: anklealign train '
+                      f'--recipe baseline --output {chosen.output}'))
 
 # %% ../../nbs/app/cli.ipynb #0523963f
 @app.command()

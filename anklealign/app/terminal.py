@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,12 +29,22 @@ import typer
 if TYPE_CHECKING: from anklealign.core import Settings
 
 # %% ../../nbs/app/terminal.ipynb #c9a97ac8
+def folded(
+    text: str, # a line, or several
+    stream: TextIO|None=None, # where it goes; None: standard output
+) -> str: # printable, and on a terminal no line breaks within a word; columns stay as they are
+    "`text` as people are to see it."
+    from anklealign.core import printable
+    if not (stream or sys.stdout).isatty(): return printable(text)
+    wide = shutil.get_terminal_size().columns
+    fold = textwrap.TextWrapper(wide, break_long_words=False, break_on_hyphens=False).fill
+    return '\n'.join(o if '  ' in o else fold(o) for o in printable(text).split('\n'))
+
 def stop(
     message: object, # one sentence
 ) -> None:
     "Say `message` on standard error and leave with exit code 1."
-    from anklealign.core import printable
-    typer.echo(printable(f'anklealign: {message}'), err=True)
+    typer.echo(folded(f'anklealign: {message}', sys.stderr), err=True)
     raise typer.Exit(1)
 
 # %% ../../nbs/app/terminal.ipynb #5cb69ed8
@@ -69,9 +80,7 @@ log = logging.getLogger('anklealign')
 
 class _Screen(logging.Handler):
     "Prints where standard output goes at the moment, so that a progress bar can make room."
-    def emit(self, record):
-        from anklealign.core import printable
-        print(printable(self.format(record)), flush=True)
+    def emit(self, record): print(folded(self.format(record)), flush=True)
 
 # %% ../../nbs/app/terminal.ipynb #046079ef
 @contextmanager
@@ -156,22 +165,22 @@ Raw = Annotated[str, typer.Argument(help='Folder, or .zip, with pictures and the
                                          '(https://…) of such a .zip, or of a project of Label Studio.')]
 Output = Annotated[Path|None, typer.Option('--output', '-o', help='Folder for everything a run leaves (else run.output of settings.ini).')]
 SettingsFile = Annotated[Path|None, typer.Option('--settings', help='Settings of the study (else settings.ini here, if there is one).')]
-Seed = Annotated[int|None, typer.Option('--seed', help='Of splits, weights and bootstrap.')]
+Seed = Annotated[int|None, typer.Option('--seed', help='Seed of splits, weights and bootstrap.')]
 Set = Annotated[list[str]|None,
                 typer.Option('--set', metavar='SECTION.KEY=VALUE', help='Any setting of settings.ini, or a field of the recipe, such as '
                                                                         'recipe.lr=1e-3; may be given several times.')]
 Debug = Annotated[bool, typer.Option('--debug', help='Show the traceback of an error.')]
 Recipe = Annotated[str|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini).')]
-Epochs = Annotated[int|None, typer.Option('--epochs', help="Instead of the recipe's own number.")]
+Epochs = Annotated[int|None, typer.Option('--epochs', help="Epochs, instead of the recipe's own number.")]
 Resume = Annotated[bool, typer.Option('--resume', help='Go on with an unfinished training, if there is one.')]
 Precision = Annotated[str|None,
                       typer.Option('--precision', help='auto, float32, bfloat16 or float16 (else train.precision of settings.ini).')]
 WeightsFile = Annotated[Path|None,
                         typer.Option('--weights', help='The weights that the recipe starts from, '
                                       'if not those that it brings or downloads.')]
-Shard = Annotated[str|None, typer.Option('--shard', metavar='K/N', help='Only a share of the pictures, such as 3/16: on each of 16 '
-                                                                        'machines another one; then: anklealign merge.')]
-Ray = Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Of a Ray cluster that works on it, auto for the one this machine '
+Shard = Annotated[str|None, typer.Option('--shard', metavar='K/N', help='Only one share of the pictures, such as 3/16: one on each of 16 '
+                                                                        'machines; then: anklealign merge.')]
+Ray = Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Address of a Ray cluster to use: auto for the one this machine '
                                                                       'belongs to, local for a new one here.')]
 Run = Annotated[str|None, typer.Option('--run', help="Name of the folder of the run (else that of the recipe).")]
 

@@ -44,7 +44,7 @@ OVERALL = {'accuracy': 'share of the pictures that are answered rightly',
            'ordinal_mae': 'by how many classes the answer is off, on average; less is better',
            'opposite_rate': 'share of the pictures on which pronation and supination are confused; less is better',
            'macro_auc': 'mean of the AUC of the three classes',
-           'brier': 'Brier score, the squared error of the three probabilities, summed; less is better',
+           'brier': 'squared error of the three probabilities, summed; less is better',
            'log_loss': 'mean of minus the natural logarithm of the probability of the right class; less is better'}
 
 def metric_title(
@@ -97,7 +97,7 @@ def shown(
     return f'{value:,}' if isinstance(value, Integral) else f'{value:.3f}'
 
 # %% ../../nbs/evaluation/document.ipynb #22263406
-_TERMS = {TITLES[k].partition(' (')[0]: meaning for k, meaning in OVERALL.items()} | {
+TERMS = {TITLES[k].partition(' (')[0]: meaning for k, meaning in OVERALL.items()} | {
     'recall': 'share of the pictures of a class that are answered so: its sensitivity',
     'precision': 'share of the answers of a class that are right: its positive predictive value',
     'F1': 'harmonic mean of precision and recall',
@@ -105,10 +105,10 @@ _TERMS = {TITLES[k].partition(' (')[0]: meaning for k, meaning in OVERALL.items(
     'interval': 'where the figure would lie for other people like these, with the confidence given',
     'groups': 'people, as far as they are known: all pictures of one stand on one side of every split',
     'ceiling': 'the best that these labels allow', 'always': 'a model that gives every picture the commonest class of the training'}
-_ANY_TERM = re.compile(rf"(?<![\w-])({'|'.join(sorted(map(re.escape, _TERMS), key=len, reverse=True))})(?![\w-])")
+_ANY_TERM = re.compile(rf"(?<![\w-])({'|'.join(sorted(map(re.escape, TERMS), key=len, reverse=True))})(?![\w-])")
 
 def _explained(text): # its terms with their meaning, which a mouse that rests there shows
-    return [xml.Abbr(o, title=_TERMS[o]) if i % 2 else o for i, o in enumerate(_ANY_TERM.split(text)) if o]
+    return [xml.Abbr(o, title=TERMS[o]) if i % 2 else o for i, o in enumerate(_ANY_TERM.split(text)) if o]
 
 _NUMERIC = re.compile(r'(?:[-\d\s.,%°+−–<>≥≤±()/×]|to|of)*') # numbers, intervals among them
 
@@ -159,7 +159,9 @@ def text_lines(
     from rich.table import Table as Lines
     from rich.text import Text
     lines, console = Lines(box=box.SIMPLE_HEAD, pad_edge=False), Console(file=StringIO(), width=1000, color_system=None)
-    for name, kind in zip(table.header, table.kinds, strict=True): lines.add_column(Text(name), justify='right' if kind else 'left')
+    for name, kind, *cells in zip(table.header, table.kinds, *table.rows, strict=True): # a long name wraps, and never a cell
+        wide = max(map(len, [*map(shown, cells), *name.split()]), default=1)
+        lines.add_column(Text(name), justify='right' if kind else 'left', max_width=wide, vertical='bottom')
     for row in table.rows: lines.add_row(*map(Text, map(shown, row)))
     console.print(lines)
     return [o.rstrip() for o in console.file.getvalue().splitlines() if o.strip()]

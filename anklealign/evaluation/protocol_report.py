@@ -61,7 +61,7 @@ def _lines_section(report, title, text, lines, caption, plotted, more=None):
              span({'low': o['macro_f1_low'], 'high': o['macro_f1_high']}), *(cell(o) for cell in more.values())] for k, o in lines.items()]
     notes = [f"({k}: {o['note'].rstrip('.')}.)" for k, o in lines.items() if o['note']]
     told = '; '.join(f"{k} {number(o['accuracy'])} ({span(o)})" for k, o in lines.items() if o['accuracy'] is not None)
-    plot = Plot(show_lines(lines, f'{plotted} ({kind})'), f'{plotted}, accuracy and interval: {told}.',
+    plot = Plot(show_lines(lines, f'{plotted}, {kind}'), f'{plotted}, accuracy and interval: {told}.',
                 f'Lines are intervals over groups, a hollow dot has none; the upright line is always-majority. All on {kind}.')
     return Section(title, text, [Table(header, rows, ' '.join([caption, *notes])), plot])
 
@@ -87,8 +87,9 @@ def _folds_sections(report):
     return [*several, Section("Consensus and owners' labels", report['sources_sentence'], [labels])]
 
 # %% ../../nbs/evaluation/protocol_report.ipynb #c5f72ddd
-_OVERVIEW = ('The test split is one split and one training. Repeated folds test every picture several times, each time by another model. '
-             'With one owner left out, no model has met the camera, the room and the habits of the owner whose pictures it answers.')
+_OVERVIEW = ('The test split is one split and one training. In each repeat of the folds, every picture is answered by a model that has not '
+             'met its group. With one owner left out, no model has met the camera, the room and the habits of the owner whose pictures '
+             'it answers.')
 _OWNERS = 'The next user is an owner whom no model has met. Each line is a model that was trained on the other owners.'
 _LEAKY = ['The same data and the same plain model, a logistic regression on a few grey pixels, so that only the split differs. Split by '
           'group, nobody stands on both sides; split one by one, most of the people tested have been learned. An annotation is one vote, '

@@ -22,7 +22,7 @@ from ..core import CLASSES, AnklealignError, Settings, class_names, kind_of, mar
 from ..decision import MIN_GROUPS, DecisionRule
 from .calibration import (abstention_section, calibration_error, calibration_section, curves_section, operating_points,
                                                points_section, risk_area, risk_coverage, set_coverage)
-from .document import (DISCLAIMER, OVERALL, Plot, Section, Table, interval_title, markdown_sections, metric_title,
+from .document import (DISCLAIMER, TERMS, Plot, Section, Table, interval_title, markdown_sections, metric_title,
                                             names_of, number, span)
 from .labels import SHIPPED, baselines, label_issue_findings, label_section
 from .metrics import Bootstrap, difference, group_confusions, plain, score
@@ -215,12 +215,13 @@ def _scores(report):
     words = '; '.join(f"{name}: {', '.join(f'{k} answered {o}' for o, k in zip(names.values(), row, strict=True))}"
                       for name, row in zip(names.values(), report['confusion_matrix'], strict=True))
     return Section('Scores with confidence intervals',
-                   [report['summary'], 'Every figure has its interval, and what it is to be compared with beside it.', _MEANING],
+                   [report['summary'], 'Every figure has its interval, and what it is to be compared with beside it.'],
         [Table([f'on {kind}', 'model', sure, always, 'pictures', 'groups'], scores,
                f'The model beside {always}, the commonest class of the training pictures; intervals over groups.'),
          Table([f'on {kind}', 'difference', sure, 'pictures', 'groups'], gains, f"The model's figures minus those of {always}, paired."),
          Table([f'on {kind}', 'accuracy', sure, 'macro-F1', f'{sure}, macro-F1', 'pictures', 'groups', 'rests on, or lacks'], held,
                'Baselines, annotators, and the best that these labels allow, on the same pictures.'),
+         Table(['term', 'meaning'], [*TERMS.items()], 'What the terms mean.'),
          Plot(show_confusion(report), f'Confusion matrix: {words}', 'The shade is the share of each true class.')])
 
 def _span(row, prefix, signed=False): return span({'low': row[f'{prefix}_low'], 'high': row[f'{prefix}_high']}, signed)
@@ -228,12 +229,6 @@ def _span(row, prefix, signed=False): return span({'low': row[f'{prefix}_low'], 
 def _local(text, names):
     for c in names: text = text.replace(f"'{c}'", f"'{names[c]}'")
     return text
-
-_MEANING = 'What the figures mean. ' + ''.join(
-    f"{metric_title(k).removesuffix(' (less is better)')}: {meaning.removesuffix('; less is better')}. "
-    for k, meaning in OVERALL.items()) + (
-    'Recall of a class (its sensitivity): share of its pictures that are answered so. Precision (positive predictive value): share of '
-    'these answers that are right. F1: harmonic mean of the two. Intervals are over groups, which are people as far as people are known.')
 
 # %% ../../nbs/evaluation/report.ipynb #c1509d9f
 def _slices(report):
@@ -255,8 +250,9 @@ def _missing(report):
     for metric, o in report['metrics'].items():
         if o['low'] is None and not metric.startswith('support'):
             reasons.setdefault(_why(metric, o, report, names), []).append(metric_title(metric, report['language']))
+    for who, o in report['yardsticks'].items():
+        if not o['images']: reasons.setdefault(o['note'], []).append(_local(who, names))
     lines = [*report['notes'], *(f"{'; '.join(o)}: {why}" for why, o in reasons.items())]
-    lines += [f"{_local(who, names)}: {o['note']}" for who, o in report['yardsticks'].items() if not o['images']]
     return Section('What could not be computed', lines or 'Everything could be computed.', [])
 
 def _why(metric, row, report, names):

@@ -176,8 +176,8 @@ def _exports(study):
 
 def _warnings(study, manifest): # what must be known before any figure is read
     folders = Counter(m[1] for o in study.pictures.reason if (m := re.match("no vote: it lies in a folder called '(.*)', but", o)))
-    seen = (f"Pictures without a vote lie in folders that are called like a class ({', '.join(f'{k}: {n}' for k, n in folders.items())}), "
-            'and are not used: set study.class_folders = yes if these folders are their labels.') if folders else ''
+    seen = (f"Pictures without a vote lie in folders named after a class ({', '.join(f'{k}: {n}' for k, n in folders.items())}), "
+            'and are not used: if these folders are their labels, set study.class_folders = yes.') if folders else ''
     return list(filter(None, [unknown_people(manifest), seen]))
 
 def _notes(study, manifest, leaks, apart):

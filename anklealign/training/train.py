@@ -130,7 +130,7 @@ def _log_start(config, study, image):
     log.info('recipe %s: pictures of %d pixels, %d at a time, at most %d passes, learning rate %g, seed %d; config.json has the rest',
              *(recipe[o] for o in ('name', 'size', 'batch_size', 'epochs', 'lr')), config['seed'])
     for split, counts in config['study']['images'].items():
-        log.info('%s: %d %s (%s)', split, sum(counts.values()), kind, ', '.join(f'{n} {c}' for c, n in counts.items()))
+        log.info('%s: %d %s: %s', split, sum(counts.values()), kind, ', '.join(f'{n} {c}' for c, n in counts.items()))
     log.info('model %s, %s parameters, trained in %s', config['recipe']['model'], f"{config['parameters']:,}", config['precision'])
     with Image.open(Path(study)/'images'/image) as stored: side, wanted = stored.width, config['recipe']['size']
     if side < wanted:
