@@ -11,6 +11,7 @@ __all__ = ['group', 'describe_splits', 'split', 'link', 'kfold', 'cross_splits',
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from itertools import combinations
 
 import numpy as np
@@ -100,15 +101,18 @@ def _assign(shares, goal, rng, kept): # the split of each group, and how far fro
         at[group] = np.argmin((held - goal) @ shares[group])
         held[at[group]] += shares[group]
     kinds, kind = np.unique(shares, axis=0, return_inverse=True)
-    parts = np.eye(len(goal))
+    parts, free = np.eye(len(goal)), {} # make-up and split -> heap of its groups
+    for group in np.flatnonzero(kept < 0): free.setdefault((kind[group], at[group]), []).append(group)
     while True: # move single groups as long as it helps; groups of the same make-up are tried once
-        held = np.stack([shares[at == p].sum(0) for p in range(len(goal))])
-        k, p = np.divmod(np.unique((kind*len(goal) + at)[kept < 0]), len(goal))
+        if len(shares) < _MANY: held = np.stack([shares[at == p].sum(0) for p in range(len(goal))]) # exact: ties are frequent
+        k, p = np.array(sorted(o for o, groups in free.items() if groups), int).reshape(-1, 2).T
         moved = parts[None] - parts[p][:, None] # kind, new split -> which split gains a group of it, which one loses it
         now, after = _distance(held, goal), _distance(held + moved[..., None]*kinds[k][:, None, None], goal)
         if now < _CLOSE or after.min(initial=np.inf) > now - 1e-9: return at, now
         one, part = np.unravel_index(after.argmin(), after.shape)
-        at[np.flatnonzero((kind == k[one]) & (at == p[one]) & (kept < 0))[0]] = part
+        group = heappop(free[k[one], p[one]])
+        heappush(free.setdefault((k[one], part), []), group)
+        at[group], held = part, held + moved[one, part][:, None]*shares[group]
 
 # %% ../../nbs/study/splits.ipynb #a9c11f62
 def split_groups(
