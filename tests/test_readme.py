@@ -20,7 +20,6 @@ import yaml
 from conftest import QUICK, SEVERAL, content, make_ankle, write_study
 from fastcore.nbio import read_nb
 
-from anklealign.app.cli import _QUICK
 from anklealign.app.http import _CONNECTIONS, make_app
 from anklealign.assets import demo_study
 from anklealign.baseline import TinyCNN
@@ -30,6 +29,7 @@ from anklealign.eval import _MANY, _NARROW
 from anklealign.gapcnn import GAPCNN
 from anklealign.quality import FAULTS
 from anklealign.study.files import IMAGE_SUFFIXES
+from anklealign.training.recipes import QUICK as QUICK_RECIPES
 from anklealign.training.recipes import Recipe, augmentations, recipes
 
 ROOT = Path(__file__).parents[1]
@@ -218,7 +218,7 @@ def test_speeds_and_defaults_in_the_prose_are_those_of_the_code():
     took, start = (float(re.search(rf'^{o} +([\d.]+)$', STORED_AS_IT_IS['serve'], re.M)[1]) for o in ('answer', 'anklealign predict one.jpg'))
     assert '1.9 MB of a 12-megapixel JPEG' in STORED_AS_IT_IS['serve'] and f'12-megapixel JPEG of 1.9 MB in {took:.0f} milliseconds' in answers
     assert round(start, 1) == .5 and 'in half a second' in answers
-    assert 'the quick recipes, ' + ' and '.join(f'`{o}`' for o in _QUICK) in evaluation
+    assert 'the quick recipes, ' + ' and '.join(f'`{o}`' for o in QUICK_RECIPES) in evaluation
     suffixes = [o.lower() for o in re.search(r'^([\w, ]+) and (\w+) are read, whatever the extension', own, re.M).group(0).split(' are')[0].replace(' and', ',').split(', ')]
     assert len(suffixes) == 7 and {f'.{o}' for o in suffixes} <= IMAGE_SUFFIXES
     known = {o.name: o for o in dataclasses.fields(Recipe)}

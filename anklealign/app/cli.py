@@ -104,12 +104,15 @@ def _train(settings, run, resume=False):
     recipe = chosen_recipe(settings.train)
     study, folder = _study(settings), Path(settings.output)/'models'/run_name(recipe.name if run is None else run)
     with training_lock(folder):
+        start = time.perf_counter()
         train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
+        seconds = time.perf_counter() - start
         if os.environ.get('RANK', '0') != '0': return
         export_run(folder, study, settings)
         figure = Figure(figsize=(11, 3.2), layout='constrained')
         show_history(folder, figure)
         write_atomic(folder/'history.png', png(figure))
+    return seconds
 
 # %% ../../nbs/app/cli.ipynb #a3cbc866
 @app.command()
@@ -245,16 +248,15 @@ def protocols(
 
 # %% ../../nbs/app/cli.ipynb #b00734dd
 _FOLDS = 5 # trainings for the verdict from all people
-_QUICK = 'baseline', 'measured' # recipes that train in seconds, so that the verdict is worth the wait
 
 def _verdict(settings, folds, seconds):
     from anklealign.core import AnklealignError
     from anklealign.evaluation.protocol_report import run_protocols
-    from anklealign.training.recipes import chosen_recipe
+    from anklealign.training.recipes import QUICK, chosen_recipe
     recipe = chosen_recipe(settings.train)
     cost = f'{_FOLDS} more trainings, {max(1, round(_FOLDS * seconds / 60))} min at most'
     if settings.train.weights_file: return log.info('No verdict from all people: its trainings would not start from weights of your own.')
-    if not folds and (folds is False or recipe.name not in _QUICK):
+    if not folds and (folds is False or recipe.name not in QUICK):
         return log.info('Left out: the verdict from all people (%s). Have it with: anklealign run --folds, or later with: anklealign '
                         'protocols --recipe %s --full --only folds --repeats 1, then anklealign evaluate', cost, recipe.name)
     log.info('The verdict from all people: %s (leave it out with --no-folds)', cost)
@@ -277,9 +279,7 @@ def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for e
     with log_to(home):
         _prepare(raw, first)
         for name, settings in zip(names, chosen, strict=True):
-            start = time.perf_counter()
-            _train(settings, name)
-            _verdict(settings, folds, time.perf_counter() - start)
+            _verdict(settings, folds, _train(settings, name))
             _evaluate(settings, name)
         if len(names) > 1: _compare(names, first)
         if photos: answer_inference(raw, home/'models'/names[0], _study(first), home/'inference', first.display.language)

@@ -34,7 +34,7 @@ from ..study.labelstudio import label_aliases, read_export
 from ..study.manifest import is_synthetic, read_manifest
 from ..study.votes import agreement_report, count_votes, once_each
 from ..training.onnx import export_run
-from ..training.recipes import chosen_recipe
+from ..training.recipes import QUICK, chosen_recipe
 from ..training.train import train
 
 # %% ../../nbs/loop/job.ipynb #cd7008f2
@@ -108,6 +108,8 @@ def _train(server, number, settings, serving, home, status):
     if better: write_json(home/'current.json', {'run': run})
     for o in {*list(history)[:-_KEPT]} - {read_json(home/'current.json', {}).get('run')}: shutil.rmtree(home/'models'/o, ignore_errors=True)
     said = f"{'The new model answers from now on' if better else 'The old model stays'}. {why}"
+    if recipe.name in QUICK: # then all people give the verdict, and every label can be doubted
+        run_command(['protocols', '--recipe', recipe.name, '--full', '--only', 'folds', '--repeats', '1'], inside, server)
     failed, last = run_command(['evaluate', '--run', run], inside, server) # takes the time that it takes: no model waits for it
     status.say(said, state='done', accepted=better, report=last if failed else str(home/'evaluation'/run/'report.html'))
     return said

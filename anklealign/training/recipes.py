@@ -202,3 +202,6 @@ def chosen_recipe(
     changes = settings.model_dump(exclude={'recipe', 'precision', 'weights_file'}, exclude_none=True)
     if 'epochs' in changes: changes.setdefault('steps', 0) # who says how many means it
     return replace(recipes[settings.recipe], **changes)
+
+# %% ../../nbs/training/recipes.ipynb #9c1a7e02
+QUICK = 'baseline', 'measured' # recipes that train in seconds: five more trainings, for a verdict from all people, are worth the wait
