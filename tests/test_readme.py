@@ -76,6 +76,7 @@ def test_two_commands(tmp_path):
     assert next((ankle.home/'output/demo/processed/images').glob('*.jpg'))
 
 
+@pytest.mark.slow
 def test_from_pictures_to_an_answer(user):
     apart = {'serve', 'phantom'} # have a test of their own
     lines = [o[1:] for o in TYPED if o[0] == 'anklealign' and o[1] not in apart]

@@ -53,6 +53,7 @@ SECTIONS = ['At a glance', 'Scores with confidence intervals', 'Operating points
 MORE = ['Changed pictures', 'Heat maps', 'Least sure'] # for a model that has been shown to tell the classes apart
 
 
+@pytest.mark.slow
 def test_a_model_that_has_learned_gets_all_of_the_report(ankle, tmp_path):
     "Light, middle and dark pictures, which anything can tell apart."
     root = tmp_path/'easy'
@@ -81,6 +82,7 @@ def test_a_model_that_has_learned_gets_all_of_the_report(ankle, tmp_path):
     assert not (ankle.home/'other/protocols').exists()
 
 
+@pytest.mark.slow
 def test_several_recipes_side_by_side_and_another_operating_point(raw, ankle):
     two = '--recipe', 'baseline', '--recipe', 'gapcnn'
     quick = '--set', 'recipe.epochs=1', '--set', 'train.size=64', '--set', 'evaluate.shipped_model=yes'
