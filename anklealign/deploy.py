@@ -126,7 +126,7 @@ class Predictor:
         try: self.session = open_graph(self.bundle.files[GRAPH], side, outputs, threads)
         except Exception as e:
             why = ' '.join(str(e).split())[:120]
-            raise AnklealignError(f'{self.bundle.place} is not a usable bundle: its {GRAPH} cannot be run ({why}).') from e
+            raise AnklealignError(f'{self.bundle.place} is not a usable bundle: its {GRAPH} cannot be run ({why}): make it again.') from e
 
     def _speak(self, language):
         self.language, self.words = language, translations(language)['answer']

@@ -93,7 +93,7 @@ def read_weights(
 ) -> dict[str, torch.Tensor]:
     "The tensors of `file`. Raises `AnklealignError` if it cannot be read; nothing in it is ever executed."
     try: return load_file(file) if Path(file).suffix == '.safetensors' else dict(torch.load(file, weights_only=True, map_location='cpu'))
-    except FileNotFoundError: raise AnklealignError(f'There is no weights file {file}.') from None
+    except FileNotFoundError: raise AnklealignError(f'There is no weights file {file}: give its path with --weights.') from None
     except Exception as e:
         raise AnklealignError(f'Cannot read the weights file {file}: it must be safetensors, or a PyTorch file of tensors only.') from e
 

@@ -186,7 +186,8 @@ def plan_of(
 
 def _read_plan(folder):
     try: return json.loads((folder/PLAN).read_bytes())
-    except (OSError, ValueError): raise AnklealignError(f'{folder} is no shard: it holds no {PLAN} that can be read.') from None
+    except (OSError, ValueError):
+        raise AnklealignError(f'{folder} is no shard: it holds no {PLAN} that can be read; give the folders that --shard made.') from None
 
 _WHAT = {'photos': 'another number of photos', 'paths': 'photos of other names', 'model': 'another model', 'language': 'another language',
          'made_by': 'another version of anklealign', 'raw': 'another raw folder', 'spec': 'other settings of pictures'}
@@ -287,7 +288,7 @@ def read_shards(
         k, n = map(int, plan['shard'].split('/'))
         first = next(iter(found.values()), (folder, plan))
         if other := 'another number of shards' if int(first[1]['shard'].split('/')[1]) != n else _other(plan, first[1]):
-            raise AnklealignError(f'{folder} was made with {other} than {first[0]}: they do not belong together.')
+            raise AnklealignError(f'{folder} was made with {other} than {first[0]}: give shards of one and the same work.')
         if k in found: raise AnklealignError(f'{folder} and {found[k][0]} are the same shard, {plan["shard"]}: give each one once.')
         found[k] = folder, plan
     if missing := [o for o in range(1, n + 1) if o not in found]:

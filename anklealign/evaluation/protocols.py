@@ -109,7 +109,7 @@ def leave_one_owner_out(
     "What a model trained on the other owners says about each owner's pictures. Raises `AnklealignError` if there is one owner only."
     rows = read_manifest(study) if rows is None else rows
     if rows.owner.nunique() < 2:
-        raise AnklealignError(f'{rows.owner.nunique()} owner(s) took all {len(rows)} pictures: leaving one out needs at least two.')
+        raise AnklealignError(f'All {len(rows)} pictures have one owner, and leaving one out needs two: use --only folds.')
     parts = []
     for owner in sorted(rows.owner.unique()):
         try:

@@ -133,7 +133,8 @@ def _about(path, text):
     try: said = json.loads(text)
     except (ValueError, RecursionError) as e: raise AnklealignError(f'{path} is damaged: its {MARK} is not JSON; {_AGAIN}.') from e
     version = said.get('schema_version') if isinstance(said, dict) else None
-    if not isinstance(version, int): raise AnklealignError(f'{path} is not a bundle of anklealign: its {MARK} has no schema_version.')
+    if not isinstance(version, int):
+        raise AnklealignError(f'{path} is not a bundle of anklealign: its {MARK} has no schema_version; {_AGAIN}.')
     if version > SCHEMA:
         made_by = str(said.get('made_by', 'a later version'))[:60]
         raise AnklealignError(f'{path} was made by {made_by} (schema {version}; this version knows {SCHEMA}): update anklealign.')
@@ -147,7 +148,7 @@ def _about(path, text):
         raise AnklealignError(f'{path} is not a usable bundle: its files claim more than {MOST_BYTES >> 20} MB.')
     if about.classes != CLASSES:
         raise AnklealignError(f"{path} answers {', '.join(about.classes)}, not {', '.join(CLASSES)}: it is a bundle for something else.")
-    if GRAPH not in about.files: raise AnklealignError(f'{path} is not a usable bundle: its {MARK} lacks a {GRAPH}.')
+    if GRAPH not in about.files: raise AnklealignError(f'{path} is not a usable bundle: its {MARK} lacks a {GRAPH}; {_AGAIN}.')
     if wrong := [o for o in about.files if Path(o).name != o]:
         raise AnklealignError(f'{path} is not a usable bundle: {wrong[0]!r} is not a plain file name.')
     return about

@@ -43,7 +43,8 @@ def project_of(
         raise AnklealignError('Label Studio wants a token: copy it from Account & Settings into the environment, as '
                               'ANKLEALIGN_LABELSTUDIO_TOKEN.')
     if settings.address and _origin(settings.address) != _origin(address):
-        raise AnklealignError(f'The settings have the token of {settings.address}, which is not sent to {address}.')
+        raise AnklealignError(f'The settings have the token of {settings.address}, which is not sent to {address}: set labelstudio.address '
+                              'to that.')
     return LabelStudio(address, token), int(found[2])
 
 # %% ../../nbs/loop/project.ipynb #b6cbd8bb
@@ -110,7 +111,8 @@ def pull(
     "Bring a raw folder up to date with a project. Raises `AnklealignError`; then the folder is as it was, or has more pictures."
     config = read_label_config(server.project(number).get('label_config'), aliases)
     tasks = server.ask(f'/api/projects/{number}/export', seconds=600, exportType='JSON', download_all_tasks='true')
-    if not isinstance(tasks, list): raise AnklealignError(f'{server.address} exports something other than a list of tasks.')
+    if not isinstance(tasks, list):
+        raise AnklealignError(f'{server.address} exports something other than a list of tasks: is it a Label Studio server?')
     root, index = folder/f'project-{number}', folder/'pictures.json'
     known = read_json(index, {})
     refs = {r: o.get('id', '') for o in tasks if isinstance(o, dict) and isinstance(o.get('data'), dict)

@@ -45,10 +45,13 @@ def account(
 ) -> dict[str, dict[str, int]]: # 'images' and 'annotations', each with its sums
     "The sums that must balance. Raises `AnklealignError` if something has two entries, or no reason where it needs one."
     twice = items[items.duplicated(['kind', 'item'])]
-    if len(twice): raise AnklealignError(f'The account does not balance: {twice.kind.iloc[0]} {twice.item.iloc[0]} is entered twice.')
+    if len(twice):
+        raise AnklealignError(f'The account does not balance: {twice.kind.iloc[0]} {twice.item.iloc[0]} is entered twice; please '
+                              'report it.')
     odd = items[items.outcome.isin(['used', 'vote']) != (items.reason == '')]
     if len(odd):
-        raise AnklealignError('The account does not balance: {kind} {item} is {outcome!r} for the reason {reason!r}.'.format(**odd.iloc[0]))
+        raise AnklealignError('The account does not balance: {kind} {item} is {outcome!r} for the reason {reason!r}; please report it.'
+                              .format(**odd.iloc[0]))
     n = Counter(zip(items.kind, items.outcome, strict=True))
     images = {k: n['image', k] for k in ('used', 'merged', 'dropped')}
     votes, dropped = n['annotation', 'vote'], n['annotation', 'dropped']

@@ -159,7 +159,8 @@ def unzip(
             members = [(m, _member(m)) for m in z.infolist() if not m.is_dir()]
             unpacked, packed = sum(m.file_size for m, _ in members), sum(m.compress_size for m, _ in members)
             if len(members) > MAX_ZIP_MEMBERS:
-                raise AnklealignError(f'{archive} holds {len(members):,} files; the limit is {MAX_ZIP_MEMBERS:,}.')
+                raise AnklealignError(f'{archive} holds {len(members):,} files; the limit is {MAX_ZIP_MEMBERS:,}: unpack it, and give '
+                                      'the folder.')
             if unpacked > MAX_ZIP_BYTES or unpacked > 2**26 and unpacked > MAX_ZIP_RATIO * max(packed, 1):
                 raise AnklealignError(f'{archive} unpacks from {packed:,} to {unpacked:,} bytes, as a zip bomb does; unpack it yourself '
                                       'if you trust it, and give the folder.')
