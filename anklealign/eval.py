@@ -162,8 +162,8 @@ def _galleries(model, study, report, answers, issues, size):
                                      f'{_beside(model)}'),
              'Least sure': (ranked[:6], f'The answers to {n} with the least probability. {_beside(model)}'),
              'More labels to look at again': (doubted[:8],
-                                              f'Labels the model contradicts, of {len(issues)} {kind_of(report["synthetic"])} it was not '
-                                              f'trained on. {_beside(model)}')}
+                                              f'Labels that were contradicted, of {len(issues)} {kind_of(report["synthetic"])}, each '
+                                              f'answered by a model not trained on it. {_beside(model)}')}
     return [Section(title, text, [Gallery(_pairs(model, study, chosen, size, report['language']))])
             for title, (chosen, text) in shown.items() if len(chosen)]
 
