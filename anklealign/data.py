@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,8 +193,9 @@ def export_folders(
                 source, target = Path(study)/'images'/o.image, folder/part/o.file_name
                 try:
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    try: (os.link if link else shutil.copyfile)(source, target)
-                    except OSError: shutil.copyfile(source, target)
+                    if link:
+                        with suppress(OSError): os.link(source, target) # two disks cannot share a file
+                    if not target.exists(): shutil.copyfile(source, target)
                 except FileNotFoundError: raise AnklealignError(f'{source} is missing: prepare the study again.') from None
                 except OSError as e: raise file_error(e, target) from e
             table = table[['file_name', *(o for o in rows if o != 'split')]]

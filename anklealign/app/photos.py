@@ -167,8 +167,7 @@ def answer_inference(
         log.info('  %s: labelled %s, answered %s', o.name, labels[o.name], o.answer or 'nothing, since the model is not sure')
 
 # %% ../../nbs/app/photos.ipynb #535f5ae0
-PART = 256 # photos of a part
-PLAN = 'shard.json' # what a shard is a share of
+PART, PLAN = 256, 'shard.json' # photos of a part; what a shard is a share of
 
 def plan_of(
     predictor: Predictor,

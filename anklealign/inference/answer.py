@@ -151,8 +151,7 @@ def to_table(
 def _remarks(o, words, names, language):
     possible = f"{words['possible']}: {', '.join(names[c] for c in o.possible)}" if len(o.possible) > 1 else ''
     advice = [f.advice for f in o.quality if not (f.withholds and o.reasons)]
-    feet = [f.in_words(language) for f in o.feet]
-    return '\n'.join(filter(None, [o.error, *(r for r in o.reasons if r not in feet), *advice, possible]))
+    return '\n'.join(filter(None, [o.error, *o.sentences(language)[len(o.feet):], *advice, possible]))
 
 # %% ../../nbs/inference/answer.ipynb #9b05795a
 _INFERNO = np.array([(0, 0, 4), (12, 8, 38), (36, 12, 79), (66, 10, 104), (93, 18, 110), (120, 28, 109), (147, 38, 103), (174, 48, 92),

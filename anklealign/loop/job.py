@@ -108,7 +108,8 @@ def _train(server, number, settings, serving, home, status):
     if better: write_json(home/'current.json', {'run': run})
     for o in {*list(history)[:-_KEPT]} - {read_json(home/'current.json', {}).get('run')}: shutil.rmtree(home/'models'/o, ignore_errors=True)
     said = f"{'The new model answers from now on' if better else 'The old model stays'}. {why}"
-    if recipe.name in QUICK: # then all people give the verdict, and every label can be doubted
+    status.say('judging it, on all people where that is quick', accepted=better)
+    if recipe.name in QUICK: # then every label can be doubted; without the folds the test pictures give the verdict
         run_command(['protocols', '--recipe', recipe.name, '--full', '--only', 'folds', '--repeats', '1'], inside, server)
     failed, last = run_command(['evaluate', '--run', run], inside, server) # takes the time that it takes: no model waits for it
     status.say(said, state='done', accepted=better, report=last if failed else str(home/'evaluation'/run/'report.html'))

@@ -173,7 +173,7 @@ def fold_norms(
     model: nn.Module, # ready to answer; changed
     example: torch.Tensor, # what it takes
 ) -> None:
-    "Put each batch norm into the convolution before it: what is left to trace, and to run, is a third less."
+    "Put each batch norm into the convolution before it, so that there is less to trace."
     made, folded = {}, {} # output → convolution; batch norm → what stays of it
     def note(module, given, out):
         if isinstance(module, nn.Conv2d): made[id(out)] = module, out
