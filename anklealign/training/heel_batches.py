@@ -215,7 +215,9 @@ class PictureLoader(HeelLoader):
         n, side, random = len(samples), self.pictures.shape[1], np.random
         centre, scale, turn, mirror = np.full((n, 2), side/2), np.full((n, 2), side/SQUARE), np.zeros(n), np.ones(n)
         if self.change:
-            centre, scale = centre + random.uniform(-.15, .15, (n, 2))*side, scale*np.exp(random.uniform(-.45, .3, (n, 1)))
+            far = random.random((n, 1)) < .25 # much of the room in the picture
+            centre = centre + random.uniform(-.15, .15, (n, 2))*side
+            scale = scale*np.exp(np.where(far, random.uniform(.3, .9, (n, 1)), random.uniform(-.45, .3, (n, 1))))
             scale, turn = scale*np.exp(random.normal(0, .06, (n, 1))*[[1, 0]]), np.radians(random.normal(0, 3, n))
             mirror = random.choice([-1, 1], n)
         maps = window_maps(centre, scale, turn, mirror, (SQUARE, SQUARE))

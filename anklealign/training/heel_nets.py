@@ -159,44 +159,81 @@ def edges(
     sides = torch.stack([begin(mask), mask.shape[2] - begin(mask.flip(2))], 2)
     return torch.where((mask > 0).any(2)[..., None], sides, torch.full_like(sides, torch.nan))
 
+FOUND = HeelRule().found # least score of a heel that counts
+_SHARE, _WIDER = .3, 1.35 # height of a heel in a second look, and sides of that look in sides of the box around all heels
+_SMALL = .5, .7 # side of a second look that counts alone, and of one that does not count, in sides of the square
+
+def closer(
+    score: torch.Tensor, # n × 2
+    box: torch.Tensor, # n × 2 × 4: left, top, right, bottom
+) -> tuple[torch.Tensor, torch.Tensor]: # n × 2: left, top; n: side
+    "Squares around the heels that may be there, in the units of the boxes."
+    counts = (score >= FOUND/2) | (score == score.amax(1, keepdim=True))
+    far = 1e3*(~counts)[..., None]
+    low, high = (box[..., :2] + far).amin(1), (box[..., 2:] - far).amax(1)
+    height = ((box[..., 3] - box[..., 1])*counts).amax(1)
+    side = torch.maximum(height/_SHARE, _WIDER*(high - low).amax(1))
+    return (low + high - side[:, None])/2, side
+
 class HeelReader(nn.Module):
     "Squares in 0–1, best of a multiple of 192 pixels, to feet (n × 2 × 21, see `COLUMNS`), outlines, views (n × 7, logs) and heat."
     def __init__(self):
         super().__init__()
         self.finder, self.measurer = HeelFinder(), HeelMeasurer()
 
-    def find(self,
+    def look(self,
         x: torch.Tensor, # n × 3 × side × side
     ) -> tuple[torch.Tensor, ...]:
         "Of each side: score (n × 2), box in shares of the square (n × 2 × 4), vertical (n × 2, degrees); logits of the view; heat in 0–1."
         heat, maps, view = self.finder(as_square(x))
         heat = heat.float().sigmoid()
-        score, at = heat.flatten(2).max(2)
-        places = SQUARE//STRIDE
-        here = maps.float().flatten(2)[:, None].expand(-1, 2, -1, -1).gather(3, at[:, :, None, None].expand(-1, -1, 5, 1))[..., 0]
-        middle = (torch.stack([at % places, at//places], 2) + .5 + here[..., :2])*STRIDE/SQUARE
+        (score, at), places = heat.flatten(2).max(2), torch.arange(SQUARE//STRIDE, device=x.device)
+        rows, columns = ((places - o[..., None]).abs() <= 1 for o in (at//len(places), at % len(places)))
+        weight = (heat/score[..., None, None])**4*(rows[..., None] & columns[..., None, :]) # the best place, and those beside it
+        grid = torch.stack(torch.meshgrid(places + .5, places + .5, indexing='xy'))
+        maps = torch.cat([maps[:, :2].float() + grid, maps[:, 2:].float()], 1)
+        here = (weight[:, :, None]*maps[:, None]).sum((3, 4))/weight.sum((2, 3))[..., None]
+        middle = here[..., :2]*STRIDE/SQUARE
         half = 16/SQUARE*here[..., 2:4].clamp(-4, 3).exp()
         box = torch.cat([middle - half, middle + half], 2)
         doubled = (overlap(box[:, 0], box[:, 1]) > .3)[:, None] & (score < score.flip(1))
         return score*~doubled, box, DEGREES*here[..., 4], view, heat
 
-    def crops(self, x: torch.Tensor, maps: torch.Tensor) -> torch.Tensor: # two a picture
-        "What the measurer sees of squares, from a copy that is no more than half as fine as needed."
+    def seen(self,
+        x: torch.Tensor, # n × 3 × side × side
+        maps: torch.Tensor, # as many for each square, × 2 × 3: from pixels of a window to shares of its square
+        size: tuple[int, int], # height and width of the windows, pixels
+        coarser: tuple[int, ...]=(4, 2, 1), # copies of the square to take them from
+    ) -> torch.Tensor: # windows × 3 × height × width
+        "Windows of squares, each from the coarsest copy that is fine enough."
         n, side = x.shape[0], x.shape[-1]
-        grid = sampling_grid(maps, CROP).view(n, 2*CROP[0], CROP[1], 2)
-        zoom = maps[:, :, 1].norm(dim=1).view(n, 2, 1, 1, 1)*side # pixels of the square to one of the crop
+        grid = sampling_grid(maps, size).view(n, -1, size[1], 2)
+        zoom = maps[:, :, 1].norm(dim=1).view(-1, 1, 1, 1)*side # pixels of the square to one of the window
         seen = None
-        for k in (4, 2, 1):
+        for k in coarser:
             copy = F.grid_sample(F.avg_pool2d(x, k) if k > 1 else x, grid, padding_mode='border', align_corners=False)
-            copy = copy.view(n, 3, 2, *CROP).transpose(1, 2)
+            copy = copy.view(n, 3, -1, *size).transpose(1, 2).flatten(0, 1)
             seen = copy if seen is None else torch.where(zoom < 1.5*k, copy, seen)
-        return seen.flatten(0, 1)
+        return seen
+
+    def find(self,
+        x: torch.Tensor, # n × 3 × side × side
+    ) -> tuple[torch.Tensor, ...]:
+        "The same as from `look`, after a second look at the place where heels may be, if they are small; then both tell the view."
+        *first, heat = self.look(x)
+        corner, side = closer(*first[:2])
+        maps = torch.cat([torch.eye(2, device=x.device)*side[:, None, None]/SQUARE, corner[:, :, None]], 2)
+        *second, _ = self.look(self.seen(x, maps, (SQUARE, SQUARE), (2, 1)))
+        second[1] = second[1]*side[:, None, None] + corner.repeat(1, 2)[:, None]
+        first[3], second[3] = first[3].log_softmax(1), (first[3].log_softmax(1) + second[3].log_softmax(1))/2
+        share = (first[0].amax(1) >= FOUND/2)*((_SMALL[1] - side)/(_SMALL[1] - _SMALL[0])).clamp(0, 1)
+        return *(a + share.view(-1, *[1]*(a.ndim - 1))*(b - a) for a, b in zip(first, second, strict=True)), heat
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         score, box, vertical, view, heat = self.find(x)
         mirror = torch.tensor([-1., 1.], device=x.device).repeat(x.shape[0])
         maps = crop_maps(box.flatten(0, 1), vertical.flatten(), mirror)
-        marks, angle, spread, footwear, measurable, yaw, offset, mask = self.measurer(self.crops(x, maps))
+        marks, angle, spread, footwear, measurable, yaw, offset, mask = self.measurer(self.seen(x, maps, CROP))
         places = F.pad(marks, (0, 1), value=1.) @ maps.transpose(1, 2)
         across = 4*edges(F.avg_pool2d(mask, 3, 1, 1)) # without the ragged edges of single places
         down = (4*(torch.arange(mask.shape[1], device=x.device) + .5))[:, None].expand_as(across)
@@ -240,7 +277,6 @@ class OrdinalHead(nn.Module):
 
     def forward(self, feet: torch.Tensor) -> torch.Tensor: return self.of(feet, (feet[..., 0] >= FOUND).float())
 
-FOUND = HeelRule().found # least score of a heel that counts
 _ANGLE, _OFFSET = COLUMNS.index('angle_deg'), COLUMNS.index('offset')
 
 # %% ../../nbs/training/heel_nets.ipynb #de90d7b8
