@@ -12,7 +12,8 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-from .core import AnklealignError, write_atomic
+from .core import AnklealignError
+from .storage import write_atomic
 
 # %% ../nbs/core/assets.ipynb #a0f800dd
 def _shipped(name, advice):

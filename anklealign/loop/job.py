@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from PIL import ImageOps
 
-from ..core import CLASSES, AnklealignError, Settings, write_atomic
+from ..core import CLASSES, AnklealignError, Settings
 from ..deploy import Predictor
 from ..evaluation.compare import compare_runs
 from ..evaluation.document import DISCLAIMER, Gallery, Section, Table, html_page, span
@@ -28,6 +28,7 @@ from ..evaluation.metrics import Bootstrap, drawn_interval, resample
 from ..images import PictureError, open_picture
 from .project import Status, project_home, pull, push_ranks, read_json, run_command, write_json
 from .server import LabelStudio
+from ..storage import write_atomic
 from ..study.duplicates import connected, fingerprint, near_duplicates, stacked
 from ..study.files import owner_of, participant_of
 from ..study.labelstudio import label_aliases, read_export

@@ -25,8 +25,8 @@ from ..core import CLASSES, AnklealignError, file_error
 from ..decision import CUTOFFS
 from .annotators import OWNERS, PANEL, answer, best_reachable # first, as it enters its defects before:
 from . import file_defects # noqa: F401  it enters its own
-from .person import Phantom
 from .defects import DEFECTS, RARE_DEFECTS, Plan, annotation, picture_bytes, task
+from .person import Phantom
 from .picture import make_phantoms
 from ..study.labelstudio import label_of
 from ..study.votes import consensus

@@ -19,8 +19,9 @@ import pandas as pd
 from PIL import Image
 
 from .. import __version__
-from ..core import CLASSES, AnklealignError, Settings, class_names, markdown_table, new_folder, write_atomic
+from ..core import CLASSES, AnklealignError, Settings, class_names, markdown_table
 from ..images import unpadded
+from ..storage import new_folder, write_atomic
 from .duplicates import fingerprint, stacked
 from .manifest import RawStudy, is_synthetic, manifest_of, ratings_of, reason_kinds, unknown_people
 from .preprocess import JOURNAL, Stage, gather

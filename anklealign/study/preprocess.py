@@ -29,10 +29,10 @@ from filelock import FileLock, Timeout
 from loky import ProcessPoolExecutor
 from loky.backend import get_context
 
-from ..core import AnklealignError, ImageSettings, file_error, ordinary, recover, write_atomic
+from ..core import AnklealignError, ImageSettings, file_error, ordinary
 from ..images import PictureError, open_picture, pixel_digest, study_picture
-from ..remote import place, write_pieces
 from ..quality import faults, measure
+from ..storage import place, recover, write_atomic
 from .duplicates import find_duplicates, fingerprint
 from .files import RawFile, share_of, walk
 from .manifest import QUALITY, RawStudy
@@ -221,7 +221,7 @@ def look_at(
                 progress(len(found), len(files))
     except OSError as e: raise file_error(e, stage.journal) from e
     found.sort(key=lambda o: o.path)
-    write_pieces(stage.journal, map(journal_line, found))
+    write_atomic(stage.journal, map(journal_line, found))
     return found
 
 # %% ../../nbs/study/preprocess.ipynb #cdf077a7
