@@ -22,9 +22,8 @@ from anklealign.core import CLASSES, LANGUAGES, AnklealignError, translations
 from anklealign.decision import DecisionRule
 from anklealign.deploy import Predictor, answer_subject
 from anklealign.heels.feet import COLUMNS, Foot, HeelRule
-from anklealign.images import jpeg_bytes, open_picture, square
+from anklealign.images import faults, jpeg_bytes, measure, measure_heels, numbers_of, open_picture, square
 from anklealign.inference.answer import as_record
-from anklealign.quality import faults, measure, measure_heels, numbers_of
 
 
 @pytest.fixture(scope='module')

@@ -27,7 +27,7 @@ from anklealign.core import CLASSES, ServeSettings, Settings
 from anklealign.deploy import Predictor
 from anklealign.eval import _MANY, _NARROW
 from anklealign.gapcnn import GAPCNN
-from anklealign.quality import FAULTS
+from anklealign.images import FAULTS
 from anklealign.study.files import IMAGE_SUFFIXES
 from anklealign.training.recipes import QUICK as QUICK_RECIPES
 from anklealign.training.recipes import Recipe, augmentations, recipes

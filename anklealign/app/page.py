@@ -33,10 +33,9 @@ from ..assets import demo_study
 from ..core import CLASSES, LANGUAGES, AnklealignError, translations
 from ..deploy import Predictor, answer_subject
 from ..heels.feet import COLUMNS, REASONS, SIDES, VIEWS
-from ..images import PAD_COLOUR, PictureError, jpeg_bytes
+from ..images import _AROUND, _HEEL, FAULTS, NUMBERS, PAD_COLOUR, SIDE, Finding, PictureError, jpeg_bytes
 from ..inference.answer import _INFERNO, Answer, as_record, marked_picture
 from ..inference.bundle import GRAPH
-from ..quality import _AROUND, _HEEL, FAULTS, NUMBERS, SIDE, Finding
 from ..storage import new_folder, write_atomic
 
 if TYPE_CHECKING:

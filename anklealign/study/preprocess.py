@@ -30,10 +30,9 @@ from loky import ProcessPoolExecutor
 from loky.backend import get_context
 
 from ..core import AnklealignError, ImageSettings, file_error, ordinary
-from ..images import PictureError, open_picture, pixel_digest, study_picture
-from ..quality import faults, measure
+from ..images import PictureError, faults, jpeg_bytes, measure, open_picture, pixel_digest, square
 from ..storage import place, recover, write_atomic
-from .duplicates import find_duplicates, fingerprint
+from .duplicates import as_text, find_duplicates, fingerprint
 from .files import RawFile, share_of, walk
 from .manifest import QUALITY, RawStudy
 
@@ -85,7 +84,8 @@ def check_picture(
     try:
         data = (place(root)/file.path).read_bytes()
         picture = open_picture(data, at_least=settings.size, max_megapixels=settings.max_megapixels)
-        processed, marks = study_picture(picture.image, settings.size, settings.fit, settings.quality), fingerprint(picture.image)
+        processed = jpeg_bytes(square(picture.image, settings.size, settings.fit), settings.quality)
+        phash, descriptor = as_text(fingerprint(picture.image))
         seen = measure(picture.image)
     except PictureError as e: return Checked(**known, reason=str(e))
     except OSError as e: return Checked(**known, reason=f'{_UNREAD}: {(e.strerror or str(e)).lower()}')
@@ -93,7 +93,7 @@ def check_picture(
     try: (Path(target)/staged_name(file.path)).write_bytes(processed)
     except OSError as e: raise file_error(e, target) from e
     return Checked(**known, width=picture.width, height=picture.height, sha256=hashlib.sha256(data).hexdigest(),
-                   phash=marks.phash, descriptor=marks.to_text(), processed=hashlib.sha256(processed).hexdigest(),
+                   phash=phash, descriptor=descriptor, processed=hashlib.sha256(processed).hexdigest(),
                    **{k: round(seen[k], 2) for k in ('blur', 'brightness', 'tilt')},
                    quality=' '.join(faults(seen, max(picture.width, picture.height), settings.size)))
 
