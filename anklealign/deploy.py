@@ -21,10 +21,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from .assets import demo_bundle
 from .core import CLASSES, AnklealignError, class_names, translations
 from .decision import aggregate, prediction_sets
 from .heels.feet import feet_of
+from .storage import demo_bundle
 from .images import (MAX_MEGAPIXELS, Finding, Picture, PictureError, _check_size, _why, check_quality, jpeg_bytes, model_pixels,
                                open_picture, square, to_rgb)
 from .inference.answer import Answer

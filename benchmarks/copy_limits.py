@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance, ImageOps
 
-from anklealign.assets import demo_study
 from anklealign.images import PictureError, open_picture, square, unpadded
+from anklealign.storage import demo_study
 from anklealign.study.duplicates import fingerprint, near_duplicates
 from anklealign.study.splits import audit
 

@@ -308,7 +308,7 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
 
     Example: anklealign demo
     """
-    from anklealign.assets import demo_study
+    from anklealign.storage import demo_study
     chosen = settings_of(settings, output, seed, stated, train=dict(epochs=epochs))
     if output is None: chosen = chosen.model_copy(update=dict(output=str(Path(chosen.output)/'demo')))
     typer.echo(folded('From annotated pictures to a report, on synthetic pictures; this takes two to three minutes on two cores.'))
