@@ -51,7 +51,7 @@ def pictures():
 def audited(a, b):
     "Which pictures of `a` the audit finds again in the same places of `b`, and all pairs it hits."
     shown = {f'{k}{i}': unpadded(square(o), *o.size) for k, part in (('a', a), ('b', b)) for i, o in enumerate(part)}
-    hits = audit(pd.DataFrame({'image': list(shown), 'split': ['train']*len(a) + ['test']*len(b)}), np.stack([fingerprint(o) for o in shown.values()])).hits
+    hits, _ = audit(pd.DataFrame({'image': list(shown), 'split': ['train']*len(a) + ['test']*len(b)}), np.stack([fingerprint(o) for o in shown.values()]))
     pairs = {tuple(sorted((x, y))) for x, y in zip(hits.image_a, hits.image_b, strict=True)}
     return {(int(x[1:]), int(y[1:])) for x, y in pairs}
 

@@ -148,15 +148,14 @@ def _notes(study, manifest, leaks, apart):
     if apart and leaks['hits']:
         notes.append(f"{leaks['hits']} pairs of pictures that look the same stand in different splits, since study.near_copies is apart: "
                      'if they are copies, figures of the test are too good.')
-    return notes if apart else notes + _look_alikes(study)
-
-def _look_alikes(study):
     who = study.pictures[['owner', 'participant']]
     pairs = [o for o in study.near if all(p in who.index and who.participant[p] for p in o)
              and tuple(who.loc[o[0]]) != tuple(who.loc[o[1]])]
-    if not pairs: return []
-    return [f"{len(pairs)} pairs of pictures look the same, although their names speak of different people ({' and '.join(pairs[0])} "
-            'are one); they share a group. If a fixed camera makes them look the same, set study.near_copies = apart.']
+    if pairs and not apart:
+        notes.append(f"{len(pairs)} pairs of pictures look the same, although their names speak of different people ("
+                     f"{' and '.join(pairs[0])} are one); they share a group. If a fixed camera makes them look the same, set "
+                     'study.near_copies = apart.')
+    return notes
 
 # %% ../../nbs/study/account.ipynb #e7b06bb9
 def write(
@@ -194,11 +193,11 @@ def _audited(study, manifest, images, settings): # with what looks the same in o
         return unpadded(im, *size[name]) if settings.images.fit == 'pad' else im
     source = dict(zip(manifest.image, manifest.source, strict=True))
     prints = np.fromiter((fingerprint(shown(o)) for o in manifest.image), PRINT, len(manifest))
-    leaks = audit(manifest, prints)
-    while len(leaks.hits) and settings.study.near_copies == 'together':
-        study = link(study, ((source[o.image_a], source[o.image_b]) for o in leaks.hits.itertuples()), settings)
+    hits, leaks = audit(manifest, prints)
+    while len(hits) and settings.study.near_copies == 'together':
+        study = link(study, ((source[o.image_a], source[o.image_b]) for o in hits.itertuples()), settings)
         manifest = manifest_of(study)
-        leaks = audit(manifest, prints)
-    return study, manifest, {'pictures': leaks.pictures, 'pairs': leaks.pairs, 'looked_at': leaks.looked_at, 'hits': len(leaks.hits)}
+        hits, leaks = audit(manifest, prints)
+    return study, manifest, leaks
 
 def _as_json(value): return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + '\n'

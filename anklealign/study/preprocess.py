@@ -268,16 +268,6 @@ def check(
     return replace(study, near=near, pictures=pictures.assign(stands_for=stands_for.reindex(pictures.index).fillna(''),
                                                               reason=found.reason.reindex(pictures.index).fillna(study.pictures.reason)))
 
-# %% ../../nbs/study/preprocess.ipynb #a01a0174
-def unchanged(
-    file: Path, # a processed picture, if it is there
-    digest: str, # SHA-256 that it must have
-) -> bytes: # its content; empty if it is missing, or another one
-    "A processed picture, if it is the one that was made."
-    try: data = file.read_bytes() if file.is_file() else b''
-    except (OSError, ValueError): return b''
-    return data if hashlib.sha256(data).hexdigest() == digest else b''
-
 # %% ../../nbs/study/preprocess.ipynb #1000000a
 def gather(
     study: RawStudy, # as `check` leaves it, or a later step
@@ -294,9 +284,11 @@ def gather(
     try:
         folder.mkdir(parents=True)
         for path, name in zip(manifest.source, manifest.image, strict=True):
-            places = filter(None, (stage.work/staged_name(path), old.get(path), *(o/'work'/staged_name(path) for o in stage.shards)))
-            data = next(filter(None, (unchanged(o, study.pictures.processed[path]) for o in places)), b'')
-            if not data:
+            digest, data = study.pictures.processed[path], b''
+            for file in (stage.work/staged_name(path), old.get(path), *(o/'work'/staged_name(path) for o in stage.shards)):
+                with suppress(OSError, ValueError): data = file.read_bytes() if file and file.is_file() else b''
+                if hashlib.sha256(data).hexdigest() == digest: break
+            else:
                 file = RawFile(path, 'image', *study.pictures.loc[path, ['size', 'mtime']])
                 found = check_picture(str(study.root), file, str(stage.work), settings)
                 if found.reason: raise AnklealignError(f'{path} has changed while the study was made ({found.reason}): run again.')
