@@ -1,7 +1,7 @@
 """Pronation, neutral or supination: rear-foot alignment from a photograph of the heels.
 
-    from anklealign import Predictor, assets, evaluate, prepare, recipes, train
-    study = prepare(assets.demo_study(), 'output') # or a raw folder or .zip of yours, as it is
+    from anklealign import Predictor, demo_study, evaluate, prepare, recipes, train
+    study = prepare(demo_study(), 'output') # or a raw folder or .zip of yours, as it is
     run = train(study, 'output/models/baseline', recipes['baseline'])
     report = evaluate(run, study, 'output/evaluation/baseline')
     answer = Predictor()(next((study/'images').iterdir())) # from the demonstration model
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from .deploy import Predictor
     from .eval import compare, evaluate
     from .inference.answer import Answer
+    from .storage import demo_study
     from .study.manifest import read_manifest
     from .training.recipes import recipes
     from .training.train import dataloaders, learner, train
 
-__all__ = ['Answer', 'Predictor', 'compare', 'dataloaders', 'evaluate', 'learner', 'prepare', 'read_manifest', 'recipes', 'train']
+__all__ = ['Answer', 'Predictor', 'compare', 'dataloaders', 'demo_study', 'evaluate', 'learner', 'prepare', 'read_manifest', 'recipes', 'train']
 
 _HOME = { # name → module
     'prepare': 'data', 'Predictor': 'deploy', 'compare': 'eval', 'evaluate': 'eval', 'Answer': 'inference.answer',
     'read_manifest': 'study.manifest', 'recipes': 'training.recipes', 'dataloaders': 'training.train', 'learner': 'training.train',
-    'train': 'training.train',
+    'train': 'training.train', 'demo_study': 'storage',
 }
 
 os.environ['ORT_DISABLE_TELEMETRY'] = '1' # from 1.29 on, onnxruntime reports to its maker when it is imported, unless told before

@@ -19,8 +19,8 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from .core import CLASSES, AnklealignError, Settings, class_names, file_error, new_folder, write_atomic
-from .remote import is_remote
+from .core import CLASSES, AnklealignError, Settings, class_names, file_error
+from .storage import is_remote, new_folder, write_atomic
 from .study.account import write
 from .study.files import RawFile
 from .study.manifest import fetch, is_address, read, read_manifest

@@ -21,14 +21,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from .core import CLASSES, AnklealignError, class_names, translations
 from .decision import aggregate, prediction_sets
 from .heels.feet import feet_of
+from .storage import demo_bundle
+from .images import (MAX_MEGAPIXELS, Finding, Picture, PictureError, _check_size, _why, check_quality, jpeg_bytes, model_pixels,
+                               open_picture, square, to_rgb)
 from .inference.answer import Answer
 from .inference.bundle import GRAPH, Bundle, Preprocessing, open_graph, read_bundle, run_graph
-from .assets import demo_bundle
-from .core import CLASSES, AnklealignError, class_names, translations
-from .images import MAX_MEGAPIXELS, Picture, PictureError, _check_size, _why, model_pixels, open_picture, study_picture, to_rgb
-from .quality import Finding, check_quality
 
 # %% ../nbs/05_deploy.ipynb #55396f26
 def picture_of(
@@ -54,7 +54,7 @@ def seen_pixels(
     how: Preprocessing, # of the bundle
 ) -> np.ndarray: # size × size × 3, bytes
     "What the model sees of a picture: what it would have seen had the picture been in the study."
-    return model_pixels(study_picture(picture.image, how.size, how.fit, how.quality), how.model_size)
+    return model_pixels(jpeg_bytes(square(picture.image, how.size, how.fit), how.quality), how.model_size)
 
 # %% ../nbs/05_deploy.ipynb #19b8632a
 _MAP = 256 # pixels of the square that a heat map is enlarged to

@@ -18,11 +18,11 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from .assets import demo_bundle
-from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, new_folder, ordinary, write_atomic
+from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, ordinary
 from .decision import fit_on_validation
 from .evaluation.compare import compare_runs, comparison_sections, comparison_table, show_differences
 from .evaluation.document import Gallery, Plot, Section, Table, html_page, markdown_page, metric_title, number, png, span, text_lines
+from .storage import demo_bundle, new_folder, write_atomic
 from .evaluation.labels import (PROBABILITIES, SHIPPED, baselines, find_label_issues, shipped_gain, unseen_answers,
                                          write_label_issues)
 from .evaluation.metrics import Bootstrap, add_answers, plain
@@ -34,8 +34,8 @@ from .heels.feet import draw_feet, feet_of, shipped_rule
 from .inference.bundle import GRAPH, MARK, read_bundle
 from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint, unknown_people
 from .training.callbacks import free_memory
-from .training.onnx import Graph, graph_answers
 from .training.dataloaders import Pixels
+from .training.onnx import Graph, graph_answers
 from .training.recipes import Recipe, enough_epochs
 from .training.runs import load_run, probabilities
 

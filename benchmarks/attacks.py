@@ -24,7 +24,7 @@ import httpx
 import numpy as np
 import psutil
 
-from anklealign.assets import demo_study
+from anklealign.storage import demo_study
 
 sys.path.insert(0, str(Path(__file__).parents[1]/'tests'))
 from malformed import running

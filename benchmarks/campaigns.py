@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]/'tests'))
 from conftest import content, picture
 from mutants import TINY, archive, bundle, control, damage_study, fresh, mutant, wrong_with_archive, wrong_with_bundle, wrong_with_study
 
-from anklealign.core import recover
 from anklealign.data import prepare
+from anklealign.storage import recover
 
 EACH = 10 # mutants in a study
 LIMITS = {'studies': 10_000//EACH, 'archives': 2_000, 'bundles': 2_000, 'kills': 100}

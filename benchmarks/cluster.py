@@ -22,7 +22,7 @@ from anklealign.app import photos as many
 from anklealign.app.photos import answer_all, find_photos
 from anklealign.deploy import Predictor
 from anklealign.inference.answer import to_csv
-from anklealign.remote import place, write_to
+from anklealign.storage import place, write_atomic
 
 
 def photo(seed):
@@ -90,7 +90,7 @@ def main():
         for i in range(args.photos):
             (Path(d)/'photos'/f'{i % 7}').mkdir(parents=True, exist_ok=True)
             (Path(d)/'photos'/f'{i % 7}'/f'{i}.jpg').write_bytes(photo(i))
-            write_to(place(f'{bucket}/photos/{i % 7}/{i}.jpg'), photo(i))
+            write_atomic(place(f'{bucket}/photos/{i % 7}/{i}.jpg'), photo(i))
         here, there = find_photos([Path(d)/'photos']), find_photos([f'{bucket}/photos'])
         whole = timed('one process', len(here), lambda: to_csv(answer_all(predictor, here)))
         same = {'from S3, answers to S3, one process': table([timed('from S3, answers to S3, one process', len(there), lambda: many.answer_shard(

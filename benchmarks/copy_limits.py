@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance, ImageOps
 
-from anklealign.assets import demo_study
 from anklealign.images import PictureError, open_picture, square, unpadded
-from anklealign.study.duplicates import fingerprint, near_duplicates, stacked
+from anklealign.storage import demo_study
+from anklealign.study.duplicates import fingerprint, near_duplicates
 from anklealign.study.splits import audit
 
 
@@ -51,14 +51,14 @@ def pictures():
 def audited(a, b):
     "Which pictures of `a` the audit finds again in the same places of `b`, and all pairs it hits."
     shown = {f'{k}{i}': unpadded(square(o), *o.size) for k, part in (('a', a), ('b', b)) for i, o in enumerate(part)}
-    hits = audit(pd.DataFrame({'image': list(shown), 'split': ['train']*len(a) + ['test']*len(b)}), stacked(map(fingerprint, shown.values()), len(shown))).hits
+    hits, _ = audit(pd.DataFrame({'image': list(shown), 'split': ['train']*len(a) + ['test']*len(b)}), np.stack([fingerprint(o) for o in shown.values()]))
     pairs = {tuple(sorted((x, y))) for x, y in zip(hits.image_a, hits.image_b, strict=True)}
     return {(int(x[1:]), int(y[1:])) for x, y in pairs}
 
 
 def main():
     originals, people = zip(*pictures(), strict=True)
-    n, marks = len(originals), stacked(map(fingerprint, originals), len(originals))
+    n, marks = len(originals), np.stack([fingerprint(o) for o in originals])
     joined = [(i, j) for i, j in near_duplicates(marks) if people[i] != people[j]]
     different = sum(a != b for a, b in combinations(people, 2))
     found = f'{different:,} pairs of different people, {len(joined)} joined by near_duplicates'
@@ -66,7 +66,7 @@ def main():
     print(f'{"change":20}{"duplicates":>14}{"audit":>14}{"others hit":>12}')
     for name, change in CHANGES.items():
         changed = [change(o) for o in originals]
-        found = {(i, j - n) for i, j in near_duplicates(np.concatenate([marks, stacked(map(fingerprint, changed), n)])) if i < n <= j}
+        found = {(i, j - n) for i, j in near_duplicates(np.concatenate([marks, [fingerprint(o) for o in changed]])) if i < n <= j}
         hits = audited(originals, changed)
         others = sum(people[i] != people[j] for i, j in hits)
         print(f'{name:20}{sum((i, i) in found for i in range(n)):>8}/{n}{sum((i, i) in hits for i in range(n)):>10}/{n}{others:>12}', flush=True)

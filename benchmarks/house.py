@@ -6,8 +6,7 @@ Beside each figure stand the aim and, for the first ones, what the same count ga
 A line of code holds a token other than a comment; docstrings count. A helper is a function of a module whose name begins with an
 underscore. Imports count wherever they stand, in functions too, but not those for type checking only; a module that imports none of ours is
 a chain of 1. Lines of a function are counted without blank ones, with its signature, an argument a line, and docstring. A definition is
-shown or tested if the next code cell is not exported, or a later one names it. Methods whose meaning a framework fixes, and entries of a
-table of functions, are left out. With --worst the largest are listed; --write keeps the figures in CONTRIBUTING.md and
+shown or tested if the next code cell is not exported, or a later one names it. Methods whose meaning a framework fixes are left out. With --worst the largest are listed; --write keeps the figures in CONTRIBUTING.md and
 `anklealign/results/house.txt`. The other projects were counted once, in 2026, by another script.
 """
 import argparse
@@ -45,11 +44,6 @@ HOUSE = { # figure -> what we aim for, and what it was when all modules lay in o
     'longest chain of imports': ('≤ 8', 13), 'circles of imports': ('0', 1),
 }
 NOT_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
-
-
-def registered(definition):
-    "Whether it is an entry of a table of functions, which are shown, tested and documented together."
-    return any(ast.unparse(o).split('(')[0] in ('defect', 'rare_defect') for o in definition.decorator_list)
 
 
 def lines(text): return sum(bool(o.strip()) for o in text.splitlines() if not o.startswith('#|'))
@@ -200,7 +194,7 @@ def notebook_figures():
     exported = [(lines(s), f'{nb}: {s.splitlines()[1][:60]}') for nb, kind, s, _ in found if kind == 'exported']
     sizes = [n for n, _ in exported]
     places = [(i, nb, o) for i, (nb, kind, s, _) in enumerate(found) if kind == 'exported' for o in tree_of(s).body]
-    places = [o for o in places if isinstance(o[2], (*FUNCTIONS, ast.ClassDef)) and o[2].name[0] != '_' and not registered(o[2])]
+    places = [o for o in places if isinstance(o[2], (*FUNCTIONS, ast.ClassDef)) and o[2].name[0] != '_']
     later = lambda i, nb: [o for o in found[i + 1:] if o[0] == nb and o[1] != 'prose']
     silent = [f'{nb}: {o.name}' for i, nb, o in places if not is_shown(o.name, later(i, nb))]
     prose, code = (Counter(nb for nb, kind, *_ in found if kind in kinds) for kinds in (('prose',), ('exported', 'shown')))
@@ -227,7 +221,7 @@ def module_figures():
     sizes = [length(f) for _, _, f, *_ in public]
     longest = sorted(((length(f), f'{module}.{name}') for module, name, f, *_ in every), reverse=True)
     documented = [bool(ast.get_docstring(f)) for _, name, f, *_ in public if not name.endswith('__init__')]
-    args = [a for module, name, f, _, commented in public if not registered(f) for a in arguments(f, module, commented)]
+    args = [a for module, name, f, _, commented in public for a in arguments(f, module, commented)]
     stars = sum(isinstance(n, ast.ImportFrom) and n.names[0].name == '*' for _, _, tree, _ in found for n in ast.walk(tree))
     figures = {'lines of a public function, median / p90': f'{statistics.median(sizes):g} / {percentile(sizes, .9)}',
                'longest function': str(longest[0][0]),

@@ -27,8 +27,8 @@ import numpy as np
 import psutil
 from prepare_speed import photo
 
-from anklealign.assets import demo_study
 from anklealign.images import PictureError, open_picture
+from anklealign.storage import demo_study
 
 EAGER_THREADS = 1 # of PyTorch, for each of FastAPI's threads; with 2 the threads of forty requests fight for two cores
 SERVE = [str(Path(sys.executable).with_name('anklealign')), 'serve', '--port', '0']

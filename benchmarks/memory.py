@@ -29,9 +29,9 @@ def study_of(pictures, place):
     "A prepared study of so many pictures, hard links of those of the demonstration."
     import pandas as pd
 
-    from anklealign.assets import demo_study
     from anklealign.core import Settings
     from anklealign.data import prepare
+    from anklealign.storage import demo_study
     from anklealign.study.manifest import read_manifest
     study = place/f'{pictures}'/'processed'
     if (study/'ready').exists(): return study

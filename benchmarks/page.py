@@ -25,9 +25,9 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from anklealign.app.page import make_offline, translations
-from anklealign.assets import demo_study
 from anklealign.deploy import Predictor
 from anklealign.images import PictureError
+from anklealign.storage import demo_study
 
 ASK = '''async () => { // the page's own worker, opened as the page opens it
   const {graph, words} = JSON.parse(document.querySelector('#props').textContent), at = o => ({...o, address: new URL(o.address, location).href});

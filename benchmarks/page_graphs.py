@@ -12,7 +12,7 @@ from torch.export import Dim
 from anklealign.core import CLASSES
 from anklealign.decision import _mean_of, _not_excluded, _sharpened, _tempered, _weighted
 from anklealign.heels.feet import COLUMNS, VIEWS, HeelRule, judged
-from anklealign.quality import numbers_of
+from anklealign.images import numbers_of
 
 OUT = Path(__file__).parents[1]/'anklealign'/'app'/'static'
 

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import sobel
 
-from anklealign.assets import demo_study
 from anklealign.phantom.picture import make_phantoms, write_pictures
+from anklealign.storage import demo_study
 
 LONG, EDGE = 320, 66.
 ROWS = {'aspect': 'width / height', 'saturation': 'saturation, median pixel', 'bright_p99': 'brightness, 99th percentile',

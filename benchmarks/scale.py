@@ -23,7 +23,7 @@ import numpy as np
 from anklealign import data
 from anklealign.core import ImageSettings, Settings
 from anklealign.study import account, manifest, preprocess
-from anklealign.study.duplicates import Fingerprint
+from anklealign.study.duplicates import as_text
 from anklealign.study.files import RawFile, walk
 from anklealign.study.preprocess import Checked, image_spec
 
@@ -69,14 +69,14 @@ def without_pictures(n, settings):
     def looked(root, files, stage, *_):
         stage.journal.write_bytes(b'')
         same = lambda i: max(i - FOLDER//2, 0)//100*100 + 2 if i % 100 == 0 else i
-        return [Checked(o.path, o.size, o.mtime, spec, '', 4000, 3000, f'{same(i):064x}', f'{i:016x}', Fingerprint(stack[i]).to_text(), f'{i:064x}')
+        return [Checked(o.path, o.size, o.mtime, spec, '', 4000, 3000, f'{same(i):064x}', f'{i:016x}', as_text(stack[i])[1], f'{i:064x}')
                 for o in files if (i := which[o.path]) >= 0]
     manifest.walk = lambda root: sorted([*walk(root), *(RawFile(o, 'image', 10**6, i) for o, i in which.items())], key=lambda o: o.path)
     preprocess.look_at = looked
     account.gather = lambda study, manifest, stage, folder, settings: folder.mkdir(parents=True)
     account.Image = SimpleNamespace(open=lambda file: SimpleNamespace(convert=lambda mode: file))
     account.unpadded = lambda file, *_: file
-    account.fingerprint = lambda file: Fingerprint(stack[which['/'.join(file.name.rpartition('.')[0].split('__')) + '.jpg']])
+    account.fingerprint = lambda file: stack[which['/'.join(file.name.rpartition('.')[0].split('__')) + '.jpg']]
     data.PLOTS.pop('quality.png') # which shows some of them
 
 

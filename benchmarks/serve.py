@@ -26,11 +26,11 @@ import numpy as np
 import torch
 from prepare_speed import photo
 
-from anklealign.assets import demo_study
 from anklealign.core import load_settings
 from anklealign.data import prepare
 from anklealign.deploy import Predictor, picture_of, seen_pixels
-from anklealign.quality import measure
+from anklealign.images import measure
+from anklealign.storage import demo_study
 from anklealign.training.onnx import Served, Typical, export_run, looks_of, parts_of, to_onnx
 from anklealign.training.recipes import models, recipes
 from anklealign.training.train import train

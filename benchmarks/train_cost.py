@@ -42,9 +42,9 @@ class Stamps(logging.Handler):
 def one(images):
     import pandas as pd
 
-    from anklealign.assets import demo_study
     from anklealign.core import Settings
     from anklealign.data import prepare
+    from anklealign.storage import demo_study
     from anklealign.study.manifest import read_manifest
     from anklealign.training.recipes import recipes
     from anklealign.training.train import train

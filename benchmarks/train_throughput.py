@@ -33,9 +33,9 @@ RECIPES = {'resnet18': 'resnet18', 'lite0': 'resnet18', 'gapcnn': 'gapcnn', 'tin
 
 
 def prepared(where):
-    from anklealign.assets import demo_study
     from anklealign.core import Settings
     from anklealign.data import prepare
+    from anklealign.storage import demo_study
     study = prepare(demo_study(), where, Settings(output=str(where)))
     return study, chosen(study)
 

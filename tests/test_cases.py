@@ -22,10 +22,10 @@ import pytest
 from conftest import picture, task, write_study
 from PIL import Image, PngImagePlugin
 
-from anklealign.assets import demo_bundle, demo_study
 from anklealign.core import AnklealignError, Settings, StudySettings, load_settings
 from anklealign.data import prepare
 from anklealign.images import PictureError, open_picture, pixel_digest
+from anklealign.storage import demo_bundle, demo_study
 from anklealign.study.files import walk
 from anklealign.study.labelstudio import read_export
 from anklealign.training.recipes import recipes

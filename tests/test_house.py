@@ -16,17 +16,16 @@ from pathlib import Path
 import pytest
 
 import anklealign
-from anklealign import assets
 from anklealign.core import Settings, load_settings
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT/'benchmarks'))
 import house  # noqa: E402
 
-GROUND = {'core', 'remote', 'images', 'decision', 'assets', 'quality'}
+GROUND = {'core', 'storage', 'images', 'decision'}
 TRAINING = GROUND | {'study', 'heels', 'inference'}
 BELOW = { # part of the house -> what it may import beside itself; nothing imports `phantom`
-    'core': set(), **dict.fromkeys(('remote', 'images', 'decision', 'assets', 'quality'), {'core'}), 'study': GROUND, 'heels': GROUND,
+    'core': set(), 'storage': {'core'}, **dict.fromkeys(('images', 'decision'), {'core', 'storage'}), 'study': GROUND, 'heels': GROUND,
     'inference': GROUND | {'heels'}, 'training': TRAINING, 'evaluation': TRAINING | {'training'}, 'data': GROUND | {'study'},
     'baseline': TRAINING | {'training', 'data'},
     'gapcnn': TRAINING | {'training', 'data', 'baseline'},
@@ -80,7 +79,7 @@ def test_importing_loads_nothing_heavy(module, heavy):
 
 def test_the_docstring_of_the_package_runs(raw, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(assets, 'demo_study', lambda: raw) # a smaller one, and less training
+    monkeypatch.setattr(anklealign, 'demo_study', lambda: raw) # a smaller one, and less training
     monkeypatch.setitem(anklealign.recipes, 'baseline', replace(anklealign.recipes['baseline'], size=64, epochs=1))
     exec(textwrap.dedent(anklealign.__doc__.partition('\n\n')[2]), names := {})
     assert (names['run']/'model.safetensors').exists() and isinstance(names['answer'], anklealign.Answer)

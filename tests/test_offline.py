@@ -17,14 +17,13 @@ from PIL import Image, ImageFilter
 from test_page import heels, upload, verdict
 
 from anklealign.app import page as built
-from anklealign.assets import demo_study
 from anklealign.core import CLASSES, LANGUAGES, AnklealignError, translations
 from anklealign.decision import DecisionRule
 from anklealign.deploy import Predictor, answer_subject
 from anklealign.heels.feet import COLUMNS, Foot, HeelRule
-from anklealign.images import jpeg_bytes, open_picture, square
+from anklealign.images import faults, jpeg_bytes, measure, measure_heels, numbers_of, open_picture, square
 from anklealign.inference.answer import as_record
-from anklealign.quality import faults, measure, measure_heels, numbers_of
+from anklealign.storage import demo_study
 
 
 @pytest.fixture(scope='module')

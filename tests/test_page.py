@@ -18,9 +18,9 @@ from conftest import picture
 from PIL import Image
 from test_report_page import CONTRASTS
 
-from anklealign.assets import demo_bundle, demo_study
 from anklealign.decision import aggregate
 from anklealign.inference.bundle import read_bundle
+from anklealign.storage import demo_bundle, demo_study
 
 PHONE, DESKTOP = {'width': 360, 'height': 740}, {'width': 1280, 'height': 900}
 SERVE = [Path(sys.executable).with_name('anklealign'), 'serve', '--port']

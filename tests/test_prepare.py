@@ -16,8 +16,9 @@ import pytest
 from conftest import SEVERAL, content, picture, task, write_study
 from PIL import Image
 
-from anklealign.core import ImageSettings, Settings, recover
+from anklealign.core import ImageSettings, Settings
 from anklealign.data import prepare
+from anklealign.storage import recover
 from anklealign.study.files import walk
 from anklealign.study.preprocess import check_picture
 

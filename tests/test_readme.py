@@ -21,13 +21,13 @@ from conftest import QUICK, SEVERAL, content, make_ankle, write_study
 from fastcore.nbio import read_nb
 
 from anklealign.app.http import _CONNECTIONS, make_app
-from anklealign.assets import demo_study
 from anklealign.baseline import TinyCNN
 from anklealign.core import CLASSES, ServeSettings, Settings
 from anklealign.deploy import Predictor
 from anklealign.eval import _MANY, _NARROW
 from anklealign.gapcnn import GAPCNN
-from anklealign.quality import FAULTS
+from anklealign.images import FAULTS
+from anklealign.storage import demo_study
 from anklealign.study.files import IMAGE_SUFFIXES
 from anklealign.training.recipes import QUICK as QUICK_RECIPES
 from anklealign.training.recipes import Recipe, augmentations, recipes

@@ -63,12 +63,12 @@ def test_answers_from_an_s3_server_are_those_from_a_disk(ankle, tmp_path, monkey
     monkeypatch.syspath_prepend(Path(__file__).parents[1]/'benchmarks')
     from cluster import s3_server
 
-    from anklealign.remote import place, write_to
+    from anklealign.storage import place, write_atomic
     raw, before = write_study(tmp_path/'raw', people=2), dict(os.environ)
     far = place(s3_server())
     there = {k: v for k, v in os.environ.items() if before.get(k) != v}
     for k in there: monkeypatch.delenv(k)
-    for name, data in content(raw).items(): write_to(far/'photos'/name, data)
+    for name, data in content(raw).items(): write_atomic(far/'photos'/name, data)
     ankle('predict', far/'photos', '--output', far/'answers', shell=True, **there)
     ankle('merge', far/'all.csv', f'{far}/answers/shards/*', shell=True, **there)
     assert (far/'all.csv').read_bytes().decode().replace(f'{far}/photos', str(raw)) == ankle('predict', raw, '--csv').stdout
@@ -94,9 +94,9 @@ def test_parquet_holds_the_table(ankle, tmp_path):
 
 @pytest.mark.slow
 def test_a_study_in_object_storage_is_the_same_study(raw, ankle):
-    from anklealign.remote import place, write_to
+    from anklealign.storage import place, write_atomic
     far = place('memory://raw')
-    for name, data in content(raw).items(): write_to(far/name, data)
+    for name, data in content(raw).items(): write_atomic(far/name, data)
     (raw/'D6AE9F'/'sajat_resztvevo01_01.jpg').unlink() # a command that looked here would miss it
     ankle('prepare', far, '--output', 'far', **SMALL)
     for name, data in [('D6AE9F/sajat_resztvevo01_01.jpg', (far/'D6AE9F/sajat_resztvevo01_01.jpg').read_bytes())]: (raw/name).write_bytes(data)

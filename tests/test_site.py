@@ -19,8 +19,8 @@ from nbdev.processors import FilterDefaults
 
 from anklealign._modidx import d as INDEX
 from anklealign.app.cli import app
-from anklealign.assets import demo_bundle
 from anklealign.inference.bundle import read_bundle
+from anklealign.storage import demo_bundle
 
 ROOT = Path(__file__).parents[1]
 NBS = ROOT/'nbs'

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = ('core', 'images', 'study.files', 'study.labelstudio', 'study.matching', 'study.votes', 'study.duplicates', 'study.splits', 'study.preprocess', 'study.account',
               'study.manifest', 'phantom.annotators', 'phantom.defects', 'phantom.study', 'data', 'evaluation.metrics', 'evaluation.report', 'inference.bundle',
-              'quality', 'inference.answer', 'deploy', 'app.photos', 'app.terminal', 'app.cli')
+              'inference.answer', 'deploy', 'app.photos', 'app.terminal', 'app.cli')
 
 
 def run(*command, **kw): subprocess.run([str(o) for o in command], check=True, **kw)
@@ -21,7 +21,7 @@ run(sys.executable, '-c', code) # it says which of them was imported, if any
 with tempfile.TemporaryDirectory() as folder:
     run(sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '-w', folder, ROOT)
     wheel = next(Path(folder).glob('*.whl'))
-    data = {o.relative_to(ROOT).as_posix() for place in ('locale/*', 'app/static/*', 'evaluation/*.css', 'evaluation/*.md', 'phantom/*.npz') for o in (ROOT/'anklealign').glob(place)}
+    data = {o.relative_to(ROOT).as_posix() for place in ('locale/*', 'app/static/*', 'evaluation/*.css', '*/*.md', 'phantom/*.npz') for o in (ROOT/'anklealign').glob(place)}
     with zipfile.ZipFile(wheel) as z: assert data <= set(z.namelist()), data - set(z.namelist())
     venv.create(Path(folder)/'empty', with_pip=True)
     python = Path(folder)/'empty'/('Scripts' if sys.platform == 'win32' else 'bin')/'python'

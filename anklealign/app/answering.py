@@ -31,8 +31,9 @@ def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], o
 
     Example: anklealign bundle baseline --set evaluate.objective=accuracy
     """
-    from anklealign.core import AnklealignError, recover
+    from anklealign.core import AnklealignError
     from anklealign.inference.bundle import decide_anew, pack
+    from anklealign.storage import recover
     chosen = settings_of(settings, output, None, stated)
     home, run = Path(chosen.output), run_name(run)
     with log_to():
@@ -53,7 +54,7 @@ def _predict_shard(photos, model, output, shard, ray, settings):
     from anklealign.app.photos import answer_shard, find_photos
     from anklealign.core import AnklealignError
     from anklealign.deploy import Predictor
-    from anklealign.remote import place
+    from anklealign.storage import place
     if not output: raise AnklealignError('--shard and --ray need --output FOLDER, which keeps the answers.')
     predictor, found = Predictor(model, settings_of(settings).display.language), find_photos(photos)
     with log_to(), progress('photos') as step:
@@ -219,9 +220,9 @@ def queue(
 
     Example: anklealign label-studio queue http://127.0.0.1:8080/projects/3
     """
-    from anklealign.core import write_atomic
     from anklealign.loop.job import look_at_project, queue_of
     from anklealign.loop.project import project_home, project_of, push_ranks
+    from anklealign.storage import write_atomic
     chosen = settings_of(settings, output)
     server, number = project_of(project, chosen.labelstudio)
     with log_to(), progress('pictures') as step:
@@ -241,8 +242,8 @@ def again(project: Project, n: Annotated[int, typer.Option('--n', min=1, help='L
 
     Example: anklealign label-studio again http://127.0.0.1:8080/projects/3
     """
-    from anklealign.loop.project import project_of
     from anklealign.loop.job import send_doubts
+    from anklealign.loop.project import project_of
     chosen = settings_of(settings, output)
     typer.echo(send_doubts(*project_of(project, chosen.labelstudio), chosen, n))
 
@@ -253,7 +254,7 @@ def agreement(project: Project, output: Output=None, settings: SettingsFile=None
 
     Example: anklealign label-studio agreement http://127.0.0.1:8080/projects/3
     """
-    from anklealign.loop.project import project_of
     from anklealign.loop.job import agreement_now
+    from anklealign.loop.project import project_of
     chosen = settings_of(settings, output)
     typer.echo(agreement_now(*project_of(project, chosen.labelstudio), chosen))

@@ -52,7 +52,7 @@ def _prepare(raw, settings, shards=()):
     for line in summary(study): log.info(line)
 
 def _study(settings):
-    from anklealign.core import recover
+    from anklealign.storage import recover
     return recover(Path(settings.output)/'processed')
 
 # %% ../../nbs/app/cli.ipynb #893a86f1
@@ -94,8 +94,8 @@ def export(folder: Annotated[Path, typer.Argument(help='Folder to make or replac
 # %% ../../nbs/app/cli.ipynb #efda836d
 def _train(settings, run, resume=False):
     from matplotlib.figure import Figure
-    from anklealign.core import write_atomic
     from anklealign.evaluation.document import png
+    from anklealign.storage import write_atomic
     from anklealign.training.onnx import export_run
     from anklealign.training.recipes import chosen_recipe
     from anklealign.training.runs import show_history, training_lock
@@ -308,7 +308,7 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
 
     Example: anklealign demo
     """
-    from anklealign.assets import demo_study
+    from anklealign.storage import demo_study
     chosen = settings_of(settings, output, seed, stated, train=dict(epochs=epochs))
     if output is None: chosen = chosen.model_copy(update=dict(output=str(Path(chosen.output)/'demo')))
     typer.echo(folded('From annotated pictures to a report, on synthetic pictures; this takes two to three minutes on two cores.'))
@@ -330,7 +330,7 @@ def merge(
     """
     from anklealign.app.photos import merge_answers, read_shards
     from anklealign.core import AnklealignError
-    from anklealign.remote import place
+    from anklealign.storage import place
     folders = [p for o in shards for p in (place(o.rpartition('/')[0] or '.').glob(o.rpartition('/')[2]) if '*' in o else [place(o)])]
     plan = read_shards(folders)[0][1]
     with log_to():

@@ -29,14 +29,13 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ValidationError
 
 from .. import __version__
-from ..core import CLASSES, LANGUAGES, AnklealignError, new_folder, translations, write_atomic
+from ..core import CLASSES, LANGUAGES, AnklealignError, translations
 from ..deploy import Predictor, answer_subject
 from ..heels.feet import COLUMNS, REASONS, SIDES, VIEWS
-from ..images import PAD_COLOUR, PictureError, jpeg_bytes
+from ..images import _AROUND, _HEEL, FAULTS, NUMBERS, PAD_COLOUR, SIDE, Finding, PictureError, jpeg_bytes
 from ..inference.answer import _INFERNO, Answer, as_record, marked_picture
 from ..inference.bundle import GRAPH
-from ..quality import _AROUND, _HEEL, FAULTS, NUMBERS, SIDE, Finding
-from ..assets import demo_study
+from ..storage import demo_study, new_folder, write_atomic
 
 if TYPE_CHECKING:
     import gradio

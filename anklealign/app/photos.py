@@ -32,10 +32,10 @@ import typer
 
 from anklealign import __version__
 from anklealign.app.terminal import log
-from anklealign.inference.answer import Answer, as_record, overlay_png, to_csv
-from anklealign.core import AnklealignError, ImageSettings, write_atomic
+from anklealign.core import AnklealignError, ImageSettings
 from anklealign.deploy import Predictor
-from anklealign.remote import RemotePath, is_remote, place, write_to
+from anklealign.inference.answer import Answer, as_record, overlay_png, to_csv
+from anklealign.storage import RemotePath, is_remote, place, write_atomic
 from anklealign.study.files import classify, share_of, unzip, walk
 
 # %% ../../nbs/app/photos.ipynb #ebcf500a
@@ -206,7 +206,7 @@ def answer_shard(
     "Answer a share of the photos, or the rest of it. Raises `AnklealignError` if what was begun was begun with something else."
     plan, mine = plan_of(predictor, photos, shard)
     folder = output/'shards'/shard.replace('/', '-of-')
-    if not (folder/PLAN).exists(): write_to(folder/PLAN, json.dumps(plan, indent=1))
+    if not (folder/PLAN).exists(): write_atomic(folder/PLAN, json.dumps(plan, indent=1))
     elif other := _other(plan, _read_plan(folder)):
         raise AnklealignError(f'{folder} was begun with {other}: choose another --output, or delete it.')
     parts = {folder/f'part-{i//PART:06}.csv': mine[i:i + PART] for i in range(0, len(mine), PART)}
@@ -219,7 +219,7 @@ def answer_shard(
         bundle = [(cluster := _joined(ray)).put(predictor.bundle)]
         made = _results(cluster, _on_node, ((file, (bundle, predictor.language, *o)) for file, o in tasks)) # in any order
     for file, rows in made:
-        write_to(file, rows)
+        write_atomic(file, rows)
         step(done := done + len(todo[file]), len(mine))
     return folder
 
@@ -323,11 +323,11 @@ def merge_answers(
             if row[error]: why[row[error].partition(':')[0]] += 1
             yield row
     rows = counted(_whole([folder for folder, _ in shards], n := shards[0][1]['photos']))
-    write_to(table, (_parquet if table.name.endswith('.parquet') else _csv)(head, rows))
+    write_atomic(table, (_parquet if table.name.endswith('.parquet') else _csv)(head, rows))
     account = {'photos': n, **{k: count[k] for k in ('answered', 'withheld', 'unusable')}, 'unusable_because': dict(why.most_common()),
                **{k: shards[0][1][k] for k in ('model', 'language', 'made_by')},
                'shards': [{k: plan[k] for k in ('shard', 'in_shard')} for _, plan in shards]}
-    write_to(place(re.sub(r'\.(csv|parquet)$', '', str(table)) + '.account.json'), json.dumps(account, indent=1, ensure_ascii=False))
+    write_atomic(place(re.sub(r'\.(csv|parquet)$', '', str(table)) + '.account.json'), json.dumps(account, indent=1, ensure_ascii=False))
     return account
 
 def _csv(head, rows):

@@ -15,11 +15,12 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from ..core import CLASSES, AnklealignError, kind_of, write_atomic
+from ..core import CLASSES, AnklealignError, kind_of
 from ..decision import MIN_GROUPS, DecisionRule, class_of_angle, validation_answers
 from .document import Section, Table, names_of, number, span
 from .metrics import HEADLINE, Bootstrap, add_answers, difference, headline, plain, resample
 from .slices import by_source, conclude_sources, prior_interval
+from ..storage import write_atomic
 from ..study.votes import against_others, once_each
 
 # %% ../../nbs/evaluation/labels.ipynb #eaff59e7

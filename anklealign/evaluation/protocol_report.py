@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from ..core import CLASSES, AnklealignError, Settings, TrainSettings, check_place, kind_of, new_folder, write_atomic
+from ..core import CLASSES, AnklealignError, Settings, TrainSettings, kind_of
+from ..storage import check_place, new_folder, write_atomic
 from .document import (DISCLAIMER, Plot, Section, Table, draw_interval, html_page, markdown_page, metric_title, number,
                                            span, text_lines)
-from .report import conclude
 from .metrics import OVERALL, Bootstrap, difference, figures, group_confusions, plain
+from .report import conclude
 from .protocols import (answer_line, answered, leave_one_owner_out, leaky_claims, owner_figures, pixel_model,
                                              repeat_figures,
                                             repeated_folds)

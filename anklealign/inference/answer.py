@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 from ..core import CLASSES, AnklealignError, printable, translations
 from ..heels.feet import SIDES, Foot, draw_feet
-from ..quality import Finding
+from ..images import Finding
 
 if TYPE_CHECKING: from rich.table import Table
 

@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..core import CLASSES, AnklealignError, EvaluateSettings, new_folder, ordinary, write_atomic
+from ..core import CLASSES, AnklealignError, EvaluateSettings, ordinary
 from ..decision import DecisionRule, fit_on_validation
 from ..heels.feet import HeelRule
+from ..storage import new_folder, write_atomic
 
 if TYPE_CHECKING: from onnxruntime import InferenceSession
 

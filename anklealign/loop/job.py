@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from PIL import ImageOps
 
-from ..core import CLASSES, AnklealignError, Settings, write_atomic
+from ..core import CLASSES, AnklealignError, Settings
 from ..deploy import Predictor
 from ..evaluation.compare import compare_runs
 from ..evaluation.document import DISCLAIMER, Gallery, Section, Table, html_page, span
@@ -28,7 +28,8 @@ from ..evaluation.metrics import Bootstrap, drawn_interval, resample
 from ..images import PictureError, open_picture
 from .project import Status, project_home, pull, push_ranks, read_json, run_command, write_json
 from .server import LabelStudio
-from ..study.duplicates import connected, fingerprint, near_duplicates, stacked
+from ..storage import write_atomic
+from ..study.duplicates import connected, fingerprint, near_duplicates
 from ..study.files import owner_of, participant_of
 from ..study.labelstudio import label_aliases, read_export
 from ..study.manifest import is_synthetic, read_manifest
@@ -205,7 +206,7 @@ def look_at_project(
     pictures = pd.DataFrame(rows, columns=['task', 'path', 'votes', 'label', 'print', *(f'prob_{c}' for c in CLASSES)])
     first_of = {}
     same = [(first_of.setdefault(o, i), i) for i, o in enumerate(_people(pictures.path, settings.study)) if o[1]]
-    near = near_duplicates(stacked(pictures['print'], len(pictures))) if len(pictures) else np.empty((0, 2))
+    near = near_duplicates(np.stack(pictures['print'])) if len(pictures) else np.empty((0, 2))
     alike = np.concatenate([np.reshape(same, (-1, 2)), near]).astype(int)
     return tasks, votes, pictures.assign(group=connected(len(pictures), alike))
 

@@ -24,8 +24,9 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
-from ..core import AnklealignError, LabelStudioSettings, Settings, file_error, write_atomic
+from ..core import AnklealignError, LabelStudioSettings, Settings, file_error
 from .server import LabelConfig, LabelStudio, _origin, picture_bytes, read_label_config
+from ..storage import write_atomic
 from ..study.files import RawFile, parse_ref, shortened, walk
 from ..study.labelstudio import ALIASES, label_aliases
 

@@ -1,4 +1,4 @@
-"""Annotators who see angles as badly as real ones do, so that the best score is known, and what of theirs must not count as a vote
+"""Annotators who see angles as badly as real ones do, so that the best score is known, and a raw study in the making
 
 Docs: https://anklealign.github.io/anklealign/phantom/annotators.html.md"""
 
@@ -8,10 +8,10 @@ Docs: https://anklealign.github.io/anklealign/phantom/annotators.html.md"""
 __all__ = []
 
 # %% ../../nbs/phantom/annotators.ipynb #af65fe02
-import copy
-import unicodedata
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -19,9 +19,8 @@ from scipy.stats import norm
 
 from ..core import CLASSES, AnklealignError
 from ..decision import CUTOFFS, class_of_angle
-from .defects import defect, item_of, next_annotation, rare_defect
 from .person import Phantom, draw_angles
-from ..study.labelstudio import label_of
+from ..study.matching import mangle
 from ..study.votes import fleiss_kappa
 
 # %% ../../nbs/phantom/annotators.ipynb #3952f883
@@ -120,111 +119,104 @@ def _with_intervals(label, said, member, draws):
     def interval(drawn): return zip(('low', 'high'), np.quantile(drawn, [.025, .975]), strict=True)
     return {k: {name: round(float(x), 4) for name, x in (('value', v[0]), *interval(v[1:]))} for k, v in scores.items()}
 
-# %% ../../nbs/phantom/annotators.ipynb #d15a01e4
-def _adds(plan, expected, reason, choice, **more):
-    path = plan.take()
-    export, t = plan.tasks_of(path)[0]
-    t['annotations'].append(next_annotation(plan, export, choice, **more))
-    plan.note('annotation', item_of(export, t, -1), expected, reason)
-    return export, t
+# %% ../../nbs/phantom/annotators.ipynb #f62e8ca9
+@dataclass
+class Plan:
+    "A raw study in the making."
+    rng: np.random.Generator # of everything that is drawn
+    files: dict[str, bytes]=field(default_factory=dict) # path → content
+    exports: dict[str, list[dict]]=field(default_factory=dict) # path → tasks of a Label Studio export
+    truth: dict[str, object]=field(default_factory=dict) # path of a picture → its phantom
+    free: list[str]=field(default_factory=list) # pictures without a defect
+    styles: dict[str, str]=field(default_factory=dict) # path of an export → 'json', 'tasks', 'bom', 'min', 'csv' or 'tsv'
+    injected: list[dict]=field(default_factory=list) # defects so far: kind, item, reality (name of the defect), expected, reason
 
-# %% ../../nbs/phantom/annotators.ipynb #3787fa7b
-@defect
-def skip_with_choice(plan):
-    "A skipped task with a choice still in it."
-    _adds(plan, 'dropped', 'skipped', '3_Szupinacio', was_cancelled=True)
+    def take(self) -> str: # path of a picture
+        "A picture without a defect. Raises `AnklealignError` if there is none left."
+        if not self.free: raise AnklealignError('There are too few pictures for all defects: make the study larger, or ask for fewer.')
+        return self.free.pop(int(self.rng.integers(len(self.free))))
 
-@defect
-def skip(plan):
-    "A skipped task without a choice."
-    _adds(plan, 'dropped', 'skipped', None, was_cancelled=True)
+    def tasks_of(self,
+        path: str, # of a picture
+    ) -> list[tuple[str, dict]]: # (export, task) pairs
+        "The tasks that speak of a picture."
+        return [(e, t) for e, tasks in self.exports.items() for t in tasks if t['_path'] == path]
 
-# %% ../../nbs/phantom/annotators.ipynb #fe83fa86
-@defect
-def empty_result(plan):
-    "An empty result: neither a skip nor a vote."
-    _adds(plan, 'dropped', 'empty', None)
+    def note(self,
+        kind: str, # 'image', 'annotation' or 'file'
+        item: str, # its name in the account
+        expected: str, # its outcome there
+        reason: str='', # what the reason must begin with
+    ) -> None:
+        "Record what must become of something."
+        self.injected.append(dict(kind=kind, item=item, expected=expected, reason=reason))
 
-@defect
-def two_values(plan):
-    "Two values where one is meant."
-    _adds(plan, 'dropped', 'several values', ['1_Pronacio', '2_Neutralis'])
+# %% ../../nbs/phantom/annotators.ipynb #50094c9a
+def upload_name(
+    name: str, # file name on disk
+    rng: np.random.Generator, # draws the prefix
+) -> str: # the name in storage
+    "The name that an upload gets: eight hex digits, a dash, and the name mangled and, if it is too long, cut."
+    stored = f'{rng.integers(2**32):08x}-{mangle(name)}'
+    stem, dot, suffix = stored.rpartition('.')
+    room = 100 - len('upload/1/') - len(dot + suffix)
+    if len(stem) <= room: return stored
+    letters = ''.join(rng.choice(list('abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789'), 6))
+    return f'{stem[:room - 8]}_{letters}7{dot}{suffix}'
 
-@defect
-def unknown_value(plan):
-    "A value that is no class."
-    _adds(plan, 'dropped', 'unknown value', '4_Nem_eldontheto')
+# %% ../../nbs/phantom/annotators.ipynb #438e1b15
+def annotation(
+    id: int, # unique in the export
+    who: int|dict, # `completed_by`
+    choice: str|list|None, # the answer; None leaves the result empty
+    when: str, # ISO time
+    **more, # further keys, or others' values
+) -> dict: # as in an export
+    "One annotation as Label Studio writes it."
+    values = [] if choice is None else [choice] if isinstance(choice, str) else choice
+    chosen = dict(id=f'r{id}', type='choices', from_name='label', to_name='image', origin='manual', value=dict(choices=values))
+    result = [chosen] if values else []
+    return dict(id=id, completed_by=who, result=result, was_cancelled=False, ground_truth=False, created_at=when, updated_at=when,
+                lead_time=4.2, unique_id=f'00000000-0000-4000-8000-{id:012d}', last_action=None) | more
 
-# %% ../../nbs/phantom/annotators.ipynb #4970d692
-@defect
-def no_result_id(plan):
-    "A result without an id, by a person given as an object."
-    export, t = plan.tasks_of(plan.take())[0]
-    first = t['annotations'][0]['result'][0]['value']['choices']
-    t['annotations'].append(next_annotation(plan, export, first, who=dict(id=78, email='annotator')))
-    t['annotations'][-1]['result'][0].pop('id')
-    plan.note('annotation', item_of(export, t, -1), 'vote')
+# %% ../../nbs/phantom/annotators.ipynb #fedd4cf0
+def task(
+    id: int, # unique in the export
+    path: str, # the picture's path in the raw folder
+    annotations: list[dict], # answers
+    rng: np.random.Generator, # draws the upload's prefix
+) -> dict: # as in an export
+    "A task about an uploaded picture."
+    name = upload_name(path.rpartition('/')[2], rng)
+    return dict(id=id, _path=path, data=dict(image=f'/data/upload/1/{quote(name)}'), file_upload=name, annotations=annotations,
+                drafts=[], predictions=[], meta={}, project=1, inner_id=id)
 
-@defect
-def on_a_rectangle(plan):
-    "A choice that hangs on a rectangle."
-    export, t = plan.tasks_of(plan.take())[0]
-    for a in t['annotations']: a['result'][0]['value'].update(x=10., y=20., width=50., height=60., rotation=0)
-    plan.note('annotation', item_of(export, t, 0), 'vote')
+# %% ../../nbs/phantom/annotators.ipynb #8c55cee8
+def picture_bytes(
+    im: Image.Image, # any picture
+    kind: str='JPEG', # Pillow's name of the format
+    **options, # of Pillow's writer
+) -> bytes: # content of a file
+    "`im` as a file."
+    out = io.BytesIO()
+    im.save(out, kind, **options)
+    return out.getvalue()
 
-# %% ../../nbs/phantom/annotators.ipynb #835c9b65
-@defect
-def changed_mind(plan):
-    "The same person annotates a task twice; the later answer counts."
-    export, t = plan.tasks_of(plan.take())[0]
-    first = t['annotations'][0]
-    t['annotations'].append(next_annotation(plan, export, first['result'][0]['value']['choices'], who=first['completed_by']))
-    plan.note('annotation', item_of(export, t, 0), 'dropped', 'later answer')
-    plan.note('annotation', item_of(export, t, -1), 'vote')
-
-@defect
-def drafts_and_predictions(plan):
-    "A draft and a prediction, which are never votes."
-    export, t = plan.tasks_of(plan.take())[0]
-    t['drafts'] = [dict(id=1, result=t['annotations'][0]['result'])]
-    t['predictions'] = [4711]
-    plan.note('annotation', item_of(export, t, 0), 'vote')
-
-# %% ../../nbs/phantom/annotators.ipynb #d66fca19
-@rare_defect
-def second_control(plan):
-    "Another choice control stands beside the one that counts."
-    export, t = plan.tasks_of(plan.take())[0]
-    t['annotations'][0]['result'].append(dict(id='q', type='choices', from_name='quality', to_name='image', value=dict(choices=['jó'])))
-    plan.note('annotation', item_of(export, t, 0), 'vote')
-
-@rare_defect
-def decomposed_label(plan):
-    "A label whose accents are separate characters, in capitals, with a blank behind it."
-    export, t = plan.tasks_of(plan.take())[0]
-    value = t['annotations'][0]['result'][0]['value']
-    spelt = ('1_Pronáló', '2_Neutrális', '3_Szupináló')[CLASSES.index(label_of(value['choices'][0]))]
-    value['choices'] = [unicodedata.normalize('NFD', spelt).upper() + ' ']
-    plan.note('annotation', item_of(export, t, 0), 'vote')
-
-# %% ../../nbs/phantom/annotators.ipynb #794a967e
-@rare_defect
-def exported_twice(plan):
-    "A second export holds one task of the first again."
-    export, t = plan.tasks_of(plan.take())[0]
-    again = export.removesuffix('.json') + '_again.json'
-    if plan.styles.get(export) in ('min', 'csv', 'tsv'): plan.styles[again] = plan.styles[export]
-    plan.exports[again] = [dict(copy.deepcopy(t), _path=None)]
-    plan.note('annotation', item_of(again, t, 0), 'dropped', 'the same annotation')
-    plan.note('annotation', item_of(export, t, 0), 'vote')
-
-@rare_defect
-def only_predicted(plan):
-    "A picture with a model's answer and nobody else's."
-    path = plan.take()
-    predicted = dict(id=9, result=[dict(type='choices', value=dict(choices=['neutral']))], score=.9)
-    for _, t in plan.tasks_of(path): t.update(annotations=[], predictions=[predicted])
-    plan.note('image', path, 'dropped', 'no vote')
+# %% ../../nbs/phantom/annotators.ipynb #f7c1a543
+def tiny_plan(
+    n: int=80, # pictures
+    seed: int=1, # of everything drawn
+) -> Plan: # one owner, one export
+    "A plan of `n` small pictures of noise, to try defects on."
+    plan = Plan(np.random.default_rng(seed))
+    for i in range(n):
+        path = f'D6AE9F/sajat_resztvevo{i:02}_01.jpg'
+        pixels = plan.rng.integers(0, 255, (5, 4, 3), dtype=np.uint8)
+        plan.files[path], plan.truth[path] = picture_bytes(Image.fromarray(pixels).resize((48, 60))), None
+        said = annotation(i + 1, 1, '1_Pronacio', '2025-10-15T10:00:00Z')
+        plan.exports.setdefault('D6AE9F/export.json', []).append(task(i + 1, path, [said], plan.rng))
+    plan.free = list(plan.files)
+    return plan
 
 # %% ../../nbs/phantom/annotators.ipynb #e2c3d7f0
 def drawn_phantoms(

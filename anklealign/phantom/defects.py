@@ -1,4 +1,4 @@
-"""Every defect that real folders and exports have, as a small function that injects it and records what must become of it
+"""Every defect that real folders and exports have, in a table: what it is, and what injects it and records what must become of it
 
 Docs: https://anklealign.github.io/anklealign/phantom/defects.html.md"""
 
@@ -7,92 +7,22 @@ Docs: https://anklealign.github.io/anklealign/phantom/defects.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/phantom/defects.ipynb #eb076d2f
+# %% ../../nbs/phantom/defects.ipynb #11299648
 import base64
+import copy
 import io
 import re
+import struct
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import zlib
 from urllib.parse import quote
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
-from ..core import AnklealignError
-from ..study.matching import mangle
-
-# %% ../../nbs/phantom/defects.ipynb #f62e8ca9
-@dataclass
-class Plan:
-    "A raw study in the making."
-    rng: np.random.Generator # of everything that is drawn
-    files: dict[str, bytes]=field(default_factory=dict) # path → content
-    exports: dict[str, list[dict]]=field(default_factory=dict) # path → tasks of a Label Studio export
-    truth: dict[str, object]=field(default_factory=dict) # path of a picture → its phantom
-    free: list[str]=field(default_factory=list) # pictures without a defect
-    styles: dict[str, str]=field(default_factory=dict) # path of an export → 'json', 'tasks', 'bom', 'min', 'csv' or 'tsv'
-    injected: list[dict]=field(default_factory=list) # defects so far: kind, item, reality (name of the defect), expected, reason
-
-    def take(self) -> str: # path of a picture
-        "A picture without a defect. Raises `AnklealignError` if there is none left."
-        if not self.free: raise AnklealignError('There are too few pictures for all defects: make the study larger, or ask for fewer.')
-        return self.free.pop(int(self.rng.integers(len(self.free))))
-
-    def tasks_of(self,
-        path: str, # of a picture
-    ) -> list[tuple[str, dict]]: # (export, task) pairs
-        "The tasks that speak of a picture."
-        return [(e, t) for e, tasks in self.exports.items() for t in tasks if t['_path'] == path]
-
-    def note(self,
-        kind: str, # 'image', 'annotation' or 'file'
-        item: str, # its name in the account
-        expected: str, # its outcome there
-        reason: str='', # what the reason must begin with
-    ) -> None:
-        "Record what must become of something."
-        self.injected.append(dict(kind=kind, item=item, expected=expected, reason=reason))
-
-# %% ../../nbs/phantom/defects.ipynb #50094c9a
-def upload_name(
-    name: str, # file name on disk
-    rng: np.random.Generator, # draws the prefix
-) -> str: # the name in storage
-    "The name that an upload gets: eight hex digits, a dash, and the name mangled and, if it is too long, cut."
-    stored = f'{rng.integers(2**32):08x}-{mangle(name)}'
-    stem, dot, suffix = stored.rpartition('.')
-    room = 100 - len('upload/1/') - len(dot + suffix)
-    if len(stem) <= room: return stored
-    letters = ''.join(rng.choice(list('abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789'), 6))
-    return f'{stem[:room - 8]}_{letters}7{dot}{suffix}'
-
-# %% ../../nbs/phantom/defects.ipynb #438e1b15
-def annotation(
-    id: int, # unique in the export
-    who: int|dict, # `completed_by`
-    choice: str|list|None, # the answer; None leaves the result empty
-    when: str, # ISO time
-    **more, # further keys, or others' values
-) -> dict: # as in an export
-    "One annotation as Label Studio writes it."
-    values = [] if choice is None else [choice] if isinstance(choice, str) else choice
-    chosen = dict(id=f'r{id}', type='choices', from_name='label', to_name='image', origin='manual', value=dict(choices=values))
-    result = [chosen] if values else []
-    return dict(id=id, completed_by=who, result=result, was_cancelled=False, ground_truth=False, created_at=when, updated_at=when,
-                lead_time=4.2, unique_id=f'00000000-0000-4000-8000-{id:012d}', last_action=None) | more
-
-# %% ../../nbs/phantom/defects.ipynb #fedd4cf0
-def task(
-    id: int, # unique in the export
-    path: str, # the picture's path in the raw folder
-    annotations: list[dict], # answers
-    rng: np.random.Generator, # draws the upload's prefix
-) -> dict: # as in an export
-    "A task about an uploaded picture."
-    name = upload_name(path.rpartition('/')[2], rng)
-    return dict(id=id, _path=path, data=dict(image=f'/data/upload/1/{quote(name)}'), file_upload=name, annotations=annotations,
-                drafts=[], predictions=[], meta={}, project=1, inner_id=id)
+from ..core import CLASSES
+from .annotators import Plan, annotation, picture_bytes, task, upload_name
+from ..study.labelstudio import label_of
 
 # %% ../../nbs/phantom/defects.ipynb #688def3d
 def rename(
@@ -109,133 +39,6 @@ def rename(
         t.update(_path=new, data=dict(image=stored))
         t.pop('file_upload', None) if ref else t.update(file_upload=stored.rpartition('/')[2])
     return new
-
-# %% ../../nbs/phantom/defects.ipynb #8c55cee8
-def picture_bytes(
-    im: Image.Image, # any picture
-    kind: str='JPEG', # Pillow's name of the format
-    **options, # of Pillow's writer
-) -> bytes: # content of a file
-    "`im` as a file."
-    out = io.BytesIO()
-    im.save(out, kind, **options)
-    return out.getvalue()
-
-# %% ../../nbs/phantom/defects.ipynb #f7c1a543
-def tiny_plan(
-    n: int=80, # pictures
-    seed: int=1, # of everything drawn
-) -> Plan: # one owner, one export
-    "A plan of `n` small pictures of noise, to try defects on."
-    plan = Plan(np.random.default_rng(seed))
-    for i in range(n):
-        path = f'D6AE9F/sajat_resztvevo{i:02}_01.jpg'
-        pixels = plan.rng.integers(0, 255, (5, 4, 3), dtype=np.uint8)
-        plan.files[path], plan.truth[path] = picture_bytes(Image.fromarray(pixels).resize((48, 60))), None
-        said = annotation(i + 1, 1, '1_Pronacio', '2025-10-15T10:00:00Z')
-        plan.exports.setdefault('D6AE9F/export.json', []).append(task(i + 1, path, [said], plan.rng))
-    plan.free = list(plan.files)
-    return plan
-
-# %% ../../nbs/phantom/defects.ipynb #6b983ad3
-DEFECTS: dict[str, Callable[[Plan], None]] = {}
-RARE_DEFECTS: dict[str, Callable[[Plan], None]] = {}
-
-def defect(
-    function: Callable[[Plan], None], # injects one defect and records what must become of it
-) -> Callable[[Plan], None]: # the same
-    "Enter `function` in the table of common defects."
-    DEFECTS[function.__name__] = function
-    return function
-
-def rare_defect(
-    function: Callable[[Plan], None], # injects one defect and records what must become of it
-) -> Callable[[Plan], None]: # the same
-    "Enter `function` in the table of rare defects."
-    RARE_DEFECTS[function.__name__] = function
-    return function
-
-# %% ../../nbs/phantom/defects.ipynb #7510d05f
-def _used(plan, path): plan.note('image', path, 'used')
-
-def _named(plan, pattern): # a new name that still says who stands there
-    path = plan.take()
-    _used(plan, rename(plan, path, pattern.format(path.rpartition('/')[2].rpartition('.')[0]) + '.jpg'))
-
-# %% ../../nbs/phantom/defects.ipynb #17af1458
-@defect
-def accents(plan):
-    "A name with accents and spaces, percent-encoded in the export."
-    _named(plan, 'bokaállás {}')
-
-@defect
-def decomposed_accents(plan):
-    "A name whose accents are separate characters, which the upload drops."
-    _named(plan, unicodedata.normalize('NFD', 'őszi kép {}'))
-
-# %% ../../nbs/phantom/defects.ipynb #16499a48
-@defect
-def long_name(plan):
-    "A name that storage cuts and marks with seven characters."
-    _named(plan, 'a_heel_seen_from_behind_on_the_kitchen_floor_' * 3 + '{}')
-
-# %% ../../nbs/phantom/defects.ipynb #0ef89a45
-@defect
-def hex_name(plan):
-    "A real name that looks like an upload's prefix."
-    _named(plan, 'deadbeef-{}')
-
-@defect
-def nine_digits(plan):
-    "A real name that begins with nine digits and a dash."
-    _named(plan, '193684925-back-view-{}')
-
-# %% ../../nbs/phantom/defects.ipynb #3a6b1a58
-def _called(plan, pattern):
-    path = plan.take()
-    folder, _, name = path.rpartition('/')
-    parts = dict(zip(('stem', 'dot', 'suffix'), name.rpartition('.'), strict=True)) | dict(path=path, name=name)
-    parts |= dict(owner=re.search(r'[A-Z0-9]{6}', folder)[0], hex=f'{plan.rng.integers(2**32):08x}')
-    _used(plan, rename(plan, path, name, pattern.format(**parts)))
-
-# %% ../../nbs/phantom/defects.ipynb #1df0fc7e
-@defect
-def owner_suffix(plan):
-    "The owner's code is put behind the name in the export."
-    _called(plan, '/data/upload/1/{hex}-{stem}_{owner}.{suffix}')
-
-@defect
-def double_suffix(plan):
-    "The owner's code is put behind the name twice."
-    _called(plan, '/data/upload/1/{hex}-{stem}_{owner}_{owner}.{suffix}')
-
-@defect
-def owner_prefix(plan):
-    "The owner's code is put before the name."
-    _called(plan, '/data/upload/1/{hex}-{owner}_{name}')
-
-# %% ../../nbs/phantom/defects.ipynb #6f6b6b76
-@defect
-def local_files(plan):
-    "The picture comes from local storage."
-    _called(plan, '/data/local-files/?d={path}')
-
-@defect
-def bucket(plan):
-    "The picture comes from cloud storage."
-    _called(plan, 's3://some-bucket/{path}')
-
-@defect
-def windows_path(plan):
-    "The picture is named by a Windows path."
-    _called(plan, '{owner}\\{name}')
-
-# %% ../../nbs/phantom/defects.ipynb #dc370607
-@defect
-def embedded(plan):
-    "The picture stands in the export as a data: URI."
-    path = plan.take()
-    _used(plan, rename(plan, path, path.rpartition('/')[2], 'data:image/jpeg;base64,' + base64.b64encode(plan.files[path]).decode()))
 
 # %% ../../nbs/phantom/defects.ipynb #c6b85cf0
 def item_of(
@@ -257,16 +60,22 @@ def next_annotation(
     number = 1 + max(a['id'] for t in plan.exports[export] for a in t['annotations'] if isinstance(a, dict))
     return annotation(number, who, choice, f'2025-11-{number % 27 + 1:02}T12:{number % 60:02}:00.{number:06d}Z', **more)
 
-# %% ../../nbs/phantom/defects.ipynb #c45ab1c9
-@defect
-def path_out(plan):
-    "The export points out of the study folder."
-    _lost(plan, '../../../etc/passwd', 'leaves the study folder')
+# %% ../../nbs/phantom/defects.ipynb #105da192
+def _named(plan, pattern): # a new name that still says who stands there
+    path = plan.take()
+    plan.note('image', rename(plan, path, pattern.format(path.rpartition('/')[2].rpartition('.')[0]) + '.jpg'), 'used')
 
-@defect
-def picture_gone(plan):
-    "The annotated picture is not in the folder."
-    _lost(plan, '/data/upload/1/0a1b2c3d-deleted_by_somebody.jpg', 'no file matches')
+def _called(plan, pattern): # another name in the exports
+    path = plan.take()
+    folder, _, name = path.rpartition('/')
+    parts = dict(zip(('stem', 'dot', 'suffix'), name.rpartition('.'), strict=True)) | dict(path=path, name=name)
+    parts |= dict(owner=re.search(r'[A-Z0-9]{6}', folder)[0], hex=f'{plan.rng.integers(2**32):08x}')
+    plan.note('image', rename(plan, path, name, pattern.format(**parts)), 'used')
+
+def _embedded(plan):
+    path = plan.take()
+    ref = 'data:image/jpeg;base64,' + base64.b64encode(plan.files[path]).decode()
+    plan.note('image', rename(plan, path, path.rpartition('/')[2], ref), 'used')
 
 def _lost(plan, ref, reason, path=None):
     export, t = plan.tasks_of(path or plan.take())[0]
@@ -276,48 +85,278 @@ def _lost(plan, ref, reason, path=None):
     plan.exports[export].append(extra)
     plan.note('annotation', item_of(export, extra, -1), 'dropped', reason)
 
-# %% ../../nbs/phantom/defects.ipynb #fcd7c7b6
-@rare_defect
-def web_address(plan):
-    "The picture was imported by its address on the web."
-    _called(plan, 'https://pictures.example/feet/{name}')
+# %% ../../nbs/phantom/defects.ipynb #5c57b852
+DEFECTS = { # name → what it is, and what injects it into a plan
+    'accents': ('A name with accents and spaces, percent-encoded in the export.', lambda p: _named(p, 'bokaállás {}')),
+    'decomposed_accents': ('A name whose accents are separate characters, which the upload drops.',
+                           lambda p: _named(p, unicodedata.normalize('NFD', 'őszi kép {}'))),
+    'long_name': ('A name that storage cuts and marks with seven characters.',
+                  lambda p: _named(p, 'a_heel_seen_from_behind_on_the_kitchen_floor_'*3 + '{}')),
+    'hex_name': ("A real name that looks like an upload's prefix.", lambda p: _named(p, 'deadbeef-{}')),
+    'nine_digits': ('A real name that begins with nine digits and a dash.', lambda p: _named(p, '193684925-back-view-{}')),
+    'owner_suffix': ("The owner's code is put behind the name in the export.",
+                     lambda p: _called(p, '/data/upload/1/{hex}-{stem}_{owner}.{suffix}')),
+    'double_suffix': ("The owner's code is put behind the name twice.",
+                      lambda p: _called(p, '/data/upload/1/{hex}-{stem}_{owner}_{owner}.{suffix}')),
+    'owner_prefix': ("The owner's code is put before the name.", lambda p: _called(p, '/data/upload/1/{hex}-{owner}_{name}')),
+    'local_files': ('The picture comes from local storage.', lambda p: _called(p, '/data/local-files/?d={path}')),
+    'bucket': ('The picture comes from cloud storage.', lambda p: _called(p, 's3://some-bucket/{path}')),
+    'windows_path': ('The picture is named by a Windows path.', lambda p: _called(p, '{owner}\\{name}')),
+    'embedded': ('The picture stands in the export as a data: URI.', _embedded),
+    'path_out': ('The export points out of the study folder.', lambda p: _lost(p, '../../../etc/passwd', 'leaves the study folder')),
+    'picture_gone': ('The annotated picture is not in the folder.',
+                     lambda p: _lost(p, '/data/upload/1/0a1b2c3d-deleted_by_somebody.jpg', 'no file matches'))}
 
-@rare_defect
-def csv_import(plan):
-    "The picture was imported by a table, whose name stands where the upload's would."
+# %% ../../nbs/phantom/defects.ipynb #524ca6fb
+def _task(plan): return plan.tasks_of(plan.take())[0] # its export, and the task about a picture without a defect
+
+def _choices(t): return t['annotations'][0]['result'][0]['value']['choices'] # the first answer of a task
+
+def _adds(plan, choice, reason, **more): # a second annotation
+    export, t = _task(plan)
+    t['annotations'].append(next_annotation(plan, export, choice, **more))
+    plan.note('annotation', item_of(export, t, -1), 'dropped', reason)
+
+def _still_votes(plan, change): # a task that looks odd
+    export, t = _task(plan)
+    change(t)
+    plan.note('annotation', item_of(export, t, 0), 'vote')
+
+def _without_id(plan):
+    export, t = _task(plan)
+    t['annotations'].append(next_annotation(plan, export, _choices(t), who=dict(id=78, email='annotator')))
+    t['annotations'][-1]['result'][0].pop('id')
+    plan.note('annotation', item_of(export, t, -1), 'vote')
+
+def _on_rectangles(t):
+    for a in t['annotations']: a['result'][0]['value'].update(x=10., y=20., width=50., height=60., rotation=0)
+
+def _changed_mind(plan):
+    export, t = _task(plan)
+    t['annotations'].append(next_annotation(plan, export, _choices(t), who=t['annotations'][0]['completed_by']))
+    plan.note('annotation', item_of(export, t, 0), 'dropped', 'later answer')
+    plan.note('annotation', item_of(export, t, -1), 'vote')
+
+# %% ../../nbs/phantom/defects.ipynb #cc8f0c54
+DEFECTS |= {
+    'skip_with_choice': ('A skipped task with a choice still in it.', lambda p: _adds(p, '3_Szupinacio', 'skipped', was_cancelled=True)),
+    'skip': ('A skipped task without a choice.', lambda p: _adds(p, None, 'skipped', was_cancelled=True)),
+    'empty_result': ('An empty result: neither a skip nor a vote.', lambda p: _adds(p, None, 'empty')),
+    'two_values': ('Two values where one is meant.', lambda p: _adds(p, ['1_Pronacio', '2_Neutralis'], 'several values')),
+    'unknown_value': ('A value that is no class.', lambda p: _adds(p, '4_Nem_eldontheto', 'unknown value')),
+    'no_result_id': ('A result without an id, by a person given as an object.', _without_id),
+    'on_a_rectangle': ('A choice that hangs on a rectangle.', lambda p: _still_votes(p, _on_rectangles)),
+    'changed_mind': ('The same person annotates a task twice; the later answer counts.', _changed_mind),
+    'drafts_and_predictions': ('A draft and a prediction, which are never votes.', lambda p: _still_votes(
+        p, lambda t: t.update(drafts=[dict(id=1, result=t['annotations'][0]['result'])], predictions=[4711])))}
+
+# %% ../../nbs/phantom/defects.ipynb #707878c8
+def _open(plan, path): return Image.open(io.BytesIO(plan.files[path])).convert('RGB')
+
+def _as(plan, convert, kind, suffix='jpg', **options):
+    path = plan.take()
+    plan.files[path] = picture_bytes(convert(_open(plan, path)), kind, **options)
+    stem = path.rpartition('/')[2].rpartition('.')[0]
+    plan.note('image', path if suffix == 'jpg' else rename(plan, path, f'{stem}.{suffix}'), 'used')
+
+def _same(im): return im
+
+def _smaller(im, times): return im.resize((im.width // times, im.height // times))
+
+def _sideways(plan):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, 'Some Phone'
+    exif[0x8825] = {1: 'N', 2: (47., 29., 33.), 3: 'E', 4: (19., 3., 5.)}
+    _as(plan, lambda im: im.rotate(90, expand=True), 'JPEG', quality=88, exif=exif)
+
+def _sixteen_bit(im): return Image.fromarray(np.asarray(_smaller(im, 3).convert('L')).astype(np.uint16)*257)
+
+def _heic(plan):
+    import pillow_heif
+    pillow_heif.register_heif_opener()
+    _as(plan, _same, 'HEIF', 'heic', quality=60)
+
+def _unusable(plan, data, reason):
+    path = plan.take()
+    plan.files[path] = data(plan.files[path])
+    plan.note('image', path, 'dropped', reason)
+    for export, t in plan.tasks_of(path): plan.note('annotation', item_of(export, t, 0), 'dropped', reason)
+
+# %% ../../nbs/phantom/defects.ipynb #fde6186c
+DEFECTS |= {
+    'sideways': ('A picture stored on its side, with its turn, its maker and its place in EXIF.', _sideways),
+    'bmp_named_jpg': ('A BMP whose name ends in .jpg.', lambda p: _as(p, lambda im: _smaller(im, 2), 'BMP')),
+    'avif_named_jpg': ('An AVIF whose name ends in .jpg.', lambda p: _as(p, _same, 'AVIF', quality=70)),
+    'heic': ('A HEIC from a phone.', _heic),
+    'webp': ('A WebP.', lambda p: _as(p, _same, 'WEBP', 'webp', quality=80)),
+    'cmyk': ('A JPEG for print, in CMYK.', lambda p: _as(p, lambda im: im.convert('CMYK'), 'JPEG', quality=85)),
+    'palette': ('A PNG with a palette.', lambda p: _as(p, lambda im: _smaller(im, 2).quantize(32), 'PNG', 'png')),
+    'sixteen_bit': ('A grey PNG of sixteen bits.', lambda p: _as(p, _sixteen_bit, 'PNG', 'png')),
+    'transparent': ('A PNG with a transparent border.', lambda p: _as(
+        p, lambda im: ImageOps.expand(_smaller(im, 3).convert('RGBA'), 4, (0, 0, 0, 0)), 'PNG', 'png')),
+    'truncated': ('A file that ends before the picture does.', lambda p: _unusable(p, lambda data: data[:len(data) // 2], 'truncated')),
+    'zero_bytes': ('A file of zero bytes.', lambda p: _unusable(p, lambda data: b'', 'empty')),
+    'web_page': ("A web page saved under a picture's name.",
+                 lambda p: _unusable(p, lambda data: b'<!DOCTYPE html><html><body>404</body></html>', 'web page'))}
+
+# %% ../../nbs/phantom/defects.ipynb #854ca6fe
+def _copied(plan, data, name='copy of it', merged='', elsewhere=False): # elsewhere: in another owner's folder
+    path = plan.take()
+    own = path.rpartition('/')[0]
+    folder = next((o for p in plan.truth if (o := p.rpartition('/')[0]) != own), own) if elsewhere else own
+    new = f'{folder}/{name} {plan.rng.integers(9999)}.jpg'
+    plan.files[new], plan.truth[new] = data(path), plan.truth[path]
+    if merged:
+        plan.note('image', new, 'merged', merged)
+        plan.note('image', path, 'used')
+    return path, new
+
+def _add_task(plan, export, path, choice, who):
+    number = 1 + max(t['id'] for t in plan.exports[export])
+    plan.exports[export].append(task(number, path, [next_annotation(plan, export, choice, who)], plan.rng))
+
+def _contradiction(plan):
+    path, new = _copied(plan, plan.files.get, 'again')
+    said = [(e, t['annotations'][0]['completed_by'], label_of(_choices(t)[0])) for e, t in plan.tasks_of(path)]
+    a, b = sorted(CLASSES, key=lambda c: -sum(o[2] == c for o in said))[:2]
+    for export, who, label in said: _add_task(plan, export, new, {a: b, b: a}.get(label, label), who)
+    plan.note('image', min(path, new), 'dropped', 'tie')
+    plan.note('image', max(path, new), 'merged', 'bytes')
+
+def _resized_copy(plan):
+    def smaller(im): return im.resize([int(o * .7) for o in im.size])
+    path, new = _copied(plan, lambda path: picture_bytes(smaller(_open(plan, path)), 'JPEG', quality=70), 'small')
+    export, t = plan.tasks_of(path)[0]
+    _add_task(plan, export, new, _choices(t), t['annotations'][0]['completed_by'])
+    plan.note('image', new, 'near', path)
+
+DEFECTS |= {
+    'exact_copy': ('The same file under another name.', lambda p: _copied(p, p.files.get, merged='bytes')),
+    'pixel_copy': ('The same pixels in another format.',
+                   lambda p: _copied(p, lambda path: picture_bytes(_open(p, path), 'WEBP', lossless=True), merged='pixels')),
+    'contradiction': ('The same file under another name, annotated as if its two most frequent answers were swapped: a tie.',
+                      _contradiction),
+    'resized_copy': ('A smaller copy that somebody annotated too: another picture of the same group.', _resized_copy)}
+
+# %% ../../nbs/phantom/defects.ipynb #f117afc6
+def _debris(plan, name, data, reason):
+    path = f'{plan.take().rpartition("/")[0]}/{name}'
+    plan.files[path] = data
+    plan.note('file', path, 'dropped', reason)
+
+def _apple_double(plan):
+    plan.files['__MACOSX/._scan.jpg'] = b'\0\5\26\7\0\2\0\0'
+    plan.note('file', '__MACOSX/._scan.jpg', 'dropped', 'hidden folder')
+
+def _without_vote(plan, name, turn, reason):
+    path = plan.take()
+    new = f'{path.rpartition("/")[0]}/{name} {plan.rng.integers(9999)}.jpg'
+    plan.files[new] = picture_bytes(turn(_open(plan, path)), 'JPEG', quality=80)
+    plan.note('image', new, 'dropped', reason)
+
+DEFECTS |= {
+    'notebook': ('A notebook somebody left.', lambda p: _debris(p, 'labeling.ipynb', b'{"cells": [], "nbformat": 4}', 'notebook')),
+    'thumbs': ('A database of thumbnails.', lambda p: _debris(p, 'Thumbs.db', b'\xd0\xcf\x11\xe0\xa1\xb1', 'left behind')),
+    'apple_double': ('The twin that a Mac adds to an archive.', _apple_double),
+    'not_json': ('A .json that is none.',
+                 lambda p: _debris(p, 'hf_labels_export.json', b'upload failed, try again\n', 'not a Label Studio export')),
+    'other_json': ('A .json that is something else.',
+                   lambda p: _debris(p, 'package.json', b'{"name": "x", "version": "1.0.0"}', 'not a Label Studio export')),
+    'no_vote': ('A picture that nobody annotated.', lambda p: _without_vote(p, 'not annotated', ImageOps.flip, 'no vote')),
+    'class_folder': ('Pictures sorted into folders named after classes, without annotation.', lambda p: _without_vote(
+        p, 'pronation/sorted', lambda im: ImageOps.flip(ImageOps.mirror(im)), 'folder names are no annotations'))}
+
+# %% ../../nbs/phantom/defects.ipynb #112b5c69
+def _csv_import(plan):
     path = plan.take()
     rename(plan, path, path.rpartition('/')[2], f's3://some-bucket/{path}')
     for _, t in plan.tasks_of(path): t['file_upload'] = '0a1b2c3d-import.csv'
-    _used(plan, path)
+    plan.note('image', path, 'used')
 
-# %% ../../nbs/phantom/defects.ipynb #0fa855b9
-@rare_defect
-def second_copy(plan):
-    "The export calls the picture a second copy of itself."
-    _called(plan, '/data/upload/1/{hex}-{stem}_2.{suffix}')
+def _no_suffix(plan):
+    path = plan.take()
+    name = path.rpartition('/')[2]
+    ref = f'/data/upload/1/{plan.rng.integers(2**32):08x}-{name}'
+    plan.note('image', rename(plan, path, name.removesuffix('.jpg'), ref), 'used')
 
-@rare_defect
-def no_suffix(plan):
-    "The file lost its ending after it was annotated."
+def _ambiguous(plan):
     path = plan.take()
     folder, _, name = path.rpartition('/')
-    _used(plan, rename(plan, path, name.removesuffix('.jpg'), f'/data/upload/1/{plan.rng.integers(2**32):08x}-{name}'))
-
-# %% ../../nbs/phantom/defects.ipynb #b1a4f2cc
-@rare_defect
-def absolute_path(plan):
-    "The export names a file by its place on somebody's machine."
-    _lost(plan, '/home/somebody/heels/a.jpg', 'absolute')
-
-# %% ../../nbs/phantom/defects.ipynb #df5ddaeb
-@rare_defect
-def ambiguous(plan):
-    "Two sub-folders hold different pictures of one name, and the export gives just the name."
-    path = plan.take()
-    folder, _, name = path.rpartition('/')
-    im = Image.open(io.BytesIO(plan.files[path])).convert('RGB')
     for i, turn in enumerate((ImageOps.flip, ImageOps.invert)):
         twin = f'{folder}/series {i + 1}/which of us {name}'
-        plan.files[twin] = picture_bytes(turn(im), 'JPEG', quality=80)
+        plan.files[twin] = picture_bytes(turn(_open(plan, path)), 'JPEG', quality=80)
         plan.note('image', twin, 'dropped', 'no vote')
     _lost(plan, f'which of us {name}', 'ambiguous', path)
+
+RARE_DEFECTS = {
+    'web_address': ('The picture was imported by its address on the web.', lambda p: _called(p, 'https://pictures.example/feet/{name}')),
+    'csv_import': ("The picture was imported by a table, whose name stands where the upload's would.", _csv_import),
+    'second_copy': ('The export calls the picture a second copy of itself.',
+                    lambda p: _called(p, '/data/upload/1/{hex}-{stem}_2.{suffix}')),
+    'no_suffix': ('The file lost its ending after it was annotated.', _no_suffix),
+    'absolute_path': ("The export names a file by its place on somebody's machine.",
+                      lambda p: _lost(p, '/home/somebody/heels/a.jpg', 'absolute')),
+    'ambiguous': ('Two sub-folders hold different pictures of one name, and the export gives just the name.', _ambiguous)}
+
+# %% ../../nbs/phantom/defects.ipynb #3ebbd6f7
+def _respelt(t):
+    spelt = ('1_Pronáló', '2_Neutrális', '3_Szupináló')[CLASSES.index(label_of(_choices(t)[0]))]
+    t['annotations'][0]['result'][0]['value']['choices'] = [unicodedata.normalize('NFD', spelt).upper() + ' ']
+
+def _exported_twice(plan):
+    export, t = _task(plan)
+    again = export.removesuffix('.json') + '_again.json'
+    if plan.styles.get(export) in ('min', 'csv', 'tsv'): plan.styles[again] = plan.styles[export]
+    plan.exports[again] = [dict(copy.deepcopy(t), _path=None)]
+    plan.note('annotation', item_of(again, t, 0), 'dropped', 'the same annotation')
+    plan.note('annotation', item_of(export, t, 0), 'vote')
+
+def _only_predicted(plan):
+    path = plan.take()
+    predicted = dict(id=9, result=[dict(type='choices', value=dict(choices=['neutral']))], score=.9)
+    for _, t in plan.tasks_of(path): t.update(annotations=[], predictions=[predicted])
+    plan.note('image', path, 'dropped', 'no vote')
+
+RARE_DEFECTS |= {
+    'second_control': ('Another choice control stands beside the one that counts.', lambda p: _still_votes(
+        p, lambda t: t['annotations'][0]['result'].append(
+            dict(id='q', type='choices', from_name='quality', to_name='image', value=dict(choices=['jó']))))),
+    'decomposed_label': ('A label whose accents are separate characters, in capitals, with a blank behind it.',
+                         lambda p: _still_votes(p, _respelt)),
+    'exported_twice': ('A second export holds one task of the first again.', _exported_twice),
+    'only_predicted': ("A picture with a model's answer and nobody else's.", _only_predicted)}
+
+# %% ../../nbs/phantom/defects.ipynb #348f3bd2
+def _sold(im):
+    framed = ImageOps.expand(im, im.width // 12, 'white')
+    ImageDraw.Draw(framed).text((framed.width // 4, framed.height // 2), 'STOCK PHOTO', fill=(230, 230, 230))
+    return framed
+
+def _oversized(data):
+    def chunk(kind, body): return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+    header = chunk(b'IHDR', struct.pack('>IIBBBBB', 50_000, 50_000, 8, 2, 0, 0, 0))
+    return b'\x89PNG\r\n\x1a\n' + header + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b'')
+
+RARE_DEFECTS |= {
+    'largest': ('A picture of 34 megapixels.',
+                lambda p: _as(p, lambda im: im.resize((5048, 6731), Image.Resampling.NEAREST), 'JPEG', quality=30)),
+    'smallest': ('A picture of 170 × 148 pixels.', lambda p: _as(p, lambda im: ImageOps.fit(im, (170, 148)), 'JPEG', quality=85)),
+    'stock_photo': ("A picture with a white border and its seller's name across.", lambda p: _as(p, _sold, 'JPEG', quality=88)),
+    'oversized': ('A tiny file that claims to be a picture of 50,000 × 50,000 pixels.', lambda p: _unusable(p, _oversized, 'too large')),
+    'foreign_copy': ("A copy of a picture lies in another owner's folder.",
+                     lambda p: _copied(p, p.files.get, 'borrowed', 'bytes', elsewhere=True)),
+    'archive_inside': ('An archive that nobody unpacked.', lambda p: _debris(p, 'regi kepek.zip', b'PK\x05\x06' + bytes(18), 'archive')),
+    'deep_json': ('A .json nested 10,000 levels deep.', lambda p: _debris(p, 'deep.json', b'['*10_000 + b']'*10_000, 'nested')),
+    'empty_json': ('A .json of zero bytes.', lambda p: _debris(p, 'b8v41y.json', b'', 'empty'))}
+
+# %% ../../nbs/phantom/defects.ipynb #13f8fa2f
+ALL_DEFECTS = DEFECTS | RARE_DEFECTS
+
+def inject(
+    plan: Plan, # changed in place
+    name: str, # one of `ALL_DEFECTS`
+) -> None:
+    "Inject a defect, and record it under its name."
+    before = len(plan.injected)
+    ALL_DEFECTS[name][1](plan)
+    for o in plan.injected[before:]: o['reality'] = name # as `planted.csv` calls it

@@ -23,16 +23,14 @@ import numpy as np
 from .. import __version__
 from ..core import CLASSES, AnklealignError, file_error
 from ..decision import CUTOFFS
-from .annotators import OWNERS, PANEL, answer, best_reachable # first, as it enters its defects before:
-from . import file_defects # noqa: F401  it enters its own
+from .annotators import OWNERS, PANEL, Plan, annotation, answer, best_reachable, picture_bytes, task
+from .defects import ALL_DEFECTS, DEFECTS, inject
 from .person import Phantom
-from .defects import DEFECTS, RARE_DEFECTS, Plan, annotation, picture_bytes, task
 from .picture import make_phantoms
 from ..study.labelstudio import label_of
 from ..study.votes import consensus
 
 # %% ../../nbs/phantom/study.ipynb #dcf87bc1
-ALL_DEFECTS = DEFECTS | RARE_DEFECTS
 LAYOUTS = ('owners', 'consensus', 'both')
 _CODES = ('D6AE9F', 'H51B9J', 'B8V41Y', 'K3PZ7Q', 'X09LMT', 'R7C2WD', 'T4NJ8E', 'Z6YV1A',
           'M2QF5S', 'P8GH3U', 'W1KB9C', 'L5RX7N', 'F9DE2V', 'J3TS6Y', 'C7UA4Z')
@@ -109,9 +107,7 @@ def plan_study(
     if not plan.free: plan.free = list(plan.truth)
     for name in [o for o in (ALL_DEFECTS if defects is None else defects) for _ in range(times)]:
         if defects is None and not plan.free: break
-        before = len(plan.injected)
-        ALL_DEFECTS[name](plan)
-        for o in plan.injected[before:]: o['reality'] = name # as `planted.csv` calls it
+        inject(plan, name)
     return plan
 
 # %% ../../nbs/phantom/study.ipynb #5845c18f

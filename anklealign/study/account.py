@@ -15,13 +15,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
+import numpy as np
 import pandas as pd
+from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from .. import __version__
-from ..core import CLASSES, AnklealignError, Settings, class_names, markdown_table, new_folder, write_atomic
+from ..core import CLASSES, AnklealignError, Settings, class_names, markdown_table
 from ..images import unpadded
-from .duplicates import fingerprint, stacked
+from ..storage import new_folder, write_atomic
+from .duplicates import PRINT, fingerprint
 from .manifest import RawStudy, is_synthetic, manifest_of, ratings_of, reason_kinds, unknown_people
 from .preprocess import JOURNAL, Stage, gather
 from .splits import audit, describe_splits, link
@@ -58,79 +61,25 @@ def account(
     return {'images': {'found': sum(images.values()), **images},
             'annotations': {'found': votes + dropped, 'votes': votes, 'dropped': dropped}}
 
-# %% ../../nbs/study/account.ipynb #a434c69c
-def _why(report):
-    lines = ['## What was not used, and why', '']
-    for kind, names in (('images', 'pictures'), ('annotations', 'annotations'), ('files', 'other files')):
-        if why := report['reasons'][kind]: lines += [markdown_table([names, 'n'], why.items()), '']
-    if unknown := report['unknown_labels']:
-        lines += [f"Labels not known: {', '.join(f'{k!r} ({n})' for k, n in unknown.items())}. "
-                  'If one of them is a class, add it to `[labels]` in settings.ini.', '']
-    return lines if len(lines) > 2 else [*lines, 'Everything found was used.', '']
-
-# %% ../../nbs/study/account.ipynb #f7675a59
-def _item_by_item(report): # what was not used
-    unused = [o for o in report['items'] if o['reason']]
-    rows = [[f"{o['kind']} {o['item']}", o['reason']] for o in unused[:_SHOWN]]
-    if not rows: return []
-    n = sum(sum(o.values()) for o in report['reasons'].values())
-    more = f'The first {_SHOWN:,} of {n:,}. ' if n > _SHOWN else ''
-    return ['## Item by item', '', f'{more}`items.csv` says of everything that was found what became of it.', '',
-            markdown_table(['not used', 'why'], rows), '']
-
+# %% ../../nbs/study/account.ipynb #1c9c84e1
 _SHOWN, _LISTED = 1000, 100_000 # most items of report.md, and of report.json
 
-def _other_count(report): # why these are not the votes of the account
-    used, rated = report['annotations']['votes'], report['agreement']['votes']
-    dropped = report['reasons']['annotations'].get('its picture is dropped', 0)
-    if used == rated: return ''
-    parts = [f'the {used:,} that are used'] + [f'{dropped:,} on pictures dropped for what the votes were, such as ties'] * (dropped > 0)
-    again = used + dropped - rated
-    return f" They are {' and '.join(parts)}{f', less {again:,} of people who answered for copies of one picture' * (again > 0)}."
-
-def _agreement(report):
-    a = report['agreement']
-    figures = {k.replace('_', ' '): v for k, v in a.items() if isinstance(v, dict)}
-    def span(v): return [f'{v[a]:.3f} to {v[b]:.3f}' for a, b in (('min', 'max'), ('low', 'high')) if v.get(a) is not None]
-    rows = [[k, v.get('value', v.get('mean')), *(span(v) or ['']), v['n']] for k, v in figures.items() if not v['reason']]
-    lines = ['## How far annotators agree', '',
-             f"{a['votes']:,} votes of {a['annotators']:,} annotator{'s'*(a['annotators'] != 1)} on {a['images']:,} pictures, "
-             f"{a['images_with_several']:,} of which have several.{_other_count(report)}"]
-    if a['images_with_several']:
-        plot = ' and `annotators.png`' * ('annotators.png' in report.get('plots', ()))
-        matrix = 'label_matrix' if a['images']*a['annotators'] <= MOST_CELLS else 'ratings'
-        lines += ['', 'Beside this report: each annotator beside the others (`annotators.csv`), every two of them '
-                      f'(`annotator_agreement.csv`{plot}), and who said what about every picture (`{matrix}.csv`).']
-    lines += ['', markdown_table(['', 'value', '95 % interval, or range of pairs', 'n'], rows)] if rows else []
-    missing = {v['reason']: [k for k, o in figures.items() if o['reason'] == v['reason']] for v in figures.values() if v['reason']}
-    return lines + [f"\nNot computed, since {why}: {', '.join(names)}." for why, names in missing.items()] + ['']
-
-# %% ../../nbs/study/account.ipynb #1c9c84e1
 def report_markdown(
     report: dict, # as in report.json
 ) -> str: # a page of Markdown
     "The report as a page to read: sums, reasons, classes, splits, agreement, rules, exports, notes."
-    images, notes, names = report['images'], report['annotations'], class_names(report['language'])
-    columns, (before, after) = ('found', 'used', 'votes', 'merged', 'dropped'), (report['classes'][o] for o in ('before', 'after'))
-    classes = [['annotated pictures', *(before[c] for c in (*CLASSES, 'tie'))], ['used pictures', *(after[c] for c in CLASSES), 0]]
-    sums = [[k, *(report[k].get(c, '') for c in columns)] for k in ('images', 'annotations')]
-    splits = [[o['split'], *(o[c] for c in CLASSES), o['images'], o['groups']] for o in report['splits']]
-    exports = [[o[k] for k in ('export', 'format', 'annotations', 'votes')] for o in report['exports']]
-    made = ' Its pictures are synthetic (phantoms).' if report['synthetic'] else ''
-    flagged, plots = ', '.join(f'{n:,} {code}' for code, n in report['quality'].items()) or 'none', report.get('plots', ())
-    worst = ' `quality.png` shows the worst.' * ('quality.png' in plots)
-    return '\n'.join([
-        f"# What became of {report['raw']}", '',
-        f"{images['used']:,} of {images['found']:,} pictures and {notes['votes']:,} of {notes['found']:,} annotations are used.{made} "
-        'A screening aid is trained on them, never a diagnosis.', '', *(f'**{o}**\n' for o in report['warnings']),
-        '## The account', '', markdown_table(['', *columns], sums), '',
-        *_why(report), '## Classes and splits', '', markdown_table(['', *names, 'tie'], classes), '',
-        markdown_table(['split', *names, 'pictures', 'groups'], splits), '',
-        *['`overview.png` shows classes, owners, sizes and agreement.\n'] * ('overview.png' in plots), '## Quality of the pictures', '',
-        f'Flagged: {flagged}. None was dropped for it; `metadata.csv` has the measures.{worst}', '', *_agreement(report),
-        '## How annotations found their pictures', '', markdown_table(['rule', 'annotations'], report['rules'].items()), '',
-        '## Exports', '', markdown_table(['export', 'format', 'annotations', 'votes'], exports), '',
-        '## Notes', '', *(f'- {o}' for o in report['notes'] if o not in report['warnings']), '', *_item_by_item(report)])
+    pages = Environment(loader=PackageLoader('anklealign', 'study'), trim_blocks=True, lstrip_blocks=True)
+    pages.filters |= {'n': '{:,}'.format, 'cells': lambda o, keys: [o.get(k, '') for k in keys]}
+    figures = {k.replace('_', ' '): v for k, v in report['agreement'].items() if isinstance(v, dict)}
+    def span(v): return [f'{v[a]:.3f} to {v[b]:.3f}' for a, b in (('min', 'max'), ('low', 'high')) if v.get(a) is not None]
+    return pages.get_template('report.md').render(
+        report=report, table=markdown_table, classes=[*CLASSES], names=[*class_names(report['language'])], most_cells=MOST_CELLS,
+        unknown=', '.join(f'{k!r} ({n})' for k, n in report['unknown_labels'].items()),
+        flagged=', '.join(f'{n:,} {code}' for code, n in report['quality'].items()),
+        agreed=[[k, v.get('value', v.get('mean')), *(span(v) or ['']), v['n']] for k, v in figures.items() if not v['reason']],
+        missing={v['reason']: [k for k, o in figures.items() if o['reason'] == v['reason']] for v in figures.values() if v['reason']},
+        unused=[[f"{o['kind']} {o['item']}", o['reason']] for o in report['items'] if o['reason']][:_SHOWN],
+        total=sum(sum(o.values()) for o in report['reasons'].values()))
 
 # %% ../../nbs/study/account.ipynb #0dfe2e83
 def make_report(
@@ -199,15 +148,14 @@ def _notes(study, manifest, leaks, apart):
     if apart and leaks['hits']:
         notes.append(f"{leaks['hits']} pairs of pictures that look the same stand in different splits, since study.near_copies is apart: "
                      'if they are copies, figures of the test are too good.')
-    return notes if apart else notes + _look_alikes(study)
-
-def _look_alikes(study):
     who = study.pictures[['owner', 'participant']]
     pairs = [o for o in study.near if all(p in who.index and who.participant[p] for p in o)
              and tuple(who.loc[o[0]]) != tuple(who.loc[o[1]])]
-    if not pairs: return []
-    return [f"{len(pairs)} pairs of pictures look the same, although their names speak of different people ({' and '.join(pairs[0])} "
-            'are one); they share a group. If a fixed camera makes them look the same, set study.near_copies = apart.']
+    if pairs and not apart:
+        notes.append(f"{len(pairs)} pairs of pictures look the same, although their names speak of different people ("
+                     f"{' and '.join(pairs[0])} are one); they share a group. If a fixed camera makes them look the same, set "
+                     'study.near_copies = apart.')
+    return notes
 
 # %% ../../nbs/study/account.ipynb #e7b06bb9
 def write(
@@ -244,12 +192,12 @@ def _audited(study, manifest, images, settings): # with what looks the same in o
         im = Image.open(images/name).convert('RGB')
         return unpadded(im, *size[name]) if settings.images.fit == 'pad' else im
     source = dict(zip(manifest.image, manifest.source, strict=True))
-    prints = stacked((fingerprint(shown(o)) for o in manifest.image), len(manifest))
-    leaks = audit(manifest, prints)
-    while len(leaks.hits) and settings.study.near_copies == 'together':
-        study = link(study, ((source[o.image_a], source[o.image_b]) for o in leaks.hits.itertuples()), settings)
+    prints = np.fromiter((fingerprint(shown(o)) for o in manifest.image), PRINT, len(manifest))
+    hits, leaks = audit(manifest, prints)
+    while len(hits) and settings.study.near_copies == 'together':
+        study = link(study, ((source[o.image_a], source[o.image_b]) for o in hits.itertuples()), settings)
         manifest = manifest_of(study)
-        leaks = audit(manifest, prints)
-    return study, manifest, {'pictures': leaks.pictures, 'pairs': leaks.pairs, 'looked_at': leaks.looked_at, 'hits': len(leaks.hits)}
+        hits, leaks = audit(manifest, prints)
+    return study, manifest, leaks
 
 def _as_json(value): return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + '\n'

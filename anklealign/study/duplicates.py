@@ -9,9 +9,7 @@ __all__ = ['find_duplicates']
 
 # %% ../../nbs/study/duplicates.ipynb #a0501ab9
 import base64
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from itertools import combinations
 
@@ -27,59 +25,33 @@ from ..core import AnklealignError
 # %% ../../nbs/study/duplicates.ipynb #2e0774f2
 _SIDE = 64 # pixels a side of the grey version
 _KEPT = 16 # coefficients a side of the descriptor
+PRINT = np.dtype((np.float16, (_KEPT, _KEPT))) # a descriptor: half a kilobyte
 _FLAT = .5 # grey levels of standard deviation below which a picture has no content
 _MIRROR = np.where(np.arange(_KEPT) % 2, -1, 1).astype(np.float16) # what a left-right flip does to the columns
 
 # %% ../../nbs/study/duplicates.ipynb #844e3df8
-def stacked(
-    prints: Iterable['Fingerprint'], # one a picture
-    n: int, # how many
-) -> np.ndarray: # (n, 16, 16) float16: half a kilobyte a picture
-    "The descriptors of pictures, without a second copy of them on the way."
-    stack = np.empty((n, _KEPT, _KEPT), np.float16)
-    for i, o in enumerate(prints): stack[i] = o.descriptor
-    return stack
-
 def _hashes(stack): # (n, 16, 16) descriptors -> (n,) uint64
     signs = (stack[:, :8, :8] > 0).reshape(len(stack), 64)
     return np.packbits(signs, axis=1).view('>u8').ravel().astype(np.uint64)
 
-@dataclass(frozen=True, eq=False)
-class Fingerprint:
-    "What is kept of a picture to recognise its copies."
-    descriptor: np.ndarray # (16, 16) float16: coarsest DCT coefficients, without the mean, of length 1
+def as_text(
+    descriptor: np.ndarray, # from `fingerprint`
+) -> tuple[str, str]: # 16 hex digits; 684 characters
+    "The perceptual hash, and all of a descriptor, as a journal keeps them."
+    return f'{_hashes(descriptor[None])[0]:016x}', base64.b64encode(descriptor.astype('<f2').tobytes()).decode()
 
-    @cached_property
-    def phash(self) -> str: # 16 hex digits: the signs of the coarsest 8 × 8 coefficients
-        "The perceptual hash."
-        return f'{_hashes(self.descriptor[None])[0]:016x}'
-
-    def mirrored(self) -> 'Fingerprint': # that of the left-right flipped picture
-        "The fingerprint that the mirrored picture has."
-        return Fingerprint(self.descriptor*_MIRROR)
-
-    def to_text(self) -> str: # 684 characters
-        "Text to keep in a cache."
-        return base64.b64encode(self.descriptor.astype('<f2').tobytes()).decode()
-
-    @classmethod
-    def from_text(
-        cls,
-        text: str, # made by `to_text`
-    ) -> 'Fingerprint': # the same again
-        "The fingerprint that `to_text` wrote."
-        return cls(np.frombuffer(base64.b64decode(text), '<f2').reshape(_KEPT, _KEPT))
+def _from_text(text): return np.frombuffer(base64.b64decode(text), '<f2').reshape(PRINT.shape)
 
 # %% ../../nbs/study/duplicates.ipynb #accf2a70
 def fingerprint(
     img: Image.Image, # upright picture of any size; may be decoded at reduced size
-) -> Fingerprint: # its descriptor and hash
-    "The fingerprint of a picture."
+) -> np.ndarray: # (16, 16) float16: its coarsest DCT coefficients, without the mean, of length 1
+    "The descriptor of a picture."
     grey = img.convert('L').resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     coefs = dctn(np.asarray(grey, np.float32), norm='ortho')[:_KEPT, :_KEPT]
     coefs[0, 0] = 0
     length = np.linalg.norm(coefs)
-    return Fingerprint((coefs/length if length > _FLAT*_SIDE else 0*coefs).astype(np.float16))
+    return (coefs/length if length > _FLAT*_SIDE else 0*coefs).astype(np.float16)
 
 # %% ../../nbs/study/duplicates.ipynb #1e86260a
 _SAMPLE = 4096 # hashes that the cost of an index is estimated from
@@ -214,12 +186,12 @@ def connected(
 
 # %% ../../nbs/study/duplicates.ipynb #9ff72e54
 def find_duplicates(
-    pictures: pd.DataFrame, # usable ones, one a row; index path: sha256, width, height, descriptor (as `to_text` writes it)
+    pictures: pd.DataFrame, # usable ones, one a row; index path: sha256, width, height, descriptor (as `as_text` writes it)
     votes: Mapping[str, int], # path → number of its votes
     pixel_sha: Callable[[str], str], # path → SHA-256 of the decoded upright pixels
 ) -> tuple[pd.Series, tuple[tuple[str, str], ...]]: # path → the picture that stands for it; pairs of near-duplicates among these
     "Which pictures are the same one, and which nearly so."
-    near = near_duplicates(stacked(map(Fingerprint.from_text, pictures.descriptor), len(pictures)))
+    near = near_duplicates(np.fromiter(map(_from_text, pictures.descriptor), PRINT, len(pictures)))
     table = pictures.assign(near=connected(len(pictures), near))
     files = table.drop_duplicates('sha256')
     asked = files[files.duplicated(['near', 'width', 'height'], keep=False)]

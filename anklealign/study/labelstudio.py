@@ -154,25 +154,20 @@ _picture = re.compile(r'\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|hei[cf]|avif)($|[?#
 _address = re.compile(r'data:image/|[a-z][a-z0-9+.-]*://|/', re.I)
 def _shows(value): return isinstance(value, str) and bool(_picture.search((t := _text(value))[-100:]) or _picture.match(t[:1000]))
 
-def _keys(data, controls, fixed): # the key that surely names the picture, if there is one; all that may
+def _named(data, controls=(), upload=None, fixed=()): # what may name the picture, the most telling first; why that is not clear
     texts = {k: t for k, v in data.items() if isinstance(v, str) and (t := _text(v))}
     named = [k for k in (*controls, 'image') if k in texts and k not in fixed]
     elsewhere = any(_shows(o) and _address.match(o) for o in texts.values())
     sure = next((k for k in named if not elsewhere or _shows(texts[k]) or _address.match(texts[k])), None)
-    others = [k for k, t in texts.items() if k != sure and k not in fixed and _shows(t)]
-    return sure, [sure, *(k for k in others if not _address.match(texts[k]))] if sure is not None else others
-
-def _refs(data, controls=(), upload=None, fixed=()):
+    keys = [k for k, t in texts.items() if k != sure and k not in fixed and _shows(t)]
+    if sure is not None: keys = [sure, *(k for k in keys if not _address.match(texts[k]))]
     name = '' if _text(upload).lower().endswith(('.json', '.csv', '.tsv', '.txt', '.zip')) else _text(upload)
-    return tuple(dict.fromkeys([*(_text(data[k]) for k in _keys(data, controls, fixed)[1]), *([name] if name else [])]))
-
-def _unclear(data, controls=(), fixed=()): # why it cannot be told which picture was annotated; '' if it can
-    sure, keys = _keys(data, controls, fixed)
-    keys = [k for k in keys if _address.match(_text(data[k]))] or keys
-    names = {re.sub(r'^[0-9a-f]{8}-', '', re.split(r'[/=\\]', unquote(_text(data[k])))[-1]).casefold() for k in keys}
-    if sure is not None or len(names) < 2: return ''
-    return (f"ambiguous: {'two' if len(keys) == 2 else len(keys)} picture keys ({', '.join(map(_text, keys))}), and nothing says which was "
-            'annotated; set study.picture_key')
+    refs = tuple(dict.fromkeys([*(texts[k] for k in keys), *([name] if name else [])]))
+    keys = [k for k in keys if _address.match(texts[k])] or keys
+    names = {re.sub(r'^[0-9a-f]{8}-', '', re.split(r'[/=\\]', unquote(texts[k]))[-1]).casefold() for k in keys}
+    if sure is not None or len(names) < 2: return refs, ''
+    return refs, (f"ambiguous: {'two' if len(keys) == 2 else len(keys)} picture keys ({', '.join(map(_text, keys))}), and nothing says "
+                  'which was annotated; set study.picture_key')
 
 # %% ../../nbs/study/labelstudio.ipynb #d431799b
 def _from_annotation(raw, task, refs, unclear=''):
@@ -206,7 +201,7 @@ def _from_task(task, position, controls=(), fixed=()):
     data, lists = _data(task), {k: task[k] for k in ('annotations', 'completions') if task.get(k) is not None}
     results = [r for v in lists.values() for o in _items(v) if isinstance(o, dict) for r in _items(o.get('result')) if isinstance(r, dict)]
     controls = dict.fromkeys([*controls, *(_text(o.get(k)).removeprefix('$') for k in ('source', 'to_name') for o in results)])
-    refs, unclear = _refs(data, controls, task.get('file_upload'), fixed), _unclear(data, controls, fixed)
+    refs, unclear = _named(data, controls, task.get('file_upload'), fixed)
     pages = next((v for k, v in data.items() if isinstance(v, list) and len(v) > 1 and all(map(_shows, v))), ())
     name = _text(task.get('id')) or f'at {position}'
     for key, raws in lists.items():
@@ -232,7 +227,7 @@ def _table(text):
 # %% ../../nbs/study/labelstudio.ipynb #8ae18eec
 def _from_row(row, position, controls=(), fixed=()):
     if '' in row and len(row) == 1: return _Found(f'at {position}', (), flaw=_text(row['']) or 'it has one cell, without a name')
-    refs, answers = _refs(row, controls, fixed=fixed), {}
+    (refs, unclear), answers = _named(row, controls, fixed=fixed), {}
     for column, value in row.items():
         if column in _own or column == 'image' or _shows(value) or _text(value) in refs: continue
         if isinstance(value, str) and value.lstrip()[:1] in ('[', '{'):
@@ -240,7 +235,7 @@ def _from_row(row, position, controls=(), fixed=()):
         regions = [o.get('choices') if isinstance(o, dict) else o for o in _several(value)]
         if chosen := [v for o in regions if (v := _values(o))]: answers[column] = chosen
     return _Found(_text(row.get('id')) or f'at {position}', refs, _text(row.get('annotation_id')), _person(row.get('annotator') or None),
-                  answers, flaw=_unclear(row, controls, fixed) if answers else '',
+                  answers, flaw=unclear if answers else '',
                   created=_time(row.get('created_at')), updated=_time(row.get('updated_at')))
 
 # %% ../../nbs/study/labelstudio.ipynb #4bbe8135

@@ -30,7 +30,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import pandas as pd
 
 from ..core import CLASSES, AnklealignError, Settings, file_error, ordinary
-from ..remote import place
+from ..storage import place
 from .files import RawFile, origin_of, owner_of, participant_of, read_listing, recognise_people, unzip, walk
 from .labelstudio import ALIASES, Annotation, Export, NotAnExport, label_aliases, label_of, read_export
 

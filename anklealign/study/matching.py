@@ -224,10 +224,7 @@ def match_all(
     return [matched(*o) for o in sayings]
 
 # %% ../../nbs/study/matching.ipynb #7004c2eb
-def _drop_repeats(
-    annotations: Iterable[Annotation], # of all exports, in the order in which they are to win
-    content: Callable[[int], str]=lambda i: '', # position → what is equal for equal pictures; '' if the picture was not found
-) -> tuple[list[Annotation], list[list[int]]]: # the same ones, in the same order; positions of those that are one
+def _drop_repeats(annotations, content): # and the positions of those that are one
     "`annotations` in which each repeated one but the first, or the newest state, has lost its label and names the one that stays."
     result, clusters, known = list(annotations), [], {}
     ids = [(re.sub(r'~\d+(?=/|$)', '', o.item[len(o.export):]), o.created or o.export) for o in result]
@@ -266,10 +263,7 @@ def _overrule(annotations):
                                                              reason=f'overruled by a later answer of the same person, {last.item}')
 
 # %% ../../nbs/study/matching.ipynb #5e771e01
-def _settle(
-    annotations: Iterable[Annotation], # of one export or of all, in the order in which they are to win
-    content: Callable[[int], str]=lambda i: '', # position → what is equal for equal pictures; '' if the picture was not found
-) -> list[Annotation]: # the same ones, in the same order
+def _settle(annotations, content=lambda i: ''): # of a position, what is equal for equal pictures; '' if the picture was not found
     "`annotations` in which those that are repeated or overruled have lost their label and name the one that stays."
     (annotations, clusters), first = _drop_repeats(annotations, content), {}
     def of(export): # the first of its project: exports that share an annotation are of one, so their people have one name each

@@ -29,11 +29,10 @@ from filelock import FileLock, Timeout
 from loky import ProcessPoolExecutor
 from loky.backend import get_context
 
-from ..core import AnklealignError, ImageSettings, file_error, ordinary, recover, write_atomic
-from ..images import PictureError, open_picture, pixel_digest, study_picture
-from ..remote import place, write_pieces
-from ..quality import faults, measure
-from .duplicates import find_duplicates, fingerprint
+from ..core import AnklealignError, ImageSettings, file_error, ordinary
+from ..images import PictureError, faults, jpeg_bytes, measure, open_picture, pixel_digest, square
+from ..storage import place, recover, write_atomic
+from .duplicates import as_text, find_duplicates, fingerprint
 from .files import RawFile, share_of, walk
 from .manifest import QUALITY, RawStudy
 
@@ -85,7 +84,8 @@ def check_picture(
     try:
         data = (place(root)/file.path).read_bytes()
         picture = open_picture(data, at_least=settings.size, max_megapixels=settings.max_megapixels)
-        processed, marks = study_picture(picture.image, settings.size, settings.fit, settings.quality), fingerprint(picture.image)
+        processed = jpeg_bytes(square(picture.image, settings.size, settings.fit), settings.quality)
+        phash, descriptor = as_text(fingerprint(picture.image))
         seen = measure(picture.image)
     except PictureError as e: return Checked(**known, reason=str(e))
     except OSError as e: return Checked(**known, reason=f'{_UNREAD}: {(e.strerror or str(e)).lower()}')
@@ -93,7 +93,7 @@ def check_picture(
     try: (Path(target)/staged_name(file.path)).write_bytes(processed)
     except OSError as e: raise file_error(e, target) from e
     return Checked(**known, width=picture.width, height=picture.height, sha256=hashlib.sha256(data).hexdigest(),
-                   phash=marks.phash, descriptor=marks.to_text(), processed=hashlib.sha256(processed).hexdigest(),
+                   phash=phash, descriptor=descriptor, processed=hashlib.sha256(processed).hexdigest(),
                    **{k: round(seen[k], 2) for k in ('blur', 'brightness', 'tilt')},
                    quality=' '.join(faults(seen, max(picture.width, picture.height), settings.size)))
 
@@ -221,7 +221,7 @@ def look_at(
                 progress(len(found), len(files))
     except OSError as e: raise file_error(e, stage.journal) from e
     found.sort(key=lambda o: o.path)
-    write_pieces(stage.journal, map(journal_line, found))
+    write_atomic(stage.journal, map(journal_line, found))
     return found
 
 # %% ../../nbs/study/preprocess.ipynb #cdf077a7
@@ -268,16 +268,6 @@ def check(
     return replace(study, near=near, pictures=pictures.assign(stands_for=stands_for.reindex(pictures.index).fillna(''),
                                                               reason=found.reason.reindex(pictures.index).fillna(study.pictures.reason)))
 
-# %% ../../nbs/study/preprocess.ipynb #a01a0174
-def unchanged(
-    file: Path, # a processed picture, if it is there
-    digest: str, # SHA-256 that it must have
-) -> bytes: # its content; empty if it is missing, or another one
-    "A processed picture, if it is the one that was made."
-    try: data = file.read_bytes() if file.is_file() else b''
-    except (OSError, ValueError): return b''
-    return data if hashlib.sha256(data).hexdigest() == digest else b''
-
 # %% ../../nbs/study/preprocess.ipynb #1000000a
 def gather(
     study: RawStudy, # as `check` leaves it, or a later step
@@ -294,9 +284,11 @@ def gather(
     try:
         folder.mkdir(parents=True)
         for path, name in zip(manifest.source, manifest.image, strict=True):
-            places = filter(None, (stage.work/staged_name(path), old.get(path), *(o/'work'/staged_name(path) for o in stage.shards)))
-            data = next(filter(None, (unchanged(o, study.pictures.processed[path]) for o in places)), b'')
-            if not data:
+            digest, data = study.pictures.processed[path], b''
+            for file in (stage.work/staged_name(path), old.get(path), *(o/'work'/staged_name(path) for o in stage.shards)):
+                with suppress(OSError, ValueError): data = file.read_bytes() if file and file.is_file() else b''
+                if hashlib.sha256(data).hexdigest() == digest: break
+            else:
                 file = RawFile(path, 'image', *study.pictures.loc[path, ['size', 'mtime']])
                 found = check_picture(str(study.root), file, str(stage.work), settings)
                 if found.reason: raise AnklealignError(f'{path} has changed while the study was made ({found.reason}): run again.')

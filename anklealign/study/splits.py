@@ -10,7 +10,7 @@ __all__ = ['group', 'describe_splits', 'split', 'link', 'kfold', 'cross_splits',
 # %% ../../nbs/study/splits.ipynb #7dbf89c8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import combinations
 
@@ -223,23 +223,15 @@ def cross_splits(
         split[rest.index[kfold(rest, max(2, min(valid, fewest)), seed) == 0]] = 'valid'
         yield table.assign(split=split)
 
-# %% ../../nbs/study/splits.ipynb #17a13f3c
+# %% ../../nbs/study/splits.ipynb #09161f5e
 SAME_BITS = 8 # hash bits by which two processed pictures may differ
 SAME_PICTURE = .985 # least `similarity` of a hit
-
-@dataclass(frozen=True)
-class Audit:
-    "What the leakage audit compared and found."
-    hits: pd.DataFrame # one row a pair: image_a, split_a, image_b, split_b, similarity, mirrored
-    pictures: int # opened
-    pairs: int # from two splits, each compared straight and mirrored
-    looked_at: int # of them whose hashes are near
 
 # %% ../../nbs/study/splits.ipynb #aa9e7553
 def audit(
     table: pd.DataFrame, # one row an image: image, split
     descriptors: np.ndarray, # (n, 16, 16), of the processed pictures, in the order of `table`
-) -> Audit: # hits, and how much was compared
+) -> tuple[pd.DataFrame, dict[str, int]]: # a row a hit, the most similar first; pictures, pairs of two splits, those looked at, hits
     "Look for the same picture, straight or mirrored, in two splits, from the pixels of the processed pictures."
     order = table.image.argsort()
     table, descriptors = table.iloc[order].reset_index(drop=True), descriptors[order]
@@ -251,5 +243,5 @@ def audit(
     hits = pd.DataFrame({'image_a': table.image[i].array, 'split_a': at[i], 'image_b': table.image[j].array, 'split_b': at[j],
                          'similarity': np.maximum(straight, mirrored), 'mirrored': mirrored > straight})
     hits = hits[hits.similarity >= SAME_PICTURE]
-    return Audit(hits.sort_values('similarity', ascending=False, kind='stable', ignore_index=True), n,
-                 sum(a*b for a, b in combinations(sizes, 2)), len(i))
+    counts = {'pictures': n, 'pairs': sum(a*b for a, b in combinations(sizes, 2)), 'looked_at': len(i), 'hits': len(hits)}
+    return hits.sort_values('similarity', ascending=False, kind='stable', ignore_index=True), counts

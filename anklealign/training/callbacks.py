@@ -32,7 +32,8 @@ from fastai.callback.fp16 import MixedPrecision
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from ..core import AnklealignError, ordinary, write_atomic
+from ..core import AnklealignError, ordinary
+from ..storage import write_atomic
 
 # %% ../../nbs/training/callbacks.ipynb #04ba8f43
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')

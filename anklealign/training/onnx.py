@@ -24,13 +24,14 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_weights
 
 from .. import __version__
-from .callbacks import free_memory
-from .dataloaders import Pixels, picture_loader
+from ..core import CLASSES, AnklealignError, Settings
+from ..decision import fit_on_validation
 from ..heels.feet import shipped_rule
 from ..inference.bundle import GRAPH, MARK, SCHEMA, WEIGHTS, About, file_entry, graph_fault
-from ..core import CLASSES, AnklealignError, Settings, write_atomic
-from ..decision import fit_on_validation
+from ..storage import write_atomic
 from ..study.manifest import read_manifest, study_fingerprint
+from .callbacks import free_memory
+from .dataloaders import Pixels, picture_loader
 from .recipes import Recipe
 from .runs import load_run
 

@@ -31,7 +31,8 @@ from rich.progress import Progress
 from sklearn.metrics import f1_score
 
 from .. import __version__
-from ..core import CLASSES, AnklealignError, check_place, file_error, kind_of, new_folder, write_atomic
+from ..core import CLASSES, AnklealignError, file_error, kind_of
+from ..storage import check_place, new_folder, write_atomic
 from ..study.manifest import is_synthetic, read_manifest, study_fingerprint
 from ..study.splits import cross_splits
 from .callbacks import (AverageWeights, BatchExtras, Checkpoint, EpochSeed, History, KeepBest, Patience, Plateau, Resume,
