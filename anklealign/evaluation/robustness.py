@@ -108,16 +108,14 @@ class Perturbation(NamedTuple):
     change: Callable[[torch.Tensor, float], torch.Tensor] # pictures and level to pictures
 
 # %% ../../nbs/evaluation/robustness.ipynb #0135e8de
-_FRAMES = (-.15, -.07, .07, .15)
-
 PERTURBATIONS = {
-    'roll': Perturbation('degrees', 0, (-20, -15, -10, -5, 5, 10, 15, 20), roll),
-    'brightness': Perturbation('times', 1, (.5, .75, 1.25, 1.5), lambda x, factor: (x*factor).clamp(max=1)),
-    'blur': Perturbation('pixels', 0, (.5, 1, 2, 4), blur),
-    'jpeg': Perturbation('quality', 100, (95, 70, 40, 10), jpeg),
-    'scale': Perturbation('times', 1, (.7, .85, 1.2, 1.4), lambda x, factor: reframe(x, [[1/factor, 0, 0], [0, 1/factor, 0]])),
-    'crop_across': Perturbation('of the width', 0, _FRAMES, lambda x, share: reframe(x, [[1, 0, 2*share], [0, 1, 0]])),
-    'crop_down': Perturbation('of the height', 0, _FRAMES, lambda x, share: reframe(x, [[1, 0, 0], [0, 1, 2*share]])),
+    'roll': Perturbation('degrees', 0, (-15, -10, -5, 5, 10, 15), roll),
+    'brightness': Perturbation('times', 1, (.5, 1.5), lambda x, factor: (x*factor).clamp(max=1)),
+    'blur': Perturbation('pixels', 0, (1, 4), blur),
+    'jpeg': Perturbation('quality', 100, (70, 10), jpeg),
+    'scale': Perturbation('times', 1, (.7, 1.4), lambda x, factor: reframe(x, [[1/factor, 0, 0], [0, 1/factor, 0]])),
+    'crop_across': Perturbation('of the width', 0, (-.15, .15), lambda x, share: reframe(x, [[1, 0, 2*share], [0, 1, 0]])),
+    'crop_down': Perturbation('of the height', 0, (-.15, .15), lambda x, share: reframe(x, [[1, 0, 0], [0, 1, 2*share]])),
     'mirror': Perturbation('0 no, 1 yes', 0, (1,), lambda x, _: x.flip(-1))}
 
 # %% ../../nbs/evaluation/robustness.ipynb #9cec7963
