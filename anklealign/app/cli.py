@@ -9,10 +9,11 @@ __all__ = []
 
 # %% ../../nbs/app/cli.ipynb #46ee2991
 import json
+import logging
 import os
 import re
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -201,15 +202,22 @@ def compare(
     if as_json: typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
 
 # %% ../../nbs/app/cli.ipynb #a2b0c0de
-def _announced(step):
-    start = time.perf_counter()
-    def told(done, total):
+@contextmanager
+def _trainings(): # a bar that also tells how long they take; their own lines are kept back, and a warning passes once
+    start, told = time.perf_counter(), set()
+    def passes(record):
+        if record.levelno <= logging.INFO: return Path(record.pathname).parent.name != 'training'
+        return record.getMessage() not in told and not told.add(record.getMessage())
+    def announced(done, total):
         if done == 0: log.info('%d trainings; after the first one you see about how long the others take.', total)
         seconds = (total - 1) * (time.perf_counter() - start)
         takes = f'{seconds:.0f} s' if seconds < 90 else f'{seconds/60:.0f} min'
         if done == 1 < total: log.info('The other %d take about %s.', total - 1, takes)
         step(done, total)
-    return told
+    log.addFilter(passes)
+    try:
+        with progress('trainings') as step: yield announced
+    finally: log.removeFilter(passes)
 
 # %% ../../nbs/app/cli.ipynb #4e79c614
 @app.command()
@@ -232,14 +240,16 @@ def protocols(
 
     Example: anklealign protocols --recipe gapcnn --only folds --only owners --open
     """
-    from anklealign.evaluation.protocol_report import PROTOCOLS, quick_recipe, result_lines, run_protocols
+    from anklealign.evaluation.document import text_lines
+    from anklealign.evaluation.protocols import PROTOCOLS, protocol_sections, quick_recipe, run_protocols
     from anklealign.training.recipes import chosen_recipe
     chosen = settings_of(settings, output, seed, stated, train=dict(recipe=recipe, epochs=epochs))
     tested = (chosen_recipe if full else quick_recipe)(chosen.train)
     place = Path(chosen.output)/'protocols'/tested.name
-    with log_to(), progress('trainings') as step:
-        report = run_protocols(_study(chosen), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), _announced(step))
-        for line in (*result_lines(report), f"The report: {place/'report.html'}"): log.info(line)
+    with log_to():
+        with _trainings() as step: report = run_protocols(_study(chosen), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), step)
+        table = text_lines(protocol_sections(report)[0].parts[0])
+        for line in (report['summary'], *table, *report['notes'], f"The report: {place/'report.html'}"): log.info(line)
     _open(show, place/'report.html')
 
 # %% ../../nbs/app/cli.ipynb #b00734dd
@@ -247,7 +257,7 @@ _FOLDS = 5 # trainings for the verdict from all people
 
 def _verdict(settings, folds):
     from anklealign.core import AnklealignError
-    from anklealign.evaluation.protocol_report import run_protocols
+    from anklealign.evaluation.protocols import run_protocols
     from anklealign.training.recipes import QUICK, chosen_recipe
     recipe = chosen_recipe(settings.train)
     if settings.train.weights_file: return log.info('No verdict from all people: its trainings would not start from weights of your own.')
@@ -256,9 +266,8 @@ def _verdict(settings, folds):
                         'protocols --recipe %s --full --only folds --repeats 1, then anklealign evaluate', _FOLDS, recipe.name)
     log.info('The verdict from all people (leave it out with --no-folds):')
     try:
-        with progress('trainings') as step:
-            run_protocols(_study(settings), Path(settings.output)/'protocols'/recipe.name, recipe, settings, 1, _FOLDS, ['folds'],
-                          _announced(step))
+        with _trainings() as step:
+            run_protocols(_study(settings), Path(settings.output)/'protocols'/recipe.name, recipe, settings, 1, _FOLDS, ['folds'], step)
     except AnklealignError as e: log.warning('No verdict from all people: %s', e)
 
 def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for each recipe

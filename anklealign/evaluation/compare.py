@@ -19,10 +19,10 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from ..core import CLASSES, AnklealignError, kind_of
-from .document import DISCLAIMER, Plot, Section, Table, draw_interval, metric_title, number, span
+from .document import DISCLAIMER, OVERALL, Plot, Section, Table, estimate, interval_panels, metric_title, number, sure
 from ..decision import MIN_GROUPS
-from .metrics import Bootstrap, difference, figures, group_confusions, score
-from .schema import OVERALL, Count, Estimate, Number, Part, Rests, Share
+from .metrics import PROBABILITIES, Bootstrap, difference, figures, group_confusions, score
+from .schema import Count, Estimate, Number, Part, Rests, Share
 
 # %% ../../nbs/evaluation/compare.ipynb #6a620095
 def paired(
@@ -119,9 +119,7 @@ def detectable_difference(
 METRICS = ('accuracy', 'balanced_accuracy', 'macro_f1', 'log_loss')
 _LEAST = 5e-7 # half of the last digit in test_predictions.csv
 
-def _probabilities(answers):
-    columns = [f'prob_{c}' for c in CLASSES]
-    return answers.reindex(columns=columns).to_numpy(float).clip(min=_LEAST)
+def _probabilities(answers): return answers.reindex(columns=PROBABILITIES).to_numpy(float).clip(min=_LEAST)
 
 # %% ../../nbs/evaluation/compare.ipynb #1a17ebcb
 def _pair(joined, a, b, how):
@@ -266,9 +264,7 @@ def _would_take(pair):
 # %% ../../nbs/evaluation/compare.ipynb #56771efd
 def _pictures(report): return f"{report['images']} {kind_of(report['synthetic'])} of {report['groups']} groups"
 
-def _gap(row, report):
-    return f"{number(row['value'], signed=True)}, " + ('no interval' if row['low'] is None
-                                                       else f"{report['intervals']['confidence']:.0%} interval {span(row, signed=True)}")
+def _gap(row, report): return f"{number(row['value'], signed=True)}, {sure(row, report['intervals']['confidence'], signed=True)}"
 
 # %% ../../nbs/evaluation/compare.ipynb #2f13e9af
 def _p(value): return 'below 0.001' if value < .001 else f'{value:.3f}'
@@ -281,29 +277,23 @@ def _about(n):
 # %% ../../nbs/evaluation/compare.ipynb #6d5ee566
 def _title(pair): return f"{pair['first']} - {pair['second']}"
 
-_TESTS = {'only first right': lambda o: o['only_first'], 'only second right': lambda o: o['only_second'],
-          "McNemar's p": lambda o: _p(o['mcnemar_p']), 'p over groups': lambda o: _p(o['group_p']), 'corrected': lambda o: _p(o['holm_p']),
-          'design effect': lambda o: o['design_effect'],
-          'needed': lambda o: '–' if o['needed_images'] is None else _about(o['needed_images']),
-          'could show': lambda o: '–' if o['detectable'] is None else o['detectable']} # heading → cell of a pair
+_TESTS = {'only first right': 'only_first', 'only second right': 'only_second', "McNemar's p": lambda o: _p(o['mcnemar_p']),
+          'p over groups': lambda o: _p(o['group_p']), 'corrected': lambda o: _p(o['holm_p']), 'design effect': 'design_effect',
+          'needed': lambda o: '–' if o['needed_images'] is None else _about(o['needed_images']), 'could show': 'detectable'} # columns
 
 # %% ../../nbs/evaluation/compare.ipynb #6a83a7d4
 def show_differences(
     report: Mapping, # from `compare_runs`
 ): # a matplotlib figure
     "Draw the differences of all pairs with their intervals, one panel a figure."
-    from matplotlib.figure import Figure
     pairs = report['pairs']
     shown = [m for m in METRICS if any(o['differences'][m]['value'] is not None for o in pairs)]
-    figure = Figure(figsize=(2.5 * len(shown) + 1, .36 * len(pairs) + 1.7), layout='constrained')
-    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    for ax, metric in zip(panels, shown, strict=True):
-        ax.axvline(0, color='grey', linewidth=.8)
-        for y, o in enumerate(pairs): draw_interval(ax, y, *o['differences'][metric].values())
+    figure = interval_panels([_title(o) for o in pairs], [[tuple(o['differences'][m].values()) for o in pairs] for m in shown],
+                             (2.5 * len(shown) + 1, .36 * len(pairs) + 1.7))
+    for ax, metric in zip(figure.axes, shown, strict=True):
+        ax.axvline(0, color='grey', linewidth=.8, zorder=0)
         ax.set_title(metric_title(metric), fontsize=10)
         if metric == 'log_loss': ax.invert_xaxis()
-    panels[0].set_yticks(range(len(pairs)), [_title(o) for o in pairs])
-    panels[0].set_ylim(len(pairs) - .5, -.5)
     figure.supxlabel(f"difference with {report['intervals']['confidence']:.0%} interval over groups (hollow: no interval)", fontsize=10)
     figure.suptitle(f"Right of 0 favours the first run; n = {_pictures(report)}", fontsize=11)
     return figure
@@ -313,20 +303,17 @@ def comparison_sections(
     report: Mapping, # from `compare_runs`
 ) -> list[Section]: # of a page
     "The comparison in sections: the runs side by side with a sentence for each pair, the differences, and what the verdicts rest on."
-    def cell(row, signed=False): return number(row['value'], signed) + ('' if row['low'] is None else f' ({span(row, signed)})')
-    on, pairs, sure = _pictures(report), report['pairs'], f"{report['intervals']['confidence']:.0%} intervals over groups"
-    told = '; '.join(f"{_title(o)} {cell(o['differences']['accuracy'], signed=True)}" for o in pairs)
-    runs = Table([f'on {on}', *map(metric_title, METRICS[:3])], [(k, *map(cell, rows.values())) for k, rows in report['runs'].items()],
-                 f'Each run on the same pictures, with {sure}.')
-    apart = Table([f'difference on {on}', *map(metric_title, METRICS)],
-                  [(_title(o), *(cell(o['differences'][m], signed=True) for m in METRICS)) for o in pairs],
-                  f'The first minus the second, paired, with {sure}.')
-    tests = Table([f'on {on}', *_TESTS], [(_title(o), *(tell(o) for tell in _TESTS.values())) for o in pairs], 'What it all rests on.')
-    return [Section('Side by side', [o['sentence'] for o in pairs], [runs]),
-            Section('Differences', _DIFFERENCE, [apart, Plot(show_differences(report), f'Differences in accuracy: {told}.',
-                                                             'What crosses the line at 0 has not been shown.')]),
-            Section('Tests', _HOW.format(power=report['power']), [tests])]
-
+    on, interval = _pictures(report), f"{report['intervals']['confidence']:.0%} intervals over groups"
+    pairs = {_title(o): o for o in report['pairs']}
+    told = '; '.join(f"{k} {estimate(o['differences']['accuracy'], signed=True)}" for k, o in pairs.items())
+    runs = Table.of(f'on {on}', report['runs'], {metric_title(m): lambda o, m=m: estimate(o[m]) for m in METRICS[:3]},
+                    f'Each run on the same pictures, with {interval}.')
+    apart = Table.of(f'difference on {on}', pairs,
+                     {metric_title(m): lambda o, m=m: estimate(o['differences'][m], signed=True) for m in METRICS},
+                     f'The first minus the second, paired, with {interval}.')
+    plot = Plot(show_differences(report), f'Differences in accuracy: {told}.', 'What crosses the line at 0 has not been shown.')
+    return [Section('Side by side', [o['sentence'] for o in report['pairs']], [runs]), Section('Differences', _DIFFERENCE, [apart, plot]),
+            Section('Tests', _HOW.format(power=report['power']), [Table.of(f'on {on}', pairs, _TESTS, 'What it all rests on.')])]
 
 # %% ../../nbs/evaluation/compare.ipynb #6d05bbed
 _DIFFERENCE = 'A difference is the first run minus the second; for the log loss, less is better.'
