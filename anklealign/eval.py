@@ -28,9 +28,10 @@ from .evaluation.labels import (PROBABILITIES, SHIPPED, baselines, find_label_is
 from .evaluation.metrics import Bootstrap, add_answers, plain
 from .evaluation.report import (conclude, constant_answer, findings, glance, judge, left_out, model_card, sections,
                                          show_confusion)
-from .evaluation.saliency import draw_groups, heat_maps, overlay, sanity_checks, sanity_sections
+from .evaluation.sanity import draw_groups, heat_maps, sanity_checks, sanity_sections
 from .evaluation.schema import Evaluation
 from .heels.feet import draw_feet, feet_of, shipped_rule
+from .inference.answer import tinted
 from .inference.bundle import GRAPH, MARK, read_bundle
 from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint, unknown_people
 from .training.callbacks import free_memory
@@ -199,7 +200,7 @@ def _pairs(model, study, chosen, size, language):
             beside.append((np.asarray(drawn), reason or ' '.join(o.in_words(language) for o in feet)))
     else:
         maps = heat_maps(model, pictures, chosen.predicted.map(CLASSES.index).tolist())
-        beside = [(overlay(a, b), f'evidence for {names[c]}') for a, b, c in zip(pictures, maps, chosen.predicted, strict=True)]
+        beside = [(tinted(a.permute(1, 2, 0).numpy(), b), f'evidence for {names[c]}') for a, b, c in zip(pictures, maps, chosen.predicted, strict=True)]
     for picture, (shown, caption), o in zip(pictures, beside, chosen.itertuples(), strict=True):
         said = f'labelled {names[o.label]}, answered {names[o.predicted]} ({o.sure:.2f})'
         items += [(picture.permute(1, 2, 0).numpy(), f'{o.image}: {said}', f'Picture {o.image}, {said}'),

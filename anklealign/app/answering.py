@@ -177,8 +177,7 @@ def init(
 
     Example: anklealign label-studio init my_pictures/
     """
-    from anklealign.loop.project import create_project, start_files
-    from anklealign.loop.server import LabelStudio
+    from anklealign.loop.server import LabelStudio, create_project, start_files
     chosen = settings_of(settings, output)
     out, ours = Path(chosen.output)/'label-studio'/folder.resolve().name, chosen.labelstudio
     server = LabelStudio(ours.address, ours.token.get_secret_value()) if create else None
@@ -203,7 +202,7 @@ def train(project: Project, recipe: Recipe=None,
     Example: anklealign label-studio train http://127.0.0.1:8080/projects/3
     """
     from anklealign.loop.job import train_project
-    from anklealign.loop.project import project_of
+    from anklealign.loop.server import project_of
     chosen = settings_of(settings, output, seed, train=dict(recipe=recipe))
     with log_to(): train_project(*project_of(project, chosen.labelstudio), chosen, serving)
 
@@ -220,8 +219,8 @@ def queue(
     Example: anklealign label-studio queue http://127.0.0.1:8080/projects/3
     """
     from anklealign.core import write_atomic
-    from anklealign.loop.job import look_at_project, queue_of
-    from anklealign.loop.project import project_home, project_of, push_ranks
+    from anklealign.loop.job import look_at_project, push_ranks, queue_of
+    from anklealign.loop.server import project_home, project_of
     chosen = settings_of(settings, output)
     server, number = project_of(project, chosen.labelstudio)
     with log_to(), progress('pictures') as step:
@@ -241,7 +240,7 @@ def again(project: Project, n: Annotated[int, typer.Option('--n', min=1, help='L
 
     Example: anklealign label-studio again http://127.0.0.1:8080/projects/3
     """
-    from anklealign.loop.project import project_of
+    from anklealign.loop.server import project_of
     from anklealign.loop.job import send_doubts
     chosen = settings_of(settings, output)
     typer.echo(send_doubts(*project_of(project, chosen.labelstudio), chosen, n))
@@ -253,7 +252,7 @@ def agreement(project: Project, output: Output=None, settings: SettingsFile=None
 
     Example: anklealign label-studio agreement http://127.0.0.1:8080/projects/3
     """
-    from anklealign.loop.project import project_of
+    from anklealign.loop.server import project_of
     from anklealign.loop.job import agreement_now
     chosen = settings_of(settings, output)
     typer.echo(agreement_now(*project_of(project, chosen.labelstudio), chosen))

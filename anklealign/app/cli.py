@@ -47,7 +47,7 @@ def _prepare(raw, settings, shards=()):
     with progress('pictures') as step:
         more, chosen = {}, settings
         if re.match(r'https?:/.*/projects/\d+', str(raw)):
-            from anklealign.loop.project import pull_project
+            from anklealign.loop.job import pull_project
             raw, chosen, more['refused'], more['before'] = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
         study = prepare(raw, settings.output, chosen, step, **more, shards=shards)
     for line in summary(study): log.info(line)

@@ -274,6 +274,23 @@ def _about(n):
     step = 10 ** max(0, int(np.log10(n)) - 1)
     return f'{int(np.ceil(n / step)) * step:,}'
 
+# %% ../../nbs/evaluation/compare.ipynb #644fc1a8
+def judge_new(
+    old: pd.DataFrame, # image, group, label, predicted, prob_<class>
+    new: pd.DataFrame, # of the same pictures
+    synthetic: bool, # whether they are phantoms
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+) -> tuple[bool, str]: # whether the new model may answer, and why
+    "Whether a new model is not worse than the old one by more than chance."
+    if old.empty: return True, 'No test picture is of somebody whom the model before has not met, so the two were not compared.'
+    lost = (new.predicted == '') & (old.predicted != '')
+    if lost.mean() > .1: return False, f'The new model has no answer to {lost.sum()} of {len(new)} pictures that the old one answers.'
+    try: pair = compare_runs({'the old model': old, 'the new model': new}, synthetic, how=how)['pairs'][0]
+    except AnklealignError as e: return True, f'The two could not be compared: {e}'
+    def lead(metric): return (pair['differences'][metric]['low'] or 0) > 0
+    worse = lead('accuracy') and pair['group_p'] <= 1 - how.confidence or lead('macro_f1')
+    return not worse, pair['sentence']
+
 # %% ../../nbs/evaluation/compare.ipynb #6d5ee566
 def _title(pair): return f"{pair['first']} - {pair['second']}"
 

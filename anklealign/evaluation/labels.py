@@ -9,18 +9,22 @@ __all__ = ['find_label_issues', 'write_label_issues', 'unseen_answers', 'label_i
 
 # %% ../../nbs/evaluation/labels.ipynb #ab88242f
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
+from PIL import ImageOps
 
 from ..core import CLASSES, AnklealignError, kind_of, write_atomic
 from ..decision import MIN_GROUPS, DecisionRule, class_of_angle, validation_answers
-from .document import COUNTED, Section, Table, names_of, number, span, sure
-from .metrics import HEADLINE, PROBABILITIES, Bootstrap, add_answers, difference, headline, plain, resample
+from .document import COUNTED, DISCLAIMER, Gallery, Section, Table, html_page, names_of, number, span, sure
+from .metrics import (HEADLINE, PROBABILITIES, Bootstrap, add_answers, difference, drawn_interval, headline, plain,
+                                           resample)
 from .slices import by_source, conclude_sources, prior_interval
-from ..study.votes import against_others, once_each
+from ..images import PictureError, open_picture
+from ..study.votes import against_others, agreement_report, count_votes, once_each
 
 # %% ../../nbs/evaluation/labels.ipynb #eaff59e7
 def votes_of(
@@ -115,6 +119,65 @@ def baselines(
     asked = rows[rows.shipped != ''] if 'shipped' in rows else rows[:0]
     if len(asked): lines[SHIPPED] = _line(asked.label, asked.shipped, asked, how, 'the demonstration model, which has not met these people')
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('baseline').astype({'images': int, 'groups': int})
+
+# %% ../../nbs/evaluation/labels.ipynb #278eb2dd
+def agreement_of(
+    votes: pd.DataFrame, # one row a vote: image, annotator, label, and group if known
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+) -> dict: # ready for JSON
+    "How far annotators agree: all together, by class, each against the others, by pairs, and on which pictures not."
+    if votes.empty: raise AnklealignError('Nobody has annotated anything yet: come back when two people have seen the same pictures.')
+    votes = votes if 'group' in votes else votes.assign(group=votes.image)
+    clean, classes = once_each(votes), {}
+    counts = count_votes(clean)
+    several = counts[counts.sum(axis=1) > 1]
+    n, group = several.sum(axis=1), clean.groupby('image').group.first().reindex(several.index)
+    for c in CLASSES:
+        pairs = pd.DataFrame({'both': several[c]*(several[c] - 1), 'one': several[c]*(n - 1)}).groupby(group).sum()
+        value = low = high = None
+        if pairs.one.sum():
+            value, (both, one) = pairs.both.sum()/pairs.one.sum(), resample(pairs.to_numpy(float), how).T
+            with np.errstate(invalid='ignore'): low, high = map(float, drawn_interval(value, both/one, len(pairs), how))
+        classes[c] = {'value': value, 'low': low, 'high': high, 'n': int((several[c] > 0).sum())}
+    people = annotator_figures(votes, 5, how).reset_index()
+    shares = several.max(axis=1)/n
+    disputed = several.assign(share=shares).query('share < 1').sort_values('share', kind='stable').head(12)
+    return agreement_report(votes, how.rounds, how.seed) | {
+        'classes': classes, 'people': people.astype(object).where(people.notna(), None).to_dict('records'),
+        'disputed': [{'task': k, **{c: int(o[c]) for c in CLASSES}} for k, o in disputed.iterrows()]}
+
+# %% ../../nbs/evaluation/labels.ipynb #3aac7532
+def agreement_page(
+    found: dict, # from `agreement_of`
+    title: str, # of the project
+    pictures: dict[str, Path], # number of a task → its picture, where there is one
+    address: str='', # of the project, for the numbers of tasks
+) -> str: # HTML
+    "The agreement as a page, one file."
+    names = {'pairwise_agreement': 'pairs of votes that agree', 'fleiss_kappa': "Fleiss' kappa",
+             'krippendorff_alpha': "Krippendorff's alpha, ordinal"}
+    missing = list(dict.fromkeys(o['reason'] for k in names if (o := found[k])['reason']))
+    pairs = {f"{o['first']} and {o['second']}": o for o in sorted(found['pairs'], key=lambda o: o['agreement'])}
+    columns = {'value': 'value', '95 % interval': span, 'pictures': 'n'}
+    tables = [Table.of('', {v: found[k] for k, v in names.items()}, columns, 'All annotators together.'),
+              Table.of('class', found['classes'], columns,
+                       'Of two votes on a picture, one of which is for the class: how often the other is too.'),
+              Table.of('annotator', {o['annotator']: o for o in found['people']},
+                       {'agrees': 'accuracy', '95 % interval': span, 'pictures': 'images'},
+                       'Each annotator against the majority of the others, the lowest first.'),
+              Table.of('pair', pairs, {'agree': 'agreement', 'kappa': 'kappa', 'pictures': 'n'},
+                       'Pairs that share ten pictures, those that differ most first.')]
+    said = (f"{found['votes']} votes of {found['annotators']} annotators on {found['images']} pictures, {found['images_with_several']} of "
+            'which have several.')
+    shown = []
+    for o in (o for o in found['disputed'] if o['task'] in pictures):
+        counted = f"task {o['task']}: " + ', '.join(f'{o[c]} {c}' for c in CLASSES if o[c])
+        with suppress(PictureError): # a picture that cannot be opened may have been annotated all the same
+            image = ImageOps.pad(open_picture(pictures[o['task']], 384).image, (192, 192))
+            shown.append((np.asarray(image), counted, f'A picture with {counted}'))
+    parts = [Section('Agreement', [said, *missing], tables)]
+    if shown: parts.append(Section('Pictures that people differ on', [f'Find them in {address}.'] * bool(address), [Gallery(shown)]))
+    return html_page(f'Agreement in {title}', said, [], DISCLAIMER, parts)
 
 # %% ../../nbs/evaluation/labels.ipynb #173d8174
 def shipped_gain(

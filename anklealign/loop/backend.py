@@ -27,8 +27,8 @@ from starlette.exceptions import HTTPException
 from ..core import AnklealignError, Settings
 from ..deploy import Predictor
 from ..inference.answer import Answer
-from .project import last_line, project_home, read_json, run_command, settings_for, start_command
-from .server import LabelConfig, LabelStudio, picture_bytes, read_label_config
+from .server import (LabelConfig, LabelStudio, last_line, picture_bytes, project_home, read_json, read_label_config,
+                                    run_command, start_command)
 from ..study.labelstudio import label_aliases
 
 # %% ../../nbs/loop/backend.ipynb #c5e028ab
@@ -99,8 +99,8 @@ class Loop:
         with self.lock:
             if self.running: return f'Project {self.training[0]} is being trained: press again when that is done.'
             command = ['label-studio', 'train', f'{self.server.address}/projects/{number}', '--serving', str(self.predictor.bundle.place)]
-            mine, printed = settings_for(self.server, self.settings), project_home(self.settings, number)/'training.log'
-            self.training = number, start_command(command, mine, printed)
+            printed = project_home(self.settings, number)/'training.log'
+            self.training = number, start_command(command, self.settings, self.server, printed)
             self.new[number] = 0
         log.info('a training begins', extra={'fields': {'project': number}})
         return f'A training of project {number} has begun.'
