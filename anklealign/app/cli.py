@@ -20,9 +20,8 @@ from typing import Annotated
 
 import typer
 
-from .answering import answering, studio
-from .terminal import (Debug, Epochs, Output, Precision, Raw, Ray, Recipe, Resume, Run, Seed, Set, SettingsFile, Shard,
-                                     WeightsFile, folded, handle_errors, log, log_to, progress, run_name, settings_of, stop)
+from .terminal import (Command, Debug, Epochs, Output, Precision, Raw, Ray, Recipe, Resume, Run, Seed, Set, SettingsFile,
+                                     Shard, WeightsFile, answering, folded, log, log_to, progress, run_name, settings_of, stop, studio)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode='rich',
@@ -57,8 +56,7 @@ def _study(settings):
     return recover(Path(settings.output)/'processed')
 
 # %% ../../nbs/app/cli.ipynb #893a86f1
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, shard: Shard=None,
             ray: Ray=None, debug: Debug=False):
     """Read a raw folder, or a project of Label Studio, and make a study of it.
@@ -80,8 +78,7 @@ def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Se
         _prepare(raw, chosen, shards)
 
 # %% ../../nbs/app/cli.ipynb #c8b2dac8
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def export(folder: Annotated[Path, typer.Argument(help='Folder to make or replace.')],
            link: Annotated[bool, typer.Option('--link', help='Hard links instead of copies, where the disk can.')]=False,
            output: Output=None, settings: SettingsFile=None, debug: Debug=False):
@@ -112,8 +109,7 @@ def _train(settings, run, resume=False):
         write_atomic(folder/'history.png', png(figure))
 
 # %% ../../nbs/app/cli.ipynb #a3cbc866
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precision: Precision=None, weights: WeightsFile=None,
           run: Run=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, debug: Debug=False):
     """Train a model on the prepared study; the run it leaves can be asked with `predict`.
@@ -125,8 +121,7 @@ def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precis
     with log_to(): _train(chosen, run, resume)
 
 # %% ../../nbs/app/cli.ipynb #ddb2d4e9
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def tune(recipe: Recipe=None, epochs: Epochs=None,
          trials: Annotated[int, typer.Option('--trials', min=1, help='Proposals to try in all, those of earlier calls included.')]=20,
          folds: Annotated[int, typer.Option('--folds', min=2, help='Folds of the cross-validation.')]=5,
@@ -164,8 +159,7 @@ def _open(show, page):
         typer.echo(f'anklealign: No browser could be opened: {page} is the report.', err=True)
 
 # %% ../../nbs/app/cli.ipynb #ed2af5fb
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def evaluate(
     run: Run=None, recipe: Recipe=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None,
     as_json: AsJson=False, show: Show=False, debug: Debug=False,
@@ -179,6 +173,28 @@ def evaluate(
     if as_json: typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
     _open(show, Path(chosen.output)/'evaluation'/(run or chosen.train.recipe)/'report.html')
 
+# %% ../../nbs/app/cli.ipynb #92e61c13
+@app.command(cls=Command)
+def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], output: Output=None, settings: SettingsFile=None,
+           stated: Set=None, debug: Debug=False):
+    """Make a folder and a .zip of a run: all that answers need, to give away. Its decision rule is the one that the settings ask for.
+
+    Example: anklealign bundle baseline --set evaluate.objective=accuracy
+    """
+    from anklealign.core import AnklealignError, recover
+    from anklealign.inference.bundle import decide_anew, pack
+    chosen = settings_of(settings, output, None, stated)
+    home, run = Path(chosen.output), run_name(run)
+    with log_to():
+        try:
+            if decide_anew(home/'models'/run, chosen.evaluate):
+                log.info('The decision rule was fitted anew: anklealign evaluate --run %s judges it.', run)
+        except AnklealignError:
+            from anklealign.training.onnx import export_run
+            export_run(home/'models'/run, recover(home/'processed'), chosen)
+        made = pack(home/'models'/run, home/'bundles'/run, home/'evaluation'/run)
+        log.info('bundle: %s and %s.zip', made, made)
+
 # %% ../../nbs/app/cli.ipynb #da7e3b50
 def _compare(runs, settings):
     from anklealign.core import AnklealignError
@@ -187,8 +203,7 @@ def _compare(runs, settings):
     folder = Path(settings.output)
     return compare({o: folder/'evaluation'/run_name(o) for o in runs}, folder/'comparison'/'+'.join(runs), settings)
 
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def compare(
     runs: Annotated[list[str], typer.Argument(help='Names of evaluated runs; a single one is compared with always-majority.')],
     output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, as_json: AsJson=False, debug: Debug=False,
@@ -220,8 +235,7 @@ def _trainings(): # a bar that also tells how long they take; their own lines ar
     finally: log.removeFilter(passes)
 
 # %% ../../nbs/app/cli.ipynb #4e79c614
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def protocols(
     recipe: Recipe=None, epochs: Epochs=None,
     only: Annotated[list[str]|None, typer.Option('--only', help='split, folds, owners or naive; may be given several times '
@@ -247,7 +261,8 @@ def protocols(
     tested = (chosen_recipe if full else quick_recipe)(chosen.train)
     place = Path(chosen.output)/'protocols'/tested.name
     with log_to():
-        with _trainings() as step: report = run_protocols(_study(chosen), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), step)
+        with _trainings() as step:
+            report = run_protocols(_study(chosen), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), step)
         table = text_lines(protocol_sections(report)[0].parts[0])
         for line in (report['summary'], *table, *report['notes'], f"The report: {place/'report.html'}"): log.info(line)
     _open(show, place/'report.html')
@@ -297,8 +312,7 @@ Folds = Annotated[bool|None, typer.Option('--folds/--no-folds', help='Whether gr
 Recipes = Annotated[list[str]|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini); given several '
                                                                         'times, the runs are compared.')]
 
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def run(raw: Raw, recipe: Recipes=None, epochs: Epochs=None, run: Run=None, output: Output=None, settings: SettingsFile=None,
         seed: Seed=None, stated: Set=None, folds: Folds=None, debug: Debug=False):
     """Prepare, train and evaluate in one go; with a quick recipe, the verdict comes from all people, by grouped folds.
@@ -309,8 +323,7 @@ def run(raw: Raw, recipe: Recipes=None, epochs: Epochs=None, run: Run=None, outp
     _all_steps(raw, chosen, run, folds=folds)
 
 # %% ../../nbs/app/cli.ipynb #6aba8563
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epochs: Epochs=None, stated: Set=None,
          folds: Folds=None, debug: Debug=False):
     """Run everything on the synthetic study that ships with the package.
@@ -326,8 +339,7 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
                       f'--recipe baseline --output {chosen.output}'))
 
 # %% ../../nbs/app/cli.ipynb #0523963f
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def merge(
     out: Annotated[str, typer.Argument(help='Table of answers to write, .csv or .parquet; for shards of prepare, the output folder.')],
     shards: Annotated[list[str], typer.Argument(help='Folders of all shards.')],
@@ -356,4 +368,4 @@ def merge(
 # %% ../../nbs/app/cli.ipynb #c0e10002
 app.add_typer(answering)
 app.add_typer(studio, name='label-studio')
-for entry in sorted(entry_points(group='anklealign.commands')): app.command(entry.name)(entry.load())
+for entry in sorted(entry_points(group='anklealign.commands')): app.command(entry.name, cls=Command)(entry.load())

@@ -35,8 +35,8 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .. import __version__
-from .middleware import AccessLog, ApiKey, Patience, Problems, RequestMetrics, WorkerPool, ANSWER_HEADERS, check_photo, log, read_photos
-from .terminal import place_of
+from .middleware import (ANSWER_HEADERS, AccessLog, ApiKey, Patience, Problems, RequestMetrics, WorkerPool, check_photo, log,
+                                       place_of, read_photos)
 from .schemas import Asked, AskedOfSeveral, Batch, Model, Refused, Said, State, describe, form_of, preferred, problem_response, refusals
 from ..core import AnklealignError, ServeSettings, translations
 from ..deploy import Predictor, answer_subject

@@ -14,6 +14,7 @@ import hashlib
 import heapq
 import io
 import json
+import logging
 import os
 import re
 import tempfile
@@ -31,12 +32,13 @@ from typing import BinaryIO, NamedTuple
 import typer
 
 from anklealign import __version__
-from anklealign.app.terminal import log
 from anklealign.inference.answer import Answer, as_record, overlay_png, to_csv
 from anklealign.core import AnklealignError, ImageSettings, write_atomic
 from anklealign.deploy import Predictor
 from anklealign.remote import RemotePath, is_remote, place, write_to
 from anklealign.study.files import classify, share_of, unzip, walk
+
+log = logging.getLogger('anklealign')
 
 # %% ../../nbs/app/photos.ipynb #ebcf500a
 class Photo(NamedTuple):

@@ -1,4 +1,4 @@
-"""Do the answers survive a tilted camera, poor light, blur, compression, another frame? And may a map be believed that shows where an answer comes from?
+"""Do the answers survive a tilted camera, poor light, blur, compression, another frame? And may the heat maps be believed?
 
 Docs: https://anklealign.github.io/anklealign/evaluation/sanity.html.md"""
 
@@ -59,8 +59,7 @@ def shown(
     "The part of a square between its grey bars; all of it if it is grey throughout."
     grey = (picture[0] - torch.tensor(PAD_COLOUR).view(3, 1, 1)/255).abs().amax(0) < 12/255 # JPEG and resizing change a bar by less
     runs = [[int(o.int().cumprod(0).sum()) for o in (line, line.flip(0))] for line in (grey.all(1), grey.all(0))]
-    bars = [min(o) % len(grey) for o in runs]
-    return tuple(slice(o, len(grey) - o) for o in bars)
+    return tuple(slice(bar, len(grey) - bar) for bar in (min(o) % len(grey) for o in runs))
 
 # %% ../../nbs/evaluation/sanity.ipynb #e74d2ea7
 def reframe(
@@ -319,7 +318,8 @@ def similarity_verdict(
     elif (known.high < ALIKE).all(): verdict = 'The heat maps change when what the model has learned is destroyed, as they should'
     else: verdict = 'It cannot be told whether the heat maps depend on what the model has learned'
     return (f'{verdict}; rank correlation with copies that have {row.name} of {row.of:.0f} layers random {row.similarity:.2f} '
-            f'({sure(row, confidence, form=".2f")}; n = {row.n:.0f} {kind_of(synthetic)} of {row.groups:.0f} groups, {row.copies:.0f} copies).')
+            f"({sure(row, confidence, form='.2f')}; n = {row.n:.0f} {kind_of(synthetic)} of {row.groups:.0f} groups, "
+            f'{row.copies:.0f} copies).')
 
 # %% ../../nbs/evaluation/sanity.ipynb #0cdae9ac
 def draw_groups(

@@ -1,4 +1,4 @@
-"""A client of a Label Studio server that asks this one host and no other: projects, their labelling configuration, pictures, and what is kept of them here
+"""A client of a Label Studio server that asks this one host and no other: projects, their configuration, pictures, and what is kept here
 
 Docs: https://anklealign.github.io/anklealign/loop/server.html.md"""
 
