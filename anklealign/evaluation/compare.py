@@ -180,7 +180,12 @@ def compare_runs(
         labels, predicted = (joined[name][c].map(CLASSES.index) for c in ('label', 'predicted'))
         own = score(labels, predicted, joined[name].group, majority=0, how=how) # always-majority is not read
         runs[name] = own.loc[list(METRICS[:3]), ['value', 'low', 'high']].to_dict('index')
-    report = _plain({'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'],
+    def plain(value): # six digits, and None for what JSON does not know
+        if isinstance(value, dict): return {k: plain(o) for k, o in value.items()}
+        if isinstance(value, list): return [plain(o) for o in value]
+        if isinstance(value, float): return float(f'{value:.6g}') if np.isfinite(value) else None
+        return value
+    report = plain({'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'],
                      'intervals': how.model_dump(), 'power': POWER, 'runs': runs, 'pairs': pairs, 'notes': [*notes, *missing]})
     for o in report['pairs']: o['sentence'] = conclude_pair(o, report)
     return Comparison(**report).model_dump()
@@ -211,13 +216,6 @@ def _answered(joined):
     notes += [f'No picture is {c}: balanced accuracy and macro-F1 cannot be compared.' for c in CLASSES if c not in labels]
     if n < MIN_GROUPS: notes.append(f'The pictures come from {n} groups; with fewer than {MIN_GROUPS} no difference gets an interval.')
     return joined, notes
-
-# %% ../../nbs/evaluation/compare.ipynb #359b9f66
-def _plain(value):
-    if isinstance(value, dict): return {k: _plain(o) for k, o in value.items()}
-    if isinstance(value, list): return [_plain(o) for o in value]
-    if isinstance(value, float): return float(f'{value:.6g}') if np.isfinite(value) else None
-    return value
 
 # %% ../../nbs/evaluation/compare.ipynb #9d7a4af9
 def conclude_pair(

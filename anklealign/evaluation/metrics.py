@@ -260,8 +260,14 @@ def score(
     shares = np.full(len(CLASSES), np.nan) if prior is None else prior
     always = _from_sums(_sums(labels, np.full(len(labels), majority), groups, np.tile(shares, (len(labels), 1))).sum(0))
     weights, rows = _weights(_codes(groups).max() + 1, how), {}
+    def rests_on(name): # whether each picture has a part in the figure
+        kind, _, c = name.partition('_')
+        if c not in CLASSES: return np.ones(len(labels), bool)
+        true, called = labels == CLASSES.index(c), predicted == CLASSES.index(c)
+        rarer = true if len(np.unique(groups[true])) <= len(np.unique(groups[~true])) else ~true
+        return {'recall': true, 'precision': called, 'f1': true | called, 'auc': rarer}[kind]
     for name, values, pulls in _measured(labels, predicted, groups, probabilities, weights):
-        rests = _rests_on(name, labels, predicted, groups)
+        rests = rests_on(name)
         n_groups = len(np.unique(groups[rests]))
         low, high = _interval(name, *_spread(values, pulls, weights), n_groups, how.confidence)
         beside = always.get(name, .5 + 0 * values[0]) # an AUC that does not exist has no baseline
@@ -271,14 +277,6 @@ def score(
         rows[f'support_{c}'] = rows[f'recall_{c}'] | dict(value=n, low=np.nan, high=np.nan, majority=n)
     rows = {name: rows[name] for name in (*OVERALL, *rows) if name in rows}
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('metric').astype({'images': int, 'groups': int})
-
-# %% ../../nbs/evaluation/metrics.ipynb #43cc4753
-def _rests_on(name, labels, predicted, groups):
-    kind, _, c = name.partition('_')
-    if c not in CLASSES: return np.ones(len(labels), bool)
-    true, called = labels == CLASSES.index(c), predicted == CLASSES.index(c)
-    rarer = true if len(np.unique(groups[true])) <= len(np.unique(groups[~true])) else ~true
-    return {'recall': true, 'precision': called, 'f1': true | called, 'auc': rarer}[kind]
 
 # %% ../../nbs/evaluation/metrics.ipynb #32324a3c
 HEADLINE = 'accuracy', 'low', 'high', 'macro_f1', 'macro_f1_low', 'macro_f1_high'

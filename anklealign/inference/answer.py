@@ -138,20 +138,18 @@ def to_table(
     measured = any(o.feet for o in answers)
     for title, most in ((words['photo'], 32), *[(words['heels'], None)]*measured, (words['class'], None), (words['note'], None)):
         table.add_column(title, overflow='fold', max_width=most)
+    def remarks(o):
+        possible = f"{words['possible']}: {', '.join(names[c] for c in o.possible)}" if len(o.possible) > 1 else ''
+        advice = [f.advice for f in o.quality if not (f.withholds and o.reasons)]
+        return '\n'.join(filter(None, [o.error, *o.sentences(language)[len(o.feet):], *advice, possible]))
     alone = len({PurePath(o.name).parent for o in answers if o.width or o.error}) <= 1 # several photos together have no folder
     for o in answers:
         chances = (f'{names[c]} {shown_probability(p, language)}' for c, p in o.probabilities.items())
         feet = ['\n'.join(f.in_words(language) for f in o.feet)]*measured
         said = '\n'.join([f'[bold]{names[o.answer]}[/]' if o.answer else words['none'] if o.probabilities else '', *chances])
-        name, notes = PurePath(o.name).name if alone else o.name, _remarks(o, words, names, language)
+        name, notes = PurePath(o.name).name if alone else o.name, remarks(o)
         table.add_row(plain(name), *map(plain, feet), said, plain(notes), style='' if o.answer or o.feet else 'dim')
     return table
-
-# %% ../../nbs/inference/answer.ipynb #4e6abfcd
-def _remarks(o, words, names, language):
-    possible = f"{words['possible']}: {', '.join(names[c] for c in o.possible)}" if len(o.possible) > 1 else ''
-    advice = [f.advice for f in o.quality if not (f.withholds and o.reasons)]
-    return '\n'.join(filter(None, [o.error, *o.sentences(language)[len(o.feet):], *advice, possible]))
 
 # %% ../../nbs/inference/answer.ipynb #9b05795a
 _INFERNO = np.array([(0, 0, 4), (12, 8, 38), (36, 12, 79), (66, 10, 104), (93, 18, 110), (120, 28, 109), (147, 38, 103), (174, 48, 92),
