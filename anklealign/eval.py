@@ -19,18 +19,19 @@ import torch
 from PIL import Image
 
 from .core import CLASSES, AnklealignError, Settings, class_names, kind_of, ordinary
+from .storage import demo_bundle, new_folder, write_atomic
 from .decision import fit_on_validation
 from .evaluation.compare import compare_runs, comparison_sections, comparison_table, show_differences
-from .evaluation.document import Gallery, Plot, Section, Table, html_page, markdown_page, metric_title, number, png, span, text_lines
-from .storage import demo_bundle, new_folder, write_atomic
-from .evaluation.labels import (PROBABILITIES, SHIPPED, baselines, find_label_issues, shipped_gain, unseen_answers,
-                                         write_label_issues)
+from .evaluation.document import Gallery, Plot, Section, Table, estimate, html_page, markdown_page, metric_title, png, text_lines
+from .evaluation.metrics import PROBABILITIES
+from .evaluation.labels import SHIPPED, baselines, find_label_issues, shipped_gain, unseen_answers, write_label_issues
 from .evaluation.metrics import Bootstrap, add_answers, plain
 from .evaluation.report import (conclude, constant_answer, findings, glance, judge, left_out, model_card, sections,
                                          show_confusion)
-from .evaluation.saliency import draw_groups, heat_maps, overlay, sanity_checks, sanity_sections
+from .evaluation.sanity import draw_groups, heat_maps, sanity_checks, sanity_sections
 from .evaluation.schema import Evaluation
 from .heels.feet import draw_feet, feet_of, shipped_rule
+from .inference.answer import tinted
 from .inference.bundle import GRAPH, MARK, read_bundle
 from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint, unknown_people
 from .training.callbacks import free_memory
@@ -199,7 +200,8 @@ def _pairs(model, study, chosen, size, language):
             beside.append((np.asarray(drawn), reason or ' '.join(o.in_words(language) for o in feet)))
     else:
         maps = heat_maps(model, pictures, chosen.predicted.map(CLASSES.index).tolist())
-        beside = [(overlay(a, b), f'evidence for {names[c]}') for a, b, c in zip(pictures, maps, chosen.predicted, strict=True)]
+        beside = [(tinted(o.permute(1, 2, 0).numpy(), heat), f'evidence for {names[c]}')
+                  for o, heat, c in zip(pictures, maps, chosen.predicted, strict=True)]
     for picture, (shown, caption), o in zip(pictures, beside, chosen.itertuples(), strict=True):
         said = f'labelled {names[o.label]}, answered {names[o.predicted]} ({o.sure:.2f})'
         items += [(picture.permute(1, 2, 0).numpy(), f'{o.image}: {said}', f'Picture {o.image}, {said}'),
@@ -279,9 +281,8 @@ def _answers_of(folders):
 
 def _compared(report):
     "Every run in a line, then what follows for the first pairs."
-    def cell(row): return number(row['value']) + ('' if row['low'] is None else f' ({span(row)})')
-    names = list(next(iter(report['runs'].values())))
-    runs = Table(['', *map(metric_title, names)], [[k, *map(cell, o.values())] for k, o in report['runs'].items()], '')
+    columns = {metric_title(m): lambda o, m=m: estimate(o[m]) for m in next(iter(report['runs'].values()))}
+    runs = Table.of('', report['runs'], columns, '')
     said, more = [o['sentence'] for o in report['pairs']][:_SENTENCES], len(report['pairs']) - _SENTENCES
     return [*text_lines(runs), *said, *report['notes'], *[f'{more} more pairs stand in the report.'] * (more > 0)]
 

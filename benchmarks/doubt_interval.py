@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from anklealign.core import CLASSES
-from anklealign.evaluation.labels import PROBABILITIES, find_label_issues, suspected_labels
-from anklealign.evaluation.metrics import Bootstrap
+from anklealign.evaluation.labels import find_label_issues, suspected_labels
+from anklealign.evaluation.metrics import PROBABILITIES, Bootstrap
 
 
 def study(seed, people, pictures=4, wrong=.1):

@@ -21,7 +21,8 @@ from scipy.special import softmax
 from scipy.stats import rankdata
 
 from anklealign.core import CLASSES
-from anklealign.evaluation.metrics import OVERALL, Bootstrap, difference, draws, figures, group_confusions, group_losses, group_wins, score
+from anklealign.evaluation.document import OVERALL
+from anklealign.evaluation.metrics import Bootstrap, difference, draws, figures, group_confusions, group_losses, group_wins, score
 
 MIX, POPULATION = np.array([.25, .6, .15]), 20_000
 

@@ -39,7 +39,8 @@ WORDS = {'00_data': ('DataBlock(', '.show_batch('), '01_baseline': (' Learner(',
          '04_eval': ('ClassificationInterpretation',), '05_deploy': ('Predictor(',)}
 PROJECT = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']
 ENTRIES = [o.partition(':')[2] for group in (PROJECT['scripts'], *PROJECT['entry-points'].values()) for o in group.values()]
-INTERFACE = {*anklealign.__all__, *ENTRIES, 'tune', 'TinyCNN', 'GAPCNN', 'Transfer', 'show_grid', 'show_overview', 'make_study'} # for users
+INTERFACE = {*anklealign.__all__, *ENTRIES, 'tune', 'cross_validate', 'TinyCNN', 'GAPCNN', 'Transfer', 'show_grid', 'show_overview',
+             'make_study'} # for users
 HEAVY = {'torch', 'torchvision', 'fastai', 'pandas', 'scipy', 'sklearn', 'matplotlib'}
 LIGHT = {'numpy', 'PIL', 'onnxruntime', 'pydantic', 'typer'} # what answers need
 

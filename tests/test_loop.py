@@ -11,8 +11,8 @@ from anklealign.app.http import make_app
 from anklealign.core import AnklealignError, Settings
 from anklealign.deploy import Predictor
 from anklealign.loop.backend import Loop, add_label_studio
-from anklealign.loop.project import LABEL_CONFIG, project_home, pull
-from anklealign.loop.server import LabelStudio
+from anklealign.loop.job import pull
+from anklealign.loop.server import LABEL_CONFIG, LabelStudio, project_home
 from anklealign.study.manifest import read_manifest
 
 KEY = 'hush-hush'
@@ -91,13 +91,13 @@ def test_a_server_that_goes_away_leaves_the_folder_usable(client, tmp_path):
 def test_a_project_is_prepared_from_its_server(tmp_path, monkeypatch):
     "By the command that users have, and the button too: with what could not be fetched, and again with the splits of before."
     from anklealign.app.cli import _prepare
-    from anklealign.loop import project
+    from anklealign.loop import job
     names = [f'participant{p:02}_{j}.jpg' for p in range(1, 10) for j in (1, 2)]
     class Pictures(Server):
         def fetch(self, url, *args, **kw): return picture(list(url.encode())) if url.endswith('.jpg') and 'gone' not in url else super().fetch(url, *args, **kw)
     server = Pictures()
     server.tasks = [task(i, o, ('Pronation', 'Neutral', 'Supination')[i % 3]) for i, o in enumerate([*names, 'gone.jpg'], 1)]
-    monkeypatch.setattr(project, 'project_of', lambda *_: (server, 3))
+    monkeypatch.setattr(job, 'project_of', lambda *_: (server, 3))
     settings, splits = Settings(output=str(tmp_path), images={'size': 64, 'workers': 1}), []
     for seed in (1, 2):
         _prepare('http://127.0.0.1:8080/projects/3', settings.model_copy(update={'seed': seed}))

@@ -9,19 +9,19 @@ __all__ = []
 
 # %% ../../nbs/app/cli.ipynb #46ee2991
 import json
+import logging
 import os
 import re
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .answering import answering, studio
-from .terminal import (Debug, Epochs, Output, Precision, Raw, Ray, Recipe, Resume, Run, Seed, Set, SettingsFile, Shard,
-                                     WeightsFile, folded, handle_errors, log, log_to, progress, run_name, settings_of, stop)
+from .terminal import (Command, Debug, Epochs, Output, Precision, Raw, Ray, Recipe, Resume, Run, Seed, Set, SettingsFile,
+                                     Shard, WeightsFile, answering, folded, log, log_to, progress, run_name, settings_of, stop, studio)
 
 # %% ../../nbs/app/cli.ipynb #b15ea1f2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode='rich',
@@ -46,7 +46,7 @@ def _prepare(raw, settings, shards=()):
     with progress('pictures') as step:
         more, chosen = {}, settings
         if re.match(r'https?:/.*/projects/\d+', str(raw)):
-            from anklealign.loop.project import pull_project
+            from anklealign.loop.job import pull_project
             raw, chosen, more['refused'], more['before'] = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
         study = prepare(raw, settings.output, chosen, step, **more, shards=shards)
     for line in summary(study): log.info(line)
@@ -56,8 +56,7 @@ def _study(settings):
     return recover(Path(settings.output)/'processed')
 
 # %% ../../nbs/app/cli.ipynb #893a86f1
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, shard: Shard=None,
             ray: Ray=None, debug: Debug=False):
     """Read a raw folder, or a project of Label Studio, and make a study of it.
@@ -79,8 +78,7 @@ def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Se
         _prepare(raw, chosen, shards)
 
 # %% ../../nbs/app/cli.ipynb #c8b2dac8
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def export(folder: Annotated[Path, typer.Argument(help='Folder to make or replace.')],
            link: Annotated[bool, typer.Option('--link', help='Hard links instead of copies, where the disk can.')]=False,
            output: Output=None, settings: SettingsFile=None, debug: Debug=False):
@@ -111,8 +109,7 @@ def _train(settings, run, resume=False):
         write_atomic(folder/'history.png', png(figure))
 
 # %% ../../nbs/app/cli.ipynb #a3cbc866
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precision: Precision=None, weights: WeightsFile=None,
           run: Run=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, debug: Debug=False):
     """Train a model on the prepared study; the run it leaves can be asked with `predict`.
@@ -124,8 +121,7 @@ def train(recipe: Recipe=None, epochs: Epochs=None, resume: Resume=False, precis
     with log_to(): _train(chosen, run, resume)
 
 # %% ../../nbs/app/cli.ipynb #ddb2d4e9
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def tune(recipe: Recipe=None, epochs: Epochs=None,
          trials: Annotated[int, typer.Option('--trials', min=1, help='Proposals to try in all, those of earlier calls included.')]=20,
          folds: Annotated[int, typer.Option('--folds', min=2, help='Folds of the cross-validation.')]=5,
@@ -163,8 +159,7 @@ def _open(show, page):
         typer.echo(f'anklealign: No browser could be opened: {page} is the report.', err=True)
 
 # %% ../../nbs/app/cli.ipynb #ed2af5fb
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def evaluate(
     run: Run=None, recipe: Recipe=None, output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None,
     as_json: AsJson=False, show: Show=False, debug: Debug=False,
@@ -178,6 +173,29 @@ def evaluate(
     if as_json: typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
     _open(show, Path(chosen.output)/'evaluation'/(run or chosen.train.recipe)/'report.html')
 
+# %% ../../nbs/app/cli.ipynb #92e61c13
+@app.command(cls=Command)
+def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], output: Output=None, settings: SettingsFile=None,
+           stated: Set=None, debug: Debug=False):
+    """Make a folder and a .zip of a run: all that answers need, to give away. Its decision rule is the one that the settings ask for.
+
+    Example: anklealign bundle baseline --set evaluate.objective=accuracy
+    """
+    from anklealign.core import AnklealignError
+    from anklealign.storage import recover
+    from anklealign.inference.bundle import decide_anew, pack
+    chosen = settings_of(settings, output, None, stated)
+    home, run = Path(chosen.output), run_name(run)
+    with log_to():
+        try:
+            if decide_anew(home/'models'/run, chosen.evaluate):
+                log.info('The decision rule was fitted anew: anklealign evaluate --run %s judges it.', run)
+        except AnklealignError:
+            from anklealign.training.onnx import export_run
+            export_run(home/'models'/run, recover(home/'processed'), chosen)
+        made = pack(home/'models'/run, home/'bundles'/run, home/'evaluation'/run)
+        log.info('bundle: %s and %s.zip', made, made)
+
 # %% ../../nbs/app/cli.ipynb #da7e3b50
 def _compare(runs, settings):
     from anklealign.core import AnklealignError
@@ -186,8 +204,7 @@ def _compare(runs, settings):
     folder = Path(settings.output)
     return compare({o: folder/'evaluation'/run_name(o) for o in runs}, folder/'comparison'/'+'.join(runs), settings)
 
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def compare(
     runs: Annotated[list[str], typer.Argument(help='Names of evaluated runs; a single one is compared with always-majority.')],
     output: Output=None, settings: SettingsFile=None, seed: Seed=None, stated: Set=None, as_json: AsJson=False, debug: Debug=False,
@@ -201,19 +218,25 @@ def compare(
     if as_json: typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
 
 # %% ../../nbs/app/cli.ipynb #a2b0c0de
-def _announced(step):
-    start = time.perf_counter()
-    def told(done, total):
+@contextmanager
+def _trainings(): # a bar that also tells how long they take; their own lines are kept back, and a warning passes once
+    start, told = time.perf_counter(), set()
+    def passes(record):
+        if record.levelno <= logging.INFO: return Path(record.pathname).parent.name != 'training'
+        return record.getMessage() not in told and not told.add(record.getMessage())
+    def announced(done, total):
         if done == 0: log.info('%d trainings; after the first one you see about how long the others take.', total)
         seconds = (total - 1) * (time.perf_counter() - start)
         takes = f'{seconds:.0f} s' if seconds < 90 else f'{seconds/60:.0f} min'
         if done == 1 < total: log.info('The other %d take about %s.', total - 1, takes)
         step(done, total)
-    return told
+    log.addFilter(passes)
+    try:
+        with progress('trainings') as step: yield announced
+    finally: log.removeFilter(passes)
 
 # %% ../../nbs/app/cli.ipynb #4e79c614
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def protocols(
     recipe: Recipe=None, epochs: Epochs=None,
     only: Annotated[list[str]|None, typer.Option('--only', help='split, folds, owners or naive; may be given several times '
@@ -232,14 +255,17 @@ def protocols(
 
     Example: anklealign protocols --recipe gapcnn --only folds --only owners --open
     """
-    from anklealign.evaluation.protocol_report import PROTOCOLS, quick_recipe, result_lines, run_protocols
+    from anklealign.evaluation.document import text_lines
+    from anklealign.evaluation.protocols import PROTOCOLS, protocol_sections, quick_recipe, run_protocols
     from anklealign.training.recipes import chosen_recipe
     chosen = settings_of(settings, output, seed, stated, train=dict(recipe=recipe, epochs=epochs))
     tested = (chosen_recipe if full else quick_recipe)(chosen.train)
     place = Path(chosen.output)/'protocols'/tested.name
-    with log_to(), progress('trainings') as step:
-        report = run_protocols(_study(chosen), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), _announced(step))
-        for line in (*result_lines(report), f"The report: {place/'report.html'}"): log.info(line)
+    with log_to():
+        with _trainings() as step:
+            report = run_protocols(_study(chosen), place, tested, chosen, repeats, folds, only or list(PROTOCOLS), step)
+        table = text_lines(protocol_sections(report)[0].parts[0])
+        for line in (report['summary'], *table, *report['notes'], f"The report: {place/'report.html'}"): log.info(line)
     _open(show, place/'report.html')
 
 # %% ../../nbs/app/cli.ipynb #b00734dd
@@ -247,7 +273,7 @@ _FOLDS = 5 # trainings for the verdict from all people
 
 def _verdict(settings, folds):
     from anklealign.core import AnklealignError
-    from anklealign.evaluation.protocol_report import run_protocols
+    from anklealign.evaluation.protocols import run_protocols
     from anklealign.training.recipes import QUICK, chosen_recipe
     recipe = chosen_recipe(settings.train)
     if settings.train.weights_file: return log.info('No verdict from all people: its trainings would not start from weights of your own.')
@@ -256,9 +282,8 @@ def _verdict(settings, folds):
                         'protocols --recipe %s --full --only folds --repeats 1, then anklealign evaluate', _FOLDS, recipe.name)
     log.info('The verdict from all people (leave it out with --no-folds):')
     try:
-        with progress('trainings') as step:
-            run_protocols(_study(settings), Path(settings.output)/'protocols'/recipe.name, recipe, settings, 1, _FOLDS, ['folds'],
-                          _announced(step))
+        with _trainings() as step:
+            run_protocols(_study(settings), Path(settings.output)/'protocols'/recipe.name, recipe, settings, 1, _FOLDS, ['folds'], step)
     except AnklealignError as e: log.warning('No verdict from all people: %s', e)
 
 def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for each recipe
@@ -288,8 +313,7 @@ Folds = Annotated[bool|None, typer.Option('--folds/--no-folds', help='Whether gr
 Recipes = Annotated[list[str]|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini); given several '
                                                                         'times, the runs are compared.')]
 
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def run(raw: Raw, recipe: Recipes=None, epochs: Epochs=None, run: Run=None, output: Output=None, settings: SettingsFile=None,
         seed: Seed=None, stated: Set=None, folds: Folds=None, debug: Debug=False):
     """Prepare, train and evaluate in one go; with a quick recipe, the verdict comes from all people, by grouped folds.
@@ -300,8 +324,7 @@ def run(raw: Raw, recipe: Recipes=None, epochs: Epochs=None, run: Run=None, outp
     _all_steps(raw, chosen, run, folds=folds)
 
 # %% ../../nbs/app/cli.ipynb #6aba8563
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epochs: Epochs=None, stated: Set=None,
          folds: Folds=None, debug: Debug=False):
     """Run everything on the synthetic study that ships with the package.
@@ -317,8 +340,7 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
                       f'--recipe baseline --output {chosen.output}'))
 
 # %% ../../nbs/app/cli.ipynb #0523963f
-@app.command()
-@handle_errors
+@app.command(cls=Command)
 def merge(
     out: Annotated[str, typer.Argument(help='Table of answers to write, .csv or .parquet; for shards of prepare, the output folder.')],
     shards: Annotated[list[str], typer.Argument(help='Folders of all shards.')],
@@ -347,4 +369,4 @@ def merge(
 # %% ../../nbs/app/cli.ipynb #c0e10002
 app.add_typer(answering)
 app.add_typer(studio, name='label-studio')
-for entry in sorted(entry_points(group='anklealign.commands')): app.command(entry.name)(entry.load())
+for entry in sorted(entry_points(group='anklealign.commands')): app.command(entry.name, cls=Command)(entry.load())

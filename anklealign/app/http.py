@@ -35,8 +35,8 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .. import __version__
-from .middleware import AccessLog, ApiKey, Patience, Problems, RequestMetrics, WorkerPool, ANSWER_HEADERS, check_photo, log, read_photos
-from .terminal import place_of
+from .middleware import (ANSWER_HEADERS, AccessLog, ApiKey, Patience, Problems, RequestMetrics, WorkerPool, check_photo, log,
+                                       place_of, read_photos)
 from .schemas import Asked, AskedOfSeveral, Batch, Model, Refused, Said, State, describe, form_of, preferred, problem_response, refusals
 from ..core import AnklealignError, ServeSettings, translations
 from ..deploy import Predictor, answer_subject
@@ -58,11 +58,6 @@ def _answer(predictor, photo, name, explain, most, counted):
     return answer
 
 # %% ../../nbs/app/http.ipynb #df099ac4
-def _row(predictor, photo, overlay, most, counted):
-    name, data = photo
-    answer = _answer(predictor, data, name, overlay, most, counted)
-    return replace(answer, heat=None, picture=None), b64encode(overlay_png(answer)).decode() if overlay else None
-
 def _record(answer, overlay=None): return as_record(answer) | {'overlay': overlay}
 
 # %% ../../nbs/app/http.ipynb #41750505
@@ -88,8 +83,11 @@ def _add_answers(app, predictor, settings, pool, figures):
         response.headers.update({'Content-Language': chosen.language, 'Vary': 'Accept-Language'})
         return chosen
 
-    async def answered(chosen, photo, asked):
-        return await pool.work(_row, chosen, photo, asked.overlay, settings.max_megapixels, figures.answers)
+    def row(predictor, name, data, overlay):
+        answer = _answer(predictor, data, name, overlay, settings.max_megapixels, figures.answers)
+        return replace(answer, heat=None, picture=None), b64encode(overlay_png(answer)).decode() if overlay else None
+
+    async def answered(chosen, photo, asked): return await pool.work(row, chosen, *photo, asked.overlay)
 
     @app.post('/predict', max_body_size=_bytes(settings.photo_megabytes), responses=refusals(*_UPLOADS),
               openapi_extra=form_of('photo', False))
@@ -104,11 +102,11 @@ def _add_answers(app, predictor, settings, pool, figures):
                             asked: Annotated[AskedOfSeveral, fastapi.Query()]) -> Batch:
         "The answers for several photos, sent as form fields `photos`; one that cannot be used has its reason in `error`."
         chosen = speaking(request, response, asked)
-        async def row(photo):
+        async def answered_or_not(photo):
             try: return await answered(chosen, photo, asked)
             except Refused as e: return chosen.no_answer(photo[0], e.detail), None
         photos = await read_photos(request, 'photos', settings.batch_photos)
-        with pool.place(): rows = await asyncio.gather(*map(row, photos))
+        with pool.place(): rows = await asyncio.gather(*map(answered_or_not, photos))
         together = _record(answer_subject([o for o, _ in rows], chosen)) if asked.together else None
         return {'answers': [_record(*o) for o in rows], 'together': together}
 
@@ -238,13 +236,6 @@ def return_memory() -> bool: # whether anything was changed
     tell = ctypes.CDLL(None).mallopt
     return bool(tell(_M_ARENA_MAX, 1) and tell(_M_MMAP_THRESHOLD, 2**22))
 
-async def _trim_memory():
-    gc.freeze() # what is there now stays, and is not looked at again
-    while True:
-        await asyncio.sleep(5)
-        gc.collect() # requests that broke off hold their bodies in circles
-        if platform.libc_ver()[0] == 'glibc': await asyncio.to_thread(ctypes.CDLL(None).malloc_trim, 0)
-
 # %% ../../nbs/app/http.ipynb #5d0e0002
 _HEADER_SECONDS, _READ_SECONDS, _HEADER_BYTES, _CONNECTIONS, _STOP_SECONDS = 10, 30, 2**14, 512, 4
 
@@ -318,9 +309,16 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets=None):
         await super().startup(sockets)
         if not self.started: return
-        self.trimming = asyncio.create_task(_trim_memory())
+        self.trimming = asyncio.create_task(self.trim_memory())
         log.info('listening', extra={'fields': {'address': address_of(sockets[0])}})
         self.say()
+
+    async def trim_memory(self):
+        gc.freeze() # what is there now stays, and is not looked at again
+        while True:
+            await asyncio.sleep(5)
+            gc.collect() # requests that broke off hold their bodies in circles
+            if platform.libc_ver()[0] == 'glibc': await asyncio.to_thread(ctypes.CDLL(None).malloc_trim, 0)
 
     async def shutdown(self, sockets=None):
         self.app.state.ready, now = False, asyncio.get_running_loop().time

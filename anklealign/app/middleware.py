@@ -15,15 +15,19 @@ import math
 import os
 import re
 import secrets
+import sys
 import time
+import traceback
 import uuid
 import warnings
 from base64 import b64decode
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from PIL import Image, UnidentifiedImageError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -33,8 +37,41 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .schemas import PROBLEMS, Refused, problem_response
-from .terminal import place_of
 from ..images import MAX_MEGAPIXELS, opened, passes_fault, structure_fault
+
+# %% ../../nbs/app/middleware.ipynb #44f2577f
+def place_of(
+    error: BaseException, # that was caught
+) -> str: # type and place; nothing that the error says
+    "What went wrong where, without what it was about."
+    last = traceback.extract_tb(error.__traceback__)[-3:]
+    return f"{type(error).__name__} in {' > '.join(f'{Path(o.filename).name}:{o.lineno}' for o in last)}"
+
+# %% ../../nbs/app/middleware.ipynb #e91f6111
+class JsonLines(logging.Formatter):
+    "A line of JSON for each record: when, at which level, what, and the fields that came with it."
+    def format(self,
+        record: logging.LogRecord, # its message and, in `fields`, what else may be told
+    ) -> str: # JSON
+        "One line."
+        event = record.getMessage().strip() if record.name.startswith(('anklealign', 'uvicorn')) else record.name
+        said = {'time': datetime.fromtimestamp(record.created, UTC).isoformat(timespec='milliseconds'), 'level': record.levelname.lower(),
+                'event': event}
+        failed = {'failure': place_of(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
+        return json.dumps(said | getattr(record, 'fields', {}) | failed, ensure_ascii=False)
+
+# %% ../../nbs/app/middleware.ipynb #e298c973
+def log_lines(
+    stream: TextIO|None=None, # where the lines go; None: standard output
+) -> logging.Handler: # what writes them
+    "Write the service's log, and the web server's, as lines of JSON."
+    handler = logging.StreamHandler(stream or sys.stdout)
+    handler.setFormatter(JsonLines())
+    for name, level in {'anklealign.app.http': logging.INFO, 'uvicorn': logging.WARNING, '': logging.ERROR}.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
+    return handler
 
 # %% ../../nbs/app/middleware.ipynb #e759cda5
 _CODES = {status: code for code, (status, _) in reversed(PROBLEMS.items())} # of refusals by others: the first code of their status

@@ -78,16 +78,16 @@ def reply_for_subject(
     sent, predictor = _read(asked, predictors)
     numbers = sent.get('numbers')
     if isinstance(numbers, list) and len(numbers) > MOST: return {'reason': 'many'}
-    try: return {'record': as_record(answer_subject([Answer('') if o is None else _from_numbers(o) for o in numbers], predictor))}
+    def answer(said):
+        if said is None: return Answer('')
+        chances, score = {c: float(said['probabilities'][c]) for c in CLASSES if said['probabilities']}, said['ood_score']
+        if chances and not (min(chances.values()) >= 0 and abs(sum(chances.values()) - 1) < .001):
+            raise ValueError('these are not probabilities')
+        if score is not None and not np.isfinite(score): raise ValueError('this is not a score')
+        return Answer('', probabilities=chances, ood_score=None if score is None else float(score),
+                      quality=(Finding('', '', True),)*bool(said['withholds']))
+    try: return {'record': as_record(answer_subject(list(map(answer, numbers)), predictor))}
     except (AnklealignError, ArithmeticError, KeyError, TypeError, ValueError): return {'reason': 'other'}
-
-def _from_numbers(sent):
-    chances, score = {c: float(sent['probabilities'][c]) for c in CLASSES if sent['probabilities']}, sent['ood_score']
-    if chances and not (min(chances.values()) >= 0 and abs(sum(chances.values()) - 1) < .001):
-        raise ValueError('these are not probabilities')
-    if score is not None and not np.isfinite(score): raise ValueError('this is not a score')
-    return Answer('', probabilities=chances, ood_score=None if score is None else float(score),
-                  quality=(Finding('', '', True),)*bool(sent['withholds']))
 
 # %% ../../nbs/app/page.ipynb #189b8dae
 _EXAMPLES = ('X09LMT/sajat_reszvevo02_02.jpg', 'D6AE9F/sajat_resztvevo10_03.jpg', 'B8V41Y/Resztvevo_05_02.jpg',
@@ -121,8 +121,8 @@ def make_page(
 ) -> 'gradio.Blocks': # to be served by `mount_page`
     "The page, for a predictor."
     import gradio
-    def look(asked): "Answered by `_add_replies`."
-    def together(asked): "Answered by `_add_replies`."
+    def look(asked): "Answered by `mount_page`."
+    def together(asked): "Answered by `mount_page`."
     with gradio.Blocks(analytics_enabled=False, title=translations()['page']['title'], fill_width=True) as page:
         gradio.HTML(html_template=_static('page.html'), css_template=_static('page.css'), js_on_load=_static(*_SCRIPTS),
                     apply_default_css=False, server_functions=[look, together], **_props(predictor, megabytes, False))
@@ -134,23 +134,6 @@ _CALLS = '/gradio_api/component_server/'
 class _Question(BaseModel): # Gradio's script also names a session and a component, which nobody reads
     fn_name: Literal['look', 'together']
     data: Any = None
-
-def _add_replies(app, predictor, megabytes):
-    from anyio import CapacityLimiter, to_thread
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse, Response
-    from anklealign.app.schemas import Refused
-    predictors, limiter = {o: predictor.speaking(o) for o in LANGUAGES}, CapacityLimiter(os.cpu_count() or 1)
-    replies = {'look': lambda o: reply(o, predictors, megabytes), 'together': lambda o: reply_for_subject(o, predictors)}
-
-    @app.post(_CALLS, include_in_schema=False)
-    async def answered(request: Request) -> Response:
-        if request.headers.get('content-type', '').split(';')[0].strip().lower() != 'application/json':
-            raise Refused('no-picture', 'The page asks with JSON (application/json); programs ask at /predict.')
-        try: asked = _Question.model_validate_json(await request.body())
-        except ValidationError as e:
-            raise Refused('parameters', f"The page's question cannot be read: {e.errors(include_input=False)[0]['msg']}.") from None
-        return JSONResponse(await to_thread.run_sync(replies[asked.fn_name], asked.data, limiter=limiter))
 
 # %% ../../nbs/app/page.ipynb #6c2116d5
 _POLICY = (b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; form-action 'none'; "
@@ -182,9 +165,24 @@ def mount_page(
 ) -> None:
     "Serve the page at `/`."
     import gradio
+    from anyio import CapacityLimiter, to_thread
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from anklealign.app.schemas import Refused
+    predictors, limiter = {o: predictor.speaking(o) for o in LANGUAGES}, CapacityLimiter(os.cpu_count() or 1)
+    replies = {'look': lambda o: reply(o, predictors, megabytes), 'together': lambda o: reply_for_subject(o, predictors)}
+
+    @app.post(_CALLS, include_in_schema=False)
+    async def answered(request: Request) -> Response:
+        if request.headers.get('content-type', '').split(';')[0].strip().lower() != 'application/json':
+            raise Refused('no-picture', 'The page asks with JSON (application/json); programs ask at /predict.')
+        try: asked = _Question.model_validate_json(await request.body())
+        except ValidationError as e:
+            raise Refused('parameters', f"The page's question cannot be read: {e.errors(include_input=False)[0]['msg']}.") from None
+        return JSONResponse(await to_thread.run_sync(replies[asked.fn_name], asked.data, limiter=limiter))
+
     theme = gradio.themes.Base(font='system-ui', font_mono='ui-monospace').set(body_background_fill='#f4f6f8',
                                                                                body_background_fill_dark='#12171d')
-    _add_replies(app, predictor, megabytes)
     gradio.mount_gradio_app(app, make_page(predictor, megabytes), '/', theme=theme, css=_FRAME, footer_links=[], run_history=False,
                             ssr_mode=False, mcp_server=False, pwa=False, enable_monitoring=False)
     app.routes[-1].app.add_middleware(_Gate)
@@ -199,25 +197,22 @@ def runtime(
     folder: str|os.PathLike|None=None, # that holds the files; None: the user's cache, filled from npm's registry if need be
 ) -> dict[str, bytes]: # file → content
     "The runtime, checked. Raises `AnklealignError` if it cannot be had, or is another one."
-    home = Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'anklealign'/_RELEASE
-    place = Path(folder) if folder else home
-    if not folder and not all((home/o).exists() for o in _RUNTIME): _fetch(home)
+    place = Path(folder or Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'anklealign'/_RELEASE)
+    def is_right(name, data): return hashlib.sha256(data).hexdigest() == _RUNTIME[name]
+    if not folder and not all((place/o).exists() for o in _RUNTIME):
+        try:
+            with urlopen(_PACKAGE, timeout=60) as answer, tarfile.open(fileobj=io.BytesIO(answer.read(2**26))) as packed:
+                fetched = {o: packed.extractfile(f'package/dist/{o}').read() for o in _RUNTIME}
+        except (OSError, KeyError, tarfile.TarError) as e:
+            raise AnklealignError(f'The runtime cannot be fetched ({e}): unpack {" and ".join(_RUNTIME)} from {_PACKAGE} into a folder, '
+                                  'and name it with --runtime.') from e
+        for name, data in fetched.items():
+            if is_right(name, data): write_atomic(place/name, data)
     try: found = {o: (place/o).read_bytes() for o in _RUNTIME}
     except OSError as e: raise AnklealignError(f'{place} does not hold {" and ".join(_RUNTIME)}: unpack them there from {_PACKAGE}.') from e
-    for name, data in found.items():
-        if hashlib.sha256(data).hexdigest() != _RUNTIME[name]:
-            raise AnklealignError(f'{place/name} is not that of {_RELEASE}: take it from {_PACKAGE} again.')
+    if wrong := [o for o, data in found.items() if not is_right(o, data)]:
+        raise AnklealignError(f'{place/wrong[0]} is not that of {_RELEASE}: take it from {_PACKAGE} again.')
     return found
-
-def _fetch(home):
-    try:
-        with urlopen(_PACKAGE, timeout=60) as answer, tarfile.open(fileobj=io.BytesIO(answer.read(2**26))) as packed:
-            found = {o: packed.extractfile(f'package/dist/{o}').read() for o in _RUNTIME}
-    except (OSError, KeyError, tarfile.TarError) as e:
-        raise AnklealignError(f'The runtime cannot be fetched ({e}): unpack {" and ".join(_RUNTIME)} from {_PACKAGE} into a folder, '
-                              'and name it with --runtime.') from e
-    for name, data in found.items():
-        if hashlib.sha256(data).hexdigest() == _RUNTIME[name]: write_atomic(home/name, data)
 
 # %% ../../nbs/app/page.ipynb #595ca3a8
 _GRAPHS = 'quality', 'classes', 'heels' # drawn by benchmarks/page_graphs.py
@@ -240,12 +235,6 @@ _POLICY_HERE = ("default-src 'none'; script-src {script} 'wasm-unsafe-eval'; sty
 
 def _integrity(data): return 'sha256-' + b64encode(hashlib.sha256(data).digest()).decode()
 
-def _script(): return f"""(() => {{ 'use strict';
-const element = document.querySelector('.page'), props = JSON.parse(document.querySelector('#props').textContent), server = null;
-{_static(*_SCRIPTS, 'offline.js')}
-}})();
-"""
-
 def _worker(runtime_script): # no module, as a page from the disk may not start one: the names that the runtime exports are ours to use
     code, exports = runtime_script.decode().replace('import.meta.url', 'self.location.href').rsplit('export{', 1)
     names = dict(reversed(o.split(' as ')) for o in exports.split('}')[0].split(','))
@@ -265,9 +254,13 @@ def make_offline(
 ) -> Path: # `out`
     "Write the page that holds the model. Raises `AnklealignError` if the runtime cannot be had, or `out` not be written."
     script, wasm = runtime(folder).values()
-    graph = predictor.bundle.files[GRAPH]
+    graph, page = predictor.bundle.files[GRAPH], f"""(() => {{ 'use strict';
+const element = document.querySelector('.page'), props = JSON.parse(document.querySelector('#props').textContent), server = null;
+{_static(*_SCRIPTS, 'offline.js')}
+}})();
+"""
     parts = {'worker': ('js', _worker(script).encode()), 'runtime': ('bin', gzip.compress(wasm, 9, mtime=0)),
-             'graph': ('bin', gzip.compress(graph, 9, mtime=0)), 'page': ('js', _script().encode()),
+             'graph': ('bin', gzip.compress(graph, 9, mtime=0)), 'page': ('js', page.encode()),
              'style': ('css', f"body {{ margin: 0; }}\n.page {{\n{_static('page.css')}}}\n".encode())}
     props, about = _props(predictor, 50, True), _about(predictor) # most megabytes of a photo
     whole = [props, about, *(_integrity(o) for _, o in parts.values()), _static('index.html', 'page.html', 'sw.js')]

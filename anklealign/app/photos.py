@@ -14,6 +14,7 @@ import hashlib
 import heapq
 import io
 import json
+import logging
 import os
 import re
 import tempfile
@@ -31,12 +32,13 @@ from typing import BinaryIO, NamedTuple
 import typer
 
 from anklealign import __version__
-from anklealign.app.terminal import log
+from anklealign.inference.answer import Answer, as_record, overlay_png, to_csv
 from anklealign.core import AnklealignError, ImageSettings
 from anklealign.deploy import Predictor
-from anklealign.inference.answer import Answer, as_record, overlay_png, to_csv
 from anklealign.storage import RemotePath, is_remote, place, write_atomic
 from anklealign.study.files import classify, share_of, unzip, walk
+
+log = logging.getLogger('anklealign')
 
 # %% ../../nbs/app/photos.ipynb #ebcf500a
 class Photo(NamedTuple):
@@ -58,28 +60,26 @@ def find_photos(
 
 def _photos(source, stdin):
     if source == '-': return [Photo('standard input', data := stdin.read(_MOST), '' if data else 'empty: nothing came in')]
-    if is_remote(source): return _far(place(source))
-    if os.path.isdir(source): return _in_folder(source)
+    if is_remote(source) and isinstance(where := place(source), RemotePath): return _far(where)
+    if is_remote(source): source = str(where) # a path of this machine, as it was `file://`
     found = [source] if os.path.exists(source) or not glob.has_magic(source) else sorted(glob.glob(source, recursive=True))
     if not found: return [Photo(source, Path(source), 'no file has such a name')]
-    return [p for o in found for p in (_in_folder(o) if os.path.isdir(o) else [_photo(o)])]
+    def photo(name): # with what is wrong with it, if it is no picture, or one whose format is not read
+        file, kind, reason = Path(name), 'image', ''
+        with suppress(OSError):
+            if file.is_file():
+                with open(file, 'rb') as f: kind, reason = classify(f'photo{file.suffix}', f.read(64), file.stat().st_size)
+        if kind != 'image': reason = 'not a picture: unpack it and give the folder' if file.suffix.lower() == '.zip' else 'not a picture'
+        return Photo(name, file, reason)
+    return [p for o in found for p in (_in_folder(o) if os.path.isdir(o) else [photo(o)])]
 
-def _far(where): # a path of this machine if it is `file://`
-    if isinstance(where, Path): return _photos(str(where), None)
+def _far(where):
     try:
         if where.is_dir(): return _in_folder(where)
         folder = where.address.rpartition('/')[0]
         found = sorted(RemotePath(folder).glob(where.name), key=str) if glob.has_magic(where.name) else [where]
     except OSError as e: raise AnklealignError(f'{where} cannot be read ({e}): look at the address and your credentials.') from e
     return [Photo(str(o), o) for o in found] or [Photo(str(where), where, 'no file has such a name')]
-
-def _photo(name): # with what is wrong with it, if it is no picture, or one whose format is not read
-    file, kind, reason = Path(name), 'image', ''
-    with suppress(OSError):
-        if file.is_file():
-            with open(file, 'rb') as f: kind, reason = classify(f'photo{file.suffix}', f.read(64), file.stat().st_size)
-    if kind != 'image': reason = 'not a picture: unpack it and give the folder' if file.suffix.lower() == '.zip' else 'not a picture'
-    return Photo(name, file, reason)
 
 # %% ../../nbs/app/photos.ipynb #8d02bddc
 def _in_folder(folder):
@@ -103,16 +103,15 @@ def answer_all(
         try: return o._replace(source=o.source.read_bytes())
         except (FileNotFoundError, PermissionError): return o._replace(problem='there is no such file, or it may not be read')
         except OSError as e: raise AnklealignError(f'{o.source} cannot be read ({e}): run again; with --output it goes on.') from e
+    def answers(part): # one odd photo does not take the answers of the others away
+        try: return predictor.batch([o.source for o in part], [o.name for o in part], explain)
+        except Exception as e:
+            if len(part) > 1: return [a for o in part for a in answers([o])]
+            return [predictor.no_answer(part[0].name, f'cannot be used: {" ".join(str(e).split())[:120] or type(e).__name__}')]
     for i in range(0, len(photos), AT_ONCE):
         with ThreadPoolExecutor(AT_ONCE) as pool: part = list(pool.map(fetched, photos[i:i + AT_ONCE]))
-        found = iter(_answers(predictor, [o for o in part if not o.problem], explain))
+        found = iter(answers([o for o in part if not o.problem]))
         for o in part: yield predictor.no_answer(o.name, o.problem) if o.problem else next(found)
-
-def _answers(predictor, photos, explain): # one odd photo does not take the answers of the others away
-    try: return predictor.batch([o.source for o in photos], [o.name for o in photos], explain)
-    except Exception as e:
-        if len(photos) > 1: return [a for o in photos for a in _answers(predictor, [o], explain)]
-        return [predictor.no_answer(photos[0].name, f'cannot be used: {" ".join(str(e).split())[:120] or type(e).__name__}')]
 
 # %% ../../nbs/app/photos.ipynb #c7792a10
 def save_overlays(

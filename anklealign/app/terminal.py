@@ -1,4 +1,4 @@
-"""What all commands share: errors in one sentence, progress on the way, and the options that come again and again
+"""What all commands share, such as errors in one sentence and the options that come again and again, and the commands that use a model
 
 Docs: https://anklealign.github.io/anklealign/app/terminal.html.md"""
 
@@ -8,22 +8,20 @@ Docs: https://anklealign.github.io/anklealign/app/terminal.html.md"""
 __all__ = []
 
 # %% ../../nbs/app/terminal.ipynb #1bb7464d
-import functools
-import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import sys
 import textwrap
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
+from typer.core import TyperCommand
 
 # %% ../../nbs/app/terminal.ipynb #5608e5e5
 if TYPE_CHECKING: from anklealign.core import Settings
@@ -51,15 +49,15 @@ def stop(
 _EXTRAS = dict.fromkeys(('fastapi', 'gradio', 'prometheus_client', 'uvicorn'), 'serve')
 _EXTRAS |= {'ray': 'ray', 'pyarrow': 'remote'} # package → the extra that brings it, where it is not `train`
 
-def handle_errors(
-    command: Callable, # a command with a `debug` argument
-) -> Callable: # the same, with its errors in one sentence
-    "Tell the errors of `command` in one sentence and exit with code 1; with `debug`, let them through."
-    @functools.wraps(command)
-    def inner(*args, debug=False, **kwargs):
+class Command(TyperCommand):
+    "A command that tells its errors in one sentence and exits with code 1; with `--debug`, it lets them through."
+    def invoke(self,
+        ctx: object, # click's, with the options that were given
+    ) -> object: # what the command returns
+        "Run it."
         from anklealign.core import AnklealignError, file_error
-        if debug: return command(*args, debug=debug, **kwargs)
-        try: return command(*args, debug=debug, **kwargs)
+        if ctx.params.get('debug'): return super().invoke(ctx)
+        try: return super().invoke(ctx)
         except AnklealignError as e: stop(e)
         except BrokenPipeError: # the reader of the output, as `head` is one, has gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,7 +71,6 @@ def handle_errors(
         except Exception as e:
             stop(f'stopped by an error of its own ({type(e).__name__}: {" ".join(str(e).split())[:200]}); please report it with the '
                  'output of --debug.')
-    return inner
 
 # %% ../../nbs/app/terminal.ipynb #1b571802
 log = logging.getLogger('anklealign')
@@ -126,40 +123,6 @@ def progress(
         told.add(tenth)
     yield step
 
-# %% ../../nbs/app/terminal.ipynb #4b5277ae
-def place_of(
-    error: BaseException, # that was caught
-) -> str: # type and place; nothing that the error says
-    "What went wrong where, without what it was about."
-    last = traceback.extract_tb(error.__traceback__)[-3:]
-    return f"{type(error).__name__} in {' > '.join(f'{Path(o.filename).name}:{o.lineno}' for o in last)}"
-
-# %% ../../nbs/app/terminal.ipynb #27ff1b45
-class JsonLines(logging.Formatter):
-    "A line of JSON for each record: when, at which level, what, and the fields that came with it."
-    def format(self,
-        record: logging.LogRecord, # its message and, in `fields`, what else may be told
-    ) -> str: # JSON
-        "One line."
-        event = record.getMessage().strip() if record.name.startswith(('anklealign', 'uvicorn')) else record.name
-        said = {'time': datetime.fromtimestamp(record.created, UTC).isoformat(timespec='milliseconds'), 'level': record.levelname.lower(),
-                'event': event}
-        failed = {'failure': place_of(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
-        return json.dumps(said | getattr(record, 'fields', {}) | failed, ensure_ascii=False)
-
-# %% ../../nbs/app/terminal.ipynb #d56cce72
-def log_lines(
-    stream: TextIO|None=None, # where the lines go; None: standard output
-) -> logging.Handler: # what writes them
-    "Write the service's log, and the web server's, as lines of JSON."
-    handler = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(JsonLines())
-    for name, level in {'anklealign.app.http': logging.INFO, 'uvicorn': logging.WARNING, '': logging.ERROR}.items():
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
-    return handler
-
 # %% ../../nbs/app/terminal.ipynb #07853d2b
 Raw = Annotated[str, typer.Argument(help='Folder, or .zip, with pictures and their Label Studio exports, or the address '
                                          '(https://…) of such a .zip, or of a project of Label Studio.')]
@@ -211,3 +174,211 @@ def settings_of(
         section, key, value = parts.groups()
         env |= {f"ANKLEALIGN_{'train' if section.lower() == 'recipe' else section}_{key}".upper(): value.strip()}
     return load_settings(file, env, output=None if output is None else str(output), seed=seed, **sections)
+
+# %% ../../nbs/app/terminal.ipynb #5200df26
+answering = typer.Typer() # its commands stand among those of `anklealign`
+
+# %% ../../nbs/app/terminal.ipynb #68e07bfc
+Model = Annotated[Path|None,
+                  typer.Option('--model', '-m', help='A bundle (folder or .zip) or the folder of a run (else the demonstration model).')]
+
+def _predict_shard(photos, model, output, shard, ray, settings):
+    from anklealign.app.photos import answer_shard, find_photos
+    from anklealign.core import AnklealignError
+    from anklealign.deploy import Predictor
+    from anklealign.storage import place
+    if not output: raise AnklealignError('--shard and --ray need --output FOLDER, which keeps the answers.')
+    predictor, found = Predictor(model, settings_of(settings).display.language), find_photos(photos)
+    with log_to(), progress('photos') as step:
+        folder = answer_shard(predictor, found, place(output), shard, ray, step)
+        log.info('%s is complete. When all shards are: anklealign merge answers.csv %s/shards/*', folder, output)
+
+# %% ../../nbs/app/terminal.ipynb #479322e7
+@answering.command(cls=Command)
+def predict(
+    photos: Annotated[list[str], typer.Argument(help='Photos, folders, patterns such as "*.jpg", or - for standard input.')],
+    model: Model=None,
+    as_json: Annotated[bool, typer.Option('--json', help='JSON instead of a table.')]=False,
+    as_csv: Annotated[bool, typer.Option('--csv', help='CSV instead of a table.')]=False,
+    overlay: Annotated[Path|None, typer.Option('--overlay', help='Folder for the photos with their lines and degrees drawn in.')]=None,
+    together: Annotated[bool, typer.Option('--together', help='The photos show one person: one more row, the '
+                                                             'answer of all of them.')]=False,
+    output: Annotated[str|None, typer.Option('--output', '-o', help='Folder that keeps the answers as they come, for many photos: run '
+                                                                   'again, it goes on; then: anklealign merge.')]=None,
+    shard: Shard=None,
+    ray: Ray=None,
+    settings: SettingsFile=None, debug: Debug=False,
+):
+    """Say how heels stand in photos: degrees and class of each, or why there is no answer.
+
+    Example: anklealign predict photo.jpg
+    """
+    if output or shard or ray:
+        if as_json or overlay or together: stop('--output, --shard and --ray keep a table: leave out --json, --overlay and --together.')
+        return _predict_shard(photos, model, output, shard or '1/1', ray or '', settings)
+    from anklealign.deploy import Predictor, answer_subject
+    from anklealign.app.photos import answer_all, find_photos, save_overlays
+    from anklealign.inference.answer import to_csv, to_json, to_table
+    from rich.console import Console
+    from rich.progress import track
+    language, screen = settings_of(settings).display.language, Console(stderr=True)
+    predictor, found = Predictor(model, language), find_photos(photos, sys.stdin.buffer)
+    answers = answer_all(predictor, found, explain=overlay is not None)
+    if overlay: answers = save_overlays(answers, overlay)
+    answers = list(track(answers, 'photos', len(found), console=screen, transient=True, disable=len(found) == 1 or not screen.is_terminal))
+    rows = [*answers, answer_subject(answers, predictor)] if together else answers
+    if as_json: typer.echo(to_json(rows))
+    elif as_csv or not sys.stdout.isatty(): typer.echo(to_csv(rows), nl=False)
+    else: Console().print(to_table(rows, language))
+    if unusable := sum(bool(o.error) for o in answers): stop(f'{unusable} of {len(answers)} photos could not be used; their rows say why.')
+
+# %% ../../nbs/app/terminal.ipynb #2348784c
+@answering.command(cls=Command)
+def serve(
+    model: Model=None,
+    host: Annotated[str|None, typer.Option('--host', help='0.0.0.0: reachable from other machines (else serve.host '
+                                                           'of settings.ini).')]=None,
+    port: Annotated[int|None, typer.Option('--port', '-p', help='0: any free one (else serve.port of settings.ini).')]=None,
+    page: Annotated[bool|None, typer.Option('--page/--no-page', help='Whether there is a page for people (else serve.page of '
+                                                                     'settings.ini).')]=None,
+    label_studio: Annotated[str|None,
+                            typer.Option('--label-studio', metavar='ADDRESS', help='Of a Label Studio server, whose backend it is '
+                                                   'under /label-studio (else labelstudio.address of settings.ini).')]=None,
+    output: Output=None, settings: SettingsFile=None, debug: Debug=False,
+):
+    """Answer over HTTP: a page in the browser for people, addresses for programs. Ctrl-C ends it.
+
+    Example: anklealign serve
+    """
+    from anklealign.deploy import Predictor
+    from anklealign.app.http import address_of, listen, make_app, run_app
+    from anklealign.app.middleware import log_lines
+    chosen = settings_of(settings, output, serve=dict(host=host, port=port, page=page), labelstudio=dict(address=label_studio))
+    listening = listen(chosen.serve.host, chosen.serve.port)
+    log_lines()
+    predictor = Predictor(model, chosen.display.language)
+    with _loop(predictor, chosen) as more:
+        app = make_app(predictor, chosen.serve, more)
+        run_app(app, listening, chosen.serve.timeout, lambda: typer.echo(f'{address_of(listening)} answers (Ctrl-C ends it).', err=True))
+
+@contextmanager
+def _loop(predictor, settings): # what mounts the backend of Label Studio, if there is one
+    if not settings.labelstudio.address: return (yield lambda app, answer: None)
+    from anklealign.loop.backend import Loop, add_label_studio
+    loop = Loop(predictor, settings)
+    try: yield lambda app, answer: add_label_studio(app, loop, answer)
+    finally: loop.close()
+
+# %% ../../nbs/app/terminal.ipynb #0280ff87
+@answering.command(cls=Command)
+def page(
+    out: Annotated[Path, typer.Argument(help='Folder to make or replace; with --single-file, an HTML file.')],
+    model: Model=None,
+    single: Annotated[bool, typer.Option('--single-file', help='One HTML file that opens from anywhere, also from a memory stick.')]=False,
+    runtime: Annotated[Path|None, typer.Option('--runtime', help='Folder that holds the two files of onnxruntime-web (else they are '
+                                                                 "fetched once from npm's registry, checked and kept).")]=None,
+    debug: Debug=False,
+):
+    """Make a page that holds the model: photos are answered in the browser and never leave the device.
+
+    Example: anklealign page my_page --model my_run.zip
+    """
+    from anklealign.deploy import Predictor
+    from anklealign.app.page import make_offline
+    made = make_offline(out, Predictor(model), runtime, single)
+    typer.echo(f'{made}: open it in a browser.' if single else
+               f'{made}: put it on any web server, or try it with: python -m http.server --directory {made}')
+
+# %% ../../nbs/app/terminal.ipynb #ecbdc9bf
+studio = typer.Typer(no_args_is_help=True, rich_markup_mode='rich',
+                     help='Annotate in Label Studio: a project from nothing, a model from a project, what to annotate next, how far '
+                          'people agree.')
+Project = Annotated[str, typer.Argument(help='Its address, such as http://127.0.0.1:8080/projects/3, or its number.')]
+
+# %% ../../nbs/app/terminal.ipynb #00edc814
+@studio.command(cls=Command)
+def init(
+    folder: Annotated[Path, typer.Argument(help='With the pictures; Label Studio has to be able to read it.')],
+    create: Annotated[bool, typer.Option('--create', help='Make the project on the server too.')]=False,
+    backend: Annotated[str, typer.Option('--backend', help='Address of the backend to connect, as Label Studio reaches it.')]='',
+    output: Output=None, settings: SettingsFile=None, debug: Debug=False,
+):
+    """Write what a new project needs: labelling configuration, storage and tasks; with --create, make the project.
+
+    Example: anklealign label-studio init my_pictures/
+    """
+    from anklealign.loop.server import LabelStudio, create_project, start_files
+    chosen = settings_of(settings, output)
+    out, ours = Path(chosen.output)/'label-studio'/folder.resolve().name, chosen.labelstudio
+    server = LabelStudio(ours.address, ours.token.get_secret_value()) if create else None
+    n, variables = start_files(folder, out)
+    typer.echo(f'{n} pictures: label_config.xml, storage.json and tasks.json are in {out}.\n\nStart Label Studio with\n\n'
+               f"  {' '.join(f'{k}={shlex.quote(v)}' for k, v in variables.items())} label-studio start\n")
+    if not create:
+        return typer.echo('and there: Create Project; paste label_config.xml under Settings, Labeling Interface, Code; under Cloud Storage '
+                          f'add the local files of {folder.resolve()}, with "Tasks" as import method and without syncing; Import '
+                          'tasks.json. Or let it be done: set ANKLEALIGN_LABELSTUDIO_TOKEN and labelstudio.address, and add --create.')
+    number = create_project(server, f'Heels: {folder.resolve().name}', out, backend.rstrip('/'), chosen.serve.api_key.get_secret_value())
+    typer.echo(f'{server.address}/projects/{number} is there, with {n} tasks.')
+
+# %% ../../nbs/app/terminal.ipynb #15786d5d
+@studio.command(cls=Command)
+def train(project: Project, recipe: Recipe=None,
+          serving: Annotated[str, typer.Option('--serving', help='Bundle that answers until a run of this project does.')]='',
+          output: Output=None, settings: SettingsFile=None, seed: Seed=None, debug: Debug=False):
+    """Train a model on a project, as the button in Label Studio does; it answers if it is not worse than the one before.
+
+    Example: anklealign label-studio train http://127.0.0.1:8080/projects/3
+    """
+    from anklealign.loop.job import train_project
+    from anklealign.loop.server import project_of
+    chosen = settings_of(settings, output, seed, train=dict(recipe=recipe))
+    with log_to(): train_project(*project_of(project, chosen.labelstudio), chosen, serving)
+
+# %% ../../nbs/app/terminal.ipynb #4ee9f8d3
+@studio.command(cls=Command)
+def queue(
+    project: Project, n: Annotated[int, typer.Option('--n', min=1, max=5000, help='Tasks in the queue.')]=100,
+    push: Annotated[bool, typer.Option('--push/--no-push', help="Whether the project gets a tab 'Next'.")]=True,
+    output: Output=None, settings: SettingsFile=None, debug: Debug=False,
+):
+    """Say which pictures to annotate next: drawn so that classes with few labels get some, one of each person.
+
+    Example: anklealign label-studio queue http://127.0.0.1:8080/projects/3
+    """
+    from anklealign.storage import write_atomic
+    from anklealign.loop.job import look_at_project, push_ranks, queue_of
+    from anklealign.loop.server import project_home, project_of
+    chosen = settings_of(settings, output)
+    server, number = project_of(project, chosen.labelstudio)
+    with log_to(), progress('pictures') as step:
+        tasks, _, pictures = look_at_project(server, number, chosen, step)
+        found = queue_of(pictures, n)
+        ranks = {o.task: {'next_rank': o.rank, 'next_why': o.why} for o in found.itertuples(index=False)}
+        if push: push_ranks(server, number, tasks, ranks, 'next_rank', 'Next')
+        write_atomic(project_home(chosen, number)/'queue.json', found.to_json(orient='records', indent=1))
+        log.info('%d of %d tasks are worth annotating next%s.', len(found), len(tasks), ", see the tab 'Next'" if push else '')
+    if not push: typer.echo(found.to_csv(index=False), nl=False)
+
+@studio.command(cls=Command)
+def again(project: Project, n: Annotated[int, typer.Option('--n', min=1, help='Labels to send.')]=50,
+          output: Output=None, settings: SettingsFile=None, debug: Debug=False):
+    """Send doubtful labels back to the project as a tab, and say later what a second look has changed.
+
+    Example: anklealign label-studio again http://127.0.0.1:8080/projects/3
+    """
+    from anklealign.loop.server import project_of
+    from anklealign.loop.job import send_doubts
+    chosen = settings_of(settings, output)
+    typer.echo(send_doubts(*project_of(project, chosen.labelstudio), chosen, n))
+
+@studio.command(cls=Command)
+def agreement(project: Project, output: Output=None, settings: SettingsFile=None, debug: Debug=False):
+    """Write a page about how far the annotators of a project agree.
+
+    Example: anklealign label-studio agreement http://127.0.0.1:8080/projects/3
+    """
+    from anklealign.loop.server import project_of
+    from anklealign.loop.job import agreement_now
+    chosen = settings_of(settings, output)
+    typer.echo(agreement_now(*project_of(project, chosen.labelstudio), chosen))

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 from ..core import CLASSES, AnklealignError, kind_of
 from ..decision import MIN_GROUPS, DecisionRule, finite_answers, ranked
-from .document import Plot, Section, Table, interval_title, metric_title, names_of, number, shown, span
+from .document import (COUNTED, Plot, Section, Table, estimate, interval_title, metric_title, names_of, number, shown,
+                                            span, sure)
 from .metrics import Bootstrap, drawn_interval, plain, resample, score
 
 # %% ../../nbs/evaluation/calibration.ipynb #4d7ee47f
@@ -41,7 +42,7 @@ def reliability(
     with np.errstate(invalid='ignore'): shares = drawn[..., 0] / drawn[..., 1]
     for b in np.unique(which):
         here, n_groups = which == b, len(np.unique(codes[which == b]))
-        low, high = drawn_interval(right[here].mean(), shares[:, b], n_groups, how.confidence)
+        low, high = drawn_interval(right[here].mean(), shares[:, b], n_groups, how)
         rows[b + 1] = dict(images=here.sum(), groups=n_groups, confidence=sure[here].mean(), correct=right[here].mean(), low=low, high=high)
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('bin').astype({'images': int, 'groups': int})
 
@@ -66,10 +67,10 @@ def calibration_error(
     errors = {c: error(p[:, i], labels == i, drawn == i) if (labels == i).any() else (np.nan,) * 3 for i, c in enumerate(CLASSES)}
     overall = {'top_class': error(p.max(1), labels == top, drawn == top)}
     overall['classwise'] = tuple(sum(o) / len(CLASSES) for o in zip(*errors.values(), strict=True))
-    rows, groups, tail = {}, codes.max() + 1, (1 - how.confidence) / 2
+    rows, groups = {}, codes.max() + 1
     for name, (value, again, calibrated) in (overall | errors).items():
-        bound, low, high = np.quantile(calibrated, 1 - tail), np.nan, np.nan
-        if groups >= MIN_GROUPS: low, high = 0. if value <= bound else np.quantile(again, tail), np.quantile(again, 1 - tail)
+        (_, bound), (low, high) = how.ends(calibrated), how.ends(again, groups)
+        low = 0. if value <= bound and groups >= MIN_GROUPS else low
         rows[name] = dict(value=value, low=low, high=high, calibrated=np.mean(calibrated), calibrated_high=bound)
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('error').assign(images=len(p), groups=groups)
 
@@ -109,7 +110,7 @@ def set_coverage(
         if not len(people): continue
         hit, size = sets[chosen, labels[chosen]], sets[chosen].sum(1)
         drawn = resample(np.stack([np.bincount(codes, hit), np.bincount(codes)], 1), how)
-        low, high = drawn_interval(hit.mean(), drawn[:, 0] / drawn[:, 1], len(people), how.confidence)
+        low, high = drawn_interval(hit.mean(), drawn[:, 0] / drawn[:, 1], len(people), how)
         rows[name] |= dict(coverage=hit.mean(), low=low, high=high, classes=size.mean(), single=(size == 1).mean(), none=(size == 0).mean())
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('class').astype({'images': int, 'groups': int})
 
@@ -131,7 +132,7 @@ def risk_coverage(
     new = np.zeros(len(codes), int)
     new[np.unique(codes, return_index=True)[1]] = 1
     people, drawn = new.cumsum()[last], _drawn_risks(wrong, codes, last, how)[0]
-    ends = [drawn_interval(*o, how.confidence) for o in zip(risk, drawn.T, people, strict=True)]
+    ends = [drawn_interval(*o, how) for o in zip(risk, drawn.T, people, strict=True)]
     columns = dict(zip(('low', 'high'), np.array(ends).T, strict=True))
     columns |= dict(ideal=np.maximum(0, 1 - (~wrong).sum() / images), random=wrong.mean())
     return pd.DataFrame(dict(threshold=sure[last], coverage=images / len(sure), risk=risk) | columns | dict(images=images, groups=people))
@@ -148,7 +149,7 @@ def risk_area(
     n, people = np.arange(1, len(wrong) + 1), int(codes.max() + 1)
     value = (np.cumsum(wrong)[last] / n[last] * np.diff(n[last], prepend=0)).sum() / n[-1]
     risks, steps = _drawn_risks(wrong, codes, last, how)
-    low, high = drawn_interval(value, (np.nan_to_num(risks) * steps).sum(1), people, how.confidence, rate=False)
+    low, high = drawn_interval(value, (np.nan_to_num(risks) * steps).sum(1), people, how, rate=False)
     found = dict(value=value, low=low, high=high, ideal=np.maximum(0, 1 - (~wrong).sum() / n).mean(), random=wrong.mean())
     return {k: float(v) for k, v in found.items()} | dict(images=len(wrong), groups=people)
 
@@ -184,10 +185,9 @@ def curves(
 ) -> dict[str, dict]: # class → roc and pr, each (value, low, high) on `_GRID`; ap: average precision with low, high; share of the class
     "Curves of each class that some pictures have and others have not. Raises `AnklealignError` as `finite_answers` does."
     p, labels, codes = finite_answers(probabilities, labels, groups)
-    few, how, found = codes.max() + 1 < MIN_GROUPS, how.model_copy(update={'rounds': min(how.rounds, _CURVES)}), {}
-    weights = np.vstack([np.ones(len(p)), resample(np.eye(codes.max() + 1, dtype=int), how)[:, codes]])
-    tails = (1 - how.confidence) / 2, (1 + how.confidence) / 2
-    def ends(drawn): return np.full((2, *drawn.shape[1:]), np.nan) if few else np.nanquantile(drawn[1:], tails, axis=0)
+    groups, how, found = codes.max() + 1, how.model_copy(update={'rounds': min(how.rounds, _CURVES)}), {}
+    weights = np.vstack([np.ones(len(p)), resample(np.eye(groups, dtype=int), how)[:, codes]])
+    def ends(drawn): return how.ends(drawn[1:], groups)
     for c in (o for i, o in enumerate(CLASSES) if 0 < (labels == i).sum() < len(labels)):
         order = np.argsort(-p[:, CLASSES.index(c)], kind='stable')
         last = np.flatnonzero(np.diff(p[order, CLASSES.index(c)], append=-1))
@@ -196,7 +196,7 @@ def curves(
         drawn = np.array([_curve(h, f) for h, f in zip(hits, false, strict=True)]) # rounds × (roc, pr) × grid
         area = ((drawn[:, 1, 1:] + drawn[:, 1, :-1]) / 2).mean(1)
         found[c] = {k: (drawn[0, i], *ends(drawn[:, i])) for i, k in enumerate(('roc', 'pr'))}
-        found[c] |= {'ap': (area[0], *ends(area)), 'share': own.mean(), 'images': len(p), 'groups': len(np.unique(codes))}
+        found[c] |= {'ap': (area[0], *ends(area)), 'share': own.mean(), 'images': len(p), 'groups': groups}
     return found
 
 def _curve(hits, false): # counts at each threshold, the highest first
@@ -238,14 +238,13 @@ def curves_section(
 ) -> Section: # of the pages
     "How well each class is told from the others at every threshold."
     found, names, kind = curves(calibrated, *known, Bootstrap(**report['intervals'])), names_of(report), kind_of(report['synthetic'])
-    rows = [[names[c], o['ap'][0], span(dict(zip(('low', 'high'), o['ap'][1:], strict=True))), o['share'], o['images'], o['groups']]
-            for c, o in found.items()]
-    told = '; '.join(f'{row[0]} {number(row[1])}' for row in rows)
+    told = '; '.join(f"{names[c]} {number(o['ap'][0])}" for c, o in found.items())
+    areas = Table.of(f'on {kind}', {names[c]: o | dict(zip(('value', 'low', 'high'), o['ap'], strict=True)) for c, o in found.items()},
+                     {'average precision': 'value', interval_title(report): span, 'share of the class': 'share', **COUNTED},
+                     'The area under each precision–recall curve, beside what a model that knows nothing reaches.')
     return Section('ROC and precision–recall curves', 'One class against the other two, at every threshold on its probability.',
         [Plot(show_curves(found, names, kind), f'ROC and precision–recall curves of each class. Average precision: {told}.',
-              'The bands are intervals over groups, point by point.'),
-         Table([f'on {kind}', 'average precision', interval_title(report), 'share of the class', 'pictures', 'groups'], rows,
-               'The area under each precision–recall curve, beside what a model that knows nothing reaches.')])
+              'The bands are intervals over groups, point by point.'), areas])
 
 # %% ../../nbs/evaluation/calibration.ipynb #a1d84272
 def calibration_section(
@@ -256,12 +255,13 @@ def calibration_section(
 ) -> Section: # of the pages
     "How sure the model is, before and after the correction, beside what a calibrated model would show."
     rule, kind, how = report['trust'], kind_of(report['synthetic']), Bootstrap(**report['intervals'])
-    before, after, sure = report['calibration']['before'], report['calibration']['after'], interval_title(report)
-    called = {'top_class': 'the answer', 'classwise': 'mean of the classes'} | names_of(report)
-    rows = [[called[k], before[k]['value'], span(before[k]), o['value'], span(o),
-             f"{shown(o['calibrated'])}, at most {shown(o['calibrated_high'])}", o['images'], o['groups']]
-            for k, o in after.items()]
-    top = after['top_class']
+    before, after, interval = report['calibration']['before'], report['calibration']['after'], interval_title(report)
+    called, top = {'top_class': 'the answer', 'classwise': 'mean of the classes'} | names_of(report), after['top_class']
+    errors = Table.of('calibration error of', {called[k]: o | {'before': before[k]} for k, o in after.items()},
+                      {'before': lambda o: o['before']['value'], f'{interval}, before': lambda o: span(o['before']), 'after': 'value',
+                       f'{interval}, after': span,
+                       'if calibrated': lambda o: f"{shown(o['calibrated'])}, at most {shown(o['calibrated_high'])}", **COUNTED},
+                      f'The expected calibration error on {kind}, and what a calibrated model would show.')
     several = f", and the mean of several pictures of a person by a sharpening of {rule['sharpening']:.2f}" if rule['sharpening'] else ''
     verdict = ('more than chance gives a calibrated model, so its probabilities are not to be taken at their word'
                if top['value'] > top['calibrated_high']
@@ -272,9 +272,7 @@ def calibration_section(
                                  'corrected': reliability(calibrated, *known, how=how)}, report['groups'], kind)
     return Section('Calibration', text,
         [Plot(diagrams, 'Reliability diagrams before and after the correction: share of right answers by how sure the model was.',
-              'The nearer to the dashed line, the better.'),
-         Table(['calibration error of', 'before', f'{sure}, before', 'after', f'{sure}, after', 'if calibrated', 'pictures', 'groups'],
-               rows, f'The expected calibration error on {kind}, and what a calibrated model would show.')])
+              'The nearer to the dashed line, the better.'), errors])
 
 # %% ../../nbs/evaluation/calibration.ipynb #70039294
 def abstention_section(
@@ -284,22 +282,21 @@ def abstention_section(
 ) -> Section: # of the pages
     "When the model should not answer, and which classes it cannot rule out."
     rule, kind = report['trust'], kind_of(report['synthetic'])
-    called = {'all': 'all'} | names_of(report)
-    rows = [[called[k], o['coverage'], span(o), o['classes'], o['images'], o['groups']] for k, o in report['sets'].items()]
+    named = {({'all': 'all'} | names_of(report))[k]: o for k, o in report['sets'].items()}
     curve = show_risk_coverage(risk_coverage(calibrated, *known, Bootstrap(**report['intervals'])), rule['abstain_below'], kind)
     sets = (f"Instead of one class the model can name a set of classes, made to contain the right one for {rule['coverage']:.0%} of each "
             "class's pictures. The table says how often the sets do.")
     return Section('Prediction sets and abstention', [_abstention_words(report), sets, *rule['reasons']],
         [Plot(curve, 'Risk–coverage curve: the share of wrong answers against the share of pictures answered.',
               'The surest answers come first.'),
-         Table(['true class', 'in the set', interval_title(report), 'classes a set', 'pictures', 'groups'], rows,
-               f'How often the prediction sets contain the right class on {kind}.')])
+         Table.of('true class', named, {'in the set': 'coverage', interval_title(report): span, 'classes a set': 'classes', **COUNTED},
+                  f'How often the prediction sets contain the right class on {kind}.')])
 
 def _abstention_words(report):
     rule, given, area = report['trust'], report['silence']['answered'], report['silence']['area']
     def told(row, value):
-        sure = 'no interval' if row['low'] is None else f'{interval_title(report)} {span(row)}'
-        return f"{number(row[value])} ({sure}; {row['images']:.0f} pictures, {row['groups']:.0f} groups)"
+        ends = sure(row, report['intervals']['confidence'])
+        return f"{number(row[value])} ({ends}; {row['images']:.0f} pictures, {row['groups']:.0f} groups)"
     asked = f"at most {rule['target_risk']:.0%} of the answers wrong, with {rule['confidence']:.0%} confidence"
     threshold = (f'There is no abstention threshold that would have kept {asked}, so every picture is answered.'
                  if rule['abstain_below'] is None else
@@ -333,16 +330,15 @@ def points_section(
 ) -> Section: # of the pages
     "What the model reaches at either end, and how to choose."
     rule, kind, names = report['trust'], kind_of(report['synthetic']), names_of(report)
-    def cell(row): return number(row['value']) + ('' if row['low'] is None else f' ({span(row)})')
-    rows = [[_POINTS[k] + (', chosen' if k == rule['objective'] else ''), *map(cell, o['figures'].values()),
-             ' · '.join(f"{o['factors'][c]:.2g}" for c in CLASSES) if o['factors'] else '–', o['images'], o['groups']]
-            for k, o in report['points'].items()]
-    header = [f'on {kind}', *(metric_title(k, report['language']) for k in _POINT), 'factors', 'pictures', 'groups']
+    points = {_POINTS[k] + ', chosen' * (k == rule['objective']): o for k, o in report['points'].items()}
+    def factors(o): return ' · '.join(f"{o['factors'][c]:.2g}" for c in CLASSES) if o['factors'] else '–'
+    figures = {metric_title(k, report['language']): lambda o, k=k: estimate(o['figures'][k]) for k in _POINT}
     text = ([f"The same probabilities, read in other ways: before the likeliest class is answered, each is multiplied by its factor "
              f"({', '.join(names.values())}). The factors were chosen on {rule['images']} validation pictures of {rule['groups']} "
              'groups, for macro-F1 and for accuracy, and are judged here on the test pictures.', _CHOOSE.format(run=report['run'])]
             if rule['factors'] else [_NO_POINTS])
-    return Section('Operating points', text, [Table(header, rows, f"On {kind} of the test split; {interval_title(report)}s over groups.")])
+    return Section('Operating points', text, [Table.of(f'on {kind}', points, {**figures, 'factors': factors, **COUNTED},
+                                                       f'On {kind} of the test split; {interval_title(report)}s over groups.')])
 
 _NO_POINTS = 'Other operating points could not be fitted: the validation pictures come from too few people, or lack a class.'
 _POINTS = {'as_trained': 'as trained', 'macro_f1': 'for macro-F1', 'accuracy': 'for accuracy'}

@@ -19,10 +19,10 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from ..core import CLASSES, AnklealignError, kind_of
-from .document import DISCLAIMER, Plot, Section, Table, draw_interval, metric_title, number, span
+from .document import DISCLAIMER, OVERALL, Plot, Section, Table, estimate, interval_panels, metric_title, number, sure
 from ..decision import MIN_GROUPS
-from .metrics import Bootstrap, difference, figures, group_confusions, score
-from .schema import OVERALL, Count, Estimate, Number, Part, Rests, Share
+from .metrics import PROBABILITIES, Bootstrap, difference, figures, group_confusions, score
+from .schema import Count, Estimate, Number, Part, Rests, Share
 
 # %% ../../nbs/evaluation/compare.ipynb #6a620095
 def paired(
@@ -119,9 +119,7 @@ def detectable_difference(
 METRICS = ('accuracy', 'balanced_accuracy', 'macro_f1', 'log_loss')
 _LEAST = 5e-7 # half of the last digit in test_predictions.csv
 
-def _probabilities(answers):
-    columns = [f'prob_{c}' for c in CLASSES]
-    return answers.reindex(columns=columns).to_numpy(float).clip(min=_LEAST)
+def _probabilities(answers): return answers.reindex(columns=PROBABILITIES).to_numpy(float).clip(min=_LEAST)
 
 # %% ../../nbs/evaluation/compare.ipynb #1a17ebcb
 def _pair(joined, a, b, how):
@@ -182,7 +180,12 @@ def compare_runs(
         labels, predicted = (joined[name][c].map(CLASSES.index) for c in ('label', 'predicted'))
         own = score(labels, predicted, joined[name].group, majority=0, how=how) # always-majority is not read
         runs[name] = own.loc[list(METRICS[:3]), ['value', 'low', 'high']].to_dict('index')
-    report = _plain({'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'],
+    def plain(value): # six digits, and None for what JSON does not know
+        if isinstance(value, dict): return {k: plain(o) for k, o in value.items()}
+        if isinstance(value, list): return [plain(o) for o in value]
+        if isinstance(value, float): return float(f'{value:.6g}') if np.isfinite(value) else None
+        return value
+    report = plain({'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'],
                      'intervals': how.model_dump(), 'power': POWER, 'runs': runs, 'pairs': pairs, 'notes': [*notes, *missing]})
     for o in report['pairs']: o['sentence'] = conclude_pair(o, report)
     return Comparison(**report).model_dump()
@@ -213,13 +216,6 @@ def _answered(joined):
     notes += [f'No picture is {c}: balanced accuracy and macro-F1 cannot be compared.' for c in CLASSES if c not in labels]
     if n < MIN_GROUPS: notes.append(f'The pictures come from {n} groups; with fewer than {MIN_GROUPS} no difference gets an interval.')
     return joined, notes
-
-# %% ../../nbs/evaluation/compare.ipynb #359b9f66
-def _plain(value):
-    if isinstance(value, dict): return {k: _plain(o) for k, o in value.items()}
-    if isinstance(value, list): return [_plain(o) for o in value]
-    if isinstance(value, float): return float(f'{value:.6g}') if np.isfinite(value) else None
-    return value
 
 # %% ../../nbs/evaluation/compare.ipynb #9d7a4af9
 def conclude_pair(
@@ -266,9 +262,7 @@ def _would_take(pair):
 # %% ../../nbs/evaluation/compare.ipynb #56771efd
 def _pictures(report): return f"{report['images']} {kind_of(report['synthetic'])} of {report['groups']} groups"
 
-def _gap(row, report):
-    return f"{number(row['value'], signed=True)}, " + ('no interval' if row['low'] is None
-                                                       else f"{report['intervals']['confidence']:.0%} interval {span(row, signed=True)}")
+def _gap(row, report): return f"{number(row['value'], signed=True)}, {sure(row, report['intervals']['confidence'], signed=True)}"
 
 # %% ../../nbs/evaluation/compare.ipynb #2f13e9af
 def _p(value): return 'below 0.001' if value < .001 else f'{value:.3f}'
@@ -278,32 +272,43 @@ def _about(n):
     step = 10 ** max(0, int(np.log10(n)) - 1)
     return f'{int(np.ceil(n / step)) * step:,}'
 
+# %% ../../nbs/evaluation/compare.ipynb #644fc1a8
+def judge_new(
+    old: pd.DataFrame, # image, group, label, predicted, prob_<class>
+    new: pd.DataFrame, # of the same pictures
+    synthetic: bool, # whether they are phantoms
+    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+) -> tuple[bool, str]: # whether the new model may answer, and why
+    "Whether a new model is not worse than the old one by more than chance."
+    if old.empty: return True, 'No test picture is of somebody whom the model before has not met, so the two were not compared.'
+    lost = (new.predicted == '') & (old.predicted != '')
+    if lost.mean() > .1: return False, f'The new model has no answer to {lost.sum()} of {len(new)} pictures that the old one answers.'
+    try: pair = compare_runs({'the old model': old, 'the new model': new}, synthetic, how=how)['pairs'][0]
+    except AnklealignError as e: return True, f'The two could not be compared: {e}'
+    def lead(metric): return (pair['differences'][metric]['low'] or 0) > 0
+    worse = lead('accuracy') and pair['group_p'] <= 1 - how.confidence or lead('macro_f1')
+    return not worse, pair['sentence']
+
 # %% ../../nbs/evaluation/compare.ipynb #6d5ee566
 def _title(pair): return f"{pair['first']} - {pair['second']}"
 
-_TESTS = {'only first right': lambda o: o['only_first'], 'only second right': lambda o: o['only_second'],
-          "McNemar's p": lambda o: _p(o['mcnemar_p']), 'p over groups': lambda o: _p(o['group_p']), 'corrected': lambda o: _p(o['holm_p']),
-          'design effect': lambda o: o['design_effect'],
-          'needed': lambda o: '–' if o['needed_images'] is None else _about(o['needed_images']),
-          'could show': lambda o: '–' if o['detectable'] is None else o['detectable']} # heading → cell of a pair
+_TESTS = {'only first right': 'only_first', 'only second right': 'only_second', "McNemar's p": lambda o: _p(o['mcnemar_p']),
+          'p over groups': lambda o: _p(o['group_p']), 'corrected': lambda o: _p(o['holm_p']), 'design effect': 'design_effect',
+          'needed': lambda o: '–' if o['needed_images'] is None else _about(o['needed_images']), 'could show': 'detectable'} # columns
 
 # %% ../../nbs/evaluation/compare.ipynb #6a83a7d4
 def show_differences(
     report: Mapping, # from `compare_runs`
 ): # a matplotlib figure
     "Draw the differences of all pairs with their intervals, one panel a figure."
-    from matplotlib.figure import Figure
     pairs = report['pairs']
     shown = [m for m in METRICS if any(o['differences'][m]['value'] is not None for o in pairs)]
-    figure = Figure(figsize=(2.5 * len(shown) + 1, .36 * len(pairs) + 1.7), layout='constrained')
-    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    for ax, metric in zip(panels, shown, strict=True):
-        ax.axvline(0, color='grey', linewidth=.8)
-        for y, o in enumerate(pairs): draw_interval(ax, y, *o['differences'][metric].values())
+    figure = interval_panels([_title(o) for o in pairs], [[tuple(o['differences'][m].values()) for o in pairs] for m in shown],
+                             (2.5 * len(shown) + 1, .36 * len(pairs) + 1.7))
+    for ax, metric in zip(figure.axes, shown, strict=True):
+        ax.axvline(0, color='grey', linewidth=.8, zorder=0)
         ax.set_title(metric_title(metric), fontsize=10)
         if metric == 'log_loss': ax.invert_xaxis()
-    panels[0].set_yticks(range(len(pairs)), [_title(o) for o in pairs])
-    panels[0].set_ylim(len(pairs) - .5, -.5)
     figure.supxlabel(f"difference with {report['intervals']['confidence']:.0%} interval over groups (hollow: no interval)", fontsize=10)
     figure.suptitle(f"Right of 0 favours the first run; n = {_pictures(report)}", fontsize=11)
     return figure
@@ -313,20 +318,17 @@ def comparison_sections(
     report: Mapping, # from `compare_runs`
 ) -> list[Section]: # of a page
     "The comparison in sections: the runs side by side with a sentence for each pair, the differences, and what the verdicts rest on."
-    def cell(row, signed=False): return number(row['value'], signed) + ('' if row['low'] is None else f' ({span(row, signed)})')
-    on, pairs, sure = _pictures(report), report['pairs'], f"{report['intervals']['confidence']:.0%} intervals over groups"
-    told = '; '.join(f"{_title(o)} {cell(o['differences']['accuracy'], signed=True)}" for o in pairs)
-    runs = Table([f'on {on}', *map(metric_title, METRICS[:3])], [(k, *map(cell, rows.values())) for k, rows in report['runs'].items()],
-                 f'Each run on the same pictures, with {sure}.')
-    apart = Table([f'difference on {on}', *map(metric_title, METRICS)],
-                  [(_title(o), *(cell(o['differences'][m], signed=True) for m in METRICS)) for o in pairs],
-                  f'The first minus the second, paired, with {sure}.')
-    tests = Table([f'on {on}', *_TESTS], [(_title(o), *(tell(o) for tell in _TESTS.values())) for o in pairs], 'What it all rests on.')
-    return [Section('Side by side', [o['sentence'] for o in pairs], [runs]),
-            Section('Differences', _DIFFERENCE, [apart, Plot(show_differences(report), f'Differences in accuracy: {told}.',
-                                                             'What crosses the line at 0 has not been shown.')]),
-            Section('Tests', _HOW.format(power=report['power']), [tests])]
-
+    on, interval = _pictures(report), f"{report['intervals']['confidence']:.0%} intervals over groups"
+    pairs = {_title(o): o for o in report['pairs']}
+    told = '; '.join(f"{k} {estimate(o['differences']['accuracy'], signed=True)}" for k, o in pairs.items())
+    runs = Table.of(f'on {on}', report['runs'], {metric_title(m): lambda o, m=m: estimate(o[m]) for m in METRICS[:3]},
+                    f'Each run on the same pictures, with {interval}.')
+    apart = Table.of(f'difference on {on}', pairs,
+                     {metric_title(m): lambda o, m=m: estimate(o['differences'][m], signed=True) for m in METRICS},
+                     f'The first minus the second, paired, with {interval}.')
+    plot = Plot(show_differences(report), f'Differences in accuracy: {told}.', 'What crosses the line at 0 has not been shown.')
+    return [Section('Side by side', [o['sentence'] for o in report['pairs']], [runs]), Section('Differences', _DIFFERENCE, [apart, plot]),
+            Section('Tests', _HOW.format(power=report['power']), [Table.of(f'on {on}', pairs, _TESTS, 'What it all rests on.')])]
 
 # %% ../../nbs/evaluation/compare.ipynb #6d05bbed
 _DIFFERENCE = 'A difference is the first run minus the second; for the log loss, less is better.'

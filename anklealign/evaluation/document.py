@@ -11,7 +11,7 @@ __all__ = ['Gallery', 'Section', 'html_page', 'markdown_sections', 'markdown_pag
 import math
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -24,8 +24,7 @@ import numpy as np
 from fastcore import xml
 from PIL import Image
 
-from ..core import CLASSES, AnklealignError, class_names
-from ..core import markdown_cell, markdown_table
+from ..core import CLASSES, AnklealignError, class_names, markdown_cell, markdown_table
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -45,7 +44,7 @@ OVERALL = {'accuracy': 'share of the pictures that are answered rightly',
            'opposite_rate': 'share of the pictures on which pronation and supination are confused; less is better',
            'macro_auc': 'mean of the AUC of the three classes',
            'brier': 'squared error of the three probabilities, summed; less is better',
-           'log_loss': 'mean of minus the natural logarithm of the probability of the right class; less is better'}
+           'log_loss': 'mean of minus the natural logarithm of the probability of the right class; less is better'} # name → what it means
 
 def metric_title(
     metric: str, # as in `score`: 'macro_f1', 'recall_neutral'
@@ -73,16 +72,39 @@ def names_of(
 def number(
     value: float|None, # None: cannot be computed
     signed: bool=False, # with a plus, as for a difference
+    form: str='.3f', # as in a format specification
 ) -> str:
     "`value` with three digits, or a dash."
-    return '–' if value is None or np.isnan(value) else f"{value:{'+' if signed else ''}.3f}"
+    return '–' if value is None or np.isnan(value) else f"{value:{'+' if signed else ''}{form}}"
 
 def span(
     row: Mapping, # with low and high
     signed: bool=False, # as in `number`
+    prefix: str='', # of the keys of the two ends, such as 'macro_f1_'
+    form: str='.3f', # as in `number`
 ) -> str:
     "The ends of an interval, or a dash."
-    return '–' if number(row['low']) == '–' else f"{number(row['low'], signed)} to {number(row['high'], signed)}"
+    low, high = (number(row[f'{prefix}{end}'], signed, form) for end in ('low', 'high'))
+    return low if low == '–' else f'{low} to {high}'
+
+def sure(
+    row: Mapping, # with low and high
+    confidence: float, # of the interval
+    signed: bool=False, # as in `number`
+    prefix: str='', # as in `span`
+    form: str='.3f', # as in `number`
+) -> str: # '95% interval 0.500 to 0.700', or 'no interval'
+    "An interval as sentences tell it."
+    ends = span(row, signed, prefix, form)
+    return 'no interval' if ends == '–' else f'{confidence:.0%} interval {ends}'
+
+def estimate(
+    row: Mapping, # with value, low and high
+    signed: bool=False, # as in `number`
+) -> str: # '0.600 (0.500 to 0.700)'
+    "A figure with its interval, if there is one, as a cell of a table."
+    ends = span(row, signed)
+    return number(row['value'], signed) + ('' if ends == '–' else f' ({ends})')
 
 # %% ../../nbs/evaluation/document.ipynb #de4d26c7
 DISCLAIMER = 'A screening aid, never a diagnosis.' # on every page
@@ -110,6 +132,7 @@ _ANY_TERM = re.compile(rf"(?<![\w-])({'|'.join(sorted(map(re.escape, TERMS), key
 def _explained(text): # its terms with their meaning, which a mouse that rests there shows
     return [xml.Abbr(o, title=TERMS[o]) if i % 2 else o for i, o in enumerate(_ANY_TERM.split(text)) if o]
 
+COUNTED = {'pictures': 'images', 'groups': 'groups'} # the columns of a table of figures that say what each rests on
 _NUMERIC = re.compile(r'(?:[-\d\s.,%°+−–<>≥≤±()/×]|to|of)*') # numbers, intervals among them
 
 @dataclass(frozen=True)
@@ -126,6 +149,17 @@ class Table:
         if odd is not None:
             raise AnklealignError(f"A row of the table '{self.caption}' has {len(odd)} cells: give it {len(self.header)}, one for each "
                                   "column.")
+
+    @classmethod
+    def of(cls,
+        header: str, # of the names
+        records: Mapping[str, Mapping], # name of a row → its figures
+        columns: Mapping[str, str|Callable], # heading → a key of the figures, or what makes a cell of them
+        caption: str, # as in every table
+    ) -> 'Table':
+        "A table of figures: a row a record."
+        rows = [[name, *(o[cell] if isinstance(cell, str) else cell(o) for cell in columns.values())] for name, o in records.items()]
+        return cls([header, *columns], rows, caption)
 
     @property
     def kinds(self) -> list[str|None]:
@@ -305,15 +339,21 @@ def png(
     return buffer.getvalue()
 
 # %% ../../nbs/evaluation/document.ipynb #6b152b39
-def draw_interval(
-    ax: object, # matplotlib's axes
-    y: float, # height of the line
-    value: float|None, # the figure; None: nothing is drawn
-    low: float|None, # ends of its interval, or None
-    high: float|None, # the other end
-    colour: str='tab:blue', # of dot and line
-):
-    "Draw a dot with its interval, hollow where there is none."
-    if value is None: return
-    if low is not None: ax.plot([low, high], [y, y], color=colour)
-    ax.plot(value, y, 'o', color=colour, markerfacecolor=colour if low is not None else 'white')
+def interval_panels(
+    names: Sequence[str], # of the lines, the first at the top
+    panels: Sequence[Sequence[tuple]], # each with value, low and high of every line; None: no figure, or no interval
+    size: tuple[float, float], # width and height, inches
+    colours: Sequence[str]|None=None, # of the lines; None: blue
+): # a matplotlib figure
+    "Draw figures with their intervals, panel beside panel: dots on lines, hollow where there is no interval."
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=size, layout='constrained')
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, lines in zip(axes, panels, strict=True):
+        for y, (value, low, high) in enumerate(lines):
+            colour = colours[y] if colours else 'tab:blue'
+            if low is not None: ax.plot([low, high], [y, y], color=colour)
+            if value is not None: ax.plot(value, y, 'o', color=colour, markerfacecolor=colour if low is not None else 'white')
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(len(names) - .5, -.5)
+    return figure

@@ -10,7 +10,8 @@ __all__ = ['judge', 'show_confusion', 'findings', 'glance', 'sections', 'model_c
 # %% ../../nbs/evaluation/report.ipynb #d5902579
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,10 +23,10 @@ from ..core import CLASSES, AnklealignError, Settings, class_names, kind_of, mar
 from ..decision import MIN_GROUPS, DecisionRule
 from .calibration import (abstention_section, calibration_error, calibration_section, curves_section, operating_points,
                                                points_section, risk_area, risk_coverage, set_coverage)
-from .document import (DISCLAIMER, TERMS, Plot, Section, Table, interval_title, markdown_sections, metric_title,
-                                            names_of, number, span)
+from .document import (COUNTED, DISCLAIMER, TERMS, Plot, Section, Table, interval_panels, interval_title,
+                                            markdown_sections, metric_title, names_of, number, span, sure)
 from .labels import SHIPPED, baselines, label_issue_findings, label_section
-from .metrics import Bootstrap, difference, group_confusions, plain, score
+from .metrics import HEADLINE, PROBABILITIES, Bootstrap, difference, group_confusions, plain, score
 from .slices import aggregation_gain, aggregation_section, conclude_aggregation, conclude_slices, slices
 from ..study.manifest import is_synthetic
 
@@ -41,7 +42,7 @@ def judge(
     if given.empty:
         raise AnklealignError('The model gives no picture a probability, only NaN: train it again, perhaps with a smaller learning rate.')
     labels, predicted = given.label.map(CLASSES.index), given.predicted.map(CLASSES.index)
-    probabilities, shares = given[[f'prob_{c}' for c in CLASSES]].to_numpy(), [prior[c] for c in CLASSES]
+    probabilities, shares = given[PROBABILITIES].to_numpy(), [prior[c] for c in CLASSES]
     scores = score(labels, predicted, given.group, CLASSES.index(majority), how, probabilities, shares)
     gain = difference(labels, predicted, np.full(len(given), CLASSES.index(majority)), given.group, how)
     report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'language': settings.display.language, 'images': len(given),
@@ -75,8 +76,7 @@ def conclude(
     def against(metric):
         row = report['metrics'][metric]
         if row['value'] is None: return 'cannot be computed'
-        sure = 'no interval' if row['low'] is None else f"{report['intervals']['confidence']:.0%} interval {span(row)}"
-        return f"{number(row['value'])} ({sure}) against {number(row['majority'])}"
+        return f"{number(row['value'])} ({sure(row, report['intervals']['confidence'])}) against {number(row['majority'])}"
     names, n = names_of(report), f"{report['images']} {kind_of(report['synthetic'])}"
     only = constant_answer(report)
     learned = 'so its answers tell nothing, though its probabilities do' if _ordered(report) else 'so it has learned nothing'
@@ -179,70 +179,96 @@ def glance(
 ) -> tuple[Table, Table]: # accuracy, macro-F1 and recalls beside baseline and ceiling; the confusion matrix
     "What stands on the first screen of a report: of all people if folds have asked them, else of the test pictures."
     known, names, kind = report.get('folds') or report, names_of(report), kind_of(report['synthetic'])
-    ceilings = ('exact angle', 'one annotator, on average')
-    best = next((o for o in ceilings if known['yardsticks'].get(o, {}).get('images')), '')
-    ceiling = known['yardsticks'].get(best, {})
-    shipped = [o for k, o in known['yardsticks'].items() if k == SHIPPED] # one, or none
-    rows = [[metric_title(k, report['language']), o['value'], span(o), o['majority'], *(s.get(k) for s in shipped), ceiling.get(k)]
-            for k, o in known['metrics'].items() if k in ('accuracy', 'macro_f1') or k.startswith('recall')]
+    held, ceilings = known['yardsticks'], ('exact angle', 'one annotator, on average')
+    best = next((o for o in ceilings if held.get(o, {}).get('images')), '')
+    beside = {o: held[o] for o in (SHIPPED,) if o in held} | {'ceiling': held.get(best, {})}
     n = f"{known['images']} {kind} of {known['groups']} groups"
     who = f'Each of {n}, answered by a model that has not met its group' if report.get('folds') else f'On the {n} of the test split'
-    always = f"always '{names[known['majority_class']]}'"
-    table = Table(['', 'model', interval_title(report), always, *[SHIPPED] * len(shipped), 'ceiling'], rows,
-                  f"{who}. {f'The ceiling: {best}.' if best else 'What the ceiling is, is not known: nobody voted on a picture twice.'}")
+    shown = {metric_title(k, report['language']): o | {name: line.get(k) for name, line in beside.items()}
+             for k, o in known['metrics'].items() if k in ('accuracy', 'macro_f1') or k.startswith('recall')}
+    table = Table.of('', shown, {'model': 'value', interval_title(report): span, f"always '{names[known['majority_class']]}'": 'majority',
+                                 **{o: o for o in beside}},
+                     f"{who}. {f'The ceiling: {best}.' if best else 'What the ceiling is, is not known: nobody voted on a picture twice.'}")
     counts = [[name, *row] for name, row in zip(names.values(), known['confusion_matrix'], strict=True)]
     shades = np.nan_to_num(row_shares(known['confusion_matrix'])).tolist()
     return table, Table(['true ↓ answered →', *names.values()], counts,
                         f'Confusion matrix, {kind}. The shade is the share of each true class.', shades)
 
-def _first(report, behind):
-    scores, confusion = glance(report)
-    def said(metric): return f"{number(report['metrics'][metric]['value'])} ({span(report['metrics'][metric])})"
-    own = [f"The run itself, on the {report['images']} test pictures of {report['groups']} groups: accuracy {said('accuracy')}, "
-           f"macro-F1 {said('macro_f1')}."] * bool(report.get('folds'))
-    return Section('At a glance', [*own, *filter(None, [report['shipped']['verdict'], report.get('left_out')])],
-                   [scores, dataclasses.replace(confusion, behind=behind)])
-
 def _scores(report):
-    names, n, kind, sure = names_of(report), [report['images'], report['groups']], kind_of(report['synthetic']), interval_title(report)
-    always, kept = f"always '{names[report['majority_class']]}'", {k: o for k, o in report['metrics'].items()
-                                                                   if not k.startswith('support')}
-    called = {k: metric_title(k, report['language']) for k in kept}
-    scores = [[called[k], o['value'], span(o), o['majority'], o['images'], o['groups']] for k, o in kept.items()]
-    gains = [[called[k], number(o['value'], signed=True), span(o, signed=True), *n] for k, o in report['gain_over_majority'].items()]
-    held = [[_local(k, names), o['accuracy'], span(o), o['macro_f1'], _span(o, 'macro_f1'), o['images'], o['groups'], o['note']]
-            for k, o in report['yardsticks'].items()]
+    names, kind, interval = names_of(report), kind_of(report['synthetic']), interval_title(report)
+    always, counts = f"always '{names[report['majority_class']]}'", {k: report[k] for k in ('images', 'groups')}
+    def called(kept): return {metric_title(k, report['language']): o for k, o in kept.items() if not k.startswith('support')}
+    scores = Table.of(f'on {kind}', called(report['metrics']), {'model': 'value', interval: span, always: 'majority', **COUNTED},
+                      f'The model beside {always}, the commonest class of the training pictures; intervals over groups.')
+    gains = Table.of(f'on {kind}', {k: o | counts for k, o in called(report['gain_over_majority']).items()},
+                     {'difference': lambda o: number(o['value'], signed=True), interval: partial(span, signed=True), **COUNTED},
+                     f"The model's figures minus those of {always}, paired.")
+    held = Table.of(f'on {kind}', {_local(k, names): o for k, o in report['yardsticks'].items()},
+                    {'accuracy': 'accuracy', interval: span, 'macro-F1': 'macro_f1',
+                     f'{interval}, macro-F1': partial(span, prefix='macro_f1_'), **COUNTED, 'rests on, or lacks': 'note'},
+                    'Baselines, annotators, and the best that these labels allow, on the same pictures.')
     words = '; '.join(f"{name}: {', '.join(f'{k} answered {o}' for o, k in zip(names.values(), row, strict=True))}"
                       for name, row in zip(names.values(), report['confusion_matrix'], strict=True))
     return Section('Scores with confidence intervals',
                    [report['summary'], 'Every figure has its interval, and what it is to be compared with beside it.'],
-        [Table([f'on {kind}', 'model', sure, always, 'pictures', 'groups'], scores,
-               f'The model beside {always}, the commonest class of the training pictures; intervals over groups.'),
-         Table([f'on {kind}', 'difference', sure, 'pictures', 'groups'], gains, f"The model's figures minus those of {always}, paired."),
-         Table([f'on {kind}', 'accuracy', sure, 'macro-F1', f'{sure}, macro-F1', 'pictures', 'groups', 'rests on, or lacks'], held,
-               'Baselines, annotators, and the best that these labels allow, on the same pictures.'),
-         Table(['term', 'meaning'], [*TERMS.items()], 'What the terms mean.'),
-         Plot(show_confusion(report), f'Confusion matrix: {words}', 'The shade is the share of each true class.')])
-
-def _span(row, prefix, signed=False): return span({'low': row[f'{prefix}_low'], 'high': row[f'{prefix}_high']}, signed)
+                   [scores, gains, held, Table(['term', 'meaning'], [*TERMS.items()], 'What the terms mean.'),
+                    Plot(show_confusion(report), f'Confusion matrix: {words}', 'The shade is the share of each true class.')])
 
 def _local(text, names):
     for c in names: text = text.replace(f"'{c}'", f"'{names[c]}'")
     return text
 
+# %% ../../nbs/evaluation/report.ipynb #0b031c01
+def show_lines(
+    lines: Mapping[str, Mapping], # name → accuracy and macro_f1 with their intervals, majority, images, groups; None: no figure
+    title: str, # what they are, and whether the pictures are synthetic
+): # a matplotlib figure
+    "Draw accuracy and macro-F1 of `lines` with their intervals, n beside each name; a line without a figure is left out."
+    lines = {k: o for k, o in lines.items() if o['accuracy'] is not None}
+    counted = {k: f"{o['rows']} votes" if o.get('rows', o['images']) != o['images'] else o['images'] for k, o in lines.items()}
+    rows = [[[o[k] for k in keys] for o in lines.values()] for keys in (HEADLINE[:3], HEADLINE[3:])]
+    names = [f"{k}\nn = {counted[k]} of {o['groups']} groups" for k, o in lines.items()]
+    colours = ['tab:orange' if 'one by one' in k else 'tab:blue' for k in lines]
+    figure = interval_panels(names, rows, (7.6, .42 * len(lines) + 1.5), colours)
+    for ax, metric in zip(figure.axes, ('accuracy', 'macro_f1'), strict=True):
+        ax.set(xlabel=metric_title(metric), xlim=(0, 1))
+        ax.grid(axis='x', alpha=.3)
+    for y, o in enumerate(lines.values()): figure.axes[0].plot(o['majority'], y, '|', color='black', markersize=14)
+    figure.axes[0].tick_params('y', labelsize=9)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+def lines_section(
+    report: Mapping, # with synthetic and intervals
+    title: str, # of the section
+    text: str|Sequence[str], # its paragraphs
+    lines: Mapping[str, Mapping], # as `show_lines` takes them, each with a note
+    caption: str, # of the table
+    plotted: str, # what the plot shows
+    more: Mapping[str, str|Callable]={}, # further columns, as `Table.of` takes them
+) -> Section:
+    "A table of lines, and their plot."
+    kind, interval = kind_of(report['synthetic']), interval_title(report)
+    columns = {'accuracy': 'accuracy', interval: span, **COUNTED, 'always-majority': 'majority', 'macro-F1': 'macro_f1',
+               f'{interval}, macro-F1': partial(span, prefix='macro_f1_'), **more}
+    notes = [f"({k}: {o['note'].rstrip('.')}.)" for k, o in lines.items() if o['note']]
+    told = '; '.join(f"{k} {number(o['accuracy'])} ({span(o)})" for k, o in lines.items() if o['accuracy'] is not None)
+    plot = Plot(show_lines(lines, f'{plotted}, {kind}'), f'{plotted}, accuracy and interval: {told}.',
+                f'Lines are intervals over groups, a hollow dot has none; the upright line is always-majority. All on {kind}.')
+    return Section(title, text, [Table.of(f'on {kind}', lines, columns, ' '.join([caption, *notes])), plot])
+
 # %% ../../nbs/evaluation/report.ipynb #c1509d9f
 def _slices(report):
     numbers = dict.fromkeys(('accuracy', 'difference', 'difference_low', 'difference_high', 'p', 'p_holm'), float)
-    table, kind, sure = pd.DataFrame(report['slices']).astype(numbers), kind_of(report['synthetic']), interval_title(report)
-    rows = [[f"{o['column']}: {o['slice']}", o['accuracy'], span(o), number(o['difference'], signed=True),
-             _span(o, 'difference', signed=True), o['macro_f1'], o['images'], o['groups']]
-            for o in report['slices'] if o['accuracy'] is not None]
+    table, kind, interval = pd.DataFrame(report['slices']).astype(numbers), kind_of(report['synthetic']), interval_title(report)
+    judged = {f"{o['column']}: {o['slice']}": o for o in report['slices'] if o['accuracy'] is not None}
     small = ', '.join(f'{n} by {c}' for c, n in table[table.accuracy.isna()].groupby('column', sort=False).size().items())
     text = [conclude_slices(table, report['synthetic'], report['intervals']['confidence']),
             *[f'Too small to judge: {small}.'] * bool(small)]
-    header = ['slice', 'accuracy', sure, 'minus all others', f'{sure}, difference', 'macro-F1', 'pictures', 'groups']
-    return Section('Slices', text,
-                   [Table(header, rows, f'Each slice of the {kind} that is large enough; intervals over groups.')] if rows else [])
+    columns = {'accuracy': 'accuracy', interval: span, 'minus all others': lambda o: number(o['difference'], signed=True),
+               f'{interval}, difference': partial(span, signed=True, prefix='difference_'), 'macro-F1': 'macro_f1', **COUNTED}
+    shown = Table.of('slice', judged, columns, f'Each slice of the {kind} that is large enough; intervals over groups.')
+    return Section('Slices', text, [shown] if judged else [])
 
 # %% ../../nbs/evaluation/report.ipynb #7591621c
 def _missing(report):
@@ -272,9 +298,15 @@ def sections(
 ) -> list[Section]: # in reading order
     "What an evaluation found, for HTML, Markdown and the model card."
     given = (answers.predicted != '').to_numpy()
-    calibrated = answers.loc[given, [f'prob_{c}' for c in CLASSES]].to_numpy()
+    calibrated = answers.loc[given, PROBABILITIES].to_numpy()
     known = answers.label[given].map(CLASSES.index), answers.group[given]
-    return [_first(report, behind), _scores(report), points_section(report), curves_section(report, calibrated, known),
+    scores, confusion = glance(report)
+    def said(metric): return f"{number(report['metrics'][metric]['value'])} ({span(report['metrics'][metric])})"
+    own = [f"The run itself, on the {report['images']} test pictures of {report['groups']} groups: accuracy {said('accuracy')}, "
+           f"macro-F1 {said('macro_f1')}."] * bool(report.get('folds'))
+    first = Section('At a glance', [*own, *filter(None, [report['shipped']['verdict'], report.get('left_out')])],
+                    [scores, dataclasses.replace(confusion, behind=behind)])
+    return [first, _scores(report), points_section(report), curves_section(report, calibrated, known),
             calibration_section(report, raw[given], calibrated, known), abstention_section(report, calibrated, known), _slices(report),
             aggregation_section(report), label_section(report), *probes, _missing(report)]
 

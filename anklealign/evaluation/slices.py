@@ -16,8 +16,8 @@ from pandas.api.types import is_numeric_dtype
 
 from ..core import CLASSES, AnklealignError, kind_of
 from ..decision import MIN_GROUPS, aggregate
-from .document import Section, Table, metric_title, number, span
-from .metrics import HEADLINE, Bootstrap, checked_probabilities, difference, headline, plain, resample, score
+from .document import Section, Table, interval_title, metric_title, number, span, sure
+from .metrics import HEADLINE, PROBABILITIES, Bootstrap, checked_probabilities, difference, headline, plain, resample, score
 
 # %% ../../nbs/evaluation/slices.ipynb #4a6afb4d
 def terciles(
@@ -80,7 +80,7 @@ def difference_from_rest(
     with np.errstate(invalid='ignore', divide='ignore'): drawn, value = gap(resample(sums, how)), gap(sums.sum(0))
     sides = [correct[inside], correct[~inside]]
     if any(o.all() or not o.any() for o in sides): return float(value), np.nan, np.nan
-    return float(value), *map(float, np.nanquantile(drawn, [(1 - how.confidence) / 2, (1 + how.confidence) / 2]))
+    return float(value), *map(float, how.ends(drawn))
 
 # %% ../../nbs/evaluation/slices.ipynb #4b1a5f6e
 def shuffle_groups(
@@ -164,11 +164,9 @@ def conclude_slices(
     if not compared:
         return (f'No slice can be compared with the other {kind}: {small} are too small to judge, and {len(table) - small} leave too '
                 'little else.')
-    def interval(o): return 'no interval' if np.isnan(o.difference_low) else (
-        f'{confidence:.0%} interval {o.difference_low:+.3f} to {o.difference_high:+.3f}')
-    found = [f'{o.column}, {o.slice}: accuracy {o.accuracy:.3f}, difference from the rest {o.difference:+.3f} ({interval(o)}; corrected p '
-             f'{o.p_holm:.3f}; n = {o.images} {kind} of {o.groups} groups)'
-             for o in table.sort_values('p').itertuples() if o.p_holm <= 1 - confidence]
+    found = [f'{o.column}, {o.slice}: accuracy {o.accuracy:.3f}, difference from the rest {o.difference:+.3f} '
+             f"({sure(o, confidence, True, 'difference_')}; corrected p {o.p_holm:.3f}; n = {o.images} {kind} of {o.groups} groups)"
+             for _, o in table.sort_values('p').iterrows() if o.p_holm <= 1 - confidence]
     if not found:
         return f'None of {compared} slices can be shown to differ from the other {kind} ({untold}); that does not show that all are alike.'
     return f"{len(found)} of {compared} slices can be shown to differ from the other {kind} ({untold}). {'; '.join(found)}."
@@ -206,8 +204,7 @@ def prior_interval(
                          pd.Index(CLASSES, name='class')).assign(images=len(rows), groups=len(names))
     if len(names) < MIN_GROUPS: return table
     drawn = _new_prior(rows, prior, resample(np.eye(len(names)), how)[:, codes])
-    low, high = np.quantile(drawn, [(1 - how.confidence) / 2, (1 + how.confidence) / 2], axis=0)
-    return table.assign(low=low, high=high)
+    return table.assign(**dict(zip(('low', 'high'), how.ends(drawn), strict=True)))
 
 # %% ../../nbs/evaluation/slices.ipynb #09c770c0
 def by_source(
@@ -221,12 +218,11 @@ def by_source(
         raise AnklealignError(f'n_votes is not known for {n} picture(s): join with the manifest of the evaluated study.')
     source = np.where(answers.n_votes >= 2, 'consensus', 'owner')
     table = slices(answers.assign(source_of_label=source), ['source_of_label'], how).set_index('slice').drop(columns=['column', 'p_holm'])
-    given, shares, tail = answers[answers.predicted.isin(CLASSES)], {}, (1 - how.confidence) / 2
+    given, shares = answers[answers.predicted.isin(CLASSES)], {}
     for name, part in given.groupby(source[answers.predicted.isin(CLASSES)]):
         counts = pd.crosstab(part.group, part.label).reindex(columns=CLASSES, fill_value=0).to_numpy()
         drawn = resample(counts, how)
-        ends = np.quantile(drawn / drawn.sum(1, keepdims=True), [tail, 1 - tail], axis=0)
-        if len(counts) < MIN_GROUPS: ends = np.full_like(ends, np.nan)
+        ends = how.ends(drawn / drawn.sum(1, keepdims=True), len(counts))
         shares[name] = {f'share_{c}{end}': o[i] for i, c in enumerate(CLASSES)
                         for end, o in zip(('', '_low', '_high'), (counts.sum(0) / counts.sum(), *ends), strict=True)}
     return table.join(pd.DataFrame(shares).T)
@@ -244,8 +240,7 @@ def conclude_sources(
     counts = '; '.join(f'{_WHO[o]} labels, {v}' for o, v in n.items())
     if sources.p.isna().any(): return f'There are too few pictures to compare the sources of the labels: {counts}.'
     def both(name, prefix=''):
-        ends = {o: f"{r[f'{prefix}low']:.3f} to {r[f'{prefix}high']:.3f}" for o, r in sources.iterrows()}
-        return ', '.join(f'{sources[name][o]:.3f} ({confidence:.0%} interval {ends[o]}, {n[o]}) on {_WHO[o]} labels' for o in n)
+        return ', '.join(f'{r[name]:.3f} ({sure(r, confidence, prefix=prefix)}, {n[o]}) on {_WHO[o]} labels' for o, r in sources.iterrows())
     verdict = 'differs between' if sources.p.iloc[0] <= 1 - confidence else 'cannot be shown to differ between'
     return (f"Accuracy {verdict} the sources of the labels (p {sources.p.iloc[0]:.3f}): {both('accuracy')}. "
             f"The share called pronation is {both('share_pronation', 'share_pronation_')}.")
@@ -266,7 +261,7 @@ def aggregation_gain(
     found = dict(images=len(of), groups=of.group.nunique(), pictures_each=len(of)/of.group.nunique() if len(of) else None)
     if of.empty: return found | {k: {m: dict.fromkeys(('value', 'low', 'high')) for m in _COMPARED} for k in ('alone', 'together', 'gain')}
     labels = of.label.map(CLASSES.index)
-    p = of[[f'prob_{c}' for c in CLASSES]].to_numpy()
+    p = of[PROBABILITIES].to_numpy()
     both = aggregate(p, of.group, sharpening), p
     together, alone = (score(labels, o.argmax(1), of.group, 0, probabilities=o, how=how) for o in both)
     tables = dict(alone=alone, together=together,
@@ -283,23 +278,23 @@ def conclude_aggregation(
     if not found['images']:
         return 'No group has several pictures with an answer, so it cannot be told what several pictures of a person are worth.'
     gain = found['gain']['accuracy']
-    sure = 'no interval' if gain['low'] is None else f'{confidence:.0%} interval {span(gain, signed=True)}'
     proven = gain['low'] is not None and (gain['low'] > 0 or gain['high'] < 0)
     verdict = ('better' if gain['value'] > 0 else 'worse') if proven else 'not shown to be better or worse'
     return (f"Answered together, the pictures of a group are {verdict}: accuracy {number(found['together']['accuracy']['value'])} instead "
-            f"of {number(found['alone']['accuracy']['value'])} "
-            f"one by one, {number(gain['value'], signed=True)} ({sure}; n = {found['images']} {kind_of(synthetic)} of {found['groups']} "
-            f"groups, {found['pictures_each']:.1f} each).")
+            f"of {number(found['alone']['accuracy']['value'])} one by one, {number(gain['value'], signed=True)} "
+            f"({sure(gain, confidence, signed=True)}; n = {found['images']} {kind_of(synthetic)} of {found['groups']} groups, "
+            f"{found['pictures_each']:.1f} each).")
 
 # %% ../../nbs/evaluation/slices.ipynb #030e63ea
 def aggregation_section(
     report: Mapping, # with `together` from `aggregation_gain` and its `verdict`, synthetic, language and intervals
 ) -> Section: # for `html_page`
     "Several pictures of one person, as a section of the page."
-    found, sure = report['together'], f"{report['intervals']['confidence']:.0%} interval"
-    ways = {'alone': 'one by one', 'together': 'together', 'gain': 'the second minus the first'}
+    found = report['together']
+    on, ways = f"{found['images']} {kind_of(report['synthetic'])} of {found['groups']} groups", {
+        'alone': 'one by one', 'together': 'together', 'gain': 'the second minus the first'}
     rows = [[f"{metric_title(m, report['language'])}: {way}", number(found[k][m]['value'], k == 'gain'), span(found[k][m], k == 'gain')]
             for m in _COMPARED for k, way in ways.items()]
-    table = Table([f"on {found['images']} {kind_of(report['synthetic'])} of {found['groups']} groups", 'value', sure], rows,
+    table = Table([f'on {on}', 'value', interval_title(report)], rows,
                   'The answer to each picture, and the sharpened mean answer to all pictures of its group; intervals over groups.')
     return Section('Several pictures of one person', found['verdict'], [table] if found['images'] else [])

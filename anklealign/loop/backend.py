@@ -27,8 +27,8 @@ from starlette.exceptions import HTTPException
 from ..core import AnklealignError, Settings
 from ..deploy import Predictor
 from ..inference.answer import Answer
-from .project import last_line, project_home, read_json, run_command, settings_for, start_command
-from .server import LabelConfig, LabelStudio, picture_bytes, read_label_config
+from .server import (LabelConfig, LabelStudio, last_line, picture_bytes, project_home, read_json, read_label_config,
+                                    run_command, start_command)
 from ..study.labelstudio import label_aliases
 
 # %% ../../nbs/loop/backend.ipynb #c5e028ab
@@ -99,8 +99,8 @@ class Loop:
         with self.lock:
             if self.running: return f'Project {self.training[0]} is being trained: press again when that is done.'
             command = ['label-studio', 'train', f'{self.server.address}/projects/{number}', '--serving', str(self.predictor.bundle.place)]
-            mine, printed = settings_for(self.server, self.settings), project_home(self.settings, number)/'training.log'
-            self.training = number, start_command(command, mine, printed)
+            printed = project_home(self.settings, number)/'training.log'
+            self.training = number, start_command(command, self.settings, self.server, printed)
             self.new[number] = 0
         log.info('a training begins', extra={'fields': {'project': number}})
         return f'A training of project {number} has begun.'
@@ -120,6 +120,9 @@ class Loop:
         number: int, # of the project
     ) -> dict: # ready for JSON
         "What is known of a project's trainings."
+        def alive(pid):
+            try: return os.kill(int(pid), 0) is None
+            except (OSError, TypeError, ValueError): return False
         home = project_home(self.settings, number)
         said, mine = read_json(home/'status.json', {}), self.training[1] if self.training and self.training[0] == number else None
         if mine and said.get('pid') != mine.pid:
@@ -128,7 +131,7 @@ class Loop:
                 printed = home/'training.log'
                 last = last_line(printed.read_text(encoding='utf-8', errors='replace')) if printed.is_file() else ''
                 said = {'state': 'failed', 'step': last or 'The training did not start.'}
-        elif said.get('state') == 'running' and not (self.running if mine else _alive(said.get('pid'))):
+        elif said.get('state') == 'running' and not (self.running if mine else alive(said.get('pid'))):
             said |= {'state': 'failed', 'step': f"The training was stopped at: {said.get('step')}. The model before answers on."}
         history = {k: {a: b for a, b in o.items() if a != 'seen'} for k, o in read_json(home/'history.json', {}).items()}
         return {'project': number, 'answers': self.answering(number)[1], 'annotations_since': self.new[number], 'training': said,
@@ -147,11 +150,6 @@ class Loop:
     def close(self) -> None:
         "End a training that is under way; the model before stays."
         if self.running: self.training[1].terminate()
-
-def _alive(pid):
-    try: os.kill(int(pid), 0)
-    except (OSError, TypeError, ValueError): return False
-    return True
 
 # %% ../../nbs/loop/backend.ipynb #6e02e87c
 _SECONDS = 85. # for all tasks of a request; Label Studio waits 100

@@ -8,35 +8,112 @@ Docs: https://anklealign.github.io/anklealign/loop/job.html.md"""
 __all__ = []
 
 # %% ../../nbs/loop/job.ipynb #205316ce
+import hashlib
 import json
+import logging
+import os
+import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
-from PIL import ImageOps
 
-from ..core import CLASSES, AnklealignError, Settings
-from ..deploy import Predictor
-from ..evaluation.compare import compare_runs
-from ..evaluation.document import DISCLAIMER, Gallery, Section, Table, html_page, span
-from ..evaluation.labels import annotator_figures
-from ..evaluation.metrics import Bootstrap, drawn_interval, resample
-from ..images import PictureError, open_picture
-from .project import Status, project_home, pull, push_ranks, read_json, run_command, write_json
-from .server import LabelStudio
+from ..core import CLASSES, AnklealignError, Settings, file_error
 from ..storage import write_atomic
+from ..deploy import Predictor
+from ..evaluation.compare import judge_new
+from ..evaluation.labels import agreement_of, agreement_page
+from ..evaluation.metrics import PROBABILITIES, Bootstrap
+from ..images import PictureError, open_picture
+from .server import (LabelConfig, LabelStudio, picture_bytes, project_home, project_of, read_json, read_label_config,
+                                    run_command, write_json)
 from ..study.duplicates import connected, fingerprint, near_duplicates
-from ..study.files import owner_of, participant_of
-from ..study.labelstudio import label_aliases, read_export
+from ..study.files import RawFile, owner_of, parse_ref, participant_of
+from ..study.labelstudio import ALIASES, label_aliases, read_export
 from ..study.manifest import is_synthetic, read_manifest
-from ..study.votes import agreement_report, count_votes, once_each
-from ..training.onnx import export_run
-from ..training.recipes import QUICK, chosen_recipe
-from ..training.train import train
+
+
+# %% ../../nbs/loop/job.ipynb #251fed56
+def _place(ref, taken): # of a picture below the raw folder
+    if ref.startswith('data:'): return f'pictures/embedded/{hashlib.sha256(ref.encode()).hexdigest()[:32]}'
+    parsed = parse_ref(ref)
+    folders = [re.sub(r'^\.+', '_', o)[:100] for o in parsed.folders]
+    name = re.sub(r'[\x00-\x1f]', '', parsed.name)[-150:].lstrip('.') or 'picture'
+    short = re.sub(r'^[0-9a-f]{8}-(?=.)', '', name)
+    names = ['/'.join(['pictures', *folders, o])
+             for o in (short, name)] + ['/'.join(['pictures', *folders, hashlib.sha256(ref.encode()).hexdigest()[:8], short])]
+    return next(o for o in names if o.casefold() not in taken)
+
+# %% ../../nbs/loop/job.ipynb #dca38e8b
+def pull(
+    server: LabelStudio, # that is asked
+    number: int, # of the project
+    folder: Path, # keeps the raw folder and what is known of its pictures
+    aliases: Mapping[str, str]=ALIASES, # folded spelling → class
+    progress: Callable[[int, int], None]=lambda done, total: None, # called with the number of pictures fetched, and of all
+) -> tuple[Path, list[RawFile], LabelConfig]: # the raw folder, the pictures that could not be had, the project's names
+    "Bring a raw folder up to date with a project. Raises `AnklealignError`; then the folder is as it was, or has more pictures."
+    config = read_label_config(server.project(number).get('label_config'), aliases)
+    tasks = server.ask(f'/api/projects/{number}/export', seconds=600, exportType='JSON', download_all_tasks='true')
+    if not isinstance(tasks, list):
+        raise AnklealignError(f'{server.address} exports something other than a list of tasks: is it a Label Studio server?')
+    root, index = folder/f'project-{number}', folder/'pictures.json'
+    known = read_json(index, {})
+    refs = {r: o.get('id', '') for o in tasks if isinstance(o, dict) and isinstance(o.get('data'), dict)
+            and isinstance(r := o['data'].get(config.key), str) and r.strip()}
+    kept = {r: p for r, p in known.items() if r in refs}
+    taken = {o.casefold() for o in kept.values()}
+    for ref in refs:
+        if ref not in kept: taken.add((kept.setdefault(ref, _place(ref, taken))).casefold())
+    try:
+        for o in known.keys() - refs.keys(): (root/known[o]).unlink(missing_ok=True)
+        write_json(index, kept)
+        refused = _fetch_all(server, refs, kept, root, progress)
+        write_atomic(root/f'project-{number}.json', json.dumps(tasks, ensure_ascii=False))
+    except OSError as e: raise file_error(e, folder) from e
+    return root, refused, config
+
+_FETCHERS = 8 # pictures at a time
+_AWAY = 5 # pictures in a row that fail because the server is away, after which it is given up
+
+def _fetch_all(server, refs, places, root, progress):
+    def fetch(ref):
+        if (root/places[ref]).is_file(): return None
+        try: write_atomic(root/places[ref], picture_bytes(ref, server, refs[ref]))
+        except AnklealignError as e: return RawFile(places[ref], 'image', reason=f'could not be fetched: {str(e).rstrip(".")}')
+    refused, away = [], 0
+    with ThreadPoolExecutor(_FETCHERS) as pool:
+        for i, o in enumerate(pool.map(fetch, refs), 1):
+            progress(i, len(refs))
+            away = away + 1 if o and 'cannot be reached' in o.reason else 0
+            if o: refused.append(o)
+            if away >= _AWAY:
+                pool.shutdown(cancel_futures=True)
+                raise AnklealignError(f'{server.address} has gone away after {i - away} of {len(refs)} pictures: run again, it goes on '
+                                      'there.')
+    return refused
+
+# %% ../../nbs/loop/job.ipynb #e80582f7
+def pull_project(
+    project: str, # its address, or its number
+    settings: Settings, # of the study; the folder of the project is made in their output folder
+    progress: Callable[[int, int], None]=lambda done, total: None, # called with the number of pictures fetched, and of all
+) -> tuple[Path, Settings, list[RawFile], dict[str, str]|None]: # for `prepare`: raw folder, settings, what could not be had, earlier splits
+    "A project as a raw folder, with what `prepare` has to know of it. Raises `AnklealignError` if it cannot be had."
+    server, number = project_of(project, settings.labelstudio)
+    root, refused, config = pull(server, number, project_home(settings, number), label_aliases(settings.labels), progress)
+    named = {k: getattr(settings.study, k) or v for k, v in {'from_name': config.choices, 'picture_key': config.key}.items()}
+    chosen = settings.model_copy(update={'study': settings.study.model_copy(update=named)})
+    study = Path(settings.output)/'processed'
+    if read_json(study/'report.json', {}).get('raw') != root.name: return root, chosen, refused, None
+    return root, chosen, refused, dict(read_manifest(study).set_index('source').split)
 
 # %% ../../nbs/loop/job.ipynb #cd7008f2
 def answers_of(
@@ -50,24 +127,8 @@ def answers_of(
         except (PictureError, AnklealignError): return None
     answers = [said(o) for o in rows.itertuples()]
     table = rows[['image', 'group', 'label']].assign(predicted=[o.most_probable if o else '' for o in answers])
-    return table.assign(**{f'prob_{c}': [o.probabilities.get(c, np.nan) if o else np.nan for o in answers]
-                           for c in CLASSES}).reset_index(drop=True)
-
-def judge_new(
-    old: pd.DataFrame, # from `answers_of`
-    new: pd.DataFrame, # of the same pictures
-    synthetic: bool, # whether they are phantoms
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> tuple[bool, str]: # whether the new model may answer, and why
-    "Whether a new model is not worse than the old one by more than chance."
-    if old.empty: return True, 'No test picture is of somebody whom the model before has not met, so the two were not compared.'
-    lost = (new.predicted == '') & (old.predicted != '')
-    if lost.mean() > .1: return False, f'The new model has no answer to {lost.sum()} of {len(new)} pictures that the old one answers.'
-    try: pair = compare_runs({'the old model': old, 'the new model': new}, synthetic, how=how)['pairs'][0]
-    except AnklealignError as e: return True, f'The two could not be compared: {e}'
-    def lead(metric): return (pair['differences'][metric]['low'] or 0) > 0
-    worse = lead('accuracy') and pair['group_p'] <= 1 - how.confidence or lead('macro_f1')
-    return not worse, pair['sentence']
+    chances = [[o.probabilities.get(c, np.nan) if o else np.nan for o in answers] for c in CLASSES]
+    return table.assign(**dict(zip(PROBABILITIES, chances, strict=True))).reset_index(drop=True)
 
 # %% ../../nbs/loop/job.ipynb #1768af9e
 def train_project(
@@ -79,41 +140,55 @@ def train_project(
     "Train a model on a project, and let it answer if it is not worse than the one before. Raises `AnklealignError`; then that one stays."
     home = project_home(settings, number)
     home.mkdir(parents=True, exist_ok=True)
-    status, lock = Status(home), FileLock(home/'lock')
+    lock = FileLock(home/'lock')
     try: lock.acquire(timeout=0)
     except Timeout: raise AnklealignError(f'Project {number} is being trained by another process: wait for it.') from None
-    try: return _train(server, number, settings, serving, home, status)
+    write_json(home/'status.json', {'state': 'running', 'pid': os.getpid(), 'started': datetime.now(UTC).isoformat(timespec='seconds')})
+    try: return _train(server, number, settings, serving, home)
     except BaseException as e:
-        status.say(str(e) if isinstance(e, AnklealignError) else f'stopped ({type(e).__name__})', state='failed')
+        tell(home, str(e) if isinstance(e, AnklealignError) else f'stopped ({type(e).__name__})', state='failed')
         raise
     finally: lock.release()
 
 # %% ../../nbs/loop/job.ipynb #30a674a2
 _KEPT = 5 # newest runs that stay, beside the one that answers
 
-def _train(server, number, settings, serving, home, status):
+def tell(
+    home: Path, # of the project
+    step: str, # what is being done, or a sentence
+    **more: object, # keys of the file
+) -> None:
+    "Say in `status.json`, and in the log, what a training is doing."
+    said = {'step': step, 'at': datetime.now(UTC).isoformat(timespec='seconds')} | more
+    write_json(home/'status.json', read_json(home/'status.json', {}) | said)
+    logging.getLogger('anklealign').info('%s', step)
+
+def _train(server, number, settings, serving, home):
+    from anklealign.training.onnx import export_run # which needs PyTorch, and the other work here does not
+    from anklealign.training.recipes import QUICK, chosen_recipe
+    from anklealign.training.train import train
     history, inside = read_json(home/'history.json', {}), settings.model_copy(update={'output': str(home)})
-    status.say('fetching the annotations and pictures')
+    tell(home, 'fetching the annotations and pictures')
     failed, last = run_command(['prepare', f'{server.address}/projects/{number}'], inside, server)
     if failed: raise AnklealignError(last or f'The preparation ended with {failed}.')
     rows, recipe = read_manifest(study := home/'processed'), chosen_recipe(settings.train)
     run = f'{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}'
-    status.say(f'training {recipe.name} on {(rows.split == "train").sum()} pictures', run=run, pictures=len(rows))
+    tell(home, f'training {recipe.name} on {(rows.split == "train").sum()} pictures', run=run, pictures=len(rows))
     train(study, home/'models'/run, recipe, settings.seed, precision=settings.train.precision, weights_file=settings.train.weights_file)
     export_run(home/'models'/run, study, inside)
     history[run] = {'seen': rows.source[rows.split != 'test'].tolist(), 'votes': int(rows.n_votes.sum())}
-    status.say('comparing it with the model that answers')
+    tell(home, 'comparing it with the model that answers')
     better, why = _compared(home, run, rows, serving, history, settings)
     history[run] |= {'accepted': better, 'why': why}
     write_json(home/'history.json', history)
     if better: write_json(home/'current.json', {'run': run})
     for o in {*list(history)[:-_KEPT]} - {read_json(home/'current.json', {}).get('run')}: shutil.rmtree(home/'models'/o, ignore_errors=True)
     said = f"{'The new model answers from now on' if better else 'The old model stays'}. {why}"
-    status.say('judging it, on all people where that is quick', accepted=better)
+    tell(home, 'judging it, on all people where that is quick', accepted=better)
     if recipe.name in QUICK: # then every label can be doubted; without the folds the test pictures give the verdict
         run_command(['protocols', '--recipe', recipe.name, '--full', '--only', 'folds', '--repeats', '1'], inside, server)
     failed, last = run_command(['evaluate', '--run', run], inside, server) # takes the time that it takes: no model waits for it
-    status.say(said, state='done', accepted=better, report=last if failed else str(home/'evaluation'/run/'report.html'))
+    tell(home, said, state='done', accepted=better, report=last if failed else str(home/'evaluation'/run/'report.html'))
     return said
 
 def _compared(home, run, rows, serving, history, settings):
@@ -124,6 +199,33 @@ def _compared(home, run, rows, serving, history, settings):
     strangers = rows[(rows.split == 'test') & ~rows.group.isin(met)]
     said = [answers_of(o, strangers, home/home.name) for o in (old, Predictor(home/'models'/run))]
     return judge_new(*said, is_synthetic(rows), Bootstrap.of(settings))
+
+# %% ../../nbs/loop/job.ipynb #1306fc03
+def push_ranks(
+    server: LabelStudio, # that is asked
+    number: int, # of the project
+    tasks: list[dict], # as exported
+    ranks: dict[int, dict[str, Any]], # number of a task → what its data gets
+    field: str, # of the data by which the tab is sorted, among them
+    title: str, # of the tab
+) -> int: # tasks that were changed
+    "Write numbers into tasks, and make a tab that is sorted by them."
+    fields, changed = {k for o in ranks.values() for k in o} | {field}, 0
+    for o in tasks:
+        old = {k: v for k, v in o['data'].items() if k not in fields}
+        data = old | ranks.get(o['id'], {})
+        if data == o['data']: continue
+        server.ask(f"/api/tasks/{o['id']}/", {'data': data}, 'PATCH')
+        changed += 1
+    column = f'tasks:data.{field}'
+    wanted = {'project': number, 'data': {'title': title, 'type': 'list', 'target': 'tasks', 'ordering': [column],
+                                          'columnsDisplayType': {column: 'Number'},
+              'filters': {'conjunction': 'and',
+                          'items': [{'filter': f'filter:{column}', 'operator': 'empty', 'type': 'Number', 'value': False}]}}}
+    views = server.ask('/api/dm/views/', project=number) or []
+    same = next((o['id'] for o in views if o.get('data', {}).get('title') == title), None)
+    server.ask(f'/api/dm/views/{same}/' if same else '/api/dm/views/', wanted, 'PATCH' if same else 'POST')
+    return changed
 
 # %% ../../nbs/loop/job.ipynb #c0a01c6d
 def worth(
@@ -174,7 +276,7 @@ def queue_of(
     most: int=100, # tasks
 ) -> pd.DataFrame: # task, rank (1 first), why
     "The tasks to annotate next: those that nobody has seen, and those of one vote that a second person should see."
-    p = pictures[[f'prob_{c}' for c in CLASSES]].fillna(1/3).to_numpy(float)
+    p = pictures[PROBABILITIES].fillna(1/3).to_numpy(float)
     counts = np.array([(pictures.label == c).sum() for c in CLASSES])
     given = np.array([p[i, CLASSES.index(o)] if o else 0. for i, o in enumerate(pictures.label)])
     at = np.flatnonzero(pictures.votes < 2)
@@ -198,92 +300,17 @@ def look_at_project(
     predictor, rows = Predictor(home/'models'/current if current else None), []
     for i, o in enumerate(tasks):
         progress(i, len(tasks))
-        n, name = int(counts.get(str(o['id']), 0)), places[o['id']]
-        try: photo = (root/name).read_bytes() if name else b''
-        except OSError: photo = b''
-        if photo and (row := _seen(predictor, photo, n)):
-            rows.append({'task': o['id'], 'path': name, 'votes': n, 'label': first[str(o['id'])] if n else ''} | row)
-    pictures = pd.DataFrame(rows, columns=['task', 'path', 'votes', 'label', 'print', *(f'prob_{c}' for c in CLASSES)])
+        n, name, said = int(counts.get(str(o['id']), 0)), places[o['id']], {}
+        try: mark = fingerprint(open_picture(photo := (root/name).read_bytes(), 256).image)
+        except (OSError, PictureError): continue # it cannot be had, or is none
+        with suppress(PictureError): said = predictor(photo).probabilities if n < 2 else {}
+        rows.append([o['id'], name, n, first[str(o['id'])] if n else '', mark, *(said.get(c, np.nan) for c in CLASSES)])
+    pictures = pd.DataFrame(rows, columns=['task', 'path', 'votes', 'label', 'print', *PROBABILITIES])
     first_of = {}
     same = [(first_of.setdefault(o, i), i) for i, o in enumerate(_people(pictures.path, settings.study)) if o[1]]
     near = near_duplicates(np.stack(pictures['print'])) if len(pictures) else np.empty((0, 2))
     alike = np.concatenate([np.reshape(same, (-1, 2)), near]).astype(int)
     return tasks, votes, pictures.assign(group=connected(len(pictures), alike))
-
-def _seen(predictor, photo, votes):
-    try: mark = fingerprint(open_picture(photo, 256).image)
-    except PictureError: return None
-    try: said = predictor(photo).probabilities if votes < 2 else {}
-    except PictureError: said = {}
-    return {'print': mark} | {f'prob_{c}': said.get(c, np.nan) for c in CLASSES}
-
-# %% ../../nbs/loop/job.ipynb #95dd8fc8
-_SHOWN = 12 # pictures
-
-def agreement_of(
-    votes: pd.DataFrame, # one row a vote: image, annotator, label, and group if known
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> dict: # ready for JSON
-    "How far annotators agree: all together, by class, each against the others, by pairs, and on which pictures not."
-    if votes.empty: raise AnklealignError('Nobody has annotated anything yet: come back when two people have seen the same pictures.')
-    votes = votes if 'group' in votes else votes.assign(group=votes.image)
-    clean = once_each(votes)
-    counts = count_votes(clean)
-    several = counts[counts.sum(axis=1) > 1]
-    people = annotator_figures(votes, 5, how).reset_index()
-    found = agreement_report(votes, how.rounds, how.seed)
-    shares = several.max(axis=1)/several.sum(axis=1)
-    disputed = several.assign(share=shares).query('share < 1').sort_values('share', kind='stable').head(_SHOWN)
-    return found | {'classes': _by_class(several, clean.groupby('image').group.first(), how),
-                    'people': people.astype(object).where(people.notna(), None).to_dict('records'),
-                    'disputed': [{'task': k, **{c: int(o[c]) for c in CLASSES}} for k, o in disputed.iterrows()]}
-
-def _by_class(several, group, how):
-    n, found = several.sum(axis=1), {}
-    for c in CLASSES:
-        pairs = pd.DataFrame({'both': several[c]*(several[c] - 1), 'one': several[c]*(n - 1)}).groupby(group.reindex(several.index)).sum()
-        value = low = high = None
-        if pairs.one.sum():
-            value, (both, one) = pairs.both.sum()/pairs.one.sum(), resample(pairs.to_numpy(float), how).T
-            with np.errstate(invalid='ignore'): low, high = map(float, drawn_interval(value, both/one, len(pairs), how.confidence))
-        found[c] = {'value': value, 'low': low, 'high': high, 'n': int((several[c] > 0).sum())}
-    return found
-
-# %% ../../nbs/loop/job.ipynb #7bb01d39
-def agreement_page(
-    found: dict, # from `agreement_of`
-    title: str, # of the project
-    pictures: dict[str, Path], # number of a task → its picture, where there is one
-    address: str='', # of the project, for the numbers of tasks
-) -> str: # HTML
-    "The agreement as a page, one file."
-    def row(name, o): return [name, o['value'], span(o) if o['low'] is not None else '–', o['n']]
-    names = {'pairwise_agreement': 'pairs of votes that agree', 'fleiss_kappa': "Fleiss' kappa",
-             'krippendorff_alpha': "Krippendorff's alpha, ordinal"}
-    missing = list(dict.fromkeys(o['reason'] for k in names if (o := found[k])['reason']))
-    tables = [Table(['', 'value', '95 % interval', 'pictures'], [row(v, found[k]) for k, v in names.items()], 'All annotators together.'),
-              Table(['class', 'value', '95 % interval', 'pictures'], [row(c, o) for c, o in found['classes'].items()],
-                    'Of two votes on a picture, one of which is for the class: how often the other is too.'),
-              Table(['annotator', 'agrees', '95 % interval', 'pictures'],
-                    [[o['annotator'], o['accuracy'], span(o), o['images']] for o in found['people']],
-                    'Each annotator against the majority of the others, the lowest first.'),
-              Table(['pair', 'agree', 'kappa', 'pictures'],
-                    [[f"{o['first']} and {o['second']}", o['agreement'], o['kappa'], o['n']]
-                     for o in sorted(found['pairs'], key=lambda o: o['agreement'])],
-                    'Pairs that share ten pictures, those that differ most first.')]
-    said = [f"{found['votes']} votes of {found['annotators']} annotators on {found['images']} pictures, {found['images_with_several']} of "
-            "which have several."]
-    drawn = [(o, _small(pictures[o['task']])) for o in found['disputed'] if o['task'] in pictures]
-    shown = [(picture, _counted(o), f'A picture with {_counted(o)}') for o, picture in drawn if picture is not None]
-    parts = [Section('Agreement', said + missing, tables)]
-    if shown: parts.append(Section('Pictures that people differ on', [f'Find them in {address}.'] * bool(address), [Gallery(shown)]))
-    return html_page(f'Agreement in {title}', said[0], [], DISCLAIMER, parts)
-
-def _small(path):
-    try: return np.asarray(ImageOps.pad(open_picture(path, 384).image, (192, 192)))
-    except PictureError: return None # a picture that cannot be opened may have been annotated all the same
-
-def _counted(o): return f"task {o['task']}: " + ', '.join(f'{o[c]} {c}' for c in CLASSES if o[c])
 
 # %% ../../nbs/loop/job.ipynb #1c985db2
 def look_again(
@@ -331,6 +358,7 @@ def send_doubts(
     write_json(home/'again.json', {'run': runs[-1], 'labels': {str(o['id']): now.get(str(o['id']), '') for o, _ in found}})
     return f"{len(found)} labels are in the tab 'Look again' of project {number}; say this again when people have looked."
 
+# %% ../../nbs/loop/job.ipynb #0e38e76a
 def agreement_now(
     server: LabelStudio, # that is asked
     number: int, # of the project

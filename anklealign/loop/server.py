@@ -1,4 +1,4 @@
-"""A client of a Label Studio server that asks this one host and no other: projects, their labelling configuration, annotations and pictures
+"""A client of a Label Studio server that asks this one host and no other: projects, their configuration, pictures, and what is kept here
 
 Docs: https://anklealign.github.io/anklealign/loop/server.html.md"""
 
@@ -11,20 +11,27 @@ __all__ = []
 import base64
 import http.client
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 from xml.etree import ElementTree
 
-from ..core import CLASSES, AnklealignError
+from pydantic import SecretStr
+
+from ..core import CLASSES, AnklealignError, LabelStudioSettings, Settings
+from ..storage import write_atomic
 from ..heels.feet import SIDES
-from ..study.files import classify, plain, shortened
+from ..study.files import classify, plain, shortened, walk
 from ..study.labelstudio import ALIASES, label_of
 
 # %% ../../nbs/loop/server.ipynb #45b17df0
@@ -78,8 +85,6 @@ def read_label_config(
                           'in [labels] of settings.ini.')
 
 # %% ../../nbs/loop/server.ipynb #13845611
-_SLOW = 'does not answer within {seconds:g} seconds'
-
 def _origin(address):
     parts = urlsplit(address)
     return parts.scheme.lower(), (parts.hostname or '').lower(), parts.port or {'http': 80, 'https': 443}.get(parts.scheme.lower())
@@ -131,11 +136,10 @@ class LabelStudio:
             with self.opener.open(asked, timeout=seconds) as response: return b''.join(_within(response, most, end))
         except urllib.error.HTTPError as e: raise AnklealignError(self._refusal(e, url)) from None
         except _Elsewhere as e: raise AnklealignError(f'{shortened(url)} leads to another host ({e}), which is not followed.') from None
-        except TimeoutError: raise AnklealignError(f'{self.address} {_SLOW.format(seconds=seconds)}: try again later.') from None
         except (OSError, http.client.HTTPException, ValueError) as e:
             why = getattr(e, 'reason', None) or e
             if isinstance(why, TimeoutError):
-                raise AnklealignError(f'{self.address} {_SLOW.format(seconds=seconds)}: try again later.') from None
+                raise AnklealignError(f'{self.address} does not answer within {seconds:g} seconds: try again later.') from None
             raise AnklealignError(f'{self.address} cannot be reached ({shortened(str(why) or type(e).__name__)}): is Label Studio running '
                                   'there?') from None
 
@@ -239,3 +243,143 @@ def picture_bytes(
     kind, reason = classify('picture', data[:64], len(data))
     if kind != 'image' or reason: raise AnklealignError('what the server has there is no picture.')
     return data
+
+# %% ../../nbs/loop/server.ipynb #47d1b121
+def project_of(
+    text: str, # address of a project as the browser shows it, or its number
+    settings: LabelStudioSettings=LabelStudioSettings(), # token, and address if the text has none
+) -> tuple[LabelStudio, int]: # the server, and the number of the project
+    "The project that a user means. Raises `AnklealignError` if that cannot be told."
+    found = re.fullmatch(r'(?:(https?://.+?)/projects/)?(\d{1,9})(?:/.*)?', text.strip())
+    if not found: raise AnklealignError(f"'{shortened(text)}' is no project: give its address, such as http://127.0.0.1:8080/projects/3.")
+    if not (address := found[1] or settings.address):
+        raise AnklealignError(f'On which server is project {text}? Give its whole address, or set labelstudio.address in settings.ini.')
+    if not (token := settings.token.get_secret_value()):
+        raise AnklealignError('Label Studio wants a token: copy it from Account & Settings into the environment, as '
+                              'ANKLEALIGN_LABELSTUDIO_TOKEN.')
+    if settings.address and _origin(settings.address) != _origin(address):
+        raise AnklealignError(f'The settings have the token of {settings.address}, which is not sent to {address}: set labelstudio.address '
+                              'to that.')
+    return LabelStudio(address, token), int(found[2])
+
+# %% ../../nbs/loop/server.ipynb #c8184a25
+def project_home(
+    settings: Settings, # whose output folder counts
+    number: int, # of the project
+) -> Path:
+    "Where everything of a project lies."
+    output, own = Path(settings.output), f'project-{int(number)}'
+    return output if output.parts[-2:] == ('label-studio', own) else output/'label-studio'/own
+
+def read_json(
+    file: Path, # of ours
+    otherwise: object, # what it says if it is missing or damaged
+) -> object: # of the same type
+    "What one of the small files says."
+    try: said = json.loads(file.read_text(encoding='utf-8'))
+    except (OSError, ValueError): return otherwise
+    return said if isinstance(said, type(otherwise)) else otherwise
+
+def write_json(
+    file: Path, # of ours
+    value: object, # that JSON can hold
+) -> None:
+    "Keep something in one of the small files."
+    write_atomic(file, json.dumps(value, ensure_ascii=False, indent=1))
+
+# %% ../../nbs/loop/server.ipynb #b2d5fb86
+LABEL_CONFIG = """<View>
+  <Image name="image" value="$image" zoom="true" rotateControl="false"/>
+  <Choices name="label" toName="image" choice="single-radio" showInline="true" required="true">
+    <Choice value="Pronation" hotkey="1"/><Choice value="Neutral" hotkey="2"/><Choice value="Supination" hotkey="3"/>
+  </Choices>
+  <KeyPointLabels name="marks" toName="image" strokeWidth="4" opacity="0.9">
+    <Label value="left upper" background="#d55e00"/><Label value="left lower" background="#e69f00"/>
+    <Label value="right upper" background="#0072b2"/><Label value="right lower" background="#56b4e9"/>
+  </KeyPointLabels>
+</View>
+"""
+
+def start_files(
+    folder: Path, # with pictures
+    out: Path, # folder for the files
+) -> tuple[int, dict[str, str]]: # pictures, and the variables that Label Studio has to be started with
+    "Write what a new project needs. Raises `AnklealignError` if the folder holds no pictures."
+    folder = folder.resolve()
+    found = [o for o in walk(folder) if o.kind == 'image' and not o.reason]
+    if not found: raise AnklealignError(f'{folder} holds no picture that can be opened: give the folder with the pictures.')
+    tasks = [{'data': {'image': f'/data/local-files/?d={quote(f"{folder.name}/{o.path}")}', 'source': o.path}} for o in found]
+    storage = {'title': folder.name, 'path': str(folder), 'use_blob_urls': True, 'regex_filter': ''}
+    write_atomic(out/'label_config.xml', LABEL_CONFIG)
+    write_json(out/'tasks.json', tasks)
+    write_json(out/'storage.json', storage)
+    return len(found), {'LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED': 'true', 'LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT': str(folder.parent)}
+
+# %% ../../nbs/loop/server.ipynb #a02ece50
+_PART = 250 # tasks that are sent at a time
+
+def create_project(
+    server: LabelStudio, # that is asked
+    title: str, # of the project
+    files: Path, # folder that `start_files` has written
+    backend: str='', # address of the backend, such as http://127.0.0.1:8000/label-studio; empty: none is connected
+    key: str='', # of the service, if it has one
+) -> int: # number of the project
+    "Make a project with storage, tasks and backend. Raises `AnklealignError` at the first that the server refuses."
+    config = (files/'label_config.xml').read_text(encoding='utf-8')
+    number = server.ask('/api/projects/', {'title': title, 'label_config': config, 'show_collab_predictions': True})['id']
+    server.ask('/api/storages/localfiles/', json.loads((files/'storage.json').read_text(encoding='utf-8')) | {'project': number})
+    tasks = json.loads((files/'tasks.json').read_text(encoding='utf-8'))
+    for i in range(0, len(tasks), _PART): server.ask(f'/api/projects/{number}/import', tasks[i:i + _PART], seconds=120)
+    if backend:
+        access = {'auth_method': 'BASIC_AUTH', 'basic_auth_user': 'anklealign', 'basic_auth_pass': key} if key else {'auth_method': 'NONE'}
+        server.ask('/api/ml/', {'project': number, 'url': backend, 'title': 'anklealign', 'is_interactive': False} | access)
+        told = {'url': f'{backend}/webhook', 'project': number, 'send_payload': True, 'send_for_all_actions': False,
+                'actions': ['ANNOTATION_CREATED', 'ANNOTATION_UPDATED', 'ANNOTATIONS_DELETED'],
+                'headers': {'Authorization': f'Bearer {key}'} if key else {}}
+        server.ask('/api/webhooks/', told)
+    return number
+
+# %% ../../nbs/loop/server.ipynb #7cb514b4
+def environment_of(
+    settings: Settings, # as they are; those of the service are left out
+) -> dict[str, str]: # names of variables → texts
+    "The environment in which a command finds the same settings."
+    tree = {'run': {'output': os.path.abspath(settings.output), 'seed': settings.seed}}
+    tree |= {k: vars(v) for k, v in settings if k not in ('output', 'seed', 'serve')}
+    def text(v):
+        if hasattr(v, 'get_secret_value'): return v.get_secret_value()
+        return ','.join(v) if isinstance(v, tuple) else '' if v is None else str(v)
+    return {f'ANKLEALIGN_{s}_{k}'.upper(): text(v) for s, keys in tree.items() for k, v in keys.items()}
+
+def start_command(
+    command: list[str], # of `anklealign`
+    settings: Settings,
+    server: LabelStudio, # that the command asks too, perhaps with a token that it has sent itself
+    printed: Path|None=None, # file for what it prints; None: a pipe
+) -> subprocess.Popen:
+    "Start a command of this package as a process of its own."
+    mine = {'address': server.address, 'token': SecretStr(server.token)}
+    settings = settings.model_copy(update={'labelstudio': settings.labelstudio.model_copy(update=mine)})
+    asked = [sys.executable, '-c', 'from anklealign.app.cli import app; app()', *command]
+    how = dict(stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | environment_of(settings),
+               text=True)
+    if printed is None: return subprocess.Popen(asked, stdout=subprocess.PIPE, **how)
+    printed.parent.mkdir(parents=True, exist_ok=True)
+    with open(printed, 'w', encoding='utf-8') as file: return subprocess.Popen(asked, stdout=file, **how)
+
+def run_command(
+    command: list[str], # of `anklealign`
+    settings: Settings,
+    server: LabelStudio, # as in `start_command`
+) -> tuple[int, str]: # exit code, and the last that it has said
+    "Wait for a command of this package in a process of its own."
+    process = start_command(command, settings, server)
+    said = last_line(process.communicate()[0])
+    return process.returncode, said
+
+def last_line(
+    printed: str, # by a command
+) -> str: # shortened; empty if it has said nothing
+    "The last that a command has said."
+    return next((o.strip()[:300] for o in reversed(printed.split('\n')) if o.strip()), '').removeprefix('anklealign: ')

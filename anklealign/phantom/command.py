@@ -14,10 +14,9 @@ from typing import Annotated
 
 import typer
 
-from ..app.terminal import Debug, Seed, handle_errors, log, log_to, progress
+from ..app.terminal import Debug, Seed, log, log_to, progress
 
 # %% ../../nbs/phantom/command.ipynb #c0000008
-@handle_errors
 def phantom(
     out: Annotated[Path, typer.Argument(help='A folder that does not exist yet.')],
     n: Annotated[int, typer.Option('--n', min=1, help='Number of pictures.')]=965,
