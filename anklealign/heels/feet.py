@@ -86,7 +86,7 @@ _Cutoff = Annotated[float, Field(ge=-360, le=360)]
 class HeelRule(BaseModel):
     "From estimates to what is said about a heel: numbers that travel with the model."
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
-    found: float = Field(.2, ge=0, le=1, description='least score of a heel that counts as found')
+    found: float = Field(.3, ge=0, le=1, description='least score of a heel that counts as found')
     behind: float = Field(.5, ge=0, le=1, description='least probability of a view from behind')
     measurable: float = Field(.5, ge=0, le=1, description='least probability that a line can be drawn on the heel')
     interval: float = Field(2.3, gt=0, le=100, description='half the width of the 90 % interval of an angle, in spreads')
