@@ -308,21 +308,19 @@ def label_issue_findings(
     if left_out: issues = issues.assign(margin=np.nan)
     given = answers[answers.predicted != '']
     sources = by_source(given, how=how)
-    suspected = (dict(value=None, low=None, high=None, images=len(issues), groups=issues.group.nunique(), note=_NOT_LEARNED) if left_out
-                 else suspected_labels(issues, how.model_copy(update={'rounds': min(how.rounds, _ROUNDS)})))
+    nothing = dict(value=None, low=None, high=None, images=len(issues), groups=issues.group.nunique(),
+                   note='the model has not been shown to tell the classes apart')
+    suspected = (nothing if left_out
+                 else suspected_labels(issues, how.model_copy(update={'rounds': min(how.rounds, 200)}))) # each round is a run of cleanlab
     shares = prior_interval(given[PROBABILITIES].to_numpy(float), [prior[c] for c in CLASSES], given.group, how=how)
     shares = shares.assign(labelled=[(given.label == c).mean() for c in CLASSES])
     if not telling: shares[['new_prior', 'low', 'high']] = np.nan
-    most = issues[issues.margin < 0].head(_LISTED)[['image', 'label', 'suggested', 'margin', 'suspected']]
+    most = issues[issues.margin < 0].head(20)[['image', 'label', 'suggested', 'margin', 'suspected']]
     suspected |= {'contradicted': int((issues.margin < 0).sum())}
     return {'sources': {'verdict': conclude_sources(sources, synthetic, how.confidence),
                         'table': plain(sources.loc[:, ~sources.columns.str.startswith('share_')])},
             'class_shares': plain(shares),
             'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic)), 'most_doubted': list(plain(most).values())}}
-
-_NOT_LEARNED = 'the model has not been shown to tell the classes apart'
-_ROUNDS = 200 # of the bootstrap of suspects, each of which is a run of cleanlab
-_LISTED = 20 # of the most contradicted labels
 
 # %% ../../nbs/evaluation/labels.ipynb #543b2e57
 def label_section(

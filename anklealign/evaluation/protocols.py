@@ -151,7 +151,11 @@ def leaky_claims(
                     raise AnklealignError('every picture has one vote: the rows are the pictures')
                 answers = _split_answers(table, units, answer, k, how.seed)
             except AnklealignError as e: line['note'], answers = str(e), None
-            else: line |= _claim(answers, by_group, how)
+            else: line |= headline(answers.label_id, answers.predicted, answers.group, how, images=answers.image) | dict(
+                known=answers.known.mean(), rows=len(answers))
+            if answers is not None and by_group is not None: # paired, row by row, with the same rows split by group
+                paired = difference(answers.label_id, answers.predicted, by_group.predicted, answers.group, how=how)
+                line |= dict(zip(('excess', 'excess_low', 'excess_high'), paired.loc['accuracy', ['value', 'low', 'high']], strict=True))
             by_group = answers
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('split').astype({'rows': int, 'images': int, 'groups': int})
 
@@ -165,13 +169,6 @@ def _split_answers(table, units, answer, k, seed):
     if broken := len(answers) - len(answered(answers)):
         raise AnklealignError(f'{broken} of {len(answers)} rows have no proper probabilities')
     return answers
-
-def _claim(answers, by_group, how):
-    line = headline(answers.label_id, answers.predicted, answers.group, how, images=answers.image)
-    line |= dict(known=answers.known.mean(), rows=len(answers))
-    if by_group is None: return line
-    paired = difference(answers.label_id, answers.predicted, by_group.predicted, answers.group, how=how)
-    return line | dict(zip(('excess', 'excess_low', 'excess_high'), paired.loc['accuracy', ['value', 'low', 'high']], strict=True))
 
 # %% ../../nbs/evaluation/protocols.ipynb #1754018f
 def _folds_sections(report):

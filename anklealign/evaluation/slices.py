@@ -128,8 +128,19 @@ def slices(
     if answers.empty:
         raise AnklealignError('No picture has an answer, so there is nothing to slice: evaluate a run that gives probabilities.')
     if columns is None: columns = [c for c in COLUMNS if c in answers or c == 'resolution' and {'width', 'height'} <= set(answers)]
-    shuffled = shuffle_groups(answers.label == answers.predicted, answers.group, how)
-    rows = [dict(column=c, slice=name) | _slice(answers, (names == name), shuffled, how)
+    correct = answers.label == answers.predicted
+    shuffled = shuffle_groups(correct, answers.group, how)
+    def small(part): return part.group.nunique() < MIN_GROUPS or len(part) < MIN_IMAGES
+    def figures(inside):
+        part, rest = answers[inside], answers[~inside]
+        if small(part): return dict(images=len(part), groups=part.group.nunique(), note='too small to judge')
+        row = headline(part.label.map(CLASSES.index), part.predicted.map(CLASSES.index), part.group, how)
+        if small(rest): return row | dict(note='; '.join(filter(None, [row['note'], 'too little else to compare with'])))
+        value, low, high = difference_from_rest(correct, inside, answers.group, how=how)
+        flat = 'no interval of the difference: one side is always right, or always wrong' if np.isnan(low) else ''
+        return row | dict(difference=value, difference_low=low, difference_high=high, p=shuffled_p(correct, inside, shuffled),
+                          note='; '.join(filter(None, [row['note'], flat])))
+    rows = [dict(column=c, slice=name) | figures(names == name)
             for c in columns for names in [slice_of(answers, c)] for name in names.categories]
     table = pd.DataFrame(rows, columns=_COLUMNS)
     if (known := table.p.notna()).any():
@@ -137,20 +148,6 @@ def slices(
     return table.astype({c: float for c in _COLUMNS[4:-1]})
 
 _COLUMNS = ['column', 'slice', 'images', 'groups', *HEADLINE, 'difference', 'difference_low', 'difference_high', 'p', 'p_holm', 'note']
-
-# %% ../../nbs/evaluation/slices.ipynb #d7b9db4c
-def _small(part): return part.group.nunique() < MIN_GROUPS or len(part) < MIN_IMAGES
-
-def _slice(answers, inside, shuffled, how):
-    part, rest = answers[inside], answers[~inside]
-    if _small(part): return dict(images=len(part), groups=part.group.nunique(), note='too small to judge')
-    row = headline(part.label.map(CLASSES.index), part.predicted.map(CLASSES.index), part.group, how)
-    if _small(rest): return row | dict(note='; '.join(filter(None, [row['note'], 'too little else to compare with'])))
-    correct = answers.label == answers.predicted
-    value, low, high = difference_from_rest(correct, inside, answers.group, how=how)
-    flat = 'no interval of the difference: one side is always right, or always wrong' if np.isnan(low) else ''
-    return row | dict(difference=value, difference_low=low, difference_high=high, p=shuffled_p(correct, inside, shuffled),
-                      note='; '.join(filter(None, [row['note'], flat])))
 
 # %% ../../nbs/evaluation/slices.ipynb #9c892e43
 def conclude_slices(
