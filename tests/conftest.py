@@ -1,4 +1,5 @@
 """A small raw study of drawn pictures, and a way to run the command as a user does."""
+import gc
 import io
 import json
 import os
@@ -8,10 +9,13 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -28,6 +32,10 @@ def pytest_collection_modifyitems(items):
     "The longest first: no worker should be left alone with them at the end."
     first = ['test_readme.py', 'test_train.py', 'test_run.py']
     items.sort(key=lambda o: first.index(o.path.name) if o.path.name in first else len(first))
+
+
+def pytest_collection_finish():
+    gc.freeze() # what has been imported need not be searched for garbage again and again
 
 
 def picture(seed, size=(96, 120), **save):
@@ -68,27 +76,43 @@ def fresh(command, home, env):
     return subprocess.run([Path(sys.executable).with_name('anklealign'), *command], cwd=home, capture_output=True, text=True, env=os.environ | env)
 
 
-def forked(command, home, env):
-    "The same in a fork of this process, where PyTorch and fastai are imported already: that saves seconds a command."
+@cache
+def warmed():
+    "The command, when this process has done what takes seconds the first time: imports, a plot, an ONNX graph. Its forks need not."
     import fastai.vision.all  # noqa: F401
+    from matplotlib.figure import Figure
+    from torch import nn, onnx, zeros
 
     from anklealign.app.cli import app
-    with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
+    Figure(layout='constrained').subplots().figure.savefig(io.BytesIO())
+    with redirect_stdout(io.StringIO()): onnx.export(nn.Conv2d(3, 3, 3).eval(), (zeros(1, 3, 8, 8),), dynamo=True, verbose=False)
+    return app
+
+
+def begun(command, home, env, out, err):
+    "The process id of the command in a fork of this process: that saves seconds a command."
+    app = warmed()
+    sys.stdout.flush(), sys.stderr.flush()
+    child = os.fork()
+    if child: return child
+    code = 70
+    gc.freeze() # a training ends with a search for garbage: what is there already need not be searched each time
+    try:
+        os.chdir(home)
+        os.environ.update(env)
+        for there, here in ((os.open(os.devnull, os.O_RDONLY), 0), (out.fileno(), 1), (err.fileno(), 2)): os.dup2(there, here)
+        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(os.dup(i), m, **how) for i, m, how in ((0, 'r', {}), (1, 'w', {'buffering': 1}), (2, 'w', {})))
+        try: app(command, prog_name='anklealign')
+        except SystemExit as e: code = e.code or 0
         sys.stdout.flush(), sys.stderr.flush()
-        child = os.fork()
-        if child == 0:
-            code = 70
-            try:
-                os.chdir(home)
-                os.environ.update(env)
-                for there, here in ((os.open(os.devnull, os.O_RDONLY), 0), (out.fileno(), 1), (err.fileno(), 2)): os.dup2(there, here)
-                sys.stdin, sys.stdout, sys.stderr = (os.fdopen(os.dup(i), m) for i, m in ((0, 'r'), (1, 'w'), (2, 'w')))
-                try: app(command, prog_name='anklealign')
-                except SystemExit as e: code = e.code or 0
-                sys.stdout.flush(), sys.stderr.flush()
-            except BaseException: traceback.print_exc()
-            finally: os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    except BaseException: traceback.print_exc()
+    finally: os._exit(code)
+
+
+def forked(command, home, env):
+    "What the command in such a fork leaves."
+    with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
+        code = os.waitstatus_to_exitcode(os.waitpid(begun(command, home, env, out, err), 0)[1])
         for o in (out, err): o.seek(0)
         return subprocess.CompletedProcess(command, code, out.read(), err.read())
 
@@ -107,6 +131,35 @@ def make_ankle(place, always=PLAIN):
 
 @pytest.fixture
 def ankle(tmp_path): return make_ankle(tmp_path)
+
+
+@pytest.fixture(scope='session')
+def made_once(tmp_path_factory):
+    "A function that gives the folder `name`, made by `make(folder)` in the first worker that asks: the others wait and use it too. None may change it."
+    place = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ: place = place.parent # that of all workers
+    def once(name, make):
+        folder, made = place/name, place/f'{name}.made'
+        with FileLock(place/f'{name}.lock'):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True) # of a worker that failed
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+    return once
+
+
+def prepare_once(place):
+    "In `place`: a raw study, and the folder `cwd` in which it has been prepared."
+    make_ankle(place)('prepare', write_study(place/'raw'), ANKLEALIGN_IMAGES_SIZE='64')
+
+
+@pytest.fixture
+def prepared(made_once, tmp_path):
+    "The folder `cwd` of `tmp_path`, in which the study `raw` has been prepared."
+    shutil.copytree(made_once('prepared', prepare_once), tmp_path, dirs_exist_ok=True)
+    return tmp_path/'cwd'
 
 
 def content(folder):

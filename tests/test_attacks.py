@@ -315,10 +315,10 @@ MISTYPED = {'name': ({'ANKLEALIGN_SERVE_APIKEY': 'hushhush'}, ''), 'section': ({
 
 
 @pytest.mark.parametrize(('env', 'ini'), MISTYPED.values(), ids=MISTYPED)
-def test_a_mistyped_key_is_not_shown(tmp_path, env, ini):
-    if ini: (tmp_path/'settings.ini').write_text(ini)
-    done = subprocess.run([COMMAND, 'serve', '--port', '0'], cwd=tmp_path, env=os.environ | env, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and done.stderr.startswith('anklealign: ') and 'hushhush' not in done.stdout + done.stderr
+def test_a_mistyped_key_is_not_shown(ankle, env, ini):
+    if ini: (ankle.home/'settings.ini').write_text(ini)
+    done = ankle('serve', '--port', '0', code=1, **env)
+    assert done.stderr.startswith('anklealign: ') and 'hushhush' not in done.stdout + done.stderr
 
 
 def test_a_terminal_obeys_no_file_name(tmp_path):

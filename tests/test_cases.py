@@ -351,7 +351,7 @@ def test_no_shared_memory(tmp_path, monkeypatch):
     def refuse(*_, **__): raise PermissionError(13, 'Permission denied')
     monkeypatch.setattr(synchronize.SemLock, '__init__', refuse)
     raw = control_group(tmp_path/'raw')
-    made = prepare(raw, tmp_path/'out', Settings(images={'workers': 2, 'size': 64}))
+    made = prepare(raw, tmp_path/'out', Settings(images={'workers': 2, 'size': 64}), plots=False)
     assert len(list((made/'images').iterdir())) == 18
 
 
@@ -490,11 +490,11 @@ def test_people_are_recognised_from_names_by_themselves(tmp_path, name):
 
 @pytest.mark.parametrize('name', ['IMG_{:04}.jpg', '{}.jpg', 'neutral_{}.jpg', 'DSC{:05}.jpg', 'IMG-20231024-WA{:04}.jpg', 'IMG_20231024_{:06}.jpg'])
 def test_a_camera_counts_pictures_not_people(tmp_path, name):
-    names = [name.format(i) for i in range(1, 241)]
+    names = [name.format(i) for i in range(1, 121)]
     folder = pictures(tmp_path/'raw'/'XYZ789', names)
     (folder/'export.json').write_text(json.dumps([task(i, o, ('pronation', 'neutral', 'supination')[i % 3]) for i, o in enumerate(names)]))
     report, rows = prepared(tmp_path/'raw', tmp_path/'out')
-    assert len({o['group'] for o in rows}) == 240 and 'people could not be told apart' in report['notes'][0]
+    assert len({o['group'] for o in rows}) == 120 and 'people could not be told apart' in report['notes'][0]
 
 
 def owner_of_two(raw, tasks, names=PEOPLE, **files):

@@ -8,9 +8,9 @@ from anklealign.phantom.annotators import drawn_phantoms
 from anklealign.phantom.study import check_injected, plan_study, planned_labels, write_study
 
 
-@pytest.mark.parametrize('layout', ['owners', 'consensus', 'both'])
+@pytest.mark.parametrize('layout', ['both', *(pytest.param(o, marks=pytest.mark.slow) for o in ('owners', 'consensus'))])
 def test_report_accounts_for_every_defect(ankle, tmp_path, layout):
-    drawings = drawn_phantoms(260, seed=3)
+    drawings = drawn_phantoms(180, seed=3)
     raw = write_study(tmp_path/'raw', drawings, seed=5, layout=layout)
     ankle('prepare', raw)
     study = ankle.home/'output/processed'

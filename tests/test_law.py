@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -52,9 +53,13 @@ task = st.builds(lambda i, ref, a: {'id': i, 'data': {'image': ref}, 'annotation
 exports = st.dictionaries(st.sampled_from(FOLDERS), st.lists(task, max_size=6), max_size=3)
 
 
+@pytest.mark.parametrize('examples', [60, pytest.param(300, marks=pytest.mark.slow)])
+def test_everything_found_is_used_or_reported(examples):
+    settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))(everything_is_used_or_reported)()
+
+
 @given(pictures, exports)
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-def test_everything_found_is_used_or_reported(pictures, exports):
+def everything_is_used_or_reported(pictures, exports):
     with tempfile.TemporaryDirectory() as d:
         root = Path(d)/'raw'
         root.mkdir()

@@ -149,7 +149,7 @@ def same(a, b, where=''):
 @pytest.mark.parametrize('language', LANGUAGES)
 def test_the_rule_answers_as_in_python(steps, predictor, language):
     r, text, asked, expected, said, striped = np.random.default_rng(7), translations(language), [], [], [], next(scenes())
-    for i in range(150):
+    for i in range(100):
         rule = DecisionRule(temperature=r.uniform(.3, 3), sets=dict(zip(CLASSES, map(float, r.uniform(0, .5, 3)), strict=True)), coverage=.9, images=1, groups=1, reasons=[],
                             abstain_below=None if i % 3 == 0 else r.uniform(.4, .95), target_risk=.1, confidence=.9, sharpening=r.uniform(0, 3),
                             objective=['as_trained', 'accuracy'][i % 2], factors={'accuracy': dict(zip(CLASSES, map(float, np.random.default_rng(i).uniform(.5, 2, 3)), strict=True))})

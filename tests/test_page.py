@@ -120,7 +120,7 @@ def test_a_photo_is_answered(visit):
     assert page.said == []
 
 
-@pytest.mark.parametrize('window', [PHONE, DESKTOP], ids=['phone', 'desktop'])
+@pytest.mark.parametrize('window', [PHONE, pytest.param(DESKTOP, marks=pytest.mark.slow)], ids=['phone', 'desktop'])
 def test_marks_can_be_moved_and_put_back(visit, window):
     page = visit(window)
     upload(page, heels())
@@ -146,7 +146,7 @@ def test_marks_can_be_moved_and_put_back(visit, window):
     assert page.said == []
 
 
-@pytest.mark.parametrize('window', [PHONE, DESKTOP], ids=['phone', 'desktop'])
+@pytest.mark.parametrize('window', [PHONE, pytest.param(DESKTOP, marks=pytest.mark.slow)], ids=['phone', 'desktop'])
 def test_it_always_says_what_it_is_not(visit, window):
     page = visit(window)
     page.locator('.examples button').first.click()

@@ -9,26 +9,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import content, make_ankle, picture, write_study
+from conftest import content, make_ankle, picture, prepare_once
 from PIL import Image
 
 SMALL = {'ANKLEALIGN_TRAIN_SIZE': '64', 'ANKLEALIGN_TRAIN_PRECISION': 'float32', 'ANKLEALIGN_IMAGES_SIZE': '64'}
 MODEL = 'output/models/gapcnn'
 
 
-@pytest.fixture(scope='session')
-def trained_once(tmp_path_factory):
+def train_once(place):
     "A folder `cwd` with a prepared study and a run, and the raw study beside it."
-    place = tmp_path_factory.mktemp('trained')
-    ankle, raw = make_ankle(place), write_study(place/'raw')
-    ankle('prepare', raw, **SMALL)
-    ankle('train', '--recipe', 'gapcnn', '--epochs', '1', **SMALL)
-    return place
+    prepare_once(place)
+    make_ankle(place)('train', '--recipe', 'gapcnn', '--epochs', '1', **SMALL)
 
 
 @pytest.fixture
-def trained(trained_once, tmp_path):
-    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
+def trained(made_once, tmp_path):
+    shutil.copytree(made_once('trained', train_once), tmp_path, dirs_exist_ok=True)
     return make_ankle(tmp_path)
 
 
@@ -79,17 +75,6 @@ def test_damaged_bundles_are_refused(trained, tmp_path):
     assert 'There is no bundle' in trained('predict', tmp_path/'a.jpg', '--model', 'nowhere', code=1).stderr
     trained('bundle', 'gapcnn')
     trained('predict', tmp_path/'a.jpg', '--model', MODEL)
-
-
-def test_run_answers_the_inference_folder(raw, ankle):
-    beside = raw.parent/'inference'
-    beside.mkdir()
-    for i in range(3): (beside/f'{i}.jpg').write_bytes(picture(i))
-    ankle('run', raw, '--recipe', 'gapcnn', '--epochs', '1', **SMALL)
-    rows = table((ankle.home/'output/inference/predictions.csv').read_text())
-    assert [Path(o['image']).name for o in rows] == ['0.jpg', '1.jpg', '2.jpg']
-    told = json.loads((ankle.home/'output/inference/predictions.json').read_text())
-    assert [(o['name'], o['answer']) for o in told] == [(o['image'], o['answer']) for o in rows]
 
 
 @pytest.mark.slow

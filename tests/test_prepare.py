@@ -23,6 +23,7 @@ from anklealign.study.files import walk
 from anklealign.study.preprocess import check_picture
 
 STUDY = 'output/processed'
+SMALL = {'ANKLEALIGN_IMAGES_SIZE': '64'}
 
 
 def manifest_rows(home): return (home/STUDY/'metadata.csv').read_text().splitlines()[1:]
@@ -39,34 +40,32 @@ def test_same_input_same_bytes(raw, ankle, tmp_path):
     assert {k for k in first if first[k] != again.get(k)} <= {'.journal.jsonl'}
 
 
-def test_zip_gives_what_the_folder_gives(raw, ankle, tmp_path):
-    ankle('prepare', raw)
+def test_zip_gives_what_the_folder_gives(prepared, ankle, tmp_path):
     first = content(ankle.home/STUDY)
-    shutil.make_archive(str(tmp_path/'raw'), 'zip', raw)
-    ankle('prepare', tmp_path/'raw.zip', '--output', 'zipped')
+    shutil.make_archive(str(tmp_path/'raw'), 'zip', tmp_path/'raw')
+    ankle('prepare', tmp_path/'raw.zip', '--output', 'zipped', **SMALL)
     again = content(ankle.home/'zipped'/'processed')
     assert {k for k in first if first[k] != again.get(k)} == {'.journal.jsonl', 'report.json', 'report.md'}
     assert not (ankle.home/'zipped'/'.staging').exists()
 
 
-def test_only_what_changed_is_done_again(raw, ankle):
-    ankle('prepare', raw)
+def test_only_what_changed_is_done_again(prepared, ankle, tmp_path):
     before = content(ankle.home/STUDY/'images')
-    changed, *others = sorted(raw.rglob('*.jpg'))
+    changed, *others = sorted((tmp_path/'raw').rglob('*.jpg'))
     changed.write_bytes(picture(77))
     for file in others: # nobody can tell without opening them
         at = file.stat()
         file.write_bytes(file.read_bytes()[:100].ljust(at.st_size, b'?'))
         os.utime(file, ns=(at.st_atime_ns, at.st_mtime_ns))
-    ankle('prepare', raw)
+    ankle('prepare', tmp_path/'raw', **SMALL)
     after = content(ankle.home/STUDY/'images')
     assert [k for k in after if after[k] != before[k]] == ['D6AE9F__sajat_resztvevo01_01.jpg']
 
 
-def test_changed_settings_change_every_picture(raw, ankle):
-    ankle('prepare', raw)
-    ankle('prepare', raw, ANKLEALIGN_IMAGES_SIZE='64')
+def test_changed_settings_change_every_picture(prepared, ankle, tmp_path):
     assert {Image.open(p).size for p in (ankle.home/STUDY/'images').iterdir()} == {(64, 64)}
+    ankle('prepare', tmp_path/'raw', ANKLEALIGN_IMAGES_SIZE='96')
+    assert {Image.open(p).size for p in (ankle.home/STUDY/'images').iterdir()} == {(96, 96)}
 
 
 @pytest.mark.parametrize('after', [.7, *(pytest.param(o, marks=pytest.mark.slow) for o in (.35, 1.1))])
@@ -98,7 +97,7 @@ def prepare_in_a_fork(raw, output, size, stop=0):
             if left[0] == 0: os._exit(9)
     try:
         sys.addaudithook(count)
-        prepare(raw, output, Settings(images=dict(size=size, workers=1)))
+        prepare(raw, output, Settings(images=dict(size=size, workers=1)), plots=False) # which take most of the time
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -246,11 +245,10 @@ def test_somebodys_folder_is_not_overwritten(raw, ankle):
     assert (ankle.home/STUDY/'thesis.docx').read_text() == 'years of work'
 
 
-def test_disk_full_leaves_the_old_study(raw, ankle):
-    ankle('prepare', raw)
+def test_disk_full_leaves_the_old_study(prepared, ankle, tmp_path):
     before = content(ankle.home/STUDY)
     limit = f'import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, {resource.RLIM_INFINITY})); from anklealign.app.cli import app; app()'
-    done = subprocess.run([sys.executable, '-c', limit, 'prepare', str(raw)], cwd=ankle.home, capture_output=True, text=True, env=os.environ | {'ANKLEALIGN_IMAGES_SIZE': '400'})
+    done = subprocess.run([sys.executable, '-c', limit, 'prepare', str(tmp_path/'raw')], cwd=ankle.home, capture_output=True, text=True, env=os.environ | {'ANKLEALIGN_IMAGES_SIZE': '400'})
     assert done.returncode == 1 and 'Cannot write' in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     assert content(ankle.home/STUDY) == before and not (ankle.home/'output/.staging').exists()
 
@@ -274,7 +272,7 @@ def test_help_is_quick_to_load(ankle):
 
 
 def test_called_from_standard_input(raw, tmp_path):
-    code = f'from anklealign.data import prepare, summary\nprint(summary(prepare({str(raw)!r}, "out"))[0])\n'
+    code = f'from anklealign.data import prepare, summary\nprint(summary(prepare({str(raw)!r}, "out", plots=False))[0])\n'
     done = subprocess.run([sys.executable, '-'], input=code, cwd=tmp_path, capture_output=True, text=True)
     assert '36 used' in done.stdout, done.stderr
 

@@ -15,16 +15,10 @@ FEW = ['--repeats', '1', '--folds', '2']
 FILES = {'protocols.json', 'protocols.md', 'protocols.csv', 'report.html', 'split_answers.csv', 'folds_answers.csv', 'owners_answers.csv'}
 
 
-@pytest.fixture
-def prepared(raw, ankle):
-    ankle('prepare', raw, **SMALL)
-    return ankle.home/'output'
-
-
 def test_all_of_it_and_the_figures_agree_with_the_answers(prepared, ankle):
     shown = ankle('protocols', *FEW, **SMALL).stdout
-    where = prepared/'protocols/baseline-quick'
-    assert {o.name for o in where.iterdir()} == FILES and not (prepared/'models').exists()
+    where = prepared/'output/protocols/baseline-quick'
+    assert {o.name for o in where.iterdir()} == FILES and not (prepared/'output/models').exists()
     report = json.loads((where/'protocols.json').read_text())
     assert report['summary'] in shown and 'trainings: 13 of 13' in shown and '1/1 ' not in shown
     page = (where/'report.html').read_text()
@@ -40,7 +34,7 @@ def test_all_of_it_and_the_figures_agree_with_the_answers(prepared, ankle):
 def test_one_sentence_and_nothing_left(prepared, ankle):
     error = ankle('protocols', '--only', 'folds', '--folds', '7', code=1, **SMALL).stderr
     assert '7 splits' in error and error.count('\n') == 1
-    assert not (prepared/'protocols').exists()
+    assert not (prepared/'output/protocols').exists()
 
 
 def test_one_owner_has_the_rest(ankle, tmp_path):
@@ -51,11 +45,11 @@ def test_one_owner_has_the_rest(ankle, tmp_path):
 
 @pytest.mark.slow
 def test_interrupted_leaves_what_was_there(prepared, ankle):
-    before = content(prepared)
+    before = content(prepared/'output')
     process = subprocess.Popen([Path(sys.executable).with_name('anklealign'), 'protocols', '--repeats', '9'], cwd=ankle.home, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | SMALL)
     next(o for o in process.stdout if o.startswith('trainings'))
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
     assert process.returncode == 1 and error.startswith('anklealign: interrupted') and error.count('\n') == 1
-    assert content(prepared) == before
+    assert content(prepared/'output') == before

@@ -65,14 +65,15 @@ def user(tmp_path_factory):
     return ankle
 
 
-def test_two_commands(tmp_path):
+@pytest.mark.parametrize('recipe', ['baseline', pytest.param(Settings().train.recipe, marks=pytest.mark.slow)])
+def test_two_commands(tmp_path, recipe):
     plain = {k: v for k, v in os.environ.items() if not k.startswith('MAKE')} # `make test` calls this
     made = {name: subprocess.run(['make', '-n', name], cwd=ROOT, check=True, capture_output=True, text=True, env=plain).stdout for name, in of('make')}
     last = {name: o.splitlines()[-1] for name, o in made.items()}
     assert last['demo'].endswith('/anklealign demo') and last['test'].endswith('tests/all.sh') and len(last) == 2
     ankle = make_ankle(tmp_path, QUICK)
-    assert 'To go on with this study' in ankle('demo', '--no-folds', **SHORT).stdout # folds: in the next test
-    assert (ankle.home/'output/demo/evaluation/measured/report.html').exists()
+    assert 'To go on with this study' in ankle('demo', '--no-folds', ANKLEALIGN_TRAIN_RECIPE=recipe, **SHORT).stdout # folds: in the next test
+    assert (ankle.home/f'output/demo/evaluation/{recipe}/report.html').exists()
     assert next((ankle.home/'output/demo/processed/images').glob('*.jpg'))
 
 

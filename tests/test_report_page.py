@@ -1,6 +1,7 @@
 """The page of an evaluation in a real browser: headless Chromium, driven by Playwright."""
 import io
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def plot(width):
     return figure
 
 
+@cache
 def sample():
     "A page with all kinds of parts and with words that are hard to fit in."
     long = 'sajat_resztvevo_' + 'x' * 80 + '.jpg'

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,33 +20,44 @@ FILES = {'evaluation_report.json', 'report.html', 'report.md', 'metrics.csv', 't
 SMALL = {'ANKLEALIGN_TRAIN_SIZE': '64'}
 
 
-@pytest.fixture(scope='module')
-def after_a_run(tmp_path_factory):
-    "A folder in which `run` has been called once."
-    ankle = make_ankle(tmp_path_factory.mktemp('run'))
-    ankle('run', write_study(ankle.home/'raw'), '--epochs', '1', **SMALL)
-    return ankle.home
+def run_once(place):
+    "In `place/cwd`: a raw study with photos to answer beside it, what `run` leaves when a shell starts it, and what it said."
+    ankle = make_ankle(place)
+    write_study(ankle.home/'raw')
+    (ankle.home/'inference').mkdir()
+    for i in range(3): (ankle.home/f'inference/{i}.jpg').write_bytes(picture(i))
+    (ankle.home/'said.txt').write_text(ankle('run', 'raw', '--epochs', '2', shell=True, **SMALL).stdout)
+
+
+@pytest.fixture
+def after_a_run(made_once): return made_once('after_a_run', run_once)
 
 
 @pytest.fixture
 def ran(after_a_run, ankle):
-    "`anklealign` in a copy of that folder."
-    shutil.copytree(after_a_run, ankle.home, dirs_exist_ok=True)
+    "`anklealign` in a copy of a folder in which `run` has been called once."
+    shutil.copytree(after_a_run/'cwd', ankle.home, dirs_exist_ok=True)
     return ankle
 
 
-def test_run_leaves_everything_and_the_same_again(raw, ankle):
-    first = ankle('run', raw, '--epochs', '2', shell=True, **SMALL)
-    ankle('run', raw, '--epochs', '2', '--output', 'again', **SMALL) # in another process, with other hashes
-    one, two = (content(ankle.home/o) for o in ('output', 'again'))
+def test_run_leaves_everything_and_the_same_again(after_a_run, tmp_path):
+    make_ankle(after_a_run)('run', 'raw', '--epochs', '2', '--output', tmp_path/'again', **SMALL) # in another process, with other hashes
+    one, two = (content(o) for o in (after_a_run/'cwd/output', tmp_path/'again'))
     log = one.pop('log/run.log').decode()
     two.pop('log/run.log')
     assert one == two
     assert {k.rpartition('/')[2] for k in one if k.startswith('evaluation/')} == FILES
     assert {k for k in one if k.startswith('models/')} == {f'models/baseline/{o}' for o in ('config.json', 'history.csv', 'history.png', 'model.safetensors', 'valid_predictions.csv', 'model_card.md', 'model.onnx', 'bundle.json')}
-    shown = [o for o in first.stdout.splitlines() if o.startswith(('epoch ', '1/2 ', '2/2 ', 'Pictures', 'model tinycnn'))]
+    shown = [o for o in (after_a_run/'cwd/said.txt').read_text().splitlines() if o.startswith(('epoch ', '1/2 ', '2/2 ', 'Pictures', 'model tinycnn'))]
     assert len(shown) == 5 and all(o in log for o in shown)
     assert 'model tinycnn, 1,054,179 parameters' in log
+
+
+def test_run_answers_the_inference_folder(ran):
+    rows = list(csv.DictReader((ran.home/'output/inference/predictions.csv').open()))
+    assert [Path(o['image']).name for o in rows] == ['0.jpg', '1.jpg', '2.jpg']
+    told = json.loads((ran.home/'output/inference/predictions.json').read_text())
+    assert [(o['name'], o['answer']) for o in told] == [(o['image'], o['answer']) for o in rows]
 
 
 SECTIONS = ['At a glance', 'Scores with confidence intervals', 'Operating points', 'ROC and precision–recall curves', 'Calibration', 'Prediction sets and abstention', 'Slices', 'Several pictures of one person',
@@ -137,9 +149,10 @@ def test_figures_agree_with_the_predictions_and_the_report_opens(ran, browser):
     page.close()
 
 
-def test_hungarian_where_people_read_english_where_programs_do(raw, ankle):
-    shown = ankle('run', raw, '--epochs', '1', '--no-folds', ANKLEALIGN_DISPLAY_LANGUAGE='hu', **SMALL).stdout
-    where = ankle.home/'output/evaluation/baseline'
+@pytest.mark.parametrize('command', [['evaluate'], pytest.param(['run', 'raw', '--epochs', '1', '--no-folds'], marks=pytest.mark.slow)], ids=['evaluate', 'run'])
+def test_hungarian_where_people_read_english_where_programs_do(ran, command):
+    shown = ran(*command, ANKLEALIGN_DISPLAY_LANGUAGE='hu', **SMALL).stdout
+    where = ran.home/'output/evaluation/baseline'
     assert any(o in shown for o in class_names('hu')) and 'Szupináció' in (where/'report.md').read_text()
     assert 'Szupináció' not in (where/'metrics.csv').read_text() + (where/'test_predictions.csv').read_text()
 
@@ -163,15 +176,15 @@ def test_a_run_on_nothing_leaves_nothing(ankle, tmp_path):
     assert not (ankle.home/'output').exists()
 
 
-def test_a_run_has_a_name_and_not_a_path(raw, ankle, tmp_path):
-    ankle('prepare', raw)
+def test_a_run_has_a_name_and_not_a_path(prepared, ankle, tmp_path):
     precious = tmp_path/'cwd/output/models/precious'
     precious.mkdir(parents=True)
     (precious/'bundle.json').write_text('{}')
     before = content(tmp_path)
     for name in ('../../x', '../models/precious', str(tmp_path/'x'), '.', '.x', ''):
-        for command in (('train', '--run', name), ('evaluate', '--run', name), ('evaluate', '--recipe', name), ('bundle', name), ('compare', name),
-                        ('run', raw, '--run', name)):
+        commands = ('train', '--run', name), ('evaluate', '--run', name), ('evaluate', '--recipe', name), ('bundle', name), ('compare', name), \
+                   ('run', tmp_path/'raw', '--run', name)
+        for command in commands if name in ('../../x', '') else commands[:1]: # which all ask one function
             assert f'{name!r} is not a name for a run' in ankle(*command, code=1).stderr, command
     assert content(tmp_path) == before
 
@@ -221,6 +234,6 @@ def test_damaged_runs_and_manifests_are_told_in_one_sentence(ran):
         assert error.count('\n') == 1 and 'error of its own' not in error and len(error) < 500, (file, text[:100], error)
         file.write_bytes(before)
     folds.rename(ran.home/'output/protocols')
-    assert 'finished' in ran('train', '--epochs', '1', '--resume', **SMALL).stdout
+    assert 'finished' in ran('train', '--epochs', '2', '--resume', **SMALL).stdout
     (run/'config.json').write_text('{"recipe": 3}')
-    assert 'damaged' in ran('train', '--epochs', '1', '--resume', code=1, **SMALL).stderr
+    assert 'damaged' in ran('train', '--epochs', '2', '--resume', code=1, **SMALL).stderr

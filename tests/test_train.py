@@ -12,36 +12,32 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import content
+from conftest import begun, content
 from safetensors.numpy import load_file
 
 COMMAND = Path(sys.executable).with_name('anklealign')
 SMALL = {'ANKLEALIGN_TRAIN_RECIPE': 'baseline', 'ANKLEALIGN_TRAIN_SIZE': '64', 'ANKLEALIGN_TRAIN_PRECISION': 'float32', 'ANKLEALIGN_IMAGES_SIZE': '64'}
 
 
-@pytest.fixture
-def prepared(raw, ankle):
-    ankle('prepare', raw, **SMALL)
-    return ankle.home
-
-
 def start(home, *args, env=SMALL, **kwargs):
     return subprocess.Popen([COMMAND, 'train', *args], cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | env, **kwargs)
 
 
-def kill_after(process, epochs):
-    "End the process without warning as soon as it has told of `epochs` epochs."
-    for line in process.stdout:
-        if line.startswith(f'{epochs}/'): break
-    time.sleep(.05)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+def kill_after(home, epochs, *args):
+    "Train, and end the process without warning as soon as it has told of `epochs` epochs."
+    read, write = os.pipe()
+    with os.fdopen(read) as said:
+        with os.fdopen(write, 'w') as out, open(os.devnull, 'w') as err: child = begun(['train', *args], home, SMALL, out, err)
+        assert any(o.startswith(f'{epochs}/') for o in said)
+        time.sleep(.05)
+        os.kill(child, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
 def test_killed_and_resumed_ends_in_the_same_files(prepared, ankle):
-    many = ['--recipe', 'gapcnn', '--epochs', '5']
+    many = ['--recipe', 'gapcnn', '--epochs', '4']
     ankle('train', *many, '--run', 'whole', **SMALL)
-    kill_after(start(prepared, *many, '--run', 'cut'), 3)
+    kill_after(prepared, 2, *many, '--run', 'cut')
     assert not (prepared/'output/models/cut').exists()
     assert 'going on after epoch' in ankle('train', *many, '--run', 'cut', '--resume', **SMALL).stdout
     models = prepared/'output/models'
@@ -55,7 +51,7 @@ def test_killed_and_resumed_ends_in_the_same_files(prepared, ankle):
 @pytest.mark.slow
 def test_changed_settings_and_a_full_disk_leave_everything_as_it_was(prepared, ankle):
     ankle('train', '--epochs', '1', **SMALL)
-    kill_after(start(prepared, '--epochs', '5'), 2)
+    kill_after(prepared, 2, '--epochs', '5')
     before = content(prepared/'output/models')
     assert {o.partition('/')[0] for o in before} == {'baseline', '.baseline.checkpoint'}
     for change in (['--epochs', '6'], ['--epochs', '5', '--recipe', 'gapcnn', '--run', 'baseline']):

@@ -23,9 +23,9 @@ with tempfile.TemporaryDirectory() as folder:
     wheel = next(Path(folder).glob('*.whl'))
     data = {o.relative_to(ROOT).as_posix() for place in ('locale/*', 'app/static/*', 'evaluation/*.css', '*/*.md', 'phantom/*.npz') for o in (ROOT/'anklealign').glob(place)}
     with zipfile.ZipFile(wheel) as z: assert data <= set(z.namelist()), data - set(z.namelist())
-    venv.create(Path(folder)/'empty', with_pip=True)
+    venv.create(Path(folder)/'empty', with_pip=False) # the pip that is here installs into it
     python = Path(folder)/'empty'/('Scripts' if sys.platform == 'win32' else 'bin')/'python'
-    run(python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', wheel)
+    run(sys.executable, '-m', 'pip', '--python', python, 'install', '-q', '--no-compile', '--disable-pip-version-check', wheel)
     command = python.with_name('anklealign')
     run(command, '--version', cwd=folder)
     with zipfile.ZipFile(ROOT/'anklealign'/'demo_study.zip') as z:

@@ -157,7 +157,7 @@ def show_robustness(
         part = table[table.perturbation == name]
         ax.plot(part.level, part.accuracy, color='tab:blue', marker='o', markersize=3, linewidth=1.2, label='accuracy')
         ax.fill_between(part.level, part.accuracy_low, part.accuracy_high, color='tab:blue', alpha=.15, linewidth=0)
-        reach = [part.flip_rate - part.flip_low, part.flip_high - part.flip_rate]
+        reach = [(part.flip_rate - part.flip_low).clip(0), (part.flip_high - part.flip_rate).clip(0)] # below 0 by a rounding
         ax.errorbar(part.level, part.flip_rate, reach, color='tab:orange', marker='s', markersize=3, linewidth=1.2, elinewidth=.8,
                     label='flip rate: answers that change')
         ax.plot(part.level, part.majority, color='black', linestyle=':', linewidth=1, label='accuracy of always-majority')
