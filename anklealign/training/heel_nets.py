@@ -131,7 +131,7 @@ def sampling_grid(
     places = torch.stack([columns, rows, torch.ones_like(rows)], -1).view(1, -1, 3) @ maps.transpose(1, 2)
     return 2*places.view(-1, *size, 2) - 1
 
-# %% ../../nbs/training/heel_nets.ipynb #433d3141
+# %% ../../nbs/training/heel_nets.ipynb #5750da3a
 def as_square(
     x: torch.Tensor, # n × 3 × side × side
 ) -> torch.Tensor: # n × 3 × 192 × 192
@@ -159,6 +159,7 @@ def edges(
     sides = torch.stack([begin(mask), mask.shape[2] - begin(mask.flip(2))], 2)
     return torch.where((mask > 0).any(2)[..., None], sides, torch.full_like(sides, torch.nan))
 
+# %% ../../nbs/training/heel_nets.ipynb #a0273471
 FOUND = HeelRule().found # least score of a heel that counts
 _SHARE, _WIDER = .3, 1.35 # height of a heel in a second look, and sides of that look in sides of the box around all heels
 _SMALL = .5, .7 # side of a second look that counts alone, and of one that does not count, in sides of the square
@@ -175,6 +176,7 @@ def closer(
     side = torch.maximum(height/_SHARE, _WIDER*(high - low).amax(1))
     return (low + high - side[:, None])/2, side
 
+# %% ../../nbs/training/heel_nets.ipynb #c6768cbb
 class HeelReader(nn.Module):
     "Squares in 0–1, best of a multiple of 192 pixels, to feet (n × 2 × 21, see `COLUMNS`), outlines, views (n × 7, logs) and heat."
     def __init__(self):
