@@ -253,7 +253,8 @@ def training_lock(
     except OSError as e: raise file_error(e, run) from e
     try: yield
     finally:
-        if lock.lock_counter == 1 and not any(file.parent.glob('*.safetensors')): shutil.rmtree(file.parent, ignore_errors=True)
+        left = any(o.is_file() for o in file.parent.glob('*.safetensors')) # a folder is what a process killed while it wrote has left
+        if lock.lock_counter == 1 and not left: shutil.rmtree(file.parent, ignore_errors=True)
         lock.release()
         with suppress(OSError):
             for o in missing: o.exists() and o.rmdir()
