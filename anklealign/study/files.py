@@ -87,7 +87,7 @@ def classify(
 
 # %% ../../nbs/study/files.ipynb #1aae95ac
 def walk(
-    root: str|os.PathLike, # the raw folder; from `remote.place`, if it lies elsewhere
+    root: str|os.PathLike, # the raw folder; from `storage.place`, if it lies elsewhere
 ) -> list[RawFile]: # every file in it, sorted by path
     "All files below `root`, classified by their bytes. Raises `AnklealignError` if `root` is missing or not a folder."
     if not isinstance(root, str|Path): return sorted(_far(root), key=lambda o: o.path)
