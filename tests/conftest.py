@@ -2,6 +2,7 @@
 import gc
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -115,6 +116,14 @@ def forked(command, home, env):
         code = os.waitstatus_to_exitcode(os.waitpid(begun(command, home, env, out, err), 0)[1])
         for o in (out, err): o.seek(0)
         return subprocess.CompletedProcess(command, code, out.read(), err.read())
+
+
+def apart(work):
+    "Do `work` in a fork of this process: PyTorch lets no fork train once the process itself has."
+    child = multiprocessing.get_context('fork').Process(target=work)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
 
 
 def make_ankle(place, always=PLAIN):

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import apart
 
 import anklealign
 from anklealign.core import Settings, load_settings
@@ -82,8 +83,10 @@ def test_the_docstring_of_the_package_runs(raw, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(anklealign, 'demo_study', lambda: raw) # a smaller one, and less training
     monkeypatch.setitem(anklealign.recipes, 'baseline', replace(anklealign.recipes['baseline'], size=64, epochs=1))
-    exec(textwrap.dedent(anklealign.__doc__.partition('\n\n')[2]), names := {})
-    assert (names['run']/'model.safetensors').exists() and isinstance(names['answer'], anklealign.Answer)
+    def example():
+        exec(textwrap.dedent(anklealign.__doc__.partition('\n\n')[2]), names := {})
+        assert (names['run']/'model.safetensors').exists() and isinstance(names['answer'], anklealign.Answer)
+    apart(example)
     assert set(anklealign.__all__) <= set(dir(anklealign)) and all(hasattr(anklealign, o) for o in anklealign.__all__)
 
 
