@@ -334,7 +334,7 @@ def demo(output: Output=None, settings: SettingsFile=None, seed: Seed=None, epoc
     from anklealign.storage import demo_study
     chosen = settings_of(settings, output, seed, stated, train=dict(epochs=epochs))
     if output is None: chosen = chosen.model_copy(update=dict(output=str(Path(chosen.output)/'demo')))
-    typer.echo(folded('From annotated pictures to a report, on synthetic pictures; this takes two to three minutes on two cores.'))
+    typer.echo(folded('From annotated pictures to a report, on synthetic pictures; this takes one to two minutes on two cores.'))
     _all_steps(demo_study(), [chosen], photos=False, folds=folds)
     typer.echo(folded(f'To go on with this study, add --output {chosen.output} to any command, for example: anklealign train '
                       f'--recipe baseline --output {chosen.output}'))
