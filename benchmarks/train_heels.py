@@ -1,8 +1,8 @@
 """Train the networks that find heels and measure them, on synthetic pictures, resumably.
 
 python benchmarks/train_heels.py pictures FOLDER [--n 8656] [--seed 21]    draw them: a quarter of an hour on two cores
-python benchmarks/train_heels.py measurer FOLDER [--epochs 9]    about four minutes an epoch
-python benchmarks/train_heels.py finder FOLDER [--epochs 6]      about eight minutes an epoch
+python benchmarks/train_heels.py measurer FOLDER [--epochs 9]    three minutes an epoch of 6,000 pictures on one core
+python benchmarks/train_heels.py finder FOLDER [--epochs 6]      four and a half minutes
 python benchmarks/train_heels.py pack FOLDER                     weights into the package, in half precision, with the rule
 python benchmarks/train_heels.py errors FOLDER                   where the error of the angle comes from, into anklealign/results
 
