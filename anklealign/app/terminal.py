@@ -295,6 +295,10 @@ studio = typer.Typer(no_args_is_help=True, rich_markup_mode='rich',
                           'people agree.')
 Project = Annotated[str, typer.Argument(help='Its address, such as http://127.0.0.1:8080/projects/3, or its number.')]
 
+def _server_of(project, settings): # asked before what takes seconds to import
+    from anklealign.loop.server import project_of
+    return project_of(project, settings.labelstudio)
+
 # %% ../../nbs/app/terminal.ipynb #00edc814
 @studio.command(cls=Command)
 def init(
@@ -330,10 +334,10 @@ def train(project: Project, recipe: Recipe=None,
 
     Example: anklealign label-studio train http://127.0.0.1:8080/projects/3
     """
-    from anklealign.loop.job import train_project
-    from anklealign.loop.server import project_of
     chosen = settings_of(settings, output, seed, train=dict(recipe=recipe))
-    with log_to(): train_project(*project_of(project, chosen.labelstudio), chosen, serving)
+    where = _server_of(project, chosen)
+    from anklealign.loop.job import train_project
+    with log_to(): train_project(*where, chosen, serving)
 
 # %% ../../nbs/app/terminal.ipynb #4ee9f8d3
 @studio.command(cls=Command)
@@ -346,11 +350,11 @@ def queue(
 
     Example: anklealign label-studio queue http://127.0.0.1:8080/projects/3
     """
-    from anklealign.storage import write_atomic
-    from anklealign.loop.job import look_at_project, push_ranks, queue_of
-    from anklealign.loop.server import project_home, project_of
     chosen = settings_of(settings, output)
-    server, number = project_of(project, chosen.labelstudio)
+    server, number = _server_of(project, chosen)
+    from anklealign.loop.job import look_at_project, push_ranks, queue_of
+    from anklealign.loop.server import project_home
+    from anklealign.storage import write_atomic
     with log_to(), progress('pictures') as step:
         tasks, _, pictures = look_at_project(server, number, chosen, step)
         found = queue_of(pictures, n)
@@ -367,10 +371,10 @@ def again(project: Project, n: Annotated[int, typer.Option('--n', min=1, help='L
 
     Example: anklealign label-studio again http://127.0.0.1:8080/projects/3
     """
-    from anklealign.loop.server import project_of
-    from anklealign.loop.job import send_doubts
     chosen = settings_of(settings, output)
-    typer.echo(send_doubts(*project_of(project, chosen.labelstudio), chosen, n))
+    where = _server_of(project, chosen)
+    from anklealign.loop.job import send_doubts
+    typer.echo(send_doubts(*where, chosen, n))
 
 @studio.command(cls=Command)
 def agreement(project: Project, output: Output=None, settings: SettingsFile=None, debug: Debug=False):
@@ -378,7 +382,7 @@ def agreement(project: Project, output: Output=None, settings: SettingsFile=None
 
     Example: anklealign label-studio agreement http://127.0.0.1:8080/projects/3
     """
-    from anklealign.loop.server import project_of
-    from anklealign.loop.job import agreement_now
     chosen = settings_of(settings, output)
-    typer.echo(agreement_now(*project_of(project, chosen.labelstudio), chosen))
+    where = _server_of(project, chosen)
+    from anklealign.loop.job import agreement_now
+    typer.echo(agreement_now(*where, chosen))

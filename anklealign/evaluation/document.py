@@ -74,8 +74,8 @@ def number(
     signed: bool=False, # with a plus, as for a difference
     form: str='.3f', # as in a format specification
 ) -> str:
-    "`value` with three digits, or a dash."
-    return '–' if value is None or np.isnan(value) else f"{value:{'+' if signed else ''}{form}}"
+    "`value` with three digits, and with a minus if it is negative; or a dash."
+    return '–' if value is None or np.isnan(value) else f"{value:{'+' if signed else ''}{form}}".replace('-', '−')
 
 def span(
     row: Mapping, # with low and high
@@ -116,7 +116,7 @@ def shown(
     "`value` as a reader sees it in a table."
     if value is None or isinstance(value, Real) and math.isnan(value): return '–'
     if isinstance(value, bool | str) or not isinstance(value, Real): return str(value)
-    return f'{value:,}' if isinstance(value, Integral) else f'{value:.3f}'
+    return f'{value:,}' if isinstance(value, Integral) else number(value)
 
 # %% ../../nbs/evaluation/document.ipynb #22263406
 TERMS = {TITLES[k].partition(' (')[0]: meaning for k, meaning in OVERALL.items()} | {

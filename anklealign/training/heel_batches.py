@@ -192,7 +192,7 @@ def measurer_loss(
     truth: Mapping[str, torch.Tensor], # from a `CropLoader`
 ) -> torch.Tensor: # one number
     "How wrong marks, line, angle with its spread, footwear, measurability, yaw, offset and mask are."
-    marks, angle, spread, footwear, measurable, yaw, offset, mask = said
+    marks, angle, spread, footwear, measurable, yaw, offset, mask, _ = said
     able, places = truth['measurable'], truth['marks']
     counts = .15 + .85*able # marks of a hidden heel are a guess
     inside = ((places > -4) & (places < places.new_tensor([CROP[1] + 4., CROP[0] + 4.]))).all(-1)
@@ -201,7 +201,7 @@ def measurer_loss(
     spread = spread.clamp(*SPREADS)
     laplace = (angle - truth['angle']).abs()*(-spread).exp() + spread
     return ((counts*(off + line)).mean() + (able*laplace).mean() + .3*F.cross_entropy(footwear, truth['footwear']) +
-            .3*F.binary_cross_entropy_with_logits(measurable, able) + .02*(yaw - truth['yaw']).abs().mean() +
+            .3*F.binary_cross_entropy_with_logits(measurable, able) + .04*(yaw - truth['yaw']).abs().mean() +
             5*(offset - truth['offset']).abs().mean() +
             F.binary_cross_entropy_with_logits(mask, truth['mask']))
 

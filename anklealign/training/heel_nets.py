@@ -82,7 +82,7 @@ def marks_angle(
     return torch.rad2deg(torch.atan2(across, down.clamp(min=_LEAST_LINE)))
 
 class HeelMeasurer(nn.Module):
-    "Crops of right heels (n × 3 × 160 × 128, in 0–1) to marks (n × 3 × 2, pixels), angle, log spread … and mask (n × 40 × 32)."
+    "Crops of right heels (n × 3 × 160 × 128, in 0–1) to marks (n × 3 × 2, pixels), angle, spread …, mask (n × 40 × 32), traits (n × 128)."
     def __init__(self):
         super().__init__()
         self.body, self.decoder = HeelBody(), Decoder(len(MARKS) + 1, fine=True)
@@ -102,8 +102,25 @@ class HeelMeasurer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         marks, features, mask = self.features(x)
-        o = self.head(features).float()
-        return marks, marks_angle(marks) + 5*o[:, 0], o[:, 1], o[:, 2:6], o[:, 6], 20*o[:, 7], .1*o[:, 8], mask
+        traits = self.head[:2](features)
+        o = self.head[2:](traits).float()
+        return marks, marks_angle(marks) + 5*o[:, 0], o[:, 1], o[:, 2:6], o[:, 6], 20*o[:, 7], .1*o[:, 8], mask, traits.float()
+
+# %% ../../nbs/training/heel_nets.ipynb #054bfe43
+DEGREES, SPREADS = 5., (-2., 4.) # a vertical of 1 in the finder's map; range of log spreads
+FOUND = HeelRule().found # least score of a heel that counts
+
+class BothFeet(nn.Module):
+    "Measures and traits of two feet (n × 2 × 9 and 128) with their scores (n × 2) to what angle and log spread lack (n × 2 × 2)."
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Dropout(.3), nn.Linear(2*137 + 1, 64), nn.ReLU(), nn.Dropout(.3), nn.Linear(64, 2))
+        for o in self.net[-1].parameters(): nn.init.zeros_(o) # at first nothing
+
+    def forward(self, measures: torch.Tensor, traits: torch.Tensor, score: torch.Tensor) -> torch.Tensor:
+        own = torch.cat([measures, traits], 2)
+        counts = ((score - FOUND/2)/FOUND).clamp(0, 1).flip(1)[..., None] # of the other foot
+        return self.net(torch.cat([own, own.flip(1)*counts, counts], 2))
 
 # %% ../../nbs/training/heel_nets.ipynb #c540d0b2
 REACH, BELOW = 1.7, .45 # height of a crop in heights of the heel's box; how far down the box the middle of the crop lies
@@ -160,7 +177,6 @@ def edges(
     return torch.where((mask > 0).any(2)[..., None], sides, torch.full_like(sides, torch.nan))
 
 # %% ../../nbs/training/heel_nets.ipynb #a0273471
-FOUND = HeelRule().found # least score of a heel that counts
 _SHARE, _WIDER = .3, 1.35 # height of a heel in a second look, and sides of that look in sides of the box around all heels
 _SMALL = .5, .7 # side of a second look that counts alone, and of one that does not count, in sides of the square
 
@@ -181,12 +197,12 @@ class HeelReader(nn.Module):
     "Squares in 0–1, best of a multiple of 192 pixels, to feet (n × 2 × 21, see `COLUMNS`), outlines, views (n × 7, logs) and heat."
     def __init__(self):
         super().__init__()
-        self.finder, self.measurer = HeelFinder(), HeelMeasurer()
+        self.finder, self.measurer, self.pair = HeelFinder(), HeelMeasurer(), BothFeet()
 
     def look(self,
         x: torch.Tensor, # n × 3 × side × side
     ) -> tuple[torch.Tensor, ...]:
-        "Of each side: score (n × 2), box in shares of the square (n × 2 × 4), vertical (n × 2, degrees); logits of the view; heat in 0–1."
+        "Of each side score (n × 2), box in shares of the square (n × 2 × 4), vertical (n × 2, degrees); views (n × 7, logs) and heat."
         heat, maps, view = self.finder(as_square(x))
         heat = heat.float().sigmoid()
         (score, at), places = heat.flatten(2).max(2), torch.arange(SQUARE//STRIDE, device=x.device)
@@ -199,7 +215,7 @@ class HeelReader(nn.Module):
         half = 16/SQUARE*here[..., 2:4].clamp(-4, 3).exp()
         box = torch.cat([middle - half, middle + half], 2)
         doubled = (overlap(box[:, 0], box[:, 1]) > .3)[:, None] & (score < score.flip(1))
-        return score*~doubled, box, DEGREES*here[..., 4], view, heat
+        return score*~doubled, box, DEGREES*here[..., 4], view.float().log_softmax(1), heat
 
     def seen(self,
         x: torch.Tensor, # n × 3 × side × side
@@ -227,24 +243,38 @@ class HeelReader(nn.Module):
         maps = torch.cat([torch.eye(2, device=x.device)*side[:, None, None]/SQUARE, corner[:, :, None]], 2)
         *second, _ = self.look(self.seen(x, maps, (SQUARE, SQUARE), (2, 1)))
         second[1] = second[1]*side[:, None, None] + corner.repeat(1, 2)[:, None]
-        first[3], second[3] = first[3].log_softmax(1), (first[3].log_softmax(1) + second[3].log_softmax(1))/2
+        second[3] = (first[3] + second[3])/2
         share = (first[0].amax(1) >= FOUND/2)*((_SMALL[1] - side)/(_SMALL[1] - _SMALL[0])).clamp(0, 1)
         return *(a + share.view(-1, *[1]*(a.ndim - 1))*(b - a) for a, b in zip(first, second, strict=True)), heat
+
+    def measure(self,
+        x: torch.Tensor, # n × 3 × side × side
+        box: torch.Tensor, # n × 2 × 4, shares of the square
+        vertical: torch.Tensor, # n × 2, degrees
+    ) -> tuple[torch.Tensor, ...]: # of both feet of each square, one after the other
+        "Where the crops lie, marks, angle, log spread …, mask, as from a `HeelMeasurer`; then the measures and traits for `pair`."
+        n, mirror = x.shape[0], torch.tensor([-1., 1.], device=x.device)
+        maps = crop_maps(box.flatten(0, 1), vertical.flatten(), mirror.repeat(n))
+        marks, angle, spread, *others, traits = self.measurer(self.seen(x, maps, CROP))
+        yaw, offset = others[2:4]
+        (across, down), height = ((box[..., :2] + box[..., 2:])/2 - .5).unbind(2), box[..., 3] - box[..., 1]
+        of_crops = (o.view(n, 2) for o in (angle/10, marks_angle(marks)/10, spread, yaw/20, 5*offset))
+        of_picture = 4*mirror*across, 4*down, 4*height, mirror*vertical/5
+        return maps, marks, angle, spread, *others, torch.stack([*of_crops, *of_picture], 2), traits.view(n, 2, -1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         score, box, vertical, view, heat = self.find(x)
         mirror = torch.tensor([-1., 1.], device=x.device).repeat(x.shape[0])
-        maps = crop_maps(box.flatten(0, 1), vertical.flatten(), mirror)
-        marks, angle, spread, footwear, measurable, yaw, offset, mask = self.measurer(self.seen(x, maps, CROP))
+        maps, marks, angle, spread, footwear, measurable, yaw, offset, mask, *both = self.measure(x, box, vertical)
+        more = self.pair(*both, score).flatten(0, 1)*measurable.sigmoid()[:, None] # what is hidden is not corrected
+        angle, spread = angle + more[:, 0], spread + more[:, 1]
         places = F.pad(marks, (0, 1), value=1.) @ maps.transpose(1, 2)
         across = 4*edges(F.avg_pool2d(mask, 3, 1, 1)) # without the ragged edges of single places
         down = (4*(torch.arange(mask.shape[1], device=x.device) + .5))[:, None].expand_as(across)
         outline = torch.stack([across, down, torch.ones_like(across)], 3).flatten(1, 2) @ maps.transpose(1, 2)
         rows = [score.flatten()[:, None], box.flatten(0, 1), vertical.flatten()[:, None], places.flatten(1), angle[:, None],
                 spread.clamp(*SPREADS)[:, None], footwear.softmax(1), measurable.sigmoid()[:, None], (yaw*mirror)[:, None], offset[:, None]]
-        return torch.cat(rows, 1).view(x.shape[0], 2, -1), outline.view(x.shape[0], 2, -1, 2, 2), view.float().log_softmax(1), heat
-
-DEGREES, SPREADS = 5., (-2., 4.) # a vertical of 1 in the finder's map; range of log spreads
+        return torch.cat(rows, 1).view(x.shape[0], 2, -1), outline.view(x.shape[0], 2, -1, 2, 2), view, heat
 
 # %% ../../nbs/training/heel_nets.ipynb #ec6100fd
 class OrdinalHead(nn.Module):
