@@ -347,5 +347,4 @@ def comparison_table(
     rows = [dict(first=o['first'], second=o['second'], metric=m, **row, images=o['images'], groups=o['groups'],
                  holm_p=o['holm_p'] if m == 'accuracy' else None)
             for o in report['pairs'] for m, row in o['differences'].items()]
-    return pd.DataFrame(rows).set_index(['first', 'second', 'metric']).astype({'value': float, 'low': float, 'high': float,
-                                                                               'holm_p': float})
+    return pd.DataFrame(rows).set_index(['first', 'second', 'metric']).astype(dict.fromkeys(('value', 'low', 'high', 'holm_p'), float))

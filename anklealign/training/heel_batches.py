@@ -187,6 +187,14 @@ class CropLoader(HeelLoader):
 # %% ../../nbs/training/heel_batches.ipynb #ad7e8bbf
 _MARK_WEIGHTS = (1., 1., .7) # of `MARKS`: the heel's line matters most
 
+def laplace(
+    off: torch.Tensor, # what an angle is off by, degrees
+    spread: torch.Tensor, # the log of the scale that was said of it
+) -> torch.Tensor: # the same shape
+    "The negative log likelihood of a Laplace distribution, up to a constant ([Kendall & Gal 2017](https://arxiv.org/abs/1703.04977))."
+    spread = spread.clamp(*SPREADS)
+    return off.abs()*(-spread).exp() + spread
+
 def measurer_loss(
     said: tuple[torch.Tensor, ...], # by a `HeelMeasurer`
     truth: Mapping[str, torch.Tensor], # from a `CropLoader`
@@ -198,9 +206,7 @@ def measurer_loss(
     inside = ((places > -4) & (places < places.new_tensor([CROP[1] + 4., CROP[0] + 4.]))).all(-1)
     off = ((marks - places).abs().sum(-1)*inside*places.new_tensor(_MARK_WEIGHTS)).sum(1)/10
     line = (marks_angle(marks) - marks_angle(places)).abs()/6
-    spread = spread.clamp(*SPREADS)
-    laplace = (angle - truth['angle']).abs()*(-spread).exp() + spread
-    return ((counts*(off + line)).mean() + (able*laplace).mean() + .3*F.cross_entropy(footwear, truth['footwear']) +
+    return ((counts*(off + line)).mean() + (able*laplace(angle - truth['angle'], spread)).mean() + .3*F.cross_entropy(footwear, truth['footwear']) +
             .3*F.binary_cross_entropy_with_logits(measurable, able) + .04*(yaw - truth['yaw']).abs().mean() +
             5*(offset - truth['offset']).abs().mean() +
             F.binary_cross_entropy_with_logits(mask, truth['mask']))

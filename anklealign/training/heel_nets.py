@@ -108,7 +108,7 @@ class HeelMeasurer(nn.Module):
 
 # %% ../../nbs/training/heel_nets.ipynb #054bfe43
 DEGREES, SPREADS = 5., (-2., 4.) # a vertical of 1 in the finder's map; range of log spreads
-FOUND = HeelRule().found # least score of a heel that counts
+FOUND, BEHIND = HeelRule().found, HeelRule().behind # least score of a heel that counts, and probability of a view from behind
 
 class BothFeet(nn.Module):
     "Measures and traits of two feet (n × 2 × 9 and 128) with their scores (n × 2) to what angle and log spread lack (n × 2 × 2)."
@@ -255,25 +255,23 @@ class HeelReader(nn.Module):
         "Where the crops lie, marks, angle, log spread …, mask, as from a `HeelMeasurer`; then the measures and traits for `pair`."
         n, mirror = x.shape[0], torch.tensor([-1., 1.], device=x.device)
         maps = crop_maps(box.flatten(0, 1), vertical.flatten(), mirror.repeat(n))
-        marks, angle, spread, *others, traits = self.measurer(self.seen(x, maps, CROP))
-        yaw, offset = others[2:4]
+        marks, angle, spread, footwear, measurable, yaw, offset, mask, traits = self.measurer(self.seen(x, maps, CROP))
         (across, down), height = ((box[..., :2] + box[..., 2:])/2 - .5).unbind(2), box[..., 3] - box[..., 1]
         of_crops = (o.view(n, 2) for o in (angle/10, marks_angle(marks)/10, spread, yaw/20, 5*offset))
-        of_picture = 4*mirror*across, 4*down, 4*height, mirror*vertical/5
-        return maps, marks, angle, spread, *others, torch.stack([*of_crops, *of_picture], 2), traits.view(n, 2, -1)
+        measures = torch.stack([*of_crops, 4*mirror*across, 4*down, 4*height, mirror*vertical/5], 2)
+        return maps, marks, angle, spread, footwear, measurable, yaw, offset, mask, measures, traits.view(n, 2, -1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         score, box, vertical, view, heat = self.find(x)
         mirror = torch.tensor([-1., 1.], device=x.device).repeat(x.shape[0])
         maps, marks, angle, spread, footwear, measurable, yaw, offset, mask, *both = self.measure(x, box, vertical)
-        more = self.pair(*both, score).flatten(0, 1)*measurable.sigmoid()[:, None] # what is hidden is not corrected
-        angle, spread = angle + more[:, 0], spread + more[:, 1]
+        more, wider = (self.pair(*both, score).flatten(0, 1)*measurable.sigmoid()[:, None]).unbind(1) # what is hidden is not corrected
         places = F.pad(marks, (0, 1), value=1.) @ maps.transpose(1, 2)
         across = 4*edges(F.avg_pool2d(mask, 3, 1, 1)) # without the ragged edges of single places
         down = (4*(torch.arange(mask.shape[1], device=x.device) + .5))[:, None].expand_as(across)
         outline = torch.stack([across, down, torch.ones_like(across)], 3).flatten(1, 2) @ maps.transpose(1, 2)
-        rows = [score.flatten()[:, None], box.flatten(0, 1), vertical.flatten()[:, None], places.flatten(1), angle[:, None],
-                spread.clamp(*SPREADS)[:, None], footwear.softmax(1), measurable.sigmoid()[:, None], (yaw*mirror)[:, None], offset[:, None]]
+        rows = [score.flatten()[:, None], box.flatten(0, 1), vertical.flatten()[:, None], places.flatten(1), (angle + more)[:, None],
+                (spread + wider).clamp(*SPREADS)[:, None], footwear.softmax(1), measurable.sigmoid()[:, None], (yaw*mirror)[:, None], offset[:, None]]
         return torch.cat(rows, 1).view(x.shape[0], 2, -1), outline.view(x.shape[0], 2, -1, 2, 2), view, heat
 
 # %% ../../nbs/training/heel_nets.ipynb #ec6100fd
@@ -327,19 +325,13 @@ class MeasuredHeels(nn.Module):
         if self.reader.training: self.reader.eval()
         return self
 
-    def read(self, x: torch.Tensor) -> torch.Tensor: # n × 2 × 24
-        "The feet in squares."
-        with torch.no_grad(): return self.reader(x)[0]
-
     def served(self) -> 'ServedHeels':
         "The same as a graph has it."
         return ServedHeels(self)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor: return self.head(x if x.ndim == 3 else self.read(x))
+    def forward(self, x: torch.Tensor) -> torch.Tensor: return self.head(x if x.ndim == 3 else self.reader(x)[0])
 
 # %% ../../nbs/training/heel_nets.ipynb #725cc7a2
-BEHIND = HeelRule().behind # least probability of a view from behind
-
 class ServedHeels(nn.Module):
     "Squares as bytes (n × side × side × 3) to all that a bundle says of them."
     def __init__(self,
