@@ -271,7 +271,7 @@ class HeelReader(nn.Module):
         down = (4*(torch.arange(mask.shape[1], device=x.device) + .5))[:, None].expand_as(across)
         outline = torch.stack([across, down, torch.ones_like(across)], 3).flatten(1, 2) @ maps.transpose(1, 2)
         rows = [score.flatten()[:, None], box.flatten(0, 1), vertical.flatten()[:, None], places.flatten(1), (angle + more)[:, None],
-                (spread + wider).clamp(*SPREADS)[:, None], footwear.softmax(1), measurable.sigmoid()[:, None], (yaw*mirror)[:, None], offset[:, None]]
+                (spread + wider).clamp(*SPREADS)[:, None], footwear.softmax(1), torch.stack([measurable.sigmoid(), yaw*mirror, offset], 1)]
         return torch.cat(rows, 1).view(x.shape[0], 2, -1), outline.view(x.shape[0], 2, -1, 2, 2), view, heat
 
 # %% ../../nbs/training/heel_nets.ipynb #ec6100fd
