@@ -207,8 +207,8 @@ def measurer_loss(
     off = ((marks - places).abs().sum(-1)*inside*places.new_tensor(_MARK_WEIGHTS)).sum(1)/10
     line = (marks_angle(marks) - marks_angle(places)).abs()/6
     return ((counts*(off + line)).mean() + (able*laplace(angle - truth['angle'], spread)).mean() +
-            .3*F.cross_entropy(footwear, truth['footwear']) + .3*F.binary_cross_entropy_with_logits(measurable, able) + .04*(yaw - truth['yaw']).abs().mean() +
-            5*(offset - truth['offset']).abs().mean() +
+            .3*F.cross_entropy(footwear, truth['footwear']) + .3*F.binary_cross_entropy_with_logits(measurable, able) +
+            .04*(yaw - truth['yaw']).abs().mean() + 5*(offset - truth['offset']).abs().mean() +
             F.binary_cross_entropy_with_logits(mask, truth['mask']))
 
 # %% ../../nbs/training/heel_batches.ipynb #7a689ace
