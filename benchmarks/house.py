@@ -5,9 +5,11 @@ python benchmarks/house.py [--worst 8] [--write]
 Beside each figure stand the aim and, for the first ones, what the same count gave when all modules lay in one folder.
 A line of code holds a token other than a comment; docstrings count. A helper is a function of a module whose name begins with an
 underscore. Imports count wherever they stand, in functions too, but not those for type checking only; a module that imports none of ours is
-a chain of 1. Lines of a function are counted without blank ones, with its signature, an argument a line, and docstring. A definition is
-shown or tested if the next code cell is not exported, or a later one names it. Methods whose meaning a framework fixes are left out. With --worst the largest are listed; --write keeps the figures in CONTRIBUTING.md and
-`anklealign/results/house.txt`. The other projects were counted once, in 2026, by another script.
+a chain of 1. Lines of a function are counted without blank ones, with its signature and docstring. Arguments are those of the functions
+and classes in `__all__`; what only other modules of ours use has a docment where name and type do not say it. A definition is shown or
+tested if the next code cell is not exported, or a later one names it. Methods whose meaning a framework fixes are left out. With --worst
+the largest are listed; --write keeps the figures in CONTRIBUTING.md and `anklealign/results/house.txt`. The other projects were counted
+once, in 2026, by another script.
 """
 import argparse
 import ast
@@ -215,13 +217,14 @@ def module_figures():
     "Figures of modules, and what of them is worst."
     found = list(modules())
     size = [(lines(text), name) for name, text, *_ in found]
-    every = [(name, n, f, public, commented) for name, _, tree, commented in found for n, f, public in functions(tree)]
+    every = [(name, n, f, public, n.split('.')[0] in listed(tree), commented)
+             for name, _, tree, commented in found for n, f, public in functions(tree)]
     length = lambda f: f.end_lineno - f.lineno + 1
     public = [o for o in every if o[3]]
     sizes = [length(f) for _, _, f, *_ in public]
     longest = sorted(((length(f), f'{module}.{name}') for module, name, f, *_ in every), reverse=True)
     documented = [bool(ast.get_docstring(f)) for _, name, f, *_ in public if not name.endswith('__init__')]
-    args = [a for module, name, f, _, commented in public for a in arguments(f, module, commented)]
+    args = [a for module, _, f, _, exported, commented in public if exported for a in arguments(f, module, commented)]
     stars = sum(isinstance(n, ast.ImportFrom) and n.names[0].name == '*' for _, _, tree, _ in found for n in ast.walk(tree))
     figures = {'lines of a public function, median / p90': f'{statistics.median(sizes):g} / {percentile(sizes, .9)}',
                'longest function': str(longest[0][0]),
