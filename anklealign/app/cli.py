@@ -92,18 +92,15 @@ def _train(settings, run, resume=False):
     from matplotlib.figure import Figure
     from anklealign.evaluation.document import png
     from anklealign.storage import write_atomic
-    from anklealign.training.onnx import export_run
-    from anklealign.training.recipes import chosen_recipe
-    from anklealign.training.runs import show_history, training_lock
-    from anklealign.training.train import train
-    recipe = chosen_recipe(settings.train)
+    from anklealign.training import onnx, recipes, runs, train
+    recipe = recipes.chosen_recipe(settings.train)
     study, folder = _study(settings), Path(settings.output)/'models'/run_name(recipe.name if run is None else run)
-    with training_lock(folder):
-        train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
+    with runs.training_lock(folder):
+        train.train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
         if os.environ.get('RANK', '0') != '0': return
-        export_run(folder, study, settings)
+        onnx.export_run(folder, study, settings)
         figure = Figure(figsize=(11, 3.2), layout='constrained')
-        show_history(folder, figure)
+        runs.show_history(folder, figure)
         write_atomic(folder/'history.png', png(figure))
 
 # %% ../../nbs/app/cli.ipynb #a3cbc866
@@ -128,14 +125,13 @@ def tune(recipe: Recipe=None, epochs: Epochs=None,
 
     Example: anklealign tune --recipe gapcnn --trials 20
     """
-    from anklealign.training.recipes import chosen_recipe
-    from anklealign.training.train import tune
+    from anklealign.training import recipes, train
     chosen = settings_of(settings, output, seed, stated, train=dict(recipe=recipe, epochs=epochs))
-    tuned = chosen_recipe(chosen.train)
+    tuned = recipes.chosen_recipe(chosen.train)
     with log_to():
         log.info('%d proposals in %d folds each: up to %d trainings, each about as long as: anklealign train --recipe %s', trials, folds,
                  trials * folds, tuned.name)
-        tune(_study(chosen), chosen.output, tuned, trials, folds, chosen.seed, chosen.train.precision)
+        train.tune(_study(chosen), chosen.output, tuned, trials, folds, chosen.seed, chosen.train.precision)
 
 # %% ../../nbs/app/cli.ipynb #a9497c88
 def _evaluate(settings, run):
@@ -302,10 +298,10 @@ def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for e
         log.info('Everything lies in %s.', home)
 
 # %% ../../nbs/app/cli.ipynb #4c67aee3
-Folds = Annotated[bool|None, typer.Option('--folds/--no-folds', help='Whether grouped folds of all people give the verdict, for five more '
-                                                                    'trainings (else with the recipes baseline and measured only).')]
-Recipes = Annotated[list[str]|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini); given several '
-                                                                        'times, the runs are compared.')]
+Folds = Annotated[bool|None, typer.Option('--folds/--no-folds', help=(
+    'Whether grouped folds of all people give the verdict, for five more trainings (else with the recipes baseline and measured only).'))]
+Recipes = Annotated[list[str]|None, typer.Option('--recipe', '-r', help=(
+    'A named recipe (else train.recipe of settings.ini); given several times, the runs are compared.'))]
 
 @app.command(cls=Command)
 def run(raw: Raw, recipe: Recipes=None, epochs: Epochs=None, run: Run=None, output: Output=None, settings: SettingsFile=None,

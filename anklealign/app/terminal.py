@@ -125,10 +125,10 @@ Precision = Annotated[str|None,
                       typer.Option('--precision', help='auto, float32, bfloat16 or float16 (else train.precision of settings.ini).')]
 WeightsFile = Annotated[Path|None, typer.Option('--weights', help=(
     'The weights that the recipe starts from, if not those that it brings or downloads.'))]
-Shard = Annotated[str|None, typer.Option('--shard', metavar='K/N', help='Only one share of the pictures, such as 3/16: one on each of 16 '
-                                                                        'machines; then: anklealign merge.')]
-Ray = Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Address of a Ray cluster to use: auto for the one this machine '
-                                                                      'belongs to, local for a new one here.')]
+Shard = Annotated[str|None, typer.Option('--shard', metavar='K/N', help=(
+    'Only one share of the pictures, such as 3/16: one on each of 16 machines; then: anklealign merge.'))]
+Ray = Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help=(
+    'Address of a Ray cluster to use: auto for the one this machine belongs to, local for a new one here.'))]
 Run = Annotated[str|None, typer.Option('--run', help="Name of the folder of the run (else that of the recipe).")]
 
 # %% ../../nbs/app/terminal.ipynb #13000005
@@ -267,9 +267,8 @@ def page(
                f'{made}: put it on any web server, or try it with: python -m http.server --directory {made}')
 
 # %% ../../nbs/app/terminal.ipynb #ecbdc9bf
-studio = typer.Typer(no_args_is_help=True, rich_markup_mode='rich',
-                     help='Annotate in Label Studio: a project from nothing, a model from a project, what to annotate next, how far '
-                          'people agree.')
+studio = typer.Typer(no_args_is_help=True, rich_markup_mode='rich', help=(
+    'Annotate in Label Studio: a project from nothing, a model from a project, what to annotate next, how far people agree.'))
 Project = Annotated[str, typer.Argument(help='Its address, such as http://127.0.0.1:8080/projects/3, or its number.')]
 
 def _project(name, *given, **sections): # its server and its number, and the settings; asked before what takes seconds to import
