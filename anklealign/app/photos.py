@@ -252,7 +252,7 @@ def check_on_ray(
 
 # %% ../../nbs/app/photos.ipynb #efb643ff
 def read_shards(folders: Iterable[Path]) -> list[tuple[Path, dict]]:
-    "The shards of one table in order, each with its plan. Raises `AnklealignError` if one is missing, comes twice, or belongs to another table."
+    "The shards of one table in order, each with its plan. Raises `AnklealignError` if one is missing, comes twice, or is of another."
     found = {}
     for folder in folders:
         plan = _read_plan(folder)
