@@ -187,7 +187,7 @@ def functions(tree):
 def arguments(f, module, commented):
     "(whether typed, whether with a docment) of each argument; a command's options carry their help text in their type."
     for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs):
-        if a.arg not in ('self', 'cls'): yield bool(a.annotation), a.end_lineno in commented or module in ('app.cli', 'app.terminal', 'phantom.command')
+        if a.arg not in ('self', 'cls'): yield bool(a.annotation), a.end_lineno in commented or module in ('app.cli', 'app.terminal')
 
 
 def notebook_figures():

@@ -34,7 +34,7 @@ BELOW = { # part of the house -> what it may import beside itself; nothing impor
     'eval': TRAINING | {'training', 'evaluation', 'data'}, 'deploy': GROUND | {'heels', 'inference'},
 }
 BELOW |= {'loop': set(BELOW)}
-BELOW |= {'app': set(BELOW), 'phantom': {*BELOW, 'app'}}
+BELOW |= {'app': set(BELOW), 'phantom': set(BELOW)}
 WORDS = {'00_data': ('DataBlock(', '.show_batch('), '01_baseline': (' Learner(', '.fit('),
          '02_gapcnn': ('.lr_find(', 'EarlyStoppingCallback('), '03_transfer': ('.fine_tune(',),
          '04_eval': ('ClassificationInterpretation',), '05_deploy': ('Predictor(',)}

@@ -12,7 +12,7 @@ import pytest
 
 MODULES = sorted(o for o in (Path(__file__).parents[1]/'anklealign').rglob('*.py') if o.name not in ('__init__.py', '_modidx.py'))
 FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef
-COMMANDS = {'cli', 'terminal', 'command', 'labelling'} # modules whose functions are commands: their options carry a help text each
+COMMANDS = {'cli', 'terminal'} # modules whose functions are commands: their options carry a help text each
 FIXED = re.compile(r'forward|activation|encodes|decodes|create|get_idxs|to_detach|emit|(before|after)_\w+') # methods whose meaning PyTorch, fastai or logging fixes
 
 

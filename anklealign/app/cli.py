@@ -14,7 +14,6 @@ import os
 import re
 import time
 from contextlib import contextmanager, nullcontext
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
@@ -43,12 +42,12 @@ def main(version: Annotated[bool, typer.Option('--version', callback=_version, i
 # %% ../../nbs/app/cli.ipynb #fa114362
 def _prepare(raw, settings, shards=()):
     from anklealign.data import prepare, summary
+    more = {}
     with progress('pictures') as step:
-        more, chosen = {}, settings
         if re.match(r'https?:/.*/projects/\d+', str(raw)):
             from anklealign.loop.job import pull_project
-            raw, chosen, more['refused'], more['before'] = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
-        study = prepare(raw, settings.output, chosen, step, **more, shards=shards)
+            raw, settings, more['refused'], more['before'] = pull_project(re.sub('(?<=:)/+', '//', str(raw)), settings, step)
+        study = prepare(raw, settings.output, settings, step, **more, shards=shards)
     for line in summary(study): log.info(line)
 
 def _study(settings):
@@ -71,10 +70,9 @@ def prepare(raw: Raw, output: Output=None, settings: SettingsFile=None, seed: Se
             folder = Path(chosen.output)/'shards'/shard.replace('/', '-of-')
             with progress('pictures') as step: check_shard(raw, folder, shard, chosen.images, step)
             return log.info('%s is complete. When all shards are: anklealign merge %s %s/*', folder, chosen.output, folder.parent)
-        shards = ()
-        if ray:
-            from anklealign.app.photos import check_on_ray
-            with progress('shards') as step: shards = check_on_ray(raw, Path(chosen.output), chosen.images, ray, step)
+        if not ray: return _prepare(raw, chosen)
+        from anklealign.app.photos import check_on_ray
+        with progress('shards') as step: shards = check_on_ray(raw, Path(chosen.output), chosen.images, ray, step)
         _prepare(raw, chosen, shards)
 
 # %% ../../nbs/app/cli.ipynb #c8b2dac8
@@ -94,18 +92,15 @@ def _train(settings, run, resume=False):
     from matplotlib.figure import Figure
     from anklealign.evaluation.document import png
     from anklealign.storage import write_atomic
-    from anklealign.training.onnx import export_run
-    from anklealign.training.recipes import chosen_recipe
-    from anklealign.training.runs import show_history, training_lock
-    from anklealign.training.train import train
-    recipe = chosen_recipe(settings.train)
+    from anklealign.training import onnx, recipes, runs, train
+    recipe = recipes.chosen_recipe(settings.train)
     study, folder = _study(settings), Path(settings.output)/'models'/run_name(recipe.name if run is None else run)
-    with training_lock(folder):
-        train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
+    with runs.training_lock(folder):
+        train.train(study, folder, recipe, settings.seed, resume, settings.train.precision, settings.train.weights_file)
         if os.environ.get('RANK', '0') != '0': return
-        export_run(folder, study, settings)
+        onnx.export_run(folder, study, settings)
         figure = Figure(figsize=(11, 3.2), layout='constrained')
-        show_history(folder, figure)
+        runs.show_history(folder, figure)
         write_atomic(folder/'history.png', png(figure))
 
 # %% ../../nbs/app/cli.ipynb #a3cbc866
@@ -130,14 +125,13 @@ def tune(recipe: Recipe=None, epochs: Epochs=None,
 
     Example: anklealign tune --recipe gapcnn --trials 20
     """
-    from anklealign.training.recipes import chosen_recipe
-    from anklealign.training.train import tune
+    from anklealign.training import recipes, train
     chosen = settings_of(settings, output, seed, stated, train=dict(recipe=recipe, epochs=epochs))
-    tuned = chosen_recipe(chosen.train)
+    tuned = recipes.chosen_recipe(chosen.train)
     with log_to():
         log.info('%d proposals in %d folds each: up to %d trainings, each about as long as: anklealign train --recipe %s', trials, folds,
                  trials * folds, tuned.name)
-        tune(_study(chosen), chosen.output, tuned, trials, folds, chosen.seed, chosen.train.precision)
+        train.tune(_study(chosen), chosen.output, tuned, trials, folds, chosen.seed, chosen.train.precision)
 
 # %% ../../nbs/app/cli.ipynb #a9497c88
 def _evaluate(settings, run):
@@ -198,9 +192,8 @@ def bundle(run: Annotated[str, typer.Argument(help='Name of a trained run.')], o
 
 # %% ../../nbs/app/cli.ipynb #da7e3b50
 def _compare(runs, settings):
-    from anklealign.core import AnklealignError
     from anklealign.eval import compare
-    if len({*runs}) < len(runs): raise AnklealignError(f'{" ".join(runs)} names a run twice: name different ones.')
+    if len({*runs}) < len(runs): stop(f'{" ".join(runs)} names a run twice: name different ones.')
     folder = Path(settings.output)
     return compare({o: folder/'evaluation'/run_name(o) for o in runs}, folder/'comparison'/'+'.join(runs), settings)
 
@@ -238,9 +231,8 @@ def _trainings(): # a bar that also tells how long they take; their own lines ar
 # %% ../../nbs/app/cli.ipynb #4e79c614
 @app.command(cls=Command)
 def protocols(
-    recipe: Recipe=None, epochs: Epochs=None,
-    only: Annotated[list[str]|None, typer.Option('--only', help='split, folds, owners or naive; may be given several times '
-                                                                '(else all four).')]=None,
+    recipe: Recipe=None, epochs: Epochs=None, only: Annotated[list[str]|None, typer.Option('--only', help=(
+        'split, folds, owners or naive; may be given several times (else all four).'))]=None,
     repeats: Annotated[int, typer.Option('--repeats', min=1, help='Times that the folds are drawn.')]=3,
     folds: Annotated[int, typer.Option('--folds', min=2, help='Folds of the cross-validation and of the leaky splits.')]=5,
     full: Annotated[bool, typer.Option('--full', help="With the recipe's own picture size and epochs, not with at most 48 pixels and "
@@ -288,10 +280,8 @@ def _verdict(settings, folds):
 
 def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for each recipe
     from anklealign.app.photos import answer_inference
-    from anklealign.core import AnklealignError
     from anklealign.data import check_places
-    if run and len(chosen) > 1:
-        raise AnklealignError(f'--run {run} cannot name {len(chosen)} runs: leave it out, and each has the name of its recipe.')
+    if run and len(chosen) > 1: stop(f'--run {run} cannot name {len(chosen)} runs: leave it out, and each has the name of its recipe.')
     names, first = [run_name(o.train.recipe if run is None else run) for o in chosen], chosen[0]
     check_places(raw, home := Path(first.output))
     if len(names) > 1: # an unknown recipe is told before the first has trained for long
@@ -308,10 +298,10 @@ def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for e
         log.info('Everything lies in %s.', home)
 
 # %% ../../nbs/app/cli.ipynb #4c67aee3
-Folds = Annotated[bool|None, typer.Option('--folds/--no-folds', help='Whether grouped folds of all people give the verdict, for five more '
-                                                                    'trainings (else with the recipes baseline and measured only).')]
-Recipes = Annotated[list[str]|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini); given several '
-                                                                        'times, the runs are compared.')]
+Folds = Annotated[bool|None, typer.Option('--folds/--no-folds', help=(
+    'Whether grouped folds of all people give the verdict, for five more trainings (else with the recipes baseline and measured only).'))]
+Recipes = Annotated[list[str]|None, typer.Option('--recipe', '-r', help=(
+    'A named recipe (else train.recipe of settings.ini); given several times, the runs are compared.'))]
 
 @app.command(cls=Command)
 def run(raw: Raw, recipe: Recipes=None, epochs: Epochs=None, run: Run=None, output: Output=None, settings: SettingsFile=None,
@@ -351,7 +341,6 @@ def merge(
     Example: anklealign merge answers.csv answers/shards/*
     """
     from anklealign.app.photos import merge_answers, read_shards
-    from anklealign.core import AnklealignError
     from anklealign.storage import place
     folders = [p for o in shards for p in (place(o.rpartition('/')[0] or '.').glob(o.rpartition('/')[2]) if '*' in o else [place(o)])]
     plan = read_shards(folders)[0][1]
@@ -360,13 +349,28 @@ def merge(
             from anklealign.study.preprocess import image_spec
             chosen = settings_of(settings, Path(out), seed, stated)
             if plan['spec'] != image_spec(chosen.images):
-                raise AnklealignError('The shards were made with other settings of [images]: merge them with the settings file they had.')
+                stop('The shards were made with other settings of [images]: merge them with the settings file they had.')
             return _prepare(plan['raw'], chosen, folders)
         account = merge_answers(place(out), folders)
         sums = [account[o] for o in ('photos', 'answered', 'withheld', 'unusable')]
         log.info('%d photos = %d answered + %d withheld + %d unusable; see %s', *sums, out)
 
+# %% ../../nbs/app/cli.ipynb #3f99cba6
+@app.command(cls=Command)
+def phantom(out: Annotated[Path, typer.Argument(help='A folder that does not exist yet.')],
+            n: Annotated[int, typer.Option('--n', min=1, help='Number of pictures.')]=965,
+            layout: Annotated[str, typer.Option(help='owners, consensus or both.')]='both', seed: Seed=1, debug: Debug=False):
+    """Make a raw study of synthetic pictures whose rear-foot angle is known.
+
+    Example: anklealign phantom --n 965 --seed 1 phantoms/
+    """
+    from importlib.metadata import entry_points
+    [found] = entry_points(group='anklealign.studies', name='phantom')
+    make_study, start = found.load(), time.perf_counter()
+    with log_to(), progress('phantoms') as step:
+        make_study(out, n=n, seed=seed, layout=layout, progress=step)
+        log.info('%d synthetic pictures in %s, %.1f a second.', n, out, n / (time.perf_counter() - start))
+
 # %% ../../nbs/app/cli.ipynb #c0e10002
 app.add_typer(answering)
 app.add_typer(studio, name='label-studio')
-for entry in sorted(entry_points(group='anklealign.commands')): app.command(entry.name, cls=Command)(entry.load())

@@ -63,28 +63,27 @@ def _record(answer, overlay=None): return as_record(answer) | {'overlay': overla
 # %% ../../nbs/app/http.ipynb #41750505
 class _PagePredictor(Predictor):
     "Checks photos first, and answers them in the threads of the worker pool."
-    def __init__(self, predictor, pool, most, counted):
-        self.__dict__.update(vars(predictor), pool=pool, limits=(most, counted))
+    def __init__(self, predictor, pool, look):
+        self.__dict__.update(vars(predictor), pool=pool, look=look)
 
     def __call__(self, photo, name='', explain=False):
-        waiting = self.pool.threads.submit(_answer, partial(Predictor.__call__, self), photo, name, explain, *self.limits)
+        waiting = self.pool.threads.submit(self.look, partial(Predictor.__call__, self), photo, name, explain)
         try: return waiting.result(self.pool.timeout)
         except TimeoutError: raise PictureError('late') from None
         except Refused as e: raise PictureError('too large' if e.code == 'too-many-pixels' else e.detail) from e
         finally: waiting.cancel()
 
 # %% ../../nbs/app/http.ipynb #f32f8af4
-_UPLOADS = ('malformed', 'slow', 'too-large', 'too-many-pixels', 'too-many-photos', 'no-picture', 'parameters', 'unusable', 'busy',
-            'error', 'late')
+_UPLOADS = 'malformed slow too-large too-many-pixels too-many-photos no-picture parameters unusable busy error late'.split()
 
-def _add_answers(app, predictor, settings, pool, figures):
+def _add_answers(app, predictor, settings, pool, look):
     def speaking(request, response, asked):
         chosen = predictor.speaking(asked.language or preferred(request.headers.get('accept-language', ''), predictor.language))
         response.headers.update({'Content-Language': chosen.language, 'Vary': 'Accept-Language'})
         return chosen
 
     def row(predictor, name, data, overlay):
-        answer = _answer(predictor, data, name, overlay, settings.max_megapixels, figures.answers)
+        answer = look(predictor, data, name, overlay)
         return replace(answer, heat=None, picture=None), b64encode(overlay_png(answer)).decode() if overlay else None
 
     async def answered(chosen, photo, asked): return await pool.work(row, chosen, *photo, asked.overlay)
@@ -145,18 +144,18 @@ def _add_state(app, predictor, pool, figures):
 _OPEN = ('/health', '/ready') # for what restarts it; no key needed
 
 def make_app(
-    predictor: Predictor, # answers; its language is that of clients who ask for none
-    settings: ServeSettings=ServeSettings(), # limits
+    predictor: Predictor, settings: ServeSettings=ServeSettings(), # its language is that of clients who ask for none
     more: Callable=lambda app, answer: None, # adds routes; `answer` gives it a predictor's answer to a photo, from the worker pool
-) -> fastapi.FastAPI: # an ASGI application
+) -> fastapi.FastAPI:
     "The service: addresses for programs, and the page for people."
     pool = WorkerPool(settings.answers, settings.waiting, settings.timeout)
     figures, key = RequestMetrics(), settings.api_key.get_secret_value()
+    look = partial(_answer, most=settings.max_megapixels, counted=figures.answers)
 
     @asynccontextmanager
     async def alive(app: fastapi.FastAPI) -> AsyncIterator[None]:
-        warming = pool.threads.submit(predictor, np.full((64, 64, 3), 128, np.uint8))
-        await asyncio.wrap_future(warming) # the first answer takes longest, and nobody waits for it
+        photo = np.full((64, 64, 3), 128, np.uint8) # the first answer takes longest, and nobody waits for it
+        await asyncio.get_running_loop().run_in_executor(pool.threads, predictor, photo)
         app.state.ready = True
         yield
         pool.close()
@@ -165,15 +164,13 @@ def make_app(
     app = fastapi.FastAPI(title='anklealign', version=__version__, summary=summary, lifespan=alive, docs_url=None, redoc_url=None,
                           root_path=settings.root_path)
     app.state.ready, app.state.stopping, app.state.drain = False, asyncio.Event(), settings.drain
-    _add_answers(app, predictor, settings, pool, figures)
+    _add_answers(app, predictor, settings, pool, look)
     _add_state(app, predictor, pool, figures)
-    async def answer(chosen, photo, name):
-        return await pool.work(_answer, chosen, photo, name, False, settings.max_megapixels, figures.answers)
-    more(app, answer)
+    more(app, lambda chosen, photo, name: pool.work(look, chosen, photo, name, False))
     ours = frozenset(o.path for o in app.routes)
     app.openapi = lambda: describe(app, ours.difference(_OPEN) if key else ())
     _wrap(app, settings, key, figures, ours)
-    if settings.page: _add_page(app, _PagePredictor(predictor, pool, settings.max_megapixels, figures.answers), settings.photo_megabytes)
+    if settings.page: _add_page(app, _PagePredictor(predictor, pool, look), settings.photo_megabytes)
     return app
 
 # %% ../../nbs/app/http.ipynb #6dcf3483
@@ -204,11 +201,8 @@ def _add_page(app, predictor, megabytes):
     mount_page(app, predictor, megabytes=megabytes)
 
 # %% ../../nbs/app/http.ipynb #e4f51c50
-def listen(
-    host: str, # address
-    port: int, # 0: any free one
-) -> socket.socket: # that listens
-    "Take an address. Raises `AnklealignError` if it cannot be had."
+def listen(host: str, port: int) -> socket.socket: # 0: any free one
+    "A socket that listens at an address. Raises `AnklealignError` if it cannot be had."
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
@@ -219,22 +213,19 @@ def listen(
         raise AnklealignError(known.get(e.errno, other)) from e
 
 # %% ../../nbs/app/http.ipynb #3c63d40e
-def address_of(
-    listening: socket.socket, # from `listen`
-) -> str: # to open in a browser
-    "The address of a socket; that of this machine, if it listens at all of them."
+def address_of(listening: socket.socket) -> str:
+    "The address of a socket, to open in a browser; that of this machine, if it listens at all of them."
     host, port = listening.getsockname()[:2]
     host = {'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host)
     return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
 # %% ../../nbs/app/http.ipynb #e65b90f8
+_GLIBC = ctypes.CDLL(None) if platform.libc_ver()[0] == 'glibc' else None
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8 # from malloc.h
 
 def return_memory() -> bool: # whether anything was changed
     "Give large blocks back to the system as soon as they are free, where the C library is glibc."
-    if platform.libc_ver()[0] != 'glibc': return False
-    tell = ctypes.CDLL(None).mallopt
-    return bool(tell(_M_ARENA_MAX, 1) and tell(_M_MMAP_THRESHOLD, 2**22))
+    return bool(_GLIBC and _GLIBC.mallopt(_M_ARENA_MAX, 1) and _GLIBC.mallopt(_M_MMAP_THRESHOLD, 2**22))
 
 # %% ../../nbs/app/http.ipynb #5d0e0002
 _HEADER_SECONDS, _READ_SECONDS, _HEADER_BYTES, _CONNECTIONS, _STOP_SECONDS = 10, 30, 2**14, 512, 4
@@ -318,7 +309,7 @@ class _Server(uvicorn.Server):
         while True:
             await asyncio.sleep(5)
             gc.collect() # requests that broke off hold their bodies in circles
-            if platform.libc_ver()[0] == 'glibc': await asyncio.to_thread(ctypes.CDLL(None).malloc_trim, 0)
+            if _GLIBC: await asyncio.to_thread(_GLIBC.malloc_trim, 0)
 
     async def shutdown(self, sockets=None):
         self.app.state.ready, now = False, asyncio.get_running_loop().time
@@ -329,13 +320,8 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 # %% ../../nbs/app/http.ipynb #18ec0a22
-def run_app(
-    app: fastapi.FastAPI, # from `make_app`
-    listening: socket.socket, # from `listen`
-    seconds: float, # that running requests have left when it is told to stop
-    started: Callable[[], None]=lambda: None, # called when it answers
-) -> None:
-    "Answer requests until told to stop."
+def run_app(app: fastapi.FastAPI, listening: socket.socket, seconds: float, started: Callable[[], None]) -> None: # called when it answers
+    "Answer requests until told to stop; those that are running then have so many seconds left."
     return_memory()
     sys.setswitchinterval(5e-4) # an answer must not wait long for a loop that others keep busy
     config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws='none', http=_Connection,

@@ -40,38 +40,31 @@ from .schemas import PROBLEMS, Refused, problem_response
 from ..images import MAX_MEGAPIXELS, opened, passes_fault, structure_fault
 
 # %% ../../nbs/app/middleware.ipynb #44f2577f
-def place_of(
-    error: BaseException, # that was caught
-) -> str: # type and place; nothing that the error says
-    "What went wrong where, without what it was about."
+def place_of(error: BaseException) -> str:
+    "Type and place of an error, nothing that it says."
     last = traceback.extract_tb(error.__traceback__)[-3:]
     return f"{type(error).__name__} in {' > '.join(f'{Path(o.filename).name}:{o.lineno}' for o in last)}"
 
 # %% ../../nbs/app/middleware.ipynb #e91f6111
 class JsonLines(logging.Formatter):
     "A line of JSON for each record: when, at which level, what, and the fields that came with it."
-    def format(self,
-        record: logging.LogRecord, # its message and, in `fields`, what else may be told
-    ) -> str: # JSON
-        "One line."
+    def format(self, record: logging.LogRecord) -> str:
+        "One line: the message and, in `fields`, what else may be told."
         event = record.getMessage().strip() if record.name.startswith(('anklealign', 'uvicorn')) else record.name
-        said = {'time': datetime.fromtimestamp(record.created, UTC).isoformat(timespec='milliseconds'), 'level': record.levelname.lower(),
-                'event': event}
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec='milliseconds')
         failed = {'failure': place_of(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
-        return json.dumps(said | getattr(record, 'fields', {}) | failed, ensure_ascii=False)
+        said = {'time': at, 'level': record.levelname.lower(), 'event': event} | getattr(record, 'fields', {}) | failed
+        return json.dumps(said, ensure_ascii=False)
 
 # %% ../../nbs/app/middleware.ipynb #e298c973
-def log_lines(
-    stream: TextIO|None=None, # where the lines go; None: standard output
-) -> logging.Handler: # what writes them
-    "Write the service's log, and the web server's, as lines of JSON."
+def log_lines(stream: TextIO|None=None) -> None:
+    "Write the service's log, and the web server's, as lines of JSON to `stream` or else to standard output."
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonLines())
     for name, level in {'anklealign.app.http': logging.INFO, 'uvicorn': logging.WARNING, '': logging.ERROR}.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
-    return handler
 
 # %% ../../nbs/app/middleware.ipynb #e759cda5
 _CODES = {status: code for code, (status, _) in reversed(PROBLEMS.items())} # of refusals by others: the first code of their status
@@ -116,10 +109,8 @@ class _Reply:
 # %% ../../nbs/app/middleware.ipynb #2701c35b
 class Problems:
     "Middleware: whatever goes wrong behind it becomes a problem document."
-    def __init__(self,
-        app: ASGIApp, # what it stands before
-        sentences: Mapping[int, str]|None=None, # status → what to say of it
-    ): self.app, self.sentences = app, _SENTENCES | dict(sentences or {})
+    def __init__(self, app: ASGIApp, sentences: Mapping[int, str]|None=None): # status → what to say of it
+        self.app, self.sentences = app, _SENTENCES | (sentences or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         "Answer a request, or refuse it."
@@ -135,19 +126,14 @@ class Problems:
             await reply.refuse(Refused('error', self.sentences[500]))
 
 # %% ../../nbs/app/middleware.ipynb #996441ee
-def route_of(
-    scope: Scope, # of a request
-) -> str: # its path
+def route_of(scope: Scope) -> str:
     "The address within the service, without what a proxy has put before it."
     return scope['path'].removeprefix(scope.get('root_path', ''))
 
 class ApiKey:
     "Middleware: only those who bring the key get in."
-    def __init__(self,
-        app: ASGIApp, # what it stands before
-        key: str, # as a bearer token, or as the password of any user
-        open_paths: Collection[str], # for which no key is needed
-    ): self.app, self.key, self.open_paths = app, key.encode(), open_paths
+    def __init__(self, app: ASGIApp, key: str, open_paths: Collection[str]): # for which no key is needed
+        self.app, self.key, self.open_paths = app, key.encode(), open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         "Pass a request on, or refuse it with `key`."
@@ -166,12 +152,8 @@ _FIRST, _RATE, _LAST = 5, 4096, 3 # seconds for the first bytes, bytes a second 
 
 class Patience:
     "Middleware: a request arrives in time, all that arrive fit into memory, and no stream outlives the service."
-    def __init__(self,
-        app: ASGIApp, # what it stands before
-        seconds: float, # for a request to arrive
-        stopping: asyncio.Event, # set when the service is to stop
-        most: float=math.inf, # bytes of all requests in memory
-    ): self.app, self.seconds, self.stopping, self.most, self.held = app, seconds, stopping, most, 0
+    def __init__(self, app: ASGIApp, seconds: float, stopping: asyncio.Event, most: float=math.inf): # for a request; bytes of all of them
+        self.app, self.seconds, self.stopping, self.most, self.held = app, seconds, stopping, most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         "Answer a request, or refuse it with `slow`, `busy` or `not-ready`."
@@ -218,13 +200,9 @@ async def _unless(stopping, receive, seconds=0):
 # %% ../../nbs/app/middleware.ipynb #a272977f
 class WorkerPool:
     "Where requests wait and are worked on: a bounded number of each."
-    def __init__(self,
-        answers: int, # worked on at the same time; 0: one a core
-        waiting: int, # requests that are let in
-        timeout: float, # seconds for an answer
-    ):
-        self.answers, self.waiting, self.timeout, self.inside = answers or os.cpu_count(), waiting, timeout, 0
-        self.threads = ThreadPoolExecutor(self.answers, 'answer')
+    def __init__(self, answers: int, waiting: int, timeout: float): # at once, 0: one a core; requests let in; seconds
+        self.waiting, self.timeout, self.inside = waiting, timeout, 0
+        self.threads = ThreadPoolExecutor(answers or os.cpu_count(), 'answer')
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -235,10 +213,7 @@ class WorkerPool:
         try: yield
         finally: self.inside -= 1
 
-    async def work(self,
-        function: Callable, # called in a thread
-        *args: Any, # its arguments
-    ) -> Any: # what it gives
+    async def work(self, function: Callable, *args: Any) -> Any:
         "Have something done by one of the threads. Raises `Refused` if it is not done in time."
         try: return await asyncio.wait_for(asyncio.wrap_future(self.threads.submit(function, *args)), self.timeout)
         except TimeoutError:
@@ -264,15 +239,12 @@ class RequestMetrics:
 # %% ../../nbs/app/middleware.ipynb #00d17991
 log = logging.getLogger('anklealign.app.http')
 ANSWER_HEADERS = {b'cache-control': b'no-store', b'content-security-policy': b"default-src 'none'; frame-ancestors 'none'",
-            b'referrer-policy': b'no-referrer', b'x-content-type-options': b'nosniff'}
+                  b'referrer-policy': b'no-referrer', b'x-content-type-options': b'nosniff'}
 
 class AccessLog:
     "Middleware: numbers, counts and logs every request, and tells browsers to keep no answer."
-    def __init__(self,
-        app: ASGIApp, # what it stands before
-        figures: RequestMetrics, # counted here
-        routes: frozenset[str], # paths that are named; all others are 'other'
-    ): self.app, self.figures, self.routes = app, figures, routes
+    def __init__(self, app: ASGIApp, figures: RequestMetrics, routes: Collection[str]): # paths that are named; all others are 'other'
+        self.app, self.figures, self.routes = app, figures, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         "Pass a request on, and watch it."
@@ -307,12 +279,8 @@ class _InMemory(MultiPartParser):
     def on_end(self): self.whole = True
 
 # %% ../../nbs/app/middleware.ipynb #a678cfe2
-async def read_photos(
-    request: Request, # its body is read
-    field: str, # name of the form field; for one photo also `file`, as an earlier system had it
-    most: int, # photos
-) -> list[tuple[str, bytes]]: # name and content, one at least
-    "The photos of a request. Raises `Refused` if there are none, too many, or something else."
+async def read_photos(request: Request, field: str, most: int) -> list[tuple[str, bytes]]: # name of the form field; name and content
+    "The photos of a request, one to `most`. Raises `Refused` if there are none, too many, or something else."
     kind = request.headers.get('content-type', '').split(';')[0].strip().lower()
     if kind.startswith('image/') or kind == 'application/octet-stream': return [('photo', await request.body())]
     right = f"form field '{field}' (multipart/form-data)"
@@ -326,7 +294,7 @@ async def read_photos(
         raise Refused('malformed', f'The form cannot be read: {e.message}') from e
     except ValueError as e: raise Refused('malformed', 'The form cannot be read: its charset is not one for text.') from e
     if not parser.whole: raise Refused('malformed', 'The form ends before its last part does: send it again.')
-    known = (field, 'file') if field == 'photo' else (field,)
+    known = (field, 'file') if field == 'photo' else (field,) # as an earlier system had it
     if texts := [name for name, o in items if isinstance(o, str) and name in known]:
         raise Refused('parameters', f"'{texts[0]}' holds text: send it as a file, in {right}.")
     if unknown := [name for name, _ in items if name not in known]:
@@ -342,11 +310,8 @@ FORMATS = ('JPEG', 'PNG', 'WEBP', 'HEIF', 'AVIF', 'TIFF', 'BMP') # as Pillow cal
 warnings.filterwarnings('ignore', module='PIL') # of damaged metadata: a log is no place for what is in a picture
 
 # %% ../../nbs/app/middleware.ipynb #0a514b84
-def check_photo(
-    data: bytes, # a file
-    max_megapixels: float=MAX_MEGAPIXELS, # larger pictures are refused
-) -> None:
-    "Raise `Refused` if the file is no picture, or one that must not be decoded."
+def check_photo(data: bytes, max_megapixels: float=MAX_MEGAPIXELS) -> None:
+    "Raise `Refused` if a file is no picture, or one that must not be decoded."
     if not data: raise Refused('unusable', 'The photo is empty: send it again.')
     if fault := structure_fault(data): raise Refused('unusable', f'The picture is made of {fault}: save it again.')
     try:

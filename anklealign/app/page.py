@@ -44,8 +44,7 @@ if TYPE_CHECKING:
 # %% ../../nbs/app/page.ipynb #630d22fe
 def reply(
     asked: object, # what a browser sent: `photo`, a file as base64, and `language`
-    predictors: dict[str, Predictor], # language → who answers in it
-    megabytes: float, # most of a file
+    predictors: dict[str, Predictor], megabytes: float, # language → who answers in it; most of a file
 ) -> dict: # `record`, and `picture` or `heat` as `data:` addresses of JPEG files; or `reason`, a key of the section `refusals`
     "The answer to what a browser sent."
     sent, predictor = _read(asked, predictors)
@@ -70,11 +69,8 @@ def _address(picture): return 'data:image/jpeg;base64,' + b64encode(jpeg_bytes(p
 # %% ../../nbs/app/page.ipynb #f943cfd1
 MOST = 8 # photos that are answered together
 
-def reply_for_subject(
-    asked: object, # what a browser sent: `numbers`, one a photo, null where there was no answer; and `language`
-    predictors: dict[str, Predictor], # language → who answers in it
-) -> dict: # `record`, or `reason`
-    "One answer from all photos of a person."
+def reply_for_subject(asked: object, predictors: dict[str, Predictor]) -> dict: # `record`, or `reason`
+    "One answer from all photos of a person, whose `numbers` a browser sent: one a photo, null where there was no answer."
     sent, predictor = _read(asked, predictors)
     numbers = sent.get('numbers')
     if isinstance(numbers, list) and len(numbers) > MOST: return {'reason': 'many'}
@@ -105,21 +101,18 @@ def _static(*names): return '\n'.join((_STATIC/o).read_text(encoding='utf-8') fo
 
 def _props(predictor, megabytes, here): # `here`: whether the page itself answers
     def texts(language):
-        page, refusals, labels = (translations(language)[o] for o in ('page', 'refusals', 'labels'))
-        said = {k: page[f'{k}_here'*here or k] for k in ('private', 'failed', 'no_preview')} | {
-            'many': refusals['many'].format(photos=MOST), 'disclaimer': translations(language)['answer']['disclaimer'],
-            'model': f"{labels['model']}: {predictor.speaking(language).label}"}
-        return translations(language) | {'said': said}
+        words = translations(language)
+        said = {k: words['page'][f'{k}_here'*here or k] for k in ('private', 'failed', 'no_preview')} | {
+            'many': words['refusals']['many'].format(photos=MOST), 'disclaimer': words['answer']['disclaimer'],
+            'model': f"{words['labels']['model']}: {predictor.speaking(language).label}"}
+        return words | {'said': said}
     rule = predictor.about.thresholds
     return dict(words={o: texts(o) for o in LANGUAGES}, bytes=int(megabytes*1e6), most=MOST, examples=examples(),
                 rule={'coverage': rule.coverage, 'images': rule.images})
 
 # %% ../../nbs/app/page.ipynb #710f10c1
-def make_page(
-    predictor: Predictor, # answers, in every language
-    megabytes: float=20., # most of a file
-) -> 'gradio.Blocks': # to be served by `mount_page`
-    "The page, for a predictor."
+def make_page(predictor: Predictor, megabytes: float) -> 'gradio.Blocks': # most of a file
+    "The page, to be served by `mount_page`."
     import gradio
     def look(asked): "Answered by `mount_page`."
     def together(asked): "Answered by `mount_page`."
@@ -158,12 +151,8 @@ class _Gate:
 _FRAME = ('.gradio-container { overflow: visible !important; } '
           '.gradio-container .app, .gradio-container .html-container { padding: 0 !important; }')
 
-def mount_page(
-    app: 'FastAPI', # the service; what it answers itself has to be defined before
-    predictor: Predictor, # answers, in every language
-    megabytes: float=20., # most of a file
-) -> None:
-    "Serve the page at `/`."
+def mount_page(app: 'FastAPI', predictor: Predictor, megabytes: float=20.) -> None: # most of a file
+    "Serve the page at `/`; what the service answers itself has to be defined before."
     import gradio
     from anyio import CapacityLimiter, to_thread
     from starlette.requests import Request
@@ -193,10 +182,8 @@ _PACKAGE = f'https://registry.npmjs.org/onnxruntime-web/-/{_RELEASE}.tgz' # 33 M
 _RUNTIME = {'ort.wasm.bundle.min.mjs': '11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90',
             'ort-wasm-simd-threaded.wasm': '3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2'} # file → SHA-256
 
-def runtime(
-    folder: str|os.PathLike|None=None, # that holds the files; None: the user's cache, filled from npm's registry if need be
-) -> dict[str, bytes]: # file → content
-    "The runtime, checked. Raises `AnklealignError` if it cannot be had, or is another one."
+def runtime(folder: str|os.PathLike|None=None) -> dict[str, bytes]: # None: the user's cache, filled from npm's registry if need be
+    "The runtime's files, checked. Raises `AnklealignError` if it cannot be had, or is another one."
     place = Path(folder or Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'anklealign'/_RELEASE)
     def is_right(name, data): return hashlib.sha256(data).hexdigest() == _RUNTIME[name]
     if not folder and not all((place/o).exists() for o in _RUNTIME):
@@ -247,10 +234,8 @@ def _index(props, policy, head, foot):
                                                       head=head, foot=foot, elements=_static('page.html'), props=inside)
 
 def make_offline(
-    out: str|os.PathLike, # folder to make or replace; with `single`, an HTML file
-    predictor: Predictor, # whose bundle it holds
-    folder: str|os.PathLike|None=None, # that holds the runtime; None: fetched, see `runtime`
-    single: bool=False, # whether all of it is one file
+    out: str|os.PathLike, predictor: Predictor, # folder to make or replace, with `single` an HTML file; whose bundle it holds
+    folder: str|os.PathLike|None=None, single: bool=False, # that holds the runtime, see `runtime`; whether all of it is one file
 ) -> Path: # `out`
     "Write the page that holds the model. Raises `AnklealignError` if the runtime cannot be had, or `out` not be written."
     script, wasm = runtime(folder).values()

@@ -51,11 +51,8 @@ class Photo(NamedTuple):
 # %% ../../nbs/app/photos.ipynb #48580b4e
 _MOST = 2**28 # bytes that are read from standard input
 
-def find_photos(
-    sources: Sequence[str|os.PathLike], # files, folders, patterns, or '-'
-    stdin: BinaryIO|None=None, # where '-' is read from
-) -> list[Photo]: # in the order of `sources`, each folder sorted
-    "The photos that `sources` name."
+def find_photos(sources: Sequence[str|os.PathLike], stdin: BinaryIO|None=None) -> list[Photo]: # in this order, each folder sorted
+    "The photos that `sources` name: files, folders, patterns, or '-' for `stdin`."
     return [photo for o in map(os.fspath, sources) for photo in _photos(o, stdin)]
 
 def _photos(source, stdin):
@@ -92,12 +89,8 @@ def _in_folder(folder):
 # %% ../../nbs/app/photos.ipynb #9c318e37
 AT_ONCE = 16 # photos that are opened and answered together
 
-def answer_all(
-    predictor: Predictor,
-    photos: Sequence[Photo], # from `find_photos`
-    explain: bool=False, # whether the answers bring pictures and heat maps along
-) -> Iterator[Answer]: # one a photo, in order
-    "The answers for `photos`; those that cannot be used have their reason in `error`."
+def answer_all(predictor: Predictor, photos: Sequence[Photo], explain: bool=False) -> Iterator[Answer]: # with pictures and heat maps
+    "The answers for `photos`, in order; those that cannot be used have their reason in `error`."
     def fetched(o): # as its bytes; what is not there is its row's problem, a server that fails is everybody's
         if o.problem or not isinstance(o.source, RemotePath): return o
         try: return o._replace(source=o.source.read_bytes())
@@ -114,11 +107,8 @@ def answer_all(
         for o in part: yield predictor.no_answer(o.name, o.problem) if o.problem else next(found)
 
 # %% ../../nbs/app/photos.ipynb #c7792a10
-def save_overlays(
-    answers: Iterable[Answer], # with heat maps, or errors
-    folder: str|os.PathLike, # where the marked pictures go
-) -> Iterator[Answer]: # the same, without the pictures
-    "Write the marked picture of every answer that has one, and pass the answers on."
+def save_overlays(answers: Iterable[Answer], folder: str|os.PathLike) -> Iterator[Answer]:
+    "Write the marked picture of every answer that has one, and pass the answers on without it."
     used, failed = set(), []
     for o in answers:
         if o.picture is not None:
@@ -137,11 +127,8 @@ def _overlay_name(photo): # of at most 200 bytes
 
 # %% ../../nbs/app/photos.ipynb #257df464
 def answer_inference(
-    raw: str|os.PathLike, # raw folder or archive
-    run: str|os.PathLike, # run folder
-    study: str|os.PathLike, # study folder
-    out: str|os.PathLike, # folder for `predictions.csv` and `predictions.json`
-    language: str='en', # of the answers
+    raw: str|os.PathLike, run: str|os.PathLike, study: str|os.PathLike, # raw folder or archive, folders of the run and of the study
+    out: str|os.PathLike, language: str='en', # folder for `predictions.csv` and `predictions.json`
 ) -> None:
     "Answer the photos of the folder `inference` in the raw folder or beside it, or else five test pictures."
     with tempfile.TemporaryDirectory() as work:
@@ -168,12 +155,8 @@ def answer_inference(
 # %% ../../nbs/app/photos.ipynb #535f5ae0
 PART, PLAN = 256, 'shard.json' # photos of a part; what a shard is a share of
 
-def plan_of(
-    predictor: Predictor,
-    photos: Sequence[Photo], # all of them, from `find_photos`
-    shard: str, # such as '3/16'
-) -> tuple[dict, list[int]]: # what `shard.json` holds; the positions of the shard's photos
-    "What a shard is a share of. Raises `AnklealignError` if `shard` is none."
+def plan_of(predictor: Predictor, photos: Sequence[Photo], shard: str) -> tuple[dict, list[int]]: # all photos, such as '3/16'
+    "What `shard.json` holds of a share, and the positions of its photos. Raises `AnklealignError` if `shard` is none."
     paths = [o.path or PurePath(o.name).name for o in photos]
     mine, sha = share_of(paths, shard), hashlib.sha256
     model = sha(b''.join(sha(o).digest() for _, o in sorted(predictor.bundle.files.items()))).hexdigest()
@@ -195,11 +178,8 @@ def _other(plan, other): # in what two shards differ that should be of one table
 
 # %% ../../nbs/app/photos.ipynb #4e65a5e3
 def answer_shard(
-    predictor: Predictor,
-    photos: Sequence[Photo], # all of them, from `find_photos`
-    output: Path|RemotePath, # the shard's folder is made in its folder `shards`
-    shard: str='1/1', # which share is answered
-    ray: str='', # address of a Ray cluster that answers, or 'local'; empty: this process does
+    predictor: Predictor, photos: Sequence[Photo], output: Path|RemotePath, # all photos; the shard's folder is made in the folder `shards`
+    shard: str='1/1', ray: str='', # address of a Ray cluster that answers, or 'local'; empty: this process does
     step: Callable[[int, int], None]=lambda done, total: None, # called with the number of photos done, and of all
 ) -> Path|RemotePath: # the shard's folder
     "Answer a share of the photos, or the rest of it. Raises `AnklealignError` if what was begun was begun with something else."
@@ -213,7 +193,7 @@ def answer_shard(
     done = len(mine) - sum(map(len, todo.values()))
     step(done, len(mine))
     tasks = ((file, (part, [photos[i] for i in part])) for file, part in todo.items())
-    made = ((file, answer_part(predictor, *o)) for file, o in tasks)
+    made = ((file, _answer_part(predictor, *o)) for file, o in tasks)
     if ray:
         bundle = [(cluster := _joined(ray)).put(predictor.bundle)]
         made = _results(cluster, _on_node, ((file, (bundle, predictor.language, *o)) for file, o in tasks)) # in any order
@@ -222,15 +202,12 @@ def answer_shard(
         step(done := done + len(todo[file]), len(mine))
     return folder
 
-def answer_part(
-    predictor: Predictor,
-    positions: Sequence[int], # of its photos among all
-    photos: Sequence[Photo],
-) -> str: # CSV
-    "The answers of a part, each with its position before it."
+def _answer_part(predictor, positions, photos): # as CSV, before each answer the position of its photo among all
     head, *rows = csv.reader(io.StringIO(to_csv(answer_all(predictor, photos)), newline=''))
-    out = io.StringIO()
-    csv.writer(out, lineterminator='\n').writerows([['position', *head], *([i, *row] for i, row in zip(positions, rows, strict=True))])
+    return _csv([['position', *head], *([i, *row] for i, row in zip(positions, rows, strict=True))])
+
+def _csv(rows):
+    csv.writer(out := io.StringIO(), lineterminator='\n').writerows(rows)
     return out.getvalue()
 
 # %% ../../nbs/app/photos.ipynb #7d42a9f9
@@ -250,7 +227,7 @@ def _results(ray, function, tasks): # each key of `tasks` with what `function` g
         except ray.exceptions.RayTaskError as e: raise e.cause from None
         except ray.exceptions.RayError as e: raise AnklealignError(f'The cluster gave up ({type(e).__name__}): run again to go on.') from e
 
-def _on_node(bundle, language, positions, photos): return answer_part(_predictor_there(bundle[0], language), positions, photos)
+def _on_node(bundle, language, positions, photos): return _answer_part(_predictor_there(bundle[0], language), positions, photos)
 
 @cache
 def _predictor_there(bundle, language): # once a process
@@ -259,9 +236,7 @@ def _predictor_there(bundle, language): # once a process
 
 # %% ../../nbs/app/photos.ipynb #28300002
 def check_on_ray(
-    raw: str|Path, # raw folder
-    output: Path, # output folder, which every node sees; the shards are made in its folder `shards`
-    settings: ImageSettings, # how pictures are processed
+    raw: str|Path, output: Path, settings: ImageSettings, # every node sees `output`; the shards are made in its folder `shards`
     address: str, # of a Ray cluster, or 'local'
     step: Callable[[int, int], None]=lambda done, total: None, # called with the number of shards done, and of all
 ) -> list[Path]: # folders for `prepare`
@@ -276,10 +251,8 @@ def check_on_ray(
     return folders
 
 # %% ../../nbs/app/photos.ipynb #efb643ff
-def read_shards(
-    folders: Iterable[Path], # of shards
-) -> list[tuple[Path, dict]]: # each with its plan, in order
-    "The shards of one table. Raises `AnklealignError` if one is missing, comes twice, or belongs to another table."
+def read_shards(folders: Iterable[Path]) -> list[tuple[Path, dict]]:
+    "The shards of one table in order, each with its plan. Raises `AnklealignError` if one is missing, comes twice, or is of another."
     found = {}
     for folder in folders:
         plan = _read_plan(folder)
@@ -308,11 +281,8 @@ def _whole(folders, n): # the rows of all shards by their positions, which stand
     if due < n: raise AnklealignError(f'{due:,} of {n:,} photos have a row: run the shards that are not complete again, and they go on.')
 
 # %% ../../nbs/app/photos.ipynb #ea753ffb
-def merge_answers(
-    table: Path|RemotePath, # `.csv` or `.parquet` to write; its account lies beside it
-    folders: Iterable[Path|RemotePath], # of shards
-) -> dict: # the account
-    "One table of all shards. Raises `AnklealignError` if a photo has no row, or two."
+def merge_answers(table: Path|RemotePath, folders: Iterable[Path|RemotePath]) -> dict: # .csv or .parquet to write; of shards; the account
+    "Make one table of all shards, with its account beside it. Raises `AnklealignError` if a photo has no row, or two."
     shards, count, why = read_shards(folders), Counter(), Counter()
     head = next(csv.reader([to_csv([])]))
     error, answer = head.index('error'), head.index('answer')
@@ -321,20 +291,18 @@ def merge_answers(
             count['unusable' if row[error] else 'answered' if row[answer] else 'withheld'] += 1
             if row[error]: why[row[error].partition(':')[0]] += 1
             yield row
-    rows = counted(_whole([folder for folder, _ in shards], n := shards[0][1]['photos']))
-    write_atomic(table, (_parquet if table.name.endswith('.parquet') else _csv)(head, rows))
-    account = {'photos': n, **{k: count[k] for k in ('answered', 'withheld', 'unusable')}, 'unusable_because': dict(why.most_common()),
-               **{k: shards[0][1][k] for k in ('model', 'language', 'made_by')},
+    first = shards[0][1]
+    rows = counted(_whole([folder for folder, _ in shards], first['photos']))
+    in_csv = (_csv(o).encode() for o in _some(chain([head], rows), 1000))
+    write_atomic(table, _parquet(head, rows) if table.name.endswith('.parquet') else in_csv)
+    account = {'photos': first['photos'], **{k: count[k] for k in ('answered', 'withheld', 'unusable')},
+               'unusable_because': dict(why.most_common()), **{k: first[k] for k in ('model', 'language', 'made_by')},
                'shards': [{k: plan[k] for k in ('shard', 'in_shard')} for _, plan in shards]}
     write_atomic(place(re.sub(r'\.(csv|parquet)$', '', str(table)) + '.account.json'), json.dumps(account, indent=1, ensure_ascii=False))
     return account
 
-def _csv(head, rows):
-    rows = chain([head], rows)
-    while some := list(islice(rows, 1000)):
-        out = io.StringIO()
-        csv.writer(out, lineterminator='\n').writerows(some)
-        yield out.getvalue().encode()
+def _some(rows, n): # n after n
+    while some := list(islice(rows, n)): yield some
 
 def _parquet(head, rows):
     import pyarrow as pa
@@ -343,7 +311,7 @@ def _parquet(head, rows):
     schema = pa.schema([(o, pa.float64() if n else pa.string()) for o, n in zip(head, number, strict=True)])
     out = io.BytesIO()
     with ParquetWriter(out, schema) as writer:
-        while some := list(islice(rows, 50_000)):
+        for some in _some(rows, 50_000):
             columns = [[float(v) if v else None for v in o] if n else list(o) for o, n in zip(zip(*some, strict=True), number, strict=True)]
             writer.write_table(pa.table(columns, schema=schema))
     yield out.getvalue()

@@ -116,44 +116,30 @@ class AskedOfSeveral(Asked):
 # %% ../../nbs/app/schemas.ipynb #96407cf4
 _RANGE = re.compile(r'\s*([a-z]{2})(?:-[\w-]*)?\s*(?:;\s*q=([01](?:\.\d*)?))?\s*', re.I)
 
-def preferred(
-    accepted: str, # an Accept-Language header
-    otherwise: str, # if it names none of ours
-) -> str: # 'en' or 'hu'
+def preferred(accepted: str, otherwise: str) -> str: # an Accept-Language header; if it names none of ours
     "The language that a client prefers, https://www.rfc-editor.org/rfc/rfc9110#field.accept-language."
     found = [(float(m[2] or 1), m[1].lower()) for o in accepted.split(',') if (m := _RANGE.fullmatch(o)) and m[1].lower() in LANGUAGES]
-    best = max(found, key=lambda o: o[0], default=(0, otherwise))
-    return best[1] if best[0] else otherwise
+    share, language = max(found, key=lambda o: o[0], default=(0, ''))
+    return language if share else otherwise
 
 # %% ../../nbs/app/schemas.ipynb #12b8248f
-PROBLEMS = {
-    'malformed': (400, 'The request cannot be read'),
-    'key': (401, 'The key is missing or wrong'),
-    'unknown': (404, 'There is nothing here'),
-    'method': (405, 'The address is asked otherwise'),
-    'slow': (408, 'The upload takes too long'),
-    'too-large': (413, 'The upload is too large'),
-    'too-many-pixels': (413, 'The picture has too many pixels'),
-    'too-many-photos': (413, 'There are too many photos'),
-    'no-picture': (415, 'This is no picture'),
-    'parameters': (422, 'The request is not complete'),
-    'unusable': (422, 'The picture cannot be used'),
-    'busy': (429, 'All places are taken'),
-    'error': (500, 'Something went wrong here'),
-    'late': (503, 'The answer takes too long'),
+PROBLEMS = { # code → status and title
+    'malformed': (400, 'The request cannot be read'), 'key': (401, 'The key is missing or wrong'),
+    'unknown': (404, 'There is nothing here'), 'method': (405, 'The address is asked otherwise'),
+    'slow': (408, 'The upload takes too long'), 'too-large': (413, 'The upload is too large'),
+    'too-many-pixels': (413, 'The picture has too many pixels'), 'too-many-photos': (413, 'There are too many photos'),
+    'no-picture': (415, 'This is no picture'), 'parameters': (422, 'The request is not complete'),
+    'unusable': (422, 'The picture cannot be used'), 'busy': (429, 'All places are taken'),
+    'error': (500, 'Something went wrong here'), 'late': (503, 'The answer takes too long'),
     'not-ready': (503, 'The service takes no requests'),
-} # code → status and title
+}
 
 # %% ../../nbs/app/schemas.ipynb #c6ae3cf7
 class Refused(AnklealignError):
     "A request that is not answered, and why."
-    def __init__(self,
-        code: str, # one of `PROBLEMS`
-        detail: str, # what was wrong, and what would be right
-        headers: Mapping[str, str]|None=None, # of the response
-    ):
+    def __init__(self, code: str, detail: str, headers: Mapping[str, str]|None=None): # what was wrong, and what would be right
         super().__init__(detail)
-        self.code, self.detail, self.headers = code, detail, dict(headers or {})
+        self.code, self.detail, self.headers = code, detail, headers
         self.status, self.title = PROBLEMS[code]
 
 # %% ../../nbs/app/schemas.ipynb #5d6e16ba
@@ -170,11 +156,8 @@ class Problem(BaseModel):
                           description='The number of the request, as in the log.')
 
 # %% ../../nbs/app/schemas.ipynb #4361c8fb
-def problem_response(
-    refused: Refused,
-    scope: Scope, # of the request; its `state` may hold the `number`
-) -> Response:
-    "The problem document of a refusal."
+def problem_response(refused: Refused, scope: Scope) -> Response:
+    "The problem document of a refusal, with the request's `number` from its `state`."
     state = scope.setdefault('state', {})
     state['problem'] = refused.code
     instance = f"urn:uuid:{state['number']}" if 'number' in state else 'about:blank'
@@ -184,11 +167,8 @@ def problem_response(
 # %% ../../nbs/app/schemas.ipynb #82d5b982
 _BODIES = ('image/jpeg', 'image/png', 'image/webp', 'image/heic', 'image/avif', 'image/tiff', 'image/bmp')
 
-def form_of(
-    field: str, # of the form
-    several: bool, # whether it may be there more than once
-) -> dict: # a part of an OpenAPI operation
-    "The description of a body with photos."
+def form_of(field: str, several: bool) -> dict:
+    "The part of an OpenAPI operation for a body with photos: in a form's field, once or several times, or alone."
     one = {'type': 'string', 'contentMediaType': 'application/octet-stream'}
     fields = {field: {'type': 'array', 'items': one, 'minItems': 1}} if several else {field: one}
     form = {'schema': {'type': 'object', 'required': [field], 'properties': fields, 'additionalProperties': False}}
@@ -196,20 +176,17 @@ def form_of(
     return {'requestBody': {'required': True, 'content': {'multipart/form-data': form} | bodies}}
 
 # %% ../../nbs/app/schemas.ipynb #7f020b52
-def refusals(
-    *codes: str, # of `PROBLEMS`
-) -> dict[int, dict]: # status → a part of an OpenAPI operation
-    "The description of what an address may refuse with."
+def refusals(*codes: str) -> dict[int, dict]: # of `PROBLEMS` → by status
+    "The part of an OpenAPI operation for what an address may refuse with."
     found = {}
     for status, title in (PROBLEMS[o] for o in codes): found.setdefault(status, []).append(title)
     return {k: {'model': Problem, 'description': '; '.join(o)} for k, o in found.items()}
 
 # %% ../../nbs/app/schemas.ipynb #22ef8199
-def describe(
-    app: fastapi.FastAPI, # from `make_app`
-    locked: Collection[str]=(), # paths for which a key is needed
-) -> dict: # OpenAPI
-    "The description of a service, its refusals as problem documents."
+_KEY = {'description': PROBLEMS['key'][1], 'content': {PROBLEM_TYPE: {'schema': {'$ref': '#/components/schemas/Problem'}}}}
+
+def describe(app: fastapi.FastAPI, locked: Collection[str]=()) -> dict: # paths for which a key is needed
+    "The OpenAPI description of a service, its refusals as problem documents."
     made = fastapi.FastAPI.openapi(app)
     if locked: made['components']['securitySchemes'] = {'key': {'type': 'http', 'scheme': 'bearer'}}
     for path, operation in ((k, o) for k, operations in made['paths'].items() for o in operations.values()):
@@ -217,5 +194,3 @@ def describe(
         for status, o in operation['responses'].items():
             if int(status) >= 400 and 'application/json' in o['content']: o['content'][PROBLEM_TYPE] = o['content'].pop('application/json')
     return made
-
-_KEY = {'description': PROBLEMS['key'][1], 'content': {PROBLEM_TYPE: {'schema': {'$ref': '#/components/schemas/Problem'}}}}

@@ -27,21 +27,16 @@ from typer.core import TyperCommand
 if TYPE_CHECKING: from anklealign.core import Settings
 
 # %% ../../nbs/app/terminal.ipynb #c9a97ac8
-def folded(
-    text: str, # a line, or several
-    stream: TextIO|None=None, # where it goes; None: standard output
-) -> str: # printable, and on a terminal no line breaks within a word; columns stay as they are
-    "`text` as people are to see it."
+def folded(text: str, stream: TextIO|None=None) -> str: # printable; on a terminal no line breaks within a word, columns stay as they are
+    "`text` as people are to see it on `stream`, or else on standard output."
     from anklealign.core import printable
     if not (stream or sys.stdout).isatty(): return printable(text)
     wide = shutil.get_terminal_size().columns
     fold = textwrap.TextWrapper(wide, break_long_words=False, break_on_hyphens=False).fill
     return '\n'.join(o if '  ' in o else fold(o) for o in printable(text).split('\n'))
 
-def stop(
-    message: object, # one sentence
-) -> None:
-    "Say `message` on standard error and leave with exit code 1."
+def stop(message: object) -> None:
+    "Say `message`, a sentence, on standard error and leave with exit code 1."
     typer.echo(folded(f'anklealign: {message}', sys.stderr), err=True)
     raise typer.Exit(1)
 
@@ -51,9 +46,7 @@ _EXTRAS |= {'ray': 'ray', 'pyarrow': 'remote'} # package → the extra that brin
 
 class Command(TyperCommand):
     "A command that tells its errors in one sentence and exits with code 1; with `--debug`, it lets them through."
-    def invoke(self,
-        ctx: object, # click's, with the options that were given
-    ) -> object: # what the command returns
+    def invoke(self, ctx: object) -> object: # click's, with the options that were given
         "Run it."
         from anklealign.core import AnklealignError, file_error
         if ctx.params.get('debug'): return super().invoke(ctx)
@@ -81,13 +74,9 @@ class _Screen(logging.Handler):
 
 # %% ../../nbs/app/terminal.ipynb #046079ef
 @contextmanager
-def log_to(
-    output: str|Path|None=None, # also write `log/run.log` in this folder
-) -> Iterator[None]:
-    "Show the log on screen while the block runs, and keep it in a file if asked to."
-    if os.environ.get('RANK', '0') != '0': # one of several processes speaks for all
-        yield
-        return
+def log_to(output: str|Path|None=None) -> Iterator[None]:
+    "Show the log on screen while the block runs, and keep it as `log/run.log` in the folder `output` if there is one."
+    if os.environ.get('RANK', '0') != '0': return (yield) # one of several processes speaks for all
     fresh, handlers = bool(output) and not Path(output).exists(), [_Screen()]
     if output:
         (Path(output)/'log').mkdir(parents=True, exist_ok=True)
@@ -106,16 +95,13 @@ def log_to(
 
 # %% ../../nbs/app/terminal.ipynb #879d2877
 @contextmanager
-def progress(
-    what: str, # what is counted, e.g. 'pictures'
-) -> Iterator[Callable[[int, int], None]]: # call it with the number done and the number of all
+def progress(what: str) -> Iterator[Callable[[int, int], None]]: # of what; to be called with the number done and the number of all
     "A progress bar on a terminal, a line for every tenth elsewhere."
     if sys.stdout.isatty():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True) as bar:
             task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-        return
+            return (yield lambda done, total: bar.update(task, completed=done, total=total))
     told = set()
     def step(done, total):
         tenth = 10 * done // max(total, 1)
@@ -129,29 +115,25 @@ Raw = Annotated[str, typer.Argument(help='Folder, or .zip, with pictures and the
 Output = Annotated[Path|None, typer.Option('--output', '-o', help='Folder for everything a run leaves (else run.output of settings.ini).')]
 SettingsFile = Annotated[Path|None, typer.Option('--settings', help='Settings of the study (else settings.ini here, if there is one).')]
 Seed = Annotated[int|None, typer.Option('--seed', help='Seed of splits, weights and bootstrap.')]
-Set = Annotated[list[str]|None,
-                typer.Option('--set', metavar='SECTION.KEY=VALUE', help='Any setting of settings.ini, or a field of the recipe, such as '
-                                                                        'recipe.lr=1e-3; may be given several times.')]
+Set = Annotated[list[str]|None, typer.Option('--set', metavar='SECTION.KEY=VALUE', help=(
+    'Any setting of settings.ini, or a field of the recipe, such as recipe.lr=1e-3; may be given several times.'))]
 Debug = Annotated[bool, typer.Option('--debug', help='Show the traceback of an error.')]
 Recipe = Annotated[str|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini).')]
 Epochs = Annotated[int|None, typer.Option('--epochs', help="Epochs, instead of the recipe's own number.")]
 Resume = Annotated[bool, typer.Option('--resume', help='Go on with an unfinished training, if there is one.')]
 Precision = Annotated[str|None,
                       typer.Option('--precision', help='auto, float32, bfloat16 or float16 (else train.precision of settings.ini).')]
-WeightsFile = Annotated[Path|None,
-                        typer.Option('--weights', help='The weights that the recipe starts from, '
-                                      'if not those that it brings or downloads.')]
-Shard = Annotated[str|None, typer.Option('--shard', metavar='K/N', help='Only one share of the pictures, such as 3/16: one on each of 16 '
-                                                                        'machines; then: anklealign merge.')]
-Ray = Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help='Address of a Ray cluster to use: auto for the one this machine '
-                                                                      'belongs to, local for a new one here.')]
+WeightsFile = Annotated[Path|None, typer.Option('--weights', help=(
+    'The weights that the recipe starts from, if not those that it brings or downloads.'))]
+Shard = Annotated[str|None, typer.Option('--shard', metavar='K/N', help=(
+    'Only one share of the pictures, such as 3/16: one on each of 16 machines; then: anklealign merge.'))]
+Ray = Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help=(
+    'Address of a Ray cluster to use: auto for the one this machine belongs to, local for a new one here.'))]
 Run = Annotated[str|None, typer.Option('--run', help="Name of the folder of the run (else that of the recipe).")]
 
 # %% ../../nbs/app/terminal.ipynb #13000005
-def run_name(
-    name: str, # of a run, as it was given
-) -> str: # the same
-    "`name`, if it is one. Raises `AnklealignError` if it could be a path."
+def run_name(name: str) -> str:
+    "`name`, if it is one of a run. Raises `AnklealignError` if it could be a path."
     from anklealign.core import AnklealignError
     if not re.fullmatch(r'\w[\w .,+=@-]{0,119}', name):
         raise AnklealignError(f'{name!r} is not a name for a run: use up to 120 letters, digits and the signs _ - + . , with no path.')
@@ -159,9 +141,8 @@ def run_name(
 
 # %% ../../nbs/app/terminal.ipynb #3d331133
 def settings_of(
-    file: Path|None, # settings of the study; None: settings.ini here, if there is one
-    output: Path|None=None, # instead of `run.output`
-    seed: int|None=None, # instead of `run.seed`
+    file: Path|None, # None: settings.ini here, if there is one
+    output: Path|None=None, seed: int|None=None, # instead of `run.output` and `run.seed`
     stated: Sequence[str]|None=None, # 'section.key=value' each, instead of what the file and the environment say
     **sections: dict, # section → its keys and values; None: as it was
 ) -> 'Settings':
@@ -184,10 +165,9 @@ Model = Annotated[Path|None,
 
 def _predict_shard(photos, model, output, shard, ray, settings):
     from anklealign.app.photos import answer_shard, find_photos
-    from anklealign.core import AnklealignError
     from anklealign.deploy import Predictor
     from anklealign.storage import place
-    if not output: raise AnklealignError('--shard and --ray need --output FOLDER, which keeps the answers.')
+    if not output: stop('--shard and --ray need --output FOLDER, which keeps the answers.')
     predictor, found = Predictor(model, settings_of(settings).display.language), find_photos(photos)
     with log_to(), progress('photos') as step:
         folder = answer_shard(predictor, found, place(output), shard, ray, step)
@@ -205,9 +185,7 @@ def predict(
                                                              'answer of all of them.')]=False,
     output: Annotated[str|None, typer.Option('--output', '-o', help='Folder that keeps the answers as they come, for many photos: run '
                                                                    'again, it goes on; then: anklealign merge.')]=None,
-    shard: Shard=None,
-    ray: Ray=None,
-    settings: SettingsFile=None, debug: Debug=False,
+    shard: Shard=None, ray: Ray=None, settings: SettingsFile=None, debug: Debug=False,
 ):
     """Say how heels stand in photos: degrees and class of each, or why there is no answer.
 
@@ -241,9 +219,8 @@ def serve(
     port: Annotated[int|None, typer.Option('--port', '-p', help='0: any free one (else serve.port of settings.ini).')]=None,
     page: Annotated[bool|None, typer.Option('--page/--no-page', help='Whether there is a page for people (else serve.page of '
                                                                      'settings.ini).')]=None,
-    label_studio: Annotated[str|None,
-                            typer.Option('--label-studio', metavar='ADDRESS', help='Of a Label Studio server, whose backend it is '
-                                                   'under /label-studio (else labelstudio.address of settings.ini).')]=None,
+    label_studio: Annotated[str|None, typer.Option('--label-studio', metavar='ADDRESS', help=(
+        'Of a Label Studio server, whose backend it is under /label-studio (else labelstudio.address of settings.ini).'))]=None,
     output: Output=None, settings: SettingsFile=None, debug: Debug=False,
 ):
     """Answer over HTTP: a page in the browser for people, addresses for programs. Ctrl-C ends it.
@@ -290,14 +267,14 @@ def page(
                f'{made}: put it on any web server, or try it with: python -m http.server --directory {made}')
 
 # %% ../../nbs/app/terminal.ipynb #ecbdc9bf
-studio = typer.Typer(no_args_is_help=True, rich_markup_mode='rich',
-                     help='Annotate in Label Studio: a project from nothing, a model from a project, what to annotate next, how far '
-                          'people agree.')
+studio = typer.Typer(no_args_is_help=True, rich_markup_mode='rich', help=(
+    'Annotate in Label Studio: a project from nothing, a model from a project, what to annotate next, how far people agree.'))
 Project = Annotated[str, typer.Argument(help='Its address, such as http://127.0.0.1:8080/projects/3, or its number.')]
 
-def _server_of(project, settings): # asked before what takes seconds to import
+def _project(name, *given, **sections): # its server and its number, and the settings; asked before what takes seconds to import
     from anklealign.loop.server import project_of
-    return project_of(project, settings.labelstudio)
+    chosen = settings_of(*given, **sections)
+    return *project_of(name, chosen.labelstudio), chosen
 
 # %% ../../nbs/app/terminal.ipynb #00edc814
 @studio.command(cls=Command)
@@ -334,10 +311,9 @@ def train(project: Project, recipe: Recipe=None,
 
     Example: anklealign label-studio train http://127.0.0.1:8080/projects/3
     """
-    chosen = settings_of(settings, output, seed, train=dict(recipe=recipe))
-    where = _server_of(project, chosen)
+    asked = _project(project, settings, output, seed, train=dict(recipe=recipe))
     from anklealign.loop.job import train_project
-    with log_to(): train_project(*where, chosen, serving)
+    with log_to(): train_project(*asked, serving)
 
 # %% ../../nbs/app/terminal.ipynb #4ee9f8d3
 @studio.command(cls=Command)
@@ -350,8 +326,7 @@ def queue(
 
     Example: anklealign label-studio queue http://127.0.0.1:8080/projects/3
     """
-    chosen = settings_of(settings, output)
-    server, number = _server_of(project, chosen)
+    server, number, chosen = _project(project, settings, output)
     from anklealign.loop.job import look_at_project, push_ranks, queue_of
     from anklealign.loop.server import project_home
     from anklealign.storage import write_atomic
@@ -371,10 +346,9 @@ def again(project: Project, n: Annotated[int, typer.Option('--n', min=1, help='L
 
     Example: anklealign label-studio again http://127.0.0.1:8080/projects/3
     """
-    chosen = settings_of(settings, output)
-    where = _server_of(project, chosen)
+    asked = _project(project, settings, output)
     from anklealign.loop.job import send_doubts
-    typer.echo(send_doubts(*where, chosen, n))
+    typer.echo(send_doubts(*asked, n))
 
 @studio.command(cls=Command)
 def agreement(project: Project, output: Output=None, settings: SettingsFile=None, debug: Debug=False):
@@ -382,7 +356,6 @@ def agreement(project: Project, output: Output=None, settings: SettingsFile=None
 
     Example: anklealign label-studio agreement http://127.0.0.1:8080/projects/3
     """
-    chosen = settings_of(settings, output)
-    where = _server_of(project, chosen)
+    asked = _project(project, settings, output)
     from anklealign.loop.job import agreement_now
-    typer.echo(agreement_now(*where, chosen))
+    typer.echo(agreement_now(*asked))
