@@ -21,18 +21,19 @@ from .document import (COUNTED, Plot, Section, Table, estimate, interval_title, 
 from .metrics import Bootstrap, drawn_interval, plain, resample, score
 
 # %% ../../nbs/evaluation/calibration.ipynb #4d7ee47f
-def _bins(values, bins):
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
+BINS = 5 # of equally many pictures
+
+def _bins(values):
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
     return np.searchsorted(edges, values, side='right')
 
 # %% ../../nbs/evaluation/calibration.ipynb #0eacc5d9
-def reliability(
-    probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, bins: int=5, how: Bootstrap=Bootstrap(),
-) -> pd.DataFrame: # bin (of equally many pictures) -> images, groups, confidence, correct, low, high
-    "How sure and how often right, bin by bin of the most probable class's probability. Raises `AnklealignError` as `finite_answers` does."
+def reliability(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> pd.DataFrame:
+    """How sure (confidence) and how often right (correct, low, high), bin by bin of the most probable class's probability.
+    Raises `AnklealignError` as `finite_answers` does."""
     p, labels, codes = finite_answers(probabilities, labels, groups)
-    sure, right, which = p.max(1), p.argmax(1) == labels, _bins(p.max(1), bins)
-    counts, rows = np.zeros((codes.max() + 1, bins, 2), int), {}
+    sure, right, which = p.max(1), p.argmax(1) == labels, _bins(p.max(1))
+    counts, rows = np.zeros((codes.max() + 1, BINS, 2), int), {}
     np.add.at(counts, (codes, which, right.astype(int)), 1)
     drawn = resample(counts, how)
     with np.errstate(invalid='ignore'): shares = drawn[..., 1] / drawn.sum(-1)
@@ -43,16 +44,15 @@ def reliability(
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('bin').astype({'images': int, 'groups': int})
 
 # %% ../../nbs/evaluation/calibration.ipynb #e82103d6
-def calibration_error(
-    probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, bins: int=5, how: Bootstrap=Bootstrap(),
-) -> pd.DataFrame: # top_class, classwise, each class -> value, low, high, calibrated, calibrated_high, images, groups
-    "Expected calibration errors, and the mean and upper bound they would have were the model calibrated. Raises as `finite_answers` does."
+def calibration_error(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> pd.DataFrame:
+    """Expected calibration errors (top_class, classwise, each class) with low and high, and the mean (calibrated) and the upper bound
+    (calibrated_high) they would have were the model calibrated. Raises as `finite_answers` does."""
     p, labels, codes = finite_answers(probabilities, labels, groups)
     lots = np.random.default_rng(how.seed).random((how.rounds, codes.max() + 1))[:, codes]
     drawn, top = sum(lots > bound for bound in p.cumsum(1)[:, :-1].T), p.argmax(1) # labels of a calibrated model
     def error(sure, hit, drawn_hit): # the value, its draws over groups, and its draws for a calibrated model
-        inside = np.eye(bins)[_bins(sure, bins)]
-        counts = np.zeros((codes.max() + 1, bins + 1))
+        inside = np.eye(BINS)[_bins(sure)]
+        counts = np.zeros((codes.max() + 1, BINS + 1))
         np.add.at(counts, codes, np.c_[(hit - sure)[:, None] * inside, np.ones(len(p))])
         again, calibrated = resample(counts, how), np.abs((drawn_hit - sure) @ inside).sum(1) / len(p)
         return np.abs(counts[:, :-1].sum(0)).sum() / len(p), np.abs(again[:, :-1]).sum(1) / again[:, -1], calibrated
@@ -81,10 +81,9 @@ def show_reliability(tables: Mapping[str, pd.DataFrame], groups: int, kind: str)
     return figure
 
 # %% ../../nbs/evaluation/calibration.ipynb #31d6305d
-def set_coverage(
-    sets: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap(), # sets: pictures × classes, as `prediction_sets`
-) -> pd.DataFrame: # all, each class -> coverage, low, high, classes, single, none, images, groups
-    "How often prediction sets contain the right class, and how much they say. Raises `AnklealignError` if there are no pictures."
+def set_coverage(sets: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> pd.DataFrame:
+    """How often prediction sets (pictures × classes) contain the right class: all, and each class. And how much they say: classes in the
+    mean, shares of single and none. Raises `AnklealignError` if there are no pictures."""
     sets, labels, groups = map(np.asarray, (sets, labels, groups))
     if not len(labels): raise AnklealignError('There are no sets to check: give at least one picture.')
     rows = {}
@@ -105,10 +104,9 @@ def _drawn_risks(wrong, codes, last, how):
     answers, errors = weights.cumsum(1)[:, last], (weights * wrong).cumsum(1)[:, last]
     with np.errstate(invalid='ignore'): return errors / answers, np.diff(answers, axis=1, prepend=0) / answers[:, -1:]
 
-def risk_coverage(
-    probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap(),
-) -> pd.DataFrame: # one row a threshold: threshold, coverage, risk, low, high, ideal, random, images, groups
-    "Share answered and share wrong at each threshold ([source](https://arxiv.org/abs/1705.08500)). Raises as `finite_answers` does."
+def risk_coverage(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> pd.DataFrame:
+    """Share answered (coverage) and share of them wrong (risk, low, high; ideal and random beside it) at each threshold
+    ([source](https://arxiv.org/abs/1705.08500)). Raises as `finite_answers` does."""
     sure, wrong, codes, last = ranked(probabilities, labels, groups)
     images, risk = last + 1, np.cumsum(wrong)[last] / (last + 1)
     people = (~pd.Series(codes).duplicated()).cumsum().to_numpy()[last]
@@ -118,17 +116,15 @@ def risk_coverage(
                              ideal=np.maximum(0, 1 - (~wrong).sum() / images), random=wrong.mean(), images=images, groups=people))
 
 # %% ../../nbs/evaluation/calibration.ipynb #3f741f12
-def risk_area(
-    probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap(),
-) -> dict[str, float]: # value, low, high, ideal, random, images, groups
+def risk_area(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> dict[str, float]:
     "The area under the risk-coverage curve with its interval; NaN ends on fewer than ten groups. Raises as `finite_answers` does."
     _, wrong, codes, last = ranked(probabilities, labels, groups)
-    n, people = np.arange(1, len(wrong) + 1), int(codes.max() + 1)
+    n, people = np.arange(1, len(wrong) + 1), codes.max() + 1
     value = (np.cumsum(wrong)[last] / n[last] * np.diff(n[last], prepend=0)).sum() / n[-1]
     risks, steps = _drawn_risks(wrong, codes, last, how)
     low, high = drawn_interval(value, (np.nan_to_num(risks) * steps).sum(1), people, how, rate=False)
-    found = dict(value=value, low=low, high=high, ideal=np.maximum(0, 1 - (~wrong).sum() / n).mean(), random=wrong.mean())
-    return {k: float(v) for k, v in found.items()} | dict(images=len(wrong), groups=people)
+    return dict(value=value, low=low, high=high, ideal=np.maximum(0, 1 - (~wrong).sum() / n).mean(), random=wrong.mean(),
+                images=len(wrong), groups=people)
 
 # %% ../../nbs/evaluation/calibration.ipynb #ac1724d0
 def show_risk_coverage(curve: pd.DataFrame, abstain_below: float|None, kind: str) -> Figure:
@@ -150,10 +146,9 @@ def show_risk_coverage(curve: pd.DataFrame, abstain_below: float|None, kind: str
 # %% ../../nbs/evaluation/calibration.ipynb #09fadc14
 _GRID, _CURVES = np.linspace(0, 1, 101), 500 # where curves are computed; most bootstrap rounds for a band
 
-def curves(
-    probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap(),
-) -> dict[str, dict]: # class → roc and pr, each (value, low, high) on `_GRID`; ap: average precision with low, high; share of the class
-    "Curves of each class that some pictures have and others have not. Raises `AnklealignError` as `finite_answers` does."
+def curves(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> dict[str, dict]:
+    """Of each class that some pictures have and others have not: roc and pr on `_GRID`, and ap, the average precision, each with value,
+    low, high; and the share of the class. Raises `AnklealignError` as `finite_answers` does."""
     p, labels, codes = finite_answers(probabilities, labels, groups)
     groups, how, found = codes.max() + 1, how.model_copy(update={'rounds': min(how.rounds, _CURVES)}), {}
     weights = np.vstack([np.ones(len(p)), resample(np.eye(groups, dtype=int), how)[:, codes]])
@@ -263,10 +258,9 @@ def _abstention_words(report):
 # %% ../../nbs/evaluation/calibration.ipynb #19382ce6
 _POINT = 'accuracy', 'macro_f1', *(f'recall_{c}' for c in CLASSES)
 
-def operating_points(
-    raw: np.ndarray, rule: DecisionRule, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap(), # raw: not yet calibrated
-) -> dict: # objective → images, groups, factors and figures; plain values, ready for JSON
-    "What the same model reaches at each operating point that its rule knows."
+def operating_points(raw: np.ndarray, rule: DecisionRule, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> dict:
+    """What a model, whose probabilities are `raw` before the calibration, reaches at each operating point that its rule knows: images,
+    groups, factors and figures, ready for JSON."""
     found = {}
     for name in ('as_trained', *rule.factors):
         table = plain(score(labels, rule.calibrated(raw, name).argmax(1), groups, majority=0, how=how)) # always-majority is not read

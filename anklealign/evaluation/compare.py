@@ -68,10 +68,8 @@ def sign_flip_p(sums: Sequence[int]) -> float: # of each group: pictures only th
     return float(chance[np.abs(totals) >= abs(sums.sum())].sum())
 
 # %% ../../nbs/evaluation/compare.ipynb #330021bc
-def discordance(
-    first_right: Sequence[bool], second_right: Sequence[bool], groups: Sequence,
-) -> dict[str, float]: # only_first, only_second, mcnemar_p (ignores groups), group_p, design_effect
-    "On how many pictures only one run is right, and whether that may be chance."
+def discordance(first_right: Sequence[bool], second_right: Sequence[bool], groups: Sequence) -> dict[str, float]:
+    "On how many pictures only one run is right, and whether that may be chance; mcnemar_p ignores groups, group_p does not."
     from statsmodels.stats.contingency_tables import mcnemar
     lead = np.asarray(first_right, int) - np.asarray(second_right, int)
     sums = pd.Series(lead).groupby(np.asarray(groups)).sum().to_numpy()
@@ -82,12 +80,9 @@ def discordance(
 # %% ../../nbs/evaluation/compare.ipynb #b2bada21
 POWER = .8 # chance of showing a difference that is there
 
-def images_needed(
-    delta: float, # true difference in accuracy
-    discordant: float, # share of pictures on which exactly one run is right; at least |delta|
-    design_effect: float=1., alpha: float=.05, # two-sided level of the test
-) -> float: # infinite for a difference of 0
-    "How many pictures show a difference of `delta` with 80 % power. [Connor 1987](https://doi.org/10.2307/2531961)"
+def images_needed(delta: float, discordant: float, design_effect: float=1., alpha: float=.05) -> float: # infinite for a difference of 0
+    """How many pictures show a true difference of `delta` in accuracy with 80 % power, in a two-sided test of level `alpha`, if exactly
+    one run is right on the share `discordant`, at least |`delta`|. [Connor 1987](https://doi.org/10.2307/2531961)"""
     if delta == 0: return np.inf
     need = norm.isf(alpha / 2) * discordant**.5 + norm.isf(1 - POWER) * (discordant - delta**2)**.5
     return design_effect * (need / delta)**2

@@ -21,8 +21,7 @@ from ..core import CLASSES, AnklealignError, kind_of
 from ..storage import write_atomic
 from ..decision import MIN_GROUPS, DecisionRule, class_of_angle, validation_answers
 from .document import COUNTED, DISCLAIMER, Gallery, Section, Table, html_page, names_of, number, span, sure
-from .metrics import (HEADLINE, PROBABILITIES, Bootstrap, add_answers, difference, drawn_interval, headline, plain,
-                                           resample)
+from .metrics import PROBABILITIES, Bootstrap, add_answers, difference, drawn_interval, headline, plain, resample
 from .slices import by_source, conclude_sources, prior_interval
 from ..images import PictureError, open_picture
 from ..study.votes import against_others, agreement_report, count_votes, once_each
@@ -42,19 +41,15 @@ def _line(true, said, rows, how, note=''):
 
 def _none(note): return headline([], [], [], notes=[note])
 
-_COLUMNS = [*HEADLINE, 'images', 'groups', 'note']
-
 # %% ../../nbs/evaluation/labels.ipynb #06a23de7
-def annotator_figures(
-    ratings: pd.DataFrame, min_votes: int=10, how: Bootstrap=Bootstrap(), # fewest votes against a clear majority that give a figure
-) -> pd.DataFrame: # annotator -> figures with intervals over groups, images, groups, note; the lowest accuracy first
-    "How often each annotator agrees with the majority of the others on the same pictures."
+def annotator_figures(ratings: pd.DataFrame, min_votes: int=10, how: Bootstrap=Bootstrap()) -> pd.DataFrame: # lowest accuracy first
+    "How often each annotator with `min_votes` against a clear majority agrees with the majority of the others on the same pictures."
     judged, lines = against_others(once_each(ratings)), {}
     for who, votes in judged.groupby('annotator'):
         clear, tied = votes[votes.others != ''], int((votes.others.eq('') & ~votes.alone).sum())
         if len(clear) < max(min_votes, 1): continue
         lines[who] = _line(clear.others, clear.label, clear, how, f'{tied} with the others tied')
-    table = pd.DataFrame.from_dict(lines, orient='index', columns=_COLUMNS).rename_axis('annotator')
+    table = pd.DataFrame.from_dict(lines, orient='index', columns=[*_none('')]).rename_axis('annotator')
     return table.sort_values('accuracy', kind='stable')
 
 # %% ../../nbs/evaluation/labels.ipynb #867d32bb
@@ -73,7 +68,8 @@ _ALONE = 'no picture has votes of two annotators with a majority'
 def _mean_line(value, sums, how, images, note): # sums: groups × terms × (sum, n); the figure is the mean over terms of sum/n
     drawn = resample(sums, how)
     with np.errstate(invalid='ignore'): means = np.nanmean(drawn[..., 0] / np.where(drawn[..., 1], drawn[..., 1], np.nan), axis=1)
-    return dict(zip(_COLUMNS, [value, *how.ends(means, len(sums)), np.nan, np.nan, np.nan, images, len(sums), note], strict=True))
+    low, high = how.ends(means, len(sums))
+    return _none(note) | dict(accuracy=value, low=low, high=high, images=images, groups=len(sums))
 
 # %% ../../nbs/evaluation/labels.ipynb #7004439b
 def _annotators(ratings, rows, how):
@@ -96,8 +92,7 @@ SHIPPED = 'shipped model' # the demonstration model of the package, among the ba
 
 def baselines(
     rows: pd.DataFrame, # manifest rows of the pictures that are judged: image, label, group, votes_…; angle_deg and shipped if known
-    majority: str, # class that always-majority answers: the commonest in training
-    ratings: pd.DataFrame|None=None, how: Bootstrap=Bootstrap(), # one row a vote; None or empty: who voted is not known
+    majority: str, ratings: pd.DataFrame|None=None, how: Bootstrap=Bootstrap(), # one row a vote; None or empty: who voted is not known
 ) -> pd.DataFrame: # baseline -> accuracy, macro-F1, both with low and high over groups; images, groups, note
     "What the figures of a model on `rows` are to be held against. Raises `AnklealignError` without pictures, or for an unknown class."
     if rows.empty: raise AnklealignError('There is no picture to judge: give at least one row of the manifest.')
@@ -139,10 +134,8 @@ def agreement_of(votes: pd.DataFrame, how: Bootstrap=Bootstrap()) -> dict: # one
         'disputed': disputed[[*CLASSES]].rename_axis('task').reset_index().to_dict('records')}
 
 # %% ../../nbs/evaluation/labels.ipynb #3aac7532
-def agreement_page(
-    found: dict, title: str, pictures: dict[str, Path], address: str='', # pictures by the number of their task; address of the project
-) -> str: # HTML
-    "What `agreement_of` found as a page, one file."
+def agreement_page(found: dict, title: str, pictures: dict[str, Path], address: str='') -> str: # pictures by the number of their task
+    "What `agreement_of` found in the project `title` at `address`, as an HTML page in one file."
     names = {'pairwise_agreement': 'pairs of votes that agree', 'fleiss_kappa': "Fleiss' kappa",
              'krippendorff_alpha': "Krippendorff's alpha, ordinal"}
     missing = list(dict.fromkeys(o['reason'] for k in names if (o := found[k])['reason']))
@@ -171,8 +164,7 @@ def agreement_page(
 # %% ../../nbs/evaluation/labels.ipynb #173d8174
 def shipped_gain(
     answers: pd.DataFrame, # group, label, predicted, and the answer of the shipped model, all empty where it was not asked
-    why_not: str, # why the shipped model was not asked; nothing if it was
-    synthetic: bool, how: Bootstrap=Bootstrap(),
+    why_not: str, synthetic: bool, how: Bootstrap=Bootstrap(), # why the shipped model was not asked; nothing if it was
 ) -> dict: # verdict, gain, images and groups, plain values
     "By how much the model exceeds the one that ships with the package, on the same pictures."
     asked = answers[(answers.predicted != '') & (answers.shipped != '')]
@@ -277,8 +269,7 @@ def _suspects(found, kind):
 def label_issue_findings(
     answers: pd.DataFrame, # of the test pictures, from `add_answers`, with the columns of the manifest
     issues: pd.DataFrame, # from `find_label_issues`, of all pictures the model was not trained on
-    prior: Mapping[str, float], # share of each class among the training pictures
-    telling: bool, synthetic: bool, how: Bootstrap=Bootstrap(), # whether the probabilities have been shown to tell the classes apart
+    prior: Mapping[str, float], telling: bool, synthetic: bool, how: Bootstrap=Bootstrap(), # of training; whether it tells classes apart
     left_out: str='', # why no label may be doubted; nothing if it may
 ) -> dict: # plain values, ready for JSON
     "Sources of the labels, estimated class shares and doubtful labels."

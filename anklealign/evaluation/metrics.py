@@ -141,8 +141,7 @@ def _from_sums(sums):
 _STEP = 1e-4 # of a picture, for slopes
 
 def _measured(
-    labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, probabilities: np.ndarray|None,
-    weights: np.ndarray, # … × groups: how often each counts
+    labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, probabilities: np.ndarray|None, weights: np.ndarray, # … × groups
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]: # name, figure for each row of weights, influence of each group on it
     sums = _sums(labels, predicted, groups, probabilities)
     steps, totals = _STEP * np.eye(sums.shape[1])[:, None], weights @ sums
@@ -214,8 +213,7 @@ def drawn_interval(value: float, drawn: np.ndarray, groups: int, how: Bootstrap=
 
 # %% ../../nbs/evaluation/metrics.ipynb #c1aded43
 def score(
-    labels: Sequence[int], predicted: Sequence[int], groups: Sequence,
-    majority: int, how: Bootstrap=Bootstrap(), # class id of always-majority
+    labels: Sequence[int], predicted: Sequence[int], groups: Sequence, majority: int, how: Bootstrap=Bootstrap(), # majority: class id
     probabilities: np.ndarray|None=None, # pictures × classes, for AUC, Brier score and log loss
     prior: Sequence[float]|None=None, # class shares of the training pictures, to compare Brier score and log loss with
 ) -> pd.DataFrame: # metric -> value, low, high, majority, images, groups

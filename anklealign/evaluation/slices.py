@@ -94,11 +94,9 @@ def shuffled_p(correct: Sequence[bool], inside: Sequence[bool], shuffled: np.nda
 # %% ../../nbs/evaluation/slices.ipynb #545cce44
 MIN_IMAGES = 20 # a slice of fewer pictures is not judged
 
-def slices(
-    answers: pd.DataFrame, columns: Sequence[str]|None=None, how: Bootstrap=Bootstrap(), # None: those of `COLUMNS` that there are
-) -> pd.DataFrame: # one row a slice: images, groups, accuracy, macro_f1, difference, each with interval; p, p_holm, note
-    """What the model is worth on each slice, and whether it differs from all other pictures.
-    Raises `AnklealignError` if no picture has an answer."""
+def slices(answers: pd.DataFrame, columns: Sequence[str]|None=None, how: Bootstrap=Bootstrap()) -> pd.DataFrame: # one row a slice
+    """What the model is worth on each slice of `columns` (or of those of `COLUMNS` that there are), and whether it differs from all other
+    pictures. Raises `AnklealignError` if no picture has an answer."""
     from statsmodels.stats.multitest import multipletests
     if lacking := [c for c in ('group', 'label', 'predicted') if c not in answers]:
         raise AnklealignError(f"The answers lack the column '{lacking[0]}': give the table of test_predictions.csv, joined with the "
@@ -154,12 +152,9 @@ def _new_prior(probabilities, prior, counts):
     return shares
 
 # %% ../../nbs/evaluation/slices.ipynb #92813d43
-def prior_interval(
-    probabilities: np.ndarray, # pictures × classes; NaN rows have no say
-    prior: Sequence[float], # share of each class that the model was trained to expect
-    groups: Sequence, how: Bootstrap=Bootstrap(),
-) -> pd.DataFrame: # class -> prior, new_prior, low, high, images, groups
-    "The class shares that the probabilities suggest, [Saerens et al. 2002](https://doi.org/10.1162/089976602753284446), with intervals."
+def prior_interval(probabilities: np.ndarray, prior: Sequence[float], groups: Sequence, how: Bootstrap=Bootstrap()) -> pd.DataFrame:
+    """The class shares that the probabilities suggest (new_prior, low, high), where the model was trained to expect `prior`; NaN rows have
+    no say. [Saerens et al. 2002](https://doi.org/10.1162/089976602753284446)"""
     rows, prior = checked_probabilities(probabilities, len(probabilities)), np.asarray(prior, float)
     if prior.shape != (len(CLASSES),) or not (prior > 0).all() or abs(prior.sum() - 1) > 1e-3:
         raise AnklealignError(f'prior = {prior.tolist()} is not a set of class shares: give {len(CLASSES)} above 0 that add up to 1.')
@@ -211,10 +206,9 @@ _WHO = {'consensus': 'consensus', 'owner': "owners'"}
 # %% ../../nbs/evaluation/slices.ipynb #6368e135
 _COMPARED = ['accuracy', 'macro_f1', 'log_loss']
 
-def aggregation_gain(
-    answers: pd.DataFrame, sharpening: float=0., how: Bootstrap=Bootstrap(), # calibrated; sharpened as the decision rule says
-) -> dict: # plain values: images, groups, pictures_each; alone, together and gain, each accuracy, macro_f1 and log_loss -> value, low, high
-    "What is gained by answering all pictures of a group together; without groups of several, the figures are None."
+def aggregation_gain(answers: pd.DataFrame, sharpening: float=0., how: Bootstrap=Bootstrap()) -> dict: # calibrated → ready for JSON
+    """What is gained by answering all pictures of a group together: alone, together and gain, each accuracy, macro_f1 and log_loss with
+    value, low, high; None without groups of several. The decision rule says the sharpening."""
     of = answers[answers.predicted != '']
     of = of[of.groupby('group').group.transform('size') > 1]
     found = dict(images=len(of), groups=of.group.nunique(), pictures_each=len(of)/of.group.nunique() if len(of) else None)
