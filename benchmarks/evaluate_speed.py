@@ -60,13 +60,14 @@ def seconds(call):
 def main(pictures, groups, rounds, naive_rounds):
     rng = np.random.default_rng(1)
     labels, probabilities, group = split(pictures, groups, rng)
+    how = Bootstrap(rounds=rounds)
     predicted, prior = probabilities.argmax(1), np.full(3, 1/3)
     score(labels, predicted, group, 1, how=Bootstrap(rounds=10), probabilities=probabilities) # imports
     slow, _ = seconds(lambda: list(naive(labels, probabilities, group, naive_rounds, rng)))
-    ours = [seconds(lambda: score(labels, predicted, group, 1, rounds, probabilities=probabilities, prior=prior)) for _ in range(3)]
+    ours = [seconds(lambda: score(labels, predicted, group, 1, how, probabilities=probabilities, prior=prior)) for _ in range(3)]
     fast, table = min(ours, key=lambda o: o[0])
     always = np.full(pictures, 1), np.tile(prior, (pictures, 1))
-    both, _ = seconds(lambda: difference(labels, predicted, always[0], group, rounds, probabilities=(probabilities, always[1])))
+    both, _ = seconds(lambda: difference(labels, predicted, always[0], group, how, probabilities=(probabilities, always[1])))
     expected = every_figure(labels, probabilities)
     worst = max(abs(table.value[m] - v) for m, v in expected.items())
     slow *= rounds / naive_rounds

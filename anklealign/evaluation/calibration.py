@@ -21,25 +21,22 @@ from .document import (COUNTED, Plot, Section, Table, estimate, interval_title, 
 from .metrics import Bootstrap, drawn_interval, plain, resample, score
 
 # %% ../../nbs/evaluation/calibration.ipynb #4d7ee47f
-def _bins(values, bins):
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
+BINS = 5 # of equally many pictures
+
+def _bins(values):
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
     return np.searchsorted(edges, values, side='right')
 
 # %% ../../nbs/evaluation/calibration.ipynb #0eacc5d9
-def reliability(
-    probabilities: np.ndarray, # pictures × classes
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
-    bins: int=5, # of equally many pictures
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # bin -> images, groups, confidence, correct, low, high
-    "How sure and how often right, bin by bin of the most probable class's probability. Raises `AnklealignError` as `finite_answers` does."
+def reliability(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> pd.DataFrame:
+    """How sure (confidence) and how often right (correct, low, high), bin by bin of the most probable class's probability.
+    Raises `AnklealignError` as `finite_answers` does."""
     p, labels, codes = finite_answers(probabilities, labels, groups)
-    sure, right, which = p.max(1), p.argmax(1) == labels, _bins(p.max(1), bins)
-    counts, rows = np.zeros((codes.max() + 1, bins, 2), int), {}
-    np.add.at(counts, (codes, which), np.stack([right, np.ones(len(right))], 1).astype(int))
+    sure, right, which = p.max(1), p.argmax(1) == labels, _bins(p.max(1))
+    counts, rows = np.zeros((codes.max() + 1, BINS, 2), int), {}
+    np.add.at(counts, (codes, which, right.astype(int)), 1)
     drawn = resample(counts, how)
-    with np.errstate(invalid='ignore'): shares = drawn[..., 0] / drawn[..., 1]
+    with np.errstate(invalid='ignore'): shares = drawn[..., 1] / drawn.sum(-1)
     for b in np.unique(which):
         here, n_groups = which == b, len(np.unique(codes[which == b]))
         low, high = drawn_interval(right[here].mean(), shares[:, b], n_groups, how)
@@ -47,20 +44,15 @@ def reliability(
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('bin').astype({'images': int, 'groups': int})
 
 # %% ../../nbs/evaluation/calibration.ipynb #e82103d6
-def calibration_error(
-    probabilities: np.ndarray, # pictures × classes
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
-    bins: int=5, # of equally many pictures
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # top_class, classwise, each class -> value, low, high, calibrated, calibrated_high, images, groups
-    "Expected calibration errors, and the mean and upper bound they would have were the model calibrated. Raises as `finite_answers` does."
+def calibration_error(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> pd.DataFrame:
+    """Expected calibration errors (top_class, classwise, each class) with low and high, and the mean (calibrated) and the upper bound
+    (calibrated_high) they would have were the model calibrated. Raises as `finite_answers` does."""
     p, labels, codes = finite_answers(probabilities, labels, groups)
     lots = np.random.default_rng(how.seed).random((how.rounds, codes.max() + 1))[:, codes]
     drawn, top = sum(lots > bound for bound in p.cumsum(1)[:, :-1].T), p.argmax(1) # labels of a calibrated model
     def error(sure, hit, drawn_hit): # the value, its draws over groups, and its draws for a calibrated model
-        inside = np.eye(bins)[_bins(sure, bins)]
-        counts = np.zeros((codes.max() + 1, bins + 1))
+        inside = np.eye(BINS)[_bins(sure)]
+        counts = np.zeros((codes.max() + 1, BINS + 1))
         np.add.at(counts, codes, np.c_[(hit - sure)[:, None] * inside, np.ones(len(p))])
         again, calibrated = resample(counts, how), np.abs((drawn_hit - sure) @ inside).sum(1) / len(p)
         return np.abs(counts[:, :-1].sum(0)).sum() / len(p), np.abs(again[:, :-1]).sum(1) / again[:, -1], calibrated
@@ -70,16 +62,12 @@ def calibration_error(
     rows, groups = {}, codes.max() + 1
     for name, (value, again, calibrated) in (overall | errors).items():
         (_, bound), (low, high) = how.ends(calibrated), how.ends(again, groups)
-        low = 0. if value <= bound and groups >= MIN_GROUPS else low
+        if value <= bound and groups >= MIN_GROUPS: low = 0.
         rows[name] = dict(value=value, low=low, high=high, calibrated=np.mean(calibrated), calibrated_high=bound)
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('error').assign(images=len(p), groups=groups)
 
 # %% ../../nbs/evaluation/calibration.ipynb #e6557cbc
-def show_reliability(
-    tables: Mapping[str, pd.DataFrame], # title of each panel -> table from `reliability`
-    groups: int, # how many groups the pictures come from
-    kind: str='pictures', # what they are called, such as 'synthetic pictures (phantoms)'
-): # a matplotlib figure
+def show_reliability(tables: Mapping[str, pd.DataFrame], groups: int, kind: str) -> Figure: # title → table; what the pictures are
     "Draw reliability diagrams side by side, such as before and after, with intervals and n."
     figure = Figure(figsize=(3.9 * len(tables), 4.2), layout='constrained')
     for ax, (title, table) in zip(figure.subplots(1, len(tables), squeeze=False, sharey=True)[0], tables.items(), strict=True):
@@ -93,20 +81,16 @@ def show_reliability(
     return figure
 
 # %% ../../nbs/evaluation/calibration.ipynb #31d6305d
-def set_coverage(
-    sets: np.ndarray, # pictures × classes, from `prediction_sets`
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # all, each class -> coverage, low, high, classes, single, none, images, groups
-    "How often prediction sets contain the right class, and how much they say. Raises `AnklealignError` if there are no pictures."
+def set_coverage(sets: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> pd.DataFrame:
+    """How often prediction sets (pictures × classes) contain the right class: all, and each class. And how much they say: classes in the
+    mean, shares of single and none. Raises `AnklealignError` if there are no pictures."""
     sets, labels, groups = map(np.asarray, (sets, labels, groups))
     if not len(labels): raise AnklealignError('There are no sets to check: give at least one picture.')
     rows = {}
     for name, chosen in ({'all': labels >= 0} | {c: labels == i for i, c in enumerate(CLASSES)}).items():
         people, codes = np.unique(groups[chosen], return_inverse=True)
-        rows[name] = dict(coverage=np.nan, low=np.nan, high=np.nan, classes=np.nan, single=np.nan, none=np.nan,
-                          images=chosen.sum(), groups=len(people))
+        rows[name] = dict.fromkeys(('coverage', 'low', 'high', 'classes', 'single', 'none'), np.nan)
+        rows[name] |= dict(images=chosen.sum(), groups=len(people))
         if not len(people): continue
         hit, size = sets[chosen, labels[chosen]], sets[chosen].sum(1)
         drawn = resample(np.stack([np.bincount(codes, hit), np.bincount(codes)], 1), how)
@@ -120,46 +104,31 @@ def _drawn_risks(wrong, codes, last, how):
     answers, errors = weights.cumsum(1)[:, last], (weights * wrong).cumsum(1)[:, last]
     with np.errstate(invalid='ignore'): return errors / answers, np.diff(answers, axis=1, prepend=0) / answers[:, -1:]
 
-def risk_coverage(
-    probabilities: np.ndarray, # pictures × classes
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # one row a threshold: threshold, coverage, risk, low, high, ideal, random, images, groups
-    "Share answered and share wrong at each threshold ([source](https://arxiv.org/abs/1705.08500)). Raises as `finite_answers` does."
+def risk_coverage(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> pd.DataFrame:
+    """Share answered (coverage) and share of them wrong (risk, low, high; ideal and random beside it) at each threshold
+    ([source](https://arxiv.org/abs/1705.08500)). Raises as `finite_answers` does."""
     sure, wrong, codes, last = ranked(probabilities, labels, groups)
     images, risk = last + 1, np.cumsum(wrong)[last] / (last + 1)
-    new = np.zeros(len(codes), int)
-    new[np.unique(codes, return_index=True)[1]] = 1
-    people, drawn = new.cumsum()[last], _drawn_risks(wrong, codes, last, how)[0]
-    ends = [drawn_interval(*o, how) for o in zip(risk, drawn.T, people, strict=True)]
-    columns = dict(zip(('low', 'high'), np.array(ends).T, strict=True))
-    columns |= dict(ideal=np.maximum(0, 1 - (~wrong).sum() / images), random=wrong.mean())
-    return pd.DataFrame(dict(threshold=sure[last], coverage=images / len(sure), risk=risk) | columns | dict(images=images, groups=people))
+    people = (~pd.Series(codes).duplicated()).cumsum().to_numpy()[last]
+    drawn = _drawn_risks(wrong, codes, last, how)[0]
+    low, high = np.transpose([drawn_interval(*o, how) for o in zip(risk, drawn.T, people, strict=True)])
+    return pd.DataFrame(dict(threshold=sure[last], coverage=images / len(sure), risk=risk, low=low, high=high,
+                             ideal=np.maximum(0, 1 - (~wrong).sum() / images), random=wrong.mean(), images=images, groups=people))
 
 # %% ../../nbs/evaluation/calibration.ipynb #3f741f12
-def risk_area(
-    probabilities: np.ndarray, # pictures × classes
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> dict[str, float]: # value, low, high, ideal, random, images, groups
+def risk_area(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> dict[str, float]:
     "The area under the risk-coverage curve with its interval; NaN ends on fewer than ten groups. Raises as `finite_answers` does."
     _, wrong, codes, last = ranked(probabilities, labels, groups)
-    n, people = np.arange(1, len(wrong) + 1), int(codes.max() + 1)
+    n, people = np.arange(1, len(wrong) + 1), codes.max() + 1
     value = (np.cumsum(wrong)[last] / n[last] * np.diff(n[last], prepend=0)).sum() / n[-1]
     risks, steps = _drawn_risks(wrong, codes, last, how)
     low, high = drawn_interval(value, (np.nan_to_num(risks) * steps).sum(1), people, how, rate=False)
-    found = dict(value=value, low=low, high=high, ideal=np.maximum(0, 1 - (~wrong).sum() / n).mean(), random=wrong.mean())
-    return {k: float(v) for k, v in found.items()} | dict(images=len(wrong), groups=people)
+    return dict(value=value, low=low, high=high, ideal=np.maximum(0, 1 - (~wrong).sum() / n).mean(), random=wrong.mean(),
+                images=len(wrong), groups=people)
 
 # %% ../../nbs/evaluation/calibration.ipynb #ac1724d0
-def show_risk_coverage(
-    curve: pd.DataFrame, # from `risk_coverage`
-    abstain_below: float|None=None, # a threshold to mark, if there is one
-    kind: str='pictures', # what they are called, such as 'synthetic pictures (phantoms)'
-): # a matplotlib figure
-    "Draw the risk-coverage curve with its interval, beside the ideal order and random abstention."
+def show_risk_coverage(curve: pd.DataFrame, abstain_below: float|None, kind: str) -> Figure:
+    "Draw the risk-coverage curve with its interval, beside the ideal order and random abstention, and the threshold if there is one."
     figure = Figure(figsize=(6.2, 4), layout='constrained')
     ax = figure.subplots()
     ax.fill_between(curve.coverage, curve.low, curve.high, alpha=.2, linewidth=0, label='interval over groups')
@@ -177,26 +146,22 @@ def show_risk_coverage(
 # %% ../../nbs/evaluation/calibration.ipynb #09fadc14
 _GRID, _CURVES = np.linspace(0, 1, 101), 500 # where curves are computed; most bootstrap rounds for a band
 
-def curves(
-    probabilities: np.ndarray, # pictures × classes
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the bands
-) -> dict[str, dict]: # class → roc and pr, each (value, low, high) on `_GRID`; ap: average precision with low, high; share of the class
-    "Curves of each class that some pictures have and others have not. Raises `AnklealignError` as `finite_answers` does."
+def curves(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> dict[str, dict]:
+    """Of each class that some pictures have and others have not: roc and pr on `_GRID`, and ap, the average precision, each with value,
+    low, high; and the share of the class. Raises `AnklealignError` as `finite_answers` does."""
     p, labels, codes = finite_answers(probabilities, labels, groups)
     groups, how, found = codes.max() + 1, how.model_copy(update={'rounds': min(how.rounds, _CURVES)}), {}
     weights = np.vstack([np.ones(len(p)), resample(np.eye(groups, dtype=int), how)[:, codes]])
     def ends(drawn): return how.ends(drawn[1:], groups)
-    for c in (o for i, o in enumerate(CLASSES) if 0 < (labels == i).sum() < len(labels)):
-        order = np.argsort(-p[:, CLASSES.index(c)], kind='stable')
-        last = np.flatnonzero(np.diff(p[order, CLASSES.index(c)], append=-1))
-        own = labels[order] == CLASSES.index(c)
+    for i, c in enumerate(CLASSES):
+        if not 0 < (labels == i).sum() < len(labels): continue
+        order = np.argsort(-p[:, i], kind='stable')
+        last, own = np.flatnonzero(np.diff(p[order, i], append=-1)), labels[order] == i
         hits, false = (np.cumsum(weights[:, order] * o, axis=1)[:, last] for o in (own, ~own))
         drawn = np.array([_curve(h, f) for h, f in zip(hits, false, strict=True)]) # rounds × (roc, pr) × grid
         area = ((drawn[:, 1, 1:] + drawn[:, 1, :-1]) / 2).mean(1)
-        found[c] = {k: (drawn[0, i], *ends(drawn[:, i])) for i, k in enumerate(('roc', 'pr'))}
-        found[c] |= {'ap': (area[0], *ends(area)), 'share': own.mean(), 'images': len(p), 'groups': groups}
+        found[c] = {k: (o[0], *ends(o)) for k, o in (('roc', drawn[:, 0]), ('pr', drawn[:, 1]), ('ap', area))}
+        found[c] |= dict(share=own.mean(), images=len(p), groups=groups)
     return found
 
 def _curve(hits, false): # counts at each threshold, the highest first
@@ -207,11 +172,7 @@ def _curve(hits, false): # counts at each threshold, the highest first
     with np.errstate(invalid='ignore'): precision = _GRID * hits[-1] / (_GRID * hits[-1] + wrong)
     return roc, np.where(_GRID > 0, precision, precision[1])
 
-def show_curves(
-    found: Mapping[str, Mapping], # from `curves`
-    names: Mapping[str, str], # class → what it is called
-    kind: str='pictures', # what they are called, such as 'synthetic pictures (phantoms)'
-): # a matplotlib figure
+def show_curves(found: Mapping[str, Mapping], names: Mapping[str, str], kind: str) -> Figure: # found by `curves`; the classes' names
     "Draw ROC and precision–recall curves, one against the rest, with their bands."
     figure = Figure(figsize=(8.4, 4.2), layout='constrained')
     axes = figure.subplots(1, 2)
@@ -231,11 +192,7 @@ def show_curves(
     figure.suptitle(f"One against the rest; n = {n['images']} {kind} of {n['groups']} groups; dotted: no knowledge", fontsize=10)
     return figure
 
-def curves_section(
-    report: Mapping, # with synthetic, language and intervals
-    calibrated: np.ndarray, # pictures × classes
-    known: tuple[Sequence[int], Sequence], # class ids and groups of the pictures
-) -> Section: # of the pages
+def curves_section(report: Mapping, calibrated: np.ndarray, known: tuple[Sequence[int], Sequence]) -> Section: # known: class ids, groups
     "How well each class is told from the others at every threshold."
     found, names, kind = curves(calibrated, *known, Bootstrap(**report['intervals'])), names_of(report), kind_of(report['synthetic'])
     told = '; '.join(f"{names[c]} {number(o['ap'][0])}" for c, o in found.items())
@@ -247,15 +204,10 @@ def curves_section(
               'The bands are intervals over groups, point by point.'), areas])
 
 # %% ../../nbs/evaluation/calibration.ipynb #a1d84272
-def calibration_section(
-    report: Mapping, # of `judge` and `findings`
-    raw: np.ndarray, # pictures × classes, the probabilities before the calibration
-    calibrated: np.ndarray, # pictures × classes
-    known: tuple[Sequence[int], Sequence], # class ids and groups of the pictures
-) -> Section: # of the pages
+def calibration_section(report: Mapping, raw: np.ndarray, calibrated: np.ndarray, known: tuple[Sequence[int], Sequence]) -> Section:
     "How sure the model is, before and after the correction, beside what a calibrated model would show."
-    rule, kind, how = report['trust'], kind_of(report['synthetic']), Bootstrap(**report['intervals'])
-    before, after, interval = report['calibration']['before'], report['calibration']['after'], interval_title(report)
+    rule, kind, how, interval = report['trust'], kind_of(report['synthetic']), Bootstrap(**report['intervals']), interval_title(report)
+    before, after = report['calibration']['before'], report['calibration']['after']
     called, top = {'top_class': 'the answer', 'classwise': 'mean of the classes'} | names_of(report), after['top_class']
     errors = Table.of('calibration error of', {called[k]: o | {'before': before[k]} for k, o in after.items()},
                       {'before': lambda o: o['before']['value'], f'{interval}, before': lambda o: span(o['before']), 'after': 'value',
@@ -275,11 +227,7 @@ def calibration_section(
               'The nearer to the dashed line, the better.'), errors])
 
 # %% ../../nbs/evaluation/calibration.ipynb #70039294
-def abstention_section(
-    report: Mapping, # of `judge` and `findings`
-    calibrated: np.ndarray, # pictures × classes
-    known: tuple[Sequence[int], Sequence], # class ids and groups of the pictures
-) -> Section: # of the pages
+def abstention_section(report: Mapping, calibrated: np.ndarray, known: tuple[Sequence[int], Sequence]) -> Section:
     "When the model should not answer, and which classes it cannot rule out."
     rule, kind = report['trust'], kind_of(report['synthetic'])
     named = {({'all': 'all'} | names_of(report))[k]: o for k, o in report['sets'].items()}
@@ -310,14 +258,9 @@ def _abstention_words(report):
 # %% ../../nbs/evaluation/calibration.ipynb #19382ce6
 _POINT = 'accuracy', 'macro_f1', *(f'recall_{c}' for c in CLASSES)
 
-def operating_points(
-    raw: np.ndarray, # pictures × classes, the probabilities before the calibration
-    rule: DecisionRule, # of the run
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> dict: # objective → images, groups, factors and figures; plain values, ready for JSON
-    "What the same model reaches at each operating point that its rule knows."
+def operating_points(raw: np.ndarray, rule: DecisionRule, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> dict:
+    """What a model, whose probabilities are `raw` before the calibration, reaches at each operating point that its rule knows: images,
+    groups, factors and figures, ready for JSON."""
     found = {}
     for name in ('as_trained', *rule.factors):
         table = plain(score(labels, rule.calibrated(raw, name).argmax(1), groups, majority=0, how=how)) # always-majority is not read
@@ -325,9 +268,7 @@ def operating_points(
         found[name] = {k: table['accuracy'][k] for k in ('images', 'groups')} | dict(factors=rule.factors.get(name, {}), figures=figures)
     return found
 
-def points_section(
-    report: Mapping, # of `judge` and `findings`
-) -> Section: # of the pages
+def points_section(report: Mapping) -> Section:
     "What the model reaches at either end, and how to choose."
     rule, kind, names = report['trust'], kind_of(report['synthetic']), names_of(report)
     points = {_POINTS[k] + ', chosen' * (k == rule['objective']): o for k, o in report['points'].items()}
@@ -336,11 +277,11 @@ def points_section(
     text = ([f"The same probabilities, read in other ways: before the likeliest class is answered, each is multiplied by its factor "
              f"({', '.join(names.values())}). The factors were chosen on {rule['images']} validation pictures of {rule['groups']} "
              'groups, for macro-F1 and for accuracy, and are judged here on the test pictures.', _CHOOSE.format(run=report['run'])]
-            if rule['factors'] else [_NO_POINTS])
+            if rule['factors'] else
+            ['Other operating points could not be fitted: the validation pictures come from too few people, or lack a class.'])
     return Section('Operating points', text, [Table.of(f'on {kind}', points, {**figures, 'factors': factors, **COUNTED},
                                                        f'On {kind} of the test split; {interval_title(report)}s over groups.')])
 
-_NO_POINTS = 'Other operating points could not be fitted: the validation pictures come from too few people, or lack a class.'
 _POINTS = {'as_trained': 'as trained', 'macro_f1': 'for macro-F1', 'accuracy': 'for accuracy'}
 _CHOOSE = ('To choose another one, without another training: set objective under [evaluate] in settings.ini, then type anklealign bundle '
            '{run} and anklealign evaluate --run {run}.')

@@ -8,6 +8,7 @@ Docs: https://anklealign.github.io/anklealign/evaluation/compare.html.md"""
 __all__ = ['compare_runs', 'show_differences', 'comparison_sections', 'comparison_table']
 
 # %% ../../nbs/evaluation/compare.ipynb #7503d401
+import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Literal
@@ -21,13 +22,11 @@ from scipy.stats import norm
 from ..core import CLASSES, AnklealignError, kind_of
 from .document import DISCLAIMER, OVERALL, Plot, Section, Table, estimate, interval_panels, metric_title, number, sure
 from ..decision import MIN_GROUPS
-from .metrics import PROBABILITIES, Bootstrap, difference, figures, group_confusions, score
+from .metrics import PROBABILITIES, Bootstrap, difference, score
 from .schema import Count, Estimate, Number, Part, Rests, Share
 
 # %% ../../nbs/evaluation/compare.ipynb #6a620095
-def paired(
-    tables: Mapping[str, pd.DataFrame], # run name -> answers, with image, group, label, predicted and, where they exist, prob_<class>
-) -> pd.DataFrame: # one row an image; columns (run, column)
+def paired(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame: # run name → answers; one row an image, with columns (run, column)
     "The answers of all runs, joined on the picture. Raises `AnklealignError` unless all have the same pictures, labels and groups."
     if len(tables) < 2: raise AnklealignError(f"A comparison needs two runs or more, and {len(tables)} was given: name another one.")
     ready = {name: _checked(name, o) for name, o in tables.items()}
@@ -48,88 +47,66 @@ _ADVICE = 'compare runs that were evaluated on the same study'
 
 # %% ../../nbs/evaluation/compare.ipynb #a342e5d7
 def _checked(name, table):
-    lacking = [c for c in ('image', 'group', 'label', 'predicted') if c not in table]
-    if lacking:
+    if lacking := [c for c in ('image', 'group', 'label', 'predicted') if c not in table]:
         raise AnklealignError(f"The answers of run '{name}' lack the column '{lacking[0]}': give the table of test_predictions.csv.")
     if table.empty: raise AnklealignError(f"The answers of run '{name}' are empty: evaluate it on a study with test pictures.")
     table = table.set_index('image').assign(predicted=table.predicted.fillna('').to_numpy())
     if (twice := table.index[table.index.duplicated()]).size:
         raise AnklealignError(f"Run '{name}' answers {twice[0]} twice: every picture may have one row.")
     for column, known in (('label', CLASSES), ('predicted', (*CLASSES, ''))):
-        odd = table[column][~table[column].isin(known)]
-        if len(odd):
+        if len(odd := table[column][~table[column].isin(known)]):
             raise AnklealignError(f"Run '{name}' has the {column} '{odd.iloc[0]}' for {odd.index[0]}: it must be one of "
                                   f"{', '.join(CLASSES)}.")
     return table
 
 # %% ../../nbs/evaluation/compare.ipynb #f8b07bfb
-def sign_flip_p(
-    sums: Sequence[int], # of each group: pictures only the first run gets right, minus those only the second does
-) -> float: # two-sided
-    "The exact p-value of the sign-flip test: how often random signs give a total as far from 0 as the one seen."
+def sign_flip_p(sums: Sequence[int]) -> float: # of each group: pictures only the first run gets right, minus those only the second does
+    "The exact two-sided p-value of the sign-flip test: how often random signs give a total as far from 0 as the one seen."
     sums, chance = np.asarray(sums), np.ones(1)
-    for size in np.abs(sums[sums != 0]):
-        coin = np.zeros(2 * size + 1)
-        coin[[0, -1]] = .5
-        chance = np.convolve(chance, coin)
+    for size in np.abs(sums[sums != 0]): chance = np.convolve(chance, [.5, *np.zeros(2 * size - 1), .5])
     totals = np.arange(len(chance)) - len(chance) // 2
     return float(chance[np.abs(totals) >= abs(sums.sum())].sum())
 
 # %% ../../nbs/evaluation/compare.ipynb #330021bc
-def discordance(
-    first_right: Sequence[bool], # whether the first run's answer to each picture is right
-    second_right: Sequence[bool], # the same of the second run
-    groups: Sequence, # each picture's group
-) -> dict[str, float]: # only_first, only_second, mcnemar_p (ignores groups), group_p, design_effect
-    "On how many pictures only one run is right, and whether that may be chance."
+def discordance(first_right: Sequence[bool], second_right: Sequence[bool], groups: Sequence) -> dict[str, float]:
+    "On how many pictures only one run is right, and whether that may be chance; mcnemar_p ignores groups, group_p does not."
     from statsmodels.stats.contingency_tables import mcnemar
     lead = np.asarray(first_right, int) - np.asarray(second_right, int)
     sums = pd.Series(lead).groupby(np.asarray(groups)).sum().to_numpy()
     only_first, only_second = int((lead > 0).sum()), int((lead < 0).sum())
     return dict(only_first=only_first, only_second=only_second, mcnemar_p=float(mcnemar([[0, only_first], [only_second, 0]]).pvalue),
-                group_p=sign_flip_p(sums),
-                design_effect=max(1., float((sums**2).sum() / max(only_first + only_second, 1))))
+                group_p=sign_flip_p(sums), design_effect=max(1., float((sums**2).sum() / max(only_first + only_second, 1))))
 
 # %% ../../nbs/evaluation/compare.ipynb #b2bada21
 POWER = .8 # chance of showing a difference that is there
 
-def images_needed(
-    delta: float, # true difference in accuracy
-    discordant: float, # share of pictures on which exactly one run is right; at least |delta|
-    design_effect: float=1., # from `discordance`
-    alpha: float=.05, # two-sided level of the test
-) -> float: # infinite for a difference of 0
-    "How many pictures show a difference of `delta` with 80 % power. [Connor 1987](https://doi.org/10.2307/2531961)"
+def images_needed(delta: float, discordant: float, design_effect: float=1., alpha: float=.05) -> float: # infinite for a difference of 0
+    """How many pictures show a true difference of `delta` in accuracy with 80 % power, in a two-sided test of level `alpha`, if exactly
+    one run is right on the share `discordant`, at least |`delta`|. [Connor 1987](https://doi.org/10.2307/2531961)"""
     if delta == 0: return np.inf
     need = norm.isf(alpha / 2) * discordant**.5 + norm.isf(1 - POWER) * (discordant - delta**2)**.5
     return design_effect * (need / delta)**2
 
 # %% ../../nbs/evaluation/compare.ipynb #189023a0
-def detectable_difference(
-    images: float, # pictures of the test split
-    discordant: float, # share of pictures on which exactly one run is right
-    design_effect: float=1., # from `discordance`
-    alpha: float=.05, # two-sided level of the test
-) -> float: # NaN if there is none
-    "The smallest difference in accuracy that `images` pictures show with 80 % power."
+def detectable_difference(images: float, discordant: float, design_effect: float=1., alpha: float=.05) -> float: # NaN if there is none
+    "The smallest difference in accuracy that `images` pictures show with 80 % power; the rest as in `images_needed`."
     def too_many(delta): return images_needed(delta, discordant, design_effect, alpha) - images
     return brentq(too_many, 1e-6, discordant) if discordant and too_many(discordant) <= 0 else np.nan
 
 # %% ../../nbs/evaluation/compare.ipynb #4c779d53
-METRICS = ('accuracy', 'balanced_accuracy', 'macro_f1', 'log_loss')
-_LEAST = 5e-7 # half of the last digit in test_predictions.csv
+METRICS = ['accuracy', 'balanced_accuracy', 'macro_f1', 'log_loss']
 
-def _probabilities(answers): return answers.reindex(columns=PROBABILITIES).to_numpy(float).clip(min=_LEAST)
+def _probabilities(answers): # no less than half of the last digit in test_predictions.csv
+    return answers.reindex(columns=PROBABILITIES).to_numpy(float).clip(min=5e-7)
 
 # %% ../../nbs/evaluation/compare.ipynb #1a17ebcb
 def _pair(joined, a, b, how):
     first, second = joined[a], joined[b]
     labels, one, two = (o.map(CLASSES.index).to_numpy() for o in (first.label, first.predicted, second.predicted))
-    said = _probabilities(first), _probabilities(second)
-    differences = difference(labels, one, two, first.group, probabilities=said, how=how).loc[list(METRICS)].to_dict('index')
-    accuracies = [float(figures(group_confusions(labels, o, first.group).sum(0))['accuracy']) for o in (one, two)]
-    who = dict(first=a, second=b, images=len(first), groups=int(first.group.nunique()))
-    return who | dict(accuracies=accuracies, differences=differences) | discordance(labels == one, labels == two, first.group)
+    said, right = (_probabilities(first), _probabilities(second)), (labels == one, labels == two)
+    differences = difference(labels, one, two, first.group, probabilities=said, how=how).loc[METRICS].to_dict('index')
+    return dict(first=a, second=b, images=len(first), groups=int(first.group.nunique()), accuracies=[float(o.mean()) for o in right],
+                differences=differences) | discordance(*right, first.group)
 
 # %% ../../nbs/evaluation/compare.ipynb #a4b4e01b
 class Pair(Rests):
@@ -173,20 +150,16 @@ def compare_runs(
 ) -> dict: # plain values, ready for JSON
     "Every pair of runs compared, with a sentence each. Raises `AnklealignError` if they are not on the same pictures or share no answer."
     joined, missing = _answered(paired(tables))
-    pairs, runs = [_pair(joined, a, b, how) for a, b in combinations(tables, 2) if not {a, b} <= {*references}], {}
+    pairs = [_pair(joined, a, b, how) for a, b in combinations(tables, 2) if not {a, b} <= {*references}]
     families = [[o for o in pairs if {o['first'], o['second']} & {*references} == beside] for beside in (set(), *({r} for r in references))]
     pairs = [o for family in families if family for o in _corrected(family, how.confidence)]
-    for name in tables:
-        labels, predicted = (joined[name][c].map(CLASSES.index) for c in ('label', 'predicted'))
-        own = score(labels, predicted, joined[name].group, majority=0, how=how) # always-majority is not read
-        runs[name] = own.loc[list(METRICS[:3]), ['value', 'low', 'high']].to_dict('index')
-    def plain(value): # six digits, and None for what JSON does not know
-        if isinstance(value, dict): return {k: plain(o) for k, o in value.items()}
-        if isinstance(value, list): return [plain(o) for o in value]
-        if isinstance(value, float): return float(f'{value:.6g}') if np.isfinite(value) else None
-        return value
-    report = plain({'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'],
-                     'intervals': how.model_dump(), 'power': POWER, 'runs': runs, 'pairs': pairs, 'notes': [*notes, *missing]})
+    def own(table): # always-majority is not read
+        scores = score(table.label.map(CLASSES.index), table.predicted.map(CLASSES.index), table.group, majority=0, how=how)
+        return scores.loc[METRICS[:3], ['value', 'low', 'high']].to_dict('index')
+    report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'images': pairs[0]['images'], 'groups': pairs[0]['groups'],
+              'intervals': how.model_dump(), 'power': POWER, 'runs': {name: own(joined[name]) for name in tables}, 'pairs': pairs,
+              'notes': [*notes, *missing]}
+    report = json.loads(json.dumps(report), parse_float=lambda o: float(f'{float(o):.6g}'), parse_constant=lambda _: None) # six digits
     for o in report['pairs']: o['sentence'] = conclude_pair(o, report)
     return Comparison(**report).model_dump()
 
@@ -195,16 +168,15 @@ def _corrected(family, confidence):
     from statsmodels.stats.multitest import multipletests
     alpha, found = (1 - confidence) / len(family), [] # what is left of the level when the pairs share it
     for o, p in zip(family, multipletests([o['group_p'] for o in family], method='holm')[1], strict=True):
-        discordant = (o['only_first'] + o['only_second']) / o['images']
-        needed = images_needed(o['differences']['accuracy']['value'], discordant, o['design_effect'], alpha)
+        asked = (o['only_first'] + o['only_second']) / o['images'], o['design_effect'], alpha
+        needed = images_needed(o['differences']['accuracy']['value'], *asked)
         found.append(o | dict(holm_p=float(p), corrected_for=len(family), needed_images=needed,
-                              needed_groups=needed * o['groups'] / o['images'],
-                              detectable=detectable_difference(o['images'], discordant, o['design_effect'], alpha)))
+                              needed_groups=needed * o['groups'] / o['images'], detectable=detectable_difference(o['images'], *asked)))
     return found
 
 # %% ../../nbs/evaluation/compare.ipynb #3cfa90bb
 def _answered(joined):
-    runs = list(dict.fromkeys(joined.columns.get_level_values(0)))
+    runs = joined.columns.unique(0)
     unanswered = {name: joined.index[joined[name].predicted == ''].tolist() for name in runs}
     joined = joined.drop(index=sorted(set().union(*unanswered.values())))
     if joined.empty:
@@ -218,11 +190,8 @@ def _answered(joined):
     return joined, notes
 
 # %% ../../nbs/evaluation/compare.ipynb #9d7a4af9
-def conclude_pair(
-    pair: Mapping, # one of `compare_runs`' pairs
-    report: Mapping, # from `compare_runs`
-) -> str: # which run is better, or what it would take to tell
-    "What can be concluded about one pair of runs, in a sentence or two."
+def conclude_pair(pair: Mapping, report: Mapping) -> str: # both from `compare_runs`
+    "Which run is better, or what it would take to tell, in a sentence or two."
     a, b, n = pair['first'], pair['second'], f'n = {_pictures(report)}'
     accuracy, macro_f1 = (pair['differences'][o] for o in ('accuracy', 'macro_f1'))
     gap = f"accuracy {_gap(accuracy, report)}, {n}"
@@ -273,13 +242,8 @@ def _about(n):
     return f'{int(np.ceil(n / step)) * step:,}'
 
 # %% ../../nbs/evaluation/compare.ipynb #644fc1a8
-def judge_new(
-    old: pd.DataFrame, # image, group, label, predicted, prob_<class>
-    new: pd.DataFrame, # of the same pictures
-    synthetic: bool, # whether they are phantoms
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> tuple[bool, str]: # whether the new model may answer, and why
-    "Whether a new model is not worse than the old one by more than chance."
+def judge_new(old: pd.DataFrame, new: pd.DataFrame, synthetic: bool, how: Bootstrap=Bootstrap()) -> tuple[bool, str]: # and why
+    "Whether a new model may answer: on the same pictures it is not worse than the old one by more than chance."
     if old.empty: return True, 'No test picture is of somebody whom the model before has not met, so the two were not compared.'
     lost = (new.predicted == '') & (old.predicted != '')
     if lost.mean() > .1: return False, f'The new model has no answer to {lost.sum()} of {len(new)} pictures that the old one answers.'
@@ -327,11 +291,11 @@ def comparison_sections(
                      {metric_title(m): lambda o, m=m: estimate(o['differences'][m], signed=True) for m in METRICS},
                      f'The first minus the second, paired, with {interval}.')
     plot = Plot(show_differences(report), f'Differences in accuracy: {told}.', 'What crosses the line at 0 has not been shown.')
-    return [Section('Side by side', [o['sentence'] for o in report['pairs']], [runs]), Section('Differences', _DIFFERENCE, [apart, plot]),
+    return [Section('Side by side', [o['sentence'] for o in report['pairs']], [runs]),
+            Section('Differences', 'A difference is the first run minus the second; for the log loss, less is better.', [apart, plot]),
             Section('Tests', _HOW.format(power=report['power']), [Table.of(f'on {on}', pairs, _TESTS, 'What it all rests on.')])]
 
 # %% ../../nbs/evaluation/compare.ipynb #6d05bbed
-_DIFFERENCE = 'A difference is the first run minus the second; for the log loss, less is better.'
 _HOW = ("McNemar's p ignores groups: it takes every picture for another person and is too small where people have several. The p over "
         "groups is the exact sign-flip test; corrected by Holm's method for the pairs that ask the same question (the runs among each "
         'other; the runs against a reference), it decides together with the interval. Needed is the number of pictures that show a '

@@ -65,26 +65,17 @@ def figures(
     return dict(zip(OVERALL, overall, strict=False)) | {f'{k}_{c}': v[..., i] for k, v in each.items() for i, c in enumerate(CLASSES)}
 
 # %% ../../nbs/evaluation/metrics.ipynb #ce049b7a
-def group_losses(
-    labels: Sequence[int], # true class ids
-    probabilities: np.ndarray, # pictures × classes
-    groups: Sequence, # each picture's group
-) -> np.ndarray: # groups × (Brier score, log loss), sums over the group's pictures
-    "Brier score and log loss of each group, summed. Raises `AnklealignError` if the probabilities of a picture do not add up to 1."
+def group_losses(labels: Sequence[int], probabilities: np.ndarray, groups: Sequence) -> np.ndarray: # groups × 2
+    "Brier score and log loss, summed over each group's pictures. Raises `AnklealignError` if probabilities do not add up to 1."
     codes = _codes(groups)
     probabilities = checked_probabilities(probabilities, len(codes))
     truth = np.eye(len(CLASSES))[_ids(labels, len(codes))]
     given = (probabilities * truth).sum(1).clip(np.finfo(float).eps)
-    sums = np.zeros((codes.max() + 1, 2))
-    np.add.at(sums, codes, np.stack([((probabilities - truth)**2).sum(1), -np.log(given)], 1))
-    return sums
+    return np.stack([np.bincount(codes, o) for o in (((probabilities - truth)**2).sum(1), -np.log(given))], 1)
 
 # %% ../../nbs/evaluation/metrics.ipynb #54b5b11d
-def checked_probabilities(
-    probabilities: np.ndarray, # pictures × classes
-    n: int, # pictures
-) -> np.ndarray: # the same, as floating-point numbers
-    "`probabilities` as they are, NaN included. Raises `AnklealignError` if they do not fit `n` pictures, or do not add up to 1."
+def checked_probabilities(probabilities: np.ndarray, n: int) -> np.ndarray: # pictures × classes
+    "The same as floats, NaN included. Raises `AnklealignError` if they do not fit `n` pictures, or do not add up to 1."
     probabilities = np.asarray(probabilities, float)
     if probabilities.shape != (n, len(CLASSES)):
         raise AnklealignError(f'Probabilities of shape {probabilities.shape} do not fit {n} pictures: give a row for each picture and a '
@@ -95,20 +86,12 @@ def checked_probabilities(
     return probabilities
 
 # %% ../../nbs/evaluation/metrics.ipynb #595d873e
-def group_wins(
-    labels: Sequence[int], # true class ids
-    probabilities: np.ndarray, # pictures × classes
-    groups: Sequence, # each picture's group
-) -> np.ndarray: # class × group of the picture of the class × group of the other picture, pairs won
-    "For each class the pairs in which its picture got more of its probability than another's picture did; ties count half."
+def group_wins(labels: Sequence[int], probabilities: np.ndarray, groups: Sequence) -> np.ndarray: # class × group × group
+    "Of each class, by its group and the other's, the pairs in which its picture got more of its probability; ties count half."
     codes = _codes(groups)
     labels, member = _ids(labels, len(codes)), np.eye(codes.max() + 1)[codes]
-    probabilities = checked_probabilities(probabilities, len(codes))
-    wins = []
-    for c, p in enumerate(probabilities.T):
-        ahead = np.sign(p[labels == c][:, None] - p[labels != c])
-        wins.append(member[labels == c].T @ ((ahead + 1) / 2) @ member[labels != c])
-    return np.stack(wins)
+    def won(p, own): return member[own].T @ ((np.sign(p[own][:, None] - p[~own]) + 1) / 2) @ member[~own]
+    return np.stack([won(p, labels == c) for c, p in enumerate(checked_probabilities(probabilities, len(codes)).T)])
 
 # %% ../../nbs/evaluation/metrics.ipynb #b813292e
 class Bootstrap(BaseModel):
@@ -132,19 +115,13 @@ class Bootstrap(BaseModel):
         return np.nanquantile(drawn, [(1 - self.confidence) / 2, (1 + self.confidence) / 2], axis=0)
 
 # %% ../../nbs/evaluation/metrics.ipynb #5af74cf1
-def draws(
-    groups: int, # how many there are
-    how: Bootstrap=Bootstrap(), # rounds and seed
-) -> np.ndarray: # rounds × groups; each row adds up to `groups`
+def draws(groups: int, how: Bootstrap=Bootstrap()) -> np.ndarray: # rounds × groups; each row adds up to `groups`
     "How often each group is drawn in each round."
     return np.random.default_rng(how.seed).multinomial(groups, np.full(groups, 1/groups), size=how.rounds)
 
 # %% ../../nbs/evaluation/metrics.ipynb #e9cc6506
-def resample(
-    sums: np.ndarray, # groups × …: what is summed over the pictures of each group
-    how: Bootstrap=Bootstrap(), # rounds and seed
-) -> np.ndarray: # rounds × …
-    "The sums over the drawn groups, round by round."
+def resample(sums: np.ndarray, how: Bootstrap=Bootstrap()) -> np.ndarray: # groups × … → rounds × …
+    "The sums over the drawn groups, round by round, of what was summed over the pictures of each group."
     return np.tensordot(draws(len(sums), how), sums, 1)
 
 # %% ../../nbs/evaluation/metrics.ipynb #67810a0b
@@ -164,11 +141,7 @@ def _from_sums(sums):
 _STEP = 1e-4 # of a picture, for slopes
 
 def _measured(
-    labels: np.ndarray, # true class ids
-    predicted: np.ndarray, # predicted class ids
-    groups: np.ndarray, # each picture's group
-    probabilities: np.ndarray|None, # pictures × classes
-    weights: np.ndarray, # … × groups: how often each counts
+    labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, probabilities: np.ndarray|None, weights: np.ndarray, # … × groups
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]: # name, figure for each row of weights, influence of each group on it
     sums = _sums(labels, predicted, groups, probabilities)
     steps, totals = _STEP * np.eye(sums.shape[1])[:, None], weights @ sums
@@ -232,25 +205,15 @@ def _wilson(name, value, groups, confidence):
     return proportion_confint(value * groups, groups, 1 - confidence, method='wilson')
 
 # %% ../../nbs/evaluation/metrics.ipynb #0dec302f
-def drawn_interval(
-    value: float, # the figure
-    drawn: np.ndarray, # rounds: the figure of each draw, NaN where it does not exist
-    groups: int, # how many it rests on
-    how: Bootstrap=Bootstrap(), # confidence of the interval
-    rate: bool=True, # whether it is a share of pictures
-) -> tuple[float, float]: # low, high; NaN where the draws cannot say
-    """Percentiles of the draws; a rate that does not vary, or rests on fewer than `MIN_GROUPS`, gets Wilson's interval with the groups
-    as trials."""
+def drawn_interval(value: float, drawn: np.ndarray, groups: int, how: Bootstrap=Bootstrap(), rate: bool=True) -> tuple[float, float]:
+    """Percentiles of what each round has drawn; NaN where the draws cannot say. A rate, which is a share of pictures, gets Wilson's
+    interval with the groups as trials if it does not vary or rests on fewer than `MIN_GROUPS`."""
     if groups >= MIN_GROUPS and len(np.unique(drawn[~np.isnan(drawn)])) > 1: return tuple(how.ends(drawn))
     return _wilson('accuracy' if rate else '', value, groups, how.confidence)
 
 # %% ../../nbs/evaluation/metrics.ipynb #c1aded43
 def score(
-    labels: Sequence[int], # true class ids
-    predicted: Sequence[int], # predicted class ids
-    groups: Sequence, # each picture's group
-    majority: int, # class id of always-majority
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+    labels: Sequence[int], predicted: Sequence[int], groups: Sequence, majority: int, how: Bootstrap=Bootstrap(), # majority: class id
     probabilities: np.ndarray|None=None, # pictures × classes, for AUC, Brier score and log loss
     prior: Sequence[float]|None=None, # class shares of the training pictures, to compare Brier score and log loss with
 ) -> pd.DataFrame: # metric -> value, low, high, majority, images, groups
@@ -282,10 +245,7 @@ def score(
 HEADLINE = 'accuracy', 'low', 'high', 'macro_f1', 'macro_f1_low', 'macro_f1_high'
 
 def headline(
-    labels: Sequence[int], # true class ids
-    predicted: Sequence[int], # predicted class ids
-    groups: Sequence, # each picture's group
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+    labels: Sequence[int], predicted: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap(),
     notes: Sequence[str]=(), # what else must be known; empty ones do not count
     images: Sequence|None=None, # names of the pictures, where one has several rows
     table: pd.DataFrame|None=None, # the figures, if they are not those of `score`
@@ -302,8 +262,7 @@ def headline(
 # %% ../../nbs/evaluation/metrics.ipynb #06184973
 def repeat_figures(
     answers: pd.DataFrame, # one row a picture and repeat: image, group, repeat, label_id, predicted (class id)
-    majority: str, # class that always-majority answers
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+    majority: str, how: Bootstrap=Bootstrap(), # class that always-majority answers
 ) -> pd.DataFrame: # metric -> value (mean), sd, lowest, highest of the repeats, low, high over groups, majority, repeats, images, groups
     "The overall figures of pictures that are answered several times, with the spread between repeats and an interval over groups."
     (group, names), (repeat, _) = pd.factorize(answers.group), pd.factorize(answers.repeat)
@@ -340,9 +299,7 @@ def answered(
     return answers[np.isfinite(answers[PROBABILITIES]).all(axis=1)]
 
 # %% ../../nbs/evaluation/metrics.ipynb #a21fb88d
-def plain(
-    table: pd.DataFrame, # numbers and text
-) -> dict[str, dict]: # row → column → value
+def plain(table: pd.DataFrame) -> dict[str, dict]: # row → column → value
     "`table` for JSON: six digits, and None where there is no number."
     rounded = table.round(6).astype(object)
     return rounded.where(rounded.notna(), None).to_dict('index')

@@ -20,12 +20,8 @@ from .document import Section, Table, interval_title, metric_title, number, span
 from .metrics import HEADLINE, PROBABILITIES, Bootstrap, checked_probabilities, difference, headline, plain, resample, score
 
 # %% ../../nbs/evaluation/slices.ipynb #4a6afb4d
-def terciles(
-    values: Sequence[float], # one a picture; NaN where not known
-    words: Sequence[str]=('lowest', 'middle', 'highest'), # what the thirds are called
-    unit: str='', # written after each number
-) -> pd.Categorical: # one name a picture, missing where not known
-    "The third that each value lies in, named with its borders, the lowest first."
+def terciles(values: Sequence[float], words: Sequence[str]=('lowest', 'middle', 'highest'), unit: str='') -> pd.Categorical:
+    "The third that each value lies in, named with its borders, the lowest first; missing for NaN."
     values = pd.Series(values, dtype=float)
     seen = np.sort(values.dropna())
     above = np.unique(seen[seen > seen[:1].sum()]) # a border at the smallest value would leave nothing below it
@@ -49,11 +45,8 @@ _THIRDS = {'resolution': (('smallest', 'middle', 'largest'), ' MP'), 'brightness
            'yaw_deg': (('lowest', 'middle', 'highest'), '°')}
 
 # %% ../../nbs/evaluation/slices.ipynb #c1c170ff
-def slice_of(
-    answers: pd.DataFrame, # one row a picture
-    column: str, # one of its columns, or 'resolution' where it has width and height
-) -> pd.Categorical: # one name a picture, 'not known' last
-    "The slice of each picture. Raises `AnklealignError` if there is no such column."
+def slice_of(answers: pd.DataFrame, column: str) -> pd.Categorical: # 'not known' last
+    "The slice of each picture; 'resolution' where width and height are known. Raises `AnklealignError` if there is no such column."
     if column == 'resolution' and {'width', 'height'} <= set(answers):
         answers = answers.assign(resolution=answers.width * answers.height / 1e6)
     if column not in answers: raise AnklealignError(f"The answers have no column '{column}' to slice by: they have {', '.join(answers)}.")
@@ -68,27 +61,19 @@ def slice_of(
 
 # %% ../../nbs/evaluation/slices.ipynb #6ec7c532
 def difference_from_rest(
-    correct: Sequence[bool], # whether each answer is right
-    inside: Sequence[bool], # whether each picture is in the slice
-    groups: Sequence, # each picture's group
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+    correct: Sequence[bool], inside: Sequence[bool], groups: Sequence, how: Bootstrap=Bootstrap(),
 ) -> tuple[float, float, float]: # value, low, high
     "Accuracy inside minus accuracy outside, with an interval over groups; none if either side is always right, or always wrong."
     correct, inside = np.asarray(correct, bool), np.asarray(inside, bool)
     sums = pd.DataFrame({0: correct & inside, 1: inside, 2: correct & ~inside, 3: ~inside}).groupby(np.asarray(groups)).sum().to_numpy()
     def gap(s): return s[..., 0] / s[..., 1] - s[..., 2] / s[..., 3]
     with np.errstate(invalid='ignore', divide='ignore'): drawn, value = gap(resample(sums, how)), gap(sums.sum(0))
-    sides = [correct[inside], correct[~inside]]
-    if any(o.all() or not o.any() for o in sides): return float(value), np.nan, np.nan
+    if any(o.all() or not o.any() for o in (correct[inside], correct[~inside])): return float(value), np.nan, np.nan
     return float(value), *map(float, how.ends(drawn))
 
 # %% ../../nbs/evaluation/slices.ipynb #4b1a5f6e
-def shuffle_groups(
-    correct: Sequence[bool], # whether each answer is right, sorted by group
-    groups: Sequence, # each picture's group, sorted
-    how: Bootstrap=Bootstrap(), # rounds and seed
-) -> np.ndarray: # rounds × pictures
-    "The answers after groups of about the same size have changed places."
+def shuffle_groups(correct: Sequence[bool], groups: Sequence, how: Bootstrap=Bootstrap()) -> np.ndarray: # → rounds × pictures
+    "The answers, which must be sorted by group, after groups of about the same size have changed places."
     codes, size = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)[1:]
     rng, n = np.random.default_rng(how.seed), len(size)
     by_size = (size + rng.random((how.rounds, n))).argsort(1)
@@ -99,12 +84,8 @@ def shuffle_groups(
     return np.asarray(correct)[first[giver] + (np.arange(len(codes)) - first[codes]) % size[giver]]
 
 # %% ../../nbs/evaluation/slices.ipynb #2697c171
-def shuffled_p(
-    correct: Sequence[bool], # whether each answer is right
-    inside: Sequence[bool], # whether each picture is in the slice
-    shuffled: np.ndarray, # rounds × pictures, from `shuffle_groups`
-) -> float: # two-sided
-    "How often shuffled answers make the slice differ as much from the rest as it does."
+def shuffled_p(correct: Sequence[bool], inside: Sequence[bool], shuffled: np.ndarray) -> float: # two-sided
+    "How often the answers that `shuffle_groups` has shuffled make the slice differ as much from the rest as it does."
     inside = np.asarray(inside, bool)
     def gap(right): return right @ inside / inside.sum() - right @ ~inside / (~inside).sum()
     more = np.abs(gap(shuffled.astype(float))) >= abs(gap(np.asarray(correct, float))) - 1e-9
@@ -113,13 +94,9 @@ def shuffled_p(
 # %% ../../nbs/evaluation/slices.ipynb #545cce44
 MIN_IMAGES = 20 # a slice of fewer pictures is not judged
 
-def slices(
-    answers: pd.DataFrame, # with group, label, predicted and the columns to slice by
-    columns: Sequence[str]|None=None, # None: those of `COLUMNS` that there are
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # one row a slice: images, groups, accuracy, macro_f1, difference, each with interval; p, p_holm, note
-    """What the model is worth on each slice, and whether it differs from all other pictures.
-    Raises `AnklealignError` if no picture has an answer."""
+def slices(answers: pd.DataFrame, columns: Sequence[str]|None=None, how: Bootstrap=Bootstrap()) -> pd.DataFrame: # one row a slice
+    """What the model is worth on each slice of `columns` (or of those of `COLUMNS` that there are), and whether it differs from all other
+    pictures. Raises `AnklealignError` if no picture has an answer."""
     from statsmodels.stats.multitest import multipletests
     if lacking := [c for c in ('group', 'label', 'predicted') if c not in answers]:
         raise AnklealignError(f"The answers lack the column '{lacking[0]}': give the table of test_predictions.csv, joined with the "
@@ -150,11 +127,7 @@ def slices(
 _COLUMNS = ['column', 'slice', 'images', 'groups', *HEADLINE, 'difference', 'difference_low', 'difference_high', 'p', 'p_holm', 'note']
 
 # %% ../../nbs/evaluation/slices.ipynb #9c892e43
-def conclude_slices(
-    table: pd.DataFrame, # from `slices`
-    synthetic: bool, # whether the pictures are phantoms
-    confidence: float=.95, # as in `slices`
-) -> str: # one or two sentences
+def conclude_slices(table: pd.DataFrame, synthetic: bool, confidence: float=.95) -> str:
     "Which slices differ from the rest, if any can be shown to."
     compared, small = int(table.p.notna().sum()), int((table.note == 'too small to judge').sum())
     kind, untold = kind_of(synthetic), f'{small} more are too small to judge'
@@ -168,27 +141,20 @@ def conclude_slices(
         return f'None of {compared} slices can be shown to differ from the other {kind} ({untold}); that does not show that all are alike.'
     return f"{len(found)} of {compared} slices can be shown to differ from the other {kind} ({untold}). {'; '.join(found)}."
 
-# %% ../../nbs/evaluation/slices.ipynb #6c175d2c
-STEPS, SETTLED = 5000, 1e-6 # at most so many steps; a share that moves by less than this has settled
-
 # %% ../../nbs/evaluation/slices.ipynb #91237faf
 def _new_prior(probabilities, prior, counts):
     likelihood, shares, moving = probabilities / prior, np.tile(prior, (len(counts), 1)), np.arange(len(counts))
-    for _ in range(STEPS):
+    for _ in range(5000): # at most so many steps
         now, often = shares[moving], counts[moving]
         shares[moving] = now * ((often / (now @ likelihood.T)) @ likelihood) / often.sum(1, keepdims=True)
-        moving = moving[np.abs(shares[moving] - now).max(1) > SETTLED]
+        moving = moving[np.abs(shares[moving] - now).max(1) > 1e-6] # a share that moves by less has settled
         if not len(moving): break
     return shares
 
 # %% ../../nbs/evaluation/slices.ipynb #92813d43
-def prior_interval(
-    probabilities: np.ndarray, # pictures × classes; NaN rows have no say
-    prior: Sequence[float], # share of each class that the model was trained to expect
-    groups: Sequence, # each picture's group
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # class -> prior, new_prior, low, high, images, groups
-    "The class shares that the probabilities suggest, [Saerens et al. 2002](https://doi.org/10.1162/089976602753284446), with intervals."
+def prior_interval(probabilities: np.ndarray, prior: Sequence[float], groups: Sequence, how: Bootstrap=Bootstrap()) -> pd.DataFrame:
+    """The class shares that the probabilities suggest (new_prior, low, high), where the model was trained to expect `prior`; NaN rows have
+    no say. [Saerens et al. 2002](https://doi.org/10.1162/089976602753284446)"""
     rows, prior = checked_probabilities(probabilities, len(probabilities)), np.asarray(prior, float)
     if prior.shape != (len(CLASSES),) or not (prior > 0).all() or abs(prior.sum() - 1) > 1e-3:
         raise AnklealignError(f'prior = {prior.tolist()} is not a set of class shares: give {len(CLASSES)} above 0 that add up to 1.')
@@ -204,19 +170,16 @@ def prior_interval(
     return table.assign(**dict(zip(('low', 'high'), how.ends(drawn), strict=True)))
 
 # %% ../../nbs/evaluation/slices.ipynb #09c770c0
-def by_source(
-    answers: pd.DataFrame, # with group, label, predicted and n_votes
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # consensus and owner -> the columns of `slices` (one comparison, so no p_holm), and share_<class> with interval
-    "The figures on consensus-labelled and on owner-labelled pictures. Raises `AnklealignError` if the votes are not known."
+def by_source(answers: pd.DataFrame, how: Bootstrap=Bootstrap()) -> pd.DataFrame: # consensus and owner → columns
+    """The figures on consensus-labelled and on owner-labelled pictures: the columns of `slices` (one comparison, so no p_holm), and
+    share_<class> with interval. Raises `AnklealignError` if the votes are not known."""
     if 'n_votes' not in answers:
         raise AnklealignError("The answers have no column 'n_votes': join them with the manifest (metadata.csv) on image.")
     if n := answers.n_votes.isna().sum():
         raise AnklealignError(f'n_votes is not known for {n} picture(s): join with the manifest of the evaluated study.')
-    source = np.where(answers.n_votes >= 2, 'consensus', 'owner')
-    table = slices(answers.assign(source_of_label=source), ['source_of_label'], how).set_index('slice').drop(columns=['column', 'p_holm'])
-    given, shares = answers[answers.predicted.isin(CLASSES)], {}
-    for name, part in given.groupby(source[answers.predicted.isin(CLASSES)]):
+    answers, shares = answers.assign(source_of_label=np.where(answers.n_votes >= 2, 'consensus', 'owner')), {}
+    table = slices(answers, ['source_of_label'], how).set_index('slice').drop(columns=['column', 'p_holm'])
+    for name, part in answers[answers.predicted.isin(CLASSES)].groupby('source_of_label'):
         counts = pd.crosstab(part.group, part.label).reindex(columns=CLASSES, fill_value=0).to_numpy()
         drawn = resample(counts, how)
         ends = how.ends(drawn / drawn.sum(1, keepdims=True), len(counts))
@@ -225,11 +188,7 @@ def by_source(
     return table.join(pd.DataFrame(shares).T)
 
 # %% ../../nbs/evaluation/slices.ipynb #5174d510
-def conclude_sources(
-    sources: pd.DataFrame, # from `by_source`
-    synthetic: bool, # whether the pictures are phantoms
-    confidence: float=.95, # as in `by_source`
-) -> str: # two sentences, or why there is nothing to compare
+def conclude_sources(sources: pd.DataFrame, synthetic: bool, confidence: float=.95) -> str: # may say why there is nothing to compare
     "How the model does on consensus-labelled against owner-labelled pictures, and how often either calls a picture pronation."
     kind = kind_of(synthetic)
     n = {o: f'n = {r.images} {kind} of {r.groups} groups' for o, r in sources.iterrows()}
@@ -247,12 +206,9 @@ _WHO = {'consensus': 'consensus', 'owner': "owners'"}
 # %% ../../nbs/evaluation/slices.ipynb #6368e135
 _COMPARED = ['accuracy', 'macro_f1', 'log_loss']
 
-def aggregation_gain(
-    answers: pd.DataFrame, # one row a picture: label, group, predicted, and its calibrated probabilities as prob_…
-    sharpening: float=0., # of the model's `Trust`
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> dict: # plain values: images, groups, pictures_each; alone, together and gain, each accuracy, macro_f1 and log_loss -> value, low, high
-    "What is gained by answering all pictures of a group together; without groups of several, the figures are None."
+def aggregation_gain(answers: pd.DataFrame, sharpening: float=0., how: Bootstrap=Bootstrap()) -> dict: # calibrated → ready for JSON
+    """What is gained by answering all pictures of a group together: alone, together and gain, each accuracy, macro_f1 and log_loss with
+    value, low, high; None without groups of several. The decision rule says the sharpening."""
     of = answers[answers.predicted != '']
     of = of[of.groupby('group').group.transform('size') > 1]
     found = dict(images=len(of), groups=of.group.nunique(), pictures_each=len(of)/of.group.nunique() if len(of) else None)
@@ -266,11 +222,7 @@ def aggregation_gain(
     return found | {k: plain(o.loc[_COMPARED, ['value', 'low', 'high']]) for k, o in tables.items()}
 
 # %% ../../nbs/evaluation/slices.ipynb #e1272692
-def conclude_aggregation(
-    found: Mapping, # from `aggregation_gain`
-    synthetic: bool, # whether the pictures are phantoms
-    confidence: float=.95, # as in `aggregation_gain`
-) -> str: # one sentence
+def conclude_aggregation(found: Mapping, synthetic: bool, confidence: float=.95) -> str:
     "Whether several pictures of a person are answered better together."
     if not found['images']:
         return 'No group has several pictures with an answer, so it cannot be told what several pictures of a person are worth.'
@@ -283,15 +235,12 @@ def conclude_aggregation(
             f"{found['pictures_each']:.1f} each).")
 
 # %% ../../nbs/evaluation/slices.ipynb #030e63ea
-def aggregation_section(
-    report: Mapping, # with `together` from `aggregation_gain` and its `verdict`, synthetic, language and intervals
-) -> Section: # for `html_page`
+def aggregation_section(report: Mapping) -> Section: # with `together` from `aggregation_gain` and its `verdict`
     "Several pictures of one person, as a section of the page."
-    found = report['together']
-    on, ways = f"{found['images']} {kind_of(report['synthetic'])} of {found['groups']} groups", {
-        'alone': 'one by one', 'together': 'together', 'gain': 'the second minus the first'}
+    found, ways = report['together'], {'alone': 'one by one', 'together': 'together', 'gain': 'the second minus the first'}
     rows = [[f"{metric_title(m, report['language'])}: {way}", number(found[k][m]['value'], k == 'gain'), span(found[k][m], k == 'gain')]
             for m in _COMPARED for k, way in ways.items()]
-    table = Table([f'on {on}', 'value', interval_title(report)], rows,
+    on = f"on {found['images']} {kind_of(report['synthetic'])} of {found['groups']} groups"
+    table = Table([on, 'value', interval_title(report)], rows,
                   'The answer to each picture, and the sharpened mean answer to all pictures of its group; intervals over groups.')
     return Section('Several pictures of one person', found['verdict'], [table] if found['images'] else [])
