@@ -63,10 +63,8 @@ def _ring(count):
 
 def _sole_mesh(style, count=64):
     ring = _ring(count)*[style.wide*1.06, 1.02]
-    heights = [0, .15, .85, 1]
-    grow = [.97, 1, 1.01, .96]
     thick = np.where(ring[:, 1] > -.5, style.sole, .75*style.sole)
-    points = [np.column_stack([ring*g, thick*h]) for h, g in zip(heights, grow, strict=True)]
+    points = [np.column_stack([ring*grow, thick*high]) for high, grow in ((0, .97), (.15, 1), (.85, 1.01), (1, .96))]
     top = np.column_stack([ring*.3 + [0, -.3], np.full(count, style.sole*.8)])
     points = np.concatenate([*points, top])
     carried = np.column_stack([np.tile(np.arange(count)/count, 5), points[:, 2]/style.sole, points[:, 1], points[:, 2]])
@@ -137,11 +135,8 @@ def wear_shoe(leg: PosedLeg, style: ShoeStyle) -> tuple[PosedLeg, list[Part], Ca
     mirror, turn = (1, -1)[leg.side == 'right'], np.deg2rad(leg.toe_out_deg)
     drift = (leg.points[ankle] - stands).mean(0)*[mirror, 1, 1]/leg.length
     shift = drift[0]*np.cos(turn) + drift[1]*np.sin(turn)
-    upper, around, faces = _loft(style)
-    points = _place_shoe(upper, leg, shift, style.lean_deg)
-    sole, at, under = _sole_mesh(style)
-    order = slice(None, None, mirror)
-    shoe = Part(points, faces[:, order], _shoe_colours(style), around, .05)
+    (upper, around, faces), (sole, at, under), order = _loft(style), _sole_mesh(style), slice(None, None, mirror)
+    shoe = Part(_place_shoe(upper, leg, shift, style.lean_deg), faces[:, order], _shoe_colours(style), around, .05)
     base = Part(_place_shoe(sole, leg, shift), under[:, order], _sole_colours(style), at, .02)
     def hidden(places):
         x, y = ((places - leg.marks['heel_place'])/leg.length)[:, :2].T

@@ -107,12 +107,12 @@ def _named(plan, pattern): # a new name that still says who stands there
     path = plan.take()
     plan.note('image', rename(plan, path, pattern.format(path.rpartition('/')[2].rpartition('.')[0]) + '.jpg'), 'used')
 
-def _called(plan, pattern): # another name in the exports
+def _called(plan, pattern, kept='{name}'): # another name in the exports
     path = plan.take()
     folder, _, name = path.rpartition('/')
     parts = dict(zip(('stem', 'dot', 'suffix'), name.rpartition('.'), strict=True)) | dict(path=path, name=name)
     parts |= dict(owner=re.search(r'[A-Z0-9]{6}', folder)[0], hex=f'{plan.rng.integers(2**32):08x}')
-    plan.note('image', rename(plan, path, name, pattern.format(**parts)), 'used')
+    plan.note('image', rename(plan, path, kept.format(**parts), pattern.format(**parts)), 'used')
 
 def _embedded(plan):
     path = plan.take()
@@ -315,12 +315,6 @@ def _csv_import(plan):
     for _, t in plan.tasks_of(path): t['file_upload'] = '0a1b2c3d-import.csv'
     plan.note('image', path, 'used')
 
-def _no_suffix(plan):
-    path = plan.take()
-    name = path.rpartition('/')[2]
-    ref = f'/data/upload/1/{plan.rng.integers(2**32):08x}-{name}'
-    plan.note('image', rename(plan, path, name.removesuffix('.jpg'), ref), 'used')
-
 def _ambiguous(plan):
     path = plan.take()
     folder, _, name = path.rpartition('/')
@@ -335,7 +329,7 @@ RARE_DEFECTS = {
     'csv_import': ("The picture was imported by a table, whose name stands where the upload's would.", _csv_import),
     'second_copy': ('The export calls the picture a second copy of itself.',
                     lambda p: _called(p, '/data/upload/1/{hex}-{stem}_2.{suffix}')),
-    'no_suffix': ('The file lost its ending after it was annotated.', _no_suffix),
+    'no_suffix': ('The file lost its ending after it was annotated.', lambda p: _called(p, '/data/upload/1/{hex}-{name}', '{stem}')),
     'absolute_path': ("The export names a file by its place on somebody's machine.",
                       lambda p: _lost(p, '/home/somebody/heels/a.jpg', 'absolute')),
     'ambiguous': ('Two sub-folders hold different pictures of one name, and the export gives just the name.', _ambiguous)}
