@@ -13,8 +13,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from anklealign.deploy import Predictor
-from anklealign.phantom.person import VIEWS, draw_person
-from anklealign.phantom.picture import make_picture
+from anklealign.phantom.body import draw_person
+from anklealign.phantom.picture import VIEWS, make_picture
 from anklealign.study.manifest import read_manifest
 
 

@@ -36,17 +36,7 @@ from safetensors.torch import load_file, save, save_file
 import anklealign
 from anklealign.heels.feet import COLUMNS, SIDES, HeelRule
 from anklealign.images import square
-from anklealign.training.callbacks import (
-    Autocast,
-    AverageWeights,
-    EpochSeed,
-    ResumableLearner,
-    Resume,
-    keep_memory,
-    read_checkpoint,
-    write_checkpoint,
-)
-from anklealign.training.heel_batches import (
+from anklealign.phantom.heels import (
     CropLoader,
     PictureLoader,
     finder_loss,
@@ -58,6 +48,16 @@ from anklealign.training.heel_batches import (
     read_truth,
     recoloured,
     stored,
+)
+from anklealign.training.callbacks import (
+    Autocast,
+    AverageWeights,
+    EpochSeed,
+    ResumableLearner,
+    Resume,
+    keep_memory,
+    read_checkpoint,
+    write_checkpoint,
 )
 from anklealign.training.heel_nets import HeelFinder, HeelMeasurer, HeelReader, MeasuredHeels, overlap
 from anklealign.transfer import phantom_heels, read_weights

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from anklealign.phantom.annotators import drawn_phantoms
-from anklealign.phantom.study import check_injected, plan_study, planned_labels, write_study
+from anklealign.phantom.study import check_injected, drawn_phantoms, plan_study, planned_labels, write_study
 
 
 @pytest.mark.parametrize('layout', ['both', *(pytest.param(o, marks=pytest.mark.slow) for o in ('owners', 'consensus'))])

@@ -1,4 +1,4 @@
-"""Legs and feet of any person, with a heel tilted to a wanted angle that is then measured on the mesh.
+"""Legs and feet of any person, with a heel tilted to a wanted angle that is then measured on the mesh, and their skin
 
 Docs: https://anklealign.github.io/anklealign/phantom/body.html.md"""
 
@@ -9,27 +9,24 @@ __all__ = []
 
 # %% ../../nbs/phantom/body.ipynb #51d67086
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 
 import numpy as np
 
-from .render import corner_normals, loop_matrix
+from .render import bump, corner_normals, extent, field, loop_matrix, lookup, slopes, smoothstep, soft
 
 # %% ../../nbs/phantom/body.ipynb #f78d190f
 @functools.cache
-def load_basis(
-) -> tuple: # mean (n, 3), directions (k, n, 3), places (people, k), triangles (m, 3), all float64 or int
+def load_basis() -> tuple: # mean (n, 3), directions (k, n, 3), places (people, k), triangles (m, 3), all float64 or int
     "The legs of the basis, smooth, and finest about the heel and the tendon; read once a process."
     with (files('anklealign')/'phantom'/'legs.npz').open('rb') as f: kept = dict(np.load(f))
     mean, faces = kept['mean'].astype(float), kept['faces'].astype(int)
-    back = mean[mean[:, 2] < .1, 1].max()
-    toes = (mean[faces].mean(1)[:, 2] < .09) & (mean[faces].mean(1)[:, 1] < back - .17) # fine as they are, and more than half of all
+    back, middle = mean[mean[:, 2] < .1, 1].max(), mean[faces].mean(1)
+    toes = (middle[:, 2] < .09) & (middle[:, 1] < back - .17) # fine as they are, and more than half of all
     first, faces = loop_matrix(faces, len(mean), ~toes)
-    smooth = first @ mean
-    middle = smooth[faces].mean(1)
-    heel = (middle[:, 2] < .17) & (middle[:, 1] > back - .1)
-    second, faces = loop_matrix(faces, len(smooth), heel)
+    middle = (first @ mean)[faces].mean(1)
+    second, faces = loop_matrix(faces, first.shape[0], (middle[:, 2] < .17) & (middle[:, 1] > back - .1)) # the heel
     matrix = second @ first
     return matrix @ mean, np.stack([matrix @ o for o in kept['directions'].astype(float)]), kept['places'].astype(float), faces
 
@@ -41,10 +38,7 @@ class Leg:
     faces: np.ndarray # (m, 3) triangles, outward
     length: float # of the foot, in metres
 
-# %% ../../nbs/phantom/body.ipynb #3184b493
-def draw_leg(
-    rng: np.random.Generator, # same state, same leg
-) -> Leg: # standing, foot straight ahead
+def draw_leg(rng: np.random.Generator) -> Leg: # standing, foot straight ahead
     "The leg of somebody between two people of the basis, before anything is done to it."
     mean, directions, places, faces = load_basis()
     one, other = places[rng.integers(len(places), size=2)]
@@ -52,12 +46,12 @@ def draw_leg(
     foot = points[points[:, 2] < .1*points[:, 2].max()]
     heel = foot[foot[:, 1] > np.quantile(foot[:, 1], .8)]
     points = (points - [_middle(heel[:, 0]), foot[:, 1].max(), points[:, 2].min()])/np.ptp(foot[:, 1])
-    return Leg(_spin(points, -_heading(points)), faces, float(np.ptp(foot[:, 1])))
+    return Leg(spin(points, -_heading(points)), faces, float(np.ptp(foot[:, 1])))
 
-# %% ../../nbs/phantom/body.ipynb #23561de8
 def _middle(x): return (x.min() + x.max())/2
 
-def _spin(points, deg):
+def spin(points: np.ndarray, deg: float) -> np.ndarray: # (n, 3)
+    "Turn points about the vertical."
     a = np.deg2rad(deg)
     return points @ np.array([[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]])
 
@@ -65,24 +59,6 @@ def _heading(points):
     low = points[points[:, 2] < .15]
     toes, heel = low[low[:, 1] < -.55], low[low[:, 1] > -.2]
     return np.rad2deg(np.arctan2(_middle(toes[:, 0]) - _middle(heel[:, 0]), .8))
-
-# %% ../../nbs/phantom/body.ipynb #586c4d76
-def smoothstep(
-    x: np.ndarray, # any numbers
-    lo: float, # where the step begins
-    hi: float, # where it ends
-) -> np.ndarray: # 0 below `lo`, 1 above `hi`
-    "A step from 0 to 1 without corners."
-    t = np.clip((x - lo)/(hi - lo), 0, 1)
-    return t*t*(3 - 2*t)
-
-def bump(
-    x: np.ndarray, # any numbers
-    centre: float, # where it is 1
-    width: float, # where it has fallen to 1/e
-) -> np.ndarray: # 0 to 1
-    "A bell."
-    return np.exp(-((x - centre)/width)**2)
 
 # %% ../../nbs/phantom/body.ipynb #2f8ff6f9
 @dataclass(frozen=True)
@@ -102,10 +78,7 @@ class Shape:
     abduct: tuple[float, float]=(.45, 0.) # how far the forefoot turns out with the heel's tilt; radians of its own
     inward: tuple[float, float]=(.35, 0.) # the same for the shank turning inward
 
-# %% ../../nbs/phantom/body.ipynb #b7cc2d6f
-def draw_shape(
-    rng: np.random.Generator, # same state, same ankle
-) -> Shape: # of anybody
+def draw_shape(rng: np.random.Generator) -> Shape:
     "Ankles from bony to plump."
     plump = rng.beta(1.8, 2.2)
     return Shape(rng.normal(.128, .008), .026 + .018*plump + rng.normal(0, .003), (.085*(1 - plump) + .012)*rng.uniform(.7, 1.1),
@@ -114,11 +87,8 @@ def draw_shape(
                  rng.uniform(0, .6), (rng.uniform(-.1, .7), rng.normal(0, .07)), (rng.uniform(-.1, .6), rng.normal(0, .07)))
 
 # %% ../../nbs/phantom/body.ipynb #74a4c4af
-def sculpt(
-    points: np.ndarray, # of a `Leg`
-    shape: Shape, # what to make of it
-) -> np.ndarray: # new points, the sole on the floor
-    "Give a leg its heel pad, tendon with hollows, ankle bones and lean."
+def sculpt(points: np.ndarray, shape: Shape) -> np.ndarray: # (n, 3), the sole on the floor
+    "Give the points of a `Leg` its heel pad, tendon with hollows, ankle bones and lean."
     x, y, z = points.T
     behind = _behind(y, z)
     x = _pad(x, z, behind, shape)
@@ -126,11 +96,9 @@ def sculpt(
     reach = smoothstep(z, .14, .30)*(1 - smoothstep(z, .38, .72))
     rear = 1 - smoothstep(behind, .10, .24)
     across = smoothstep(np.abs(x), .3*shape.cord, shape.cord + .022)*np.exp(-(np.maximum(np.abs(x) - shape.cord - .022, 0)/.05)**2)
-    y = y - shape.hollow*across*reach*rear
-    y = y + .25*shape.hollow*bump(x, 0, shape.cord)*bump(z, .36, .15)*rear
+    y = y - shape.hollow*across*reach*rear + .25*shape.hollow*bump(x, 0, shape.cord)*bump(z, .36, .15)*rear
     x = x*(1 - 1.2*shape.hollow*bump(behind, .10, .04)*reach)
-    bones = np.where(x < 0, -bump(z, .345, .055)*bump(y, -.23, .065), bump(z, .285, .055)*bump(y, -.19, .06))
-    x = x + shape.malleoli*bones
+    x = x + shape.malleoli*np.where(x < 0, -bump(z, .345, .055)*bump(y, -.23, .065), bump(z, .285, .055)*bump(y, -.19, .06))
     z = np.maximum(z - shape.flat*(1 - smoothstep(behind, .2, .5))*(1 - smoothstep(z, .05, .3)), .06*z)
     x = x + shape.lean*np.maximum(0, z - .4) + shape.skew*(1 - smoothstep(z, .01, .1))*(1 - smoothstep(behind, .2, .5))
     return np.stack([x, y, z], 1)
@@ -149,9 +117,6 @@ def _behind(y, z):
     backs = _levels(y, z, step, z.max())
     return np.interp(z, step*(np.arange(len(backs)) + .5), np.where(np.isfinite(backs), backs, backs[np.isfinite(backs)].min())) - y
 
-# %% ../../nbs/phantom/body.ipynb #0cb47d5e
-_pad_at = np.array([0, .02, .06, .10, .14]) # heights where the pad's width is known
-
 def _pad(x, z, behind, shape):
     "Bring the back part of each height to the width a heel has there, symmetric about the heel's own line."
     near, step = behind < .09, .015
@@ -159,7 +124,7 @@ def _pad(x, z, behind, shape):
     heights, full = step*(np.arange(len(low)) + .5), high - low > .06
     low, high = (np.interp(heights, heights[full], o[full]) for o in (low, high))
     have = (high - low)/2
-    at = [*_pad_at, shape.insertion, shape.insertion + .06, .34, .5]
+    at = [0, .02, .06, .10, .14, shape.insertion, shape.insertion + .06, .34, .5]
     pad, cord = shape.pad, shape.cord
     want = [.88*pad, .98*pad, pad, .97*pad, .87*pad, .40*pad + .033, cord + .045, cord + .05, have[-1]]
     centre, scale = np.interp(z, heights, (low + high)/2), np.interp(z, heights, np.interp(heights, at, want)/have)
@@ -178,12 +143,8 @@ def _bend(x, z, angle, heights, pivot=.08):
     return np.interp(z, u, axis_x) + x*np.cos(here), np.interp(z, u, axis_z) + rise
 
 # %% ../../nbs/phantom/body.ipynb #6743811e
-def tilt(
-    points: np.ndarray, # of a `Leg`
-    deg: float, # how far to turn the heel; positive everts
-    shape: Shape=Shape(), # how the rest follows
-) -> np.ndarray: # new points, standing on the floor
-    "Turn the heel, and let ankle, arch, forefoot and tibia follow."
+def tilt(points: np.ndarray, deg: float, shape: Shape=Shape()) -> np.ndarray: # (n, 3), standing on the floor
+    "Turn the heel (positive everts), and let ankle, arch, forefoot and tibia follow as `shape` says."
     angle = np.deg2rad(deg)
     x, y, z = points.T
     forward = -y - 1.2*np.maximum(0, z - .12)
@@ -209,21 +170,16 @@ def _cut(shapes, axis, at):
     t = (at - a[:, axis])/(b[:, axis] - a[:, axis])
     return (a + t[:, None]*(b - a)).reshape(-1, 2, 3)
 
-# %% ../../nbs/phantom/body.ipynb #0b8f1499
-def _range(o): return np.minimum(np.minimum(o[:, 0], o[:, 1]), o[:, 2]), np.maximum(np.maximum(o[:, 0], o[:, 1]), o[:, 2])
+def _section(corners, height): # of triangles, all of which need not be tried
+    low, high = extent(corners[..., 2])
+    return _cut(corners[(low < height) & (high > height)], 2, height)
 
 # %% ../../nbs/phantom/body.ipynb #c6907bf8
-def heel_line(
-    points: np.ndarray, # of one leg in the room, in metres: z up, seen from +y
-    faces: np.ndarray, # its triangles
-    length: float, # of the foot, in metres
-    floor: float=0., # height of what the foot stands on, in metres
-) -> tuple[np.ndarray, np.ndarray]: # the lower and the upper mark
-    "The line that bisects the heel."
+def heel_line(points: np.ndarray, faces: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]: # lower and upper mark
+    "The line that bisects the heel of a leg in the room (metres, z up, seen from +y) whose foot is `length` metres long."
     marks, corners = [], points[faces]
-    low, high = _range(corners[..., 2])
-    for height in floor + np.linspace(.04, .22, 10)*length:
-        section = _cut(corners[(low < height) & (high > height)], 2, height)
+    for height in np.linspace(.04, .22, 10)*length:
+        section = _section(corners, height)
         behind = section[..., 1].max() - .13*length
         ends = _cut(section, 1, behind).reshape(-1, 3)
         back = np.concatenate([section[section[..., 1] > behind], ends])
@@ -231,14 +187,9 @@ def heel_line(
     return np.mean(marks[:3], axis=0), np.mean(marks[-3:], axis=0)
 
 # %% ../../nbs/phantom/body.ipynb #b72d63e7
-def rearfoot_angle(
-    low: np.ndarray, # lower mark
-    high: np.ndarray, # upper mark
-    side: str, # 'left' or 'right'; the left leg is the one at +x
-) -> float: # degrees, eversion positive
-    "Angle between the heel's line and the vertical in the frontal plane."
-    lateral = dict(left=1, right=-1)[side]
-    return float(np.rad2deg(np.arctan2((low[0] - high[0])*lateral, high[2] - low[2])))
+def rearfoot_angle(low: np.ndarray, high: np.ndarray, side: str) -> float: # degrees, eversion positive
+    "Angle between the heel's line and the vertical in the frontal plane; the left leg is the one at +x."
+    return float(np.rad2deg(np.arctan2((low[0] - high[0])*dict(left=1, right=-1)[side], high[2] - low[2])))
 
 # %% ../../nbs/phantom/body.ipynb #29c31b7c
 @dataclass(frozen=True)
@@ -248,7 +199,6 @@ class Stance:
     toe_out_deg: float=8. # foot-progression angle
     forward: float=0. # shift along the line of sight, in metres
 
-# %% ../../nbs/phantom/body.ipynb #99392289
 @dataclass(frozen=True)
 class PosedLeg:
     "A leg in the room, in metres, and its measured angle."
@@ -259,47 +209,32 @@ class PosedLeg:
     side: str # 'left' or 'right'
     angle_deg: float # measured on this mesh, eversion positive
     toe_out_deg: float # foot-progression angle
-    marks: dict = field(default_factory=dict) # name → (3,): lower, upper, contact, leg_lower, leg_upper
+    marks: dict[str, np.ndarray] # name → (3,): lower, upper, contact, leg_lower, leg_upper, heel_place
 
     @functools.cached_property
     def normals(self) -> np.ndarray: # (n, 3)
         "Outward directions of the corners."
         return corner_normals(self.points, self.faces)
 
-# %% ../../nbs/phantom/body.ipynb #2ce45b6f
-def _place(points, length, side, stance):
-    points = _spin(points, stance.toe_out_deg)*length + [stance.half_width, stance.forward, 0]
-    above = points[:, 2]/length - .3
-    lean = ((.004 - points[:, 0])[above > .25]/above[above > .25]).max(initial=0) # knees do not run into each other
-    points[:, 0] += min(lean, .14)*np.maximum(above, 0)
-    points[:, 0] = np.where(above > .25, np.maximum(points[:, 0], .003), points[:, 0])
-    return points if side == 'left' else points*[-1, 1, 1]
-
 # %% ../../nbs/phantom/body.ipynb #0ae4aba6
 def pose_leg(
-    leg: Leg, # as it stands at rest
-    side: str, # 'left' or 'right'
-    target_deg: float, # wanted rear-foot angle, eversion positive
-    shape: Shape=Shape(), # of the ankle
-    stance: Stance=Stance(), # place in the room
+    leg: Leg, side: str, target_deg: float, shape: Shape=Shape(), stance: Stance=Stance(),
     above_deg: float|None=None, # turn that what a shoe leaves to be seen has instead, so that it does not tell the heel's
 ) -> PosedLeg: # with the angle it really has, within .2 degrees of the target unless `above_deg` is given
     "Tilt the heel until the measured angle is the wanted one."
     base = sculpt(leg.points, shape)
     faces = leg.faces if side == 'left' else leg.faces[:, ::-1]
     corner = (base[:, 2] < .36) & (base[:, 1] > -.36)
-    near = corner[leg.faces[:, 0]] & corner[leg.faces[:, 1]] & corner[leg.faces[:, 2]]
-    used, heel = np.unique(leg.faces[near], return_inverse=True)
-    heel = heel.reshape(-1, 3)
+    heel = leg.faces[corner[leg.faces].all(1)]
+    used, numbered = np.unique(heel, return_inverse=True)
     def measure(deg):
         points = _place(tilt(base[used], deg, shape), leg.length, side, stance)
-        return rearfoot_angle(*heel_line(points, heel, leg.length), side)
+        return rearfoot_angle(*heel_line(points, numbered.reshape(-1, 3), leg.length), side)
     tilted = tilt(base, _solve(measure, target_deg), shape)
-    if above_deg is not None:
-        tilted = tilted + smoothstep(base[:, 2:], .215, .25)*(tilt(base, above_deg, shape) - tilted)
+    if above_deg is not None: tilted = tilted + smoothstep(base[:, 2:], .215, .25)*(tilt(base, above_deg, shape) - tilted)
     points = _place(tilted, leg.length, side, stance)
-    low, high = heel_line(points, leg.faces[near], leg.length)
-    marks = _marks(points, leg.faces, leg.faces[near], low, high, leg.length)
+    low, high = heel_line(points, heel, leg.length)
+    marks = _marks(points, leg.faces, heel, low, high, leg.length)
     marks['heel_place'] = np.array([(1, -1)[side == 'right']*stance.half_width, stance.forward, 0]) # of the resting leg's origin
     return PosedLeg(points, faces, base, leg.length, side, rearfoot_angle(low, high, side), stance.toe_out_deg, marks)
 
@@ -315,24 +250,142 @@ def _solve(measure, target, slope=.92):
         slope = np.clip((got - before)/(b - a), .3, 2) if b != a else slope
     return b
 
-# %% ../../nbs/phantom/body.ipynb #60e600d2
-def _near(corners, height):
-    low, high = _range(corners[..., 2])
-    return corners[(low < height) & (high > height)]
+def _place(points, length, side, stance):
+    points = spin(points, stance.toe_out_deg)*length + [stance.half_width, stance.forward, 0]
+    above = points[:, 2]/length - .3
+    lean = ((.004 - points[:, 0])[above > .25]/above[above > .25]).max(initial=0) # knees do not run into each other
+    points[:, 0] += min(lean, .14)*np.maximum(above, 0)
+    points[:, 0] = np.where(above > .25, np.maximum(points[:, 0], .003), points[:, 0])
+    return points if side == 'left' else points*[-1, 1, 1]
 
 def _onto_skin(mark, corners):
     "The mark moved along the line of sight to the skin."
-    section = _cut(_cut(_near(corners, mark[2]), 2, mark[2]), 0, mark[0]).reshape(-1, 3)
+    section = _cut(_section(corners, mark[2]), 0, mark[0]).reshape(-1, 3)
     return np.array([mark[0], section[:, 1].max() if len(section) else mark[1], mark[2]])
 
 def _marks(points, faces, heel, low, high, length):
     marks = dict(lower=_onto_skin(low, points[heel]), upper=_onto_skin(high, points[heel]))
-    floor = points[np.unique(heel)]
+    floor, corners = points[np.unique(heel)], points[faces]
     touching = floor[floor[:, 2] < .008*length]
     touching = touching[touching[:, 1] > touching[:, 1].max() - .12*length]
     marks['contact'] = np.array([_middle(touching[:, 0]), touching[:, 1].max(), 0])
-    corners = points[faces]
     for name, height in dict(leg_lower=.62, leg_upper=1.05).items():
-        section = _cut(_near(corners, height*length), 2, height*length).reshape(-1, 3)
+        section = _section(corners, height*length).reshape(-1, 3)
         marks[name] = _onto_skin(np.array([_middle(section[:, 0]), 0, height*length]), corners)
     return marks
+
+# %% ../../nbs/phantom/body.ipynb #878ae89c
+@dataclass(frozen=True)
+class Skin:
+    "What stays the same in all pictures of a person; heights and widths in foot lengths."
+    tone: float # 0 lightest to 1 darkest
+    hue: np.ndarray # (3,) factor of the base colour
+    pink: float # how red the heel is
+    callus: float # how pale its rim is
+    mottle: float # how blotchy
+    veins: float # how blue they show
+    creases: np.ndarray # (n, 5): height, depth, width, curve, place across
+    fissures: float # cracks of the rim
+    moles: np.ndarray # (n, 4): x, y, z, radius
+    stickers: np.ndarray # (n, 7): x, y, z, radius, colour of markers stuck or drawn on, anywhere
+    sock_mark: tuple[float, float] # height and strength of the print of a sock
+    hair: float # hairs for each square of a tenth foot length
+    hair_dark: float # 0 blond to 1 black
+    gloss: float # strength of the shine
+    seed: int # of its fields
+
+def draw_skin(rng: np.random.Generator) -> Skin:
+    "Mostly light skin, of any age."
+    tone, dry = rng.beta(1.0, 2.6), rng.beta(1.5, 2.5)
+    spots, stuck = rng.poisson(1.6), rng.integers(1, 5) if rng.random() < .07 else 0
+    moles = np.concatenate([rng.uniform([-.2, -.3, .1], [.2, 0, 1.6], (spots, 3)), rng.gamma(2, .003, (spots, 1))], 1)
+    ink = np.array([[1, 1, 1], [.02, .02, .02], [.05, .1, .5], [.6, .05, .05], [.1, .5, .1]])[rng.integers(5)]
+    stickers = np.concatenate([rng.uniform([-.1, -.1, .03], [.1, .02, .7], (stuck, 3)), rng.uniform(.012, .028, (stuck, 1)),
+                               np.tile(ink, (stuck, 1))], 1)
+    return Skin(tone=tone, hue=1 + rng.normal(0, [.02, .015, .03]), pink=rng.beta(1.5, 2)*.62, callus=rng.beta(1.5, 1.5)*(.4 + dry),
+                mottle=rng.gamma(2, .4), veins=rng.gamma(1.2, .4), creases=_draw_creases(rng), fissures=dry if rng.random() < .3 else 0,
+                moles=moles, stickers=stickers, sock_mark=(rng.uniform(.55, 1.3), rng.random() if rng.random() < .3 else 0),
+                hair=rng.gamma(1.4, 6.) if rng.random() < .55 else rng.gamma(1, .4),
+                hair_dark=np.clip(rng.normal(.45 + .5*tone, .25), .05, 1), gloss=rng.gamma(2, .05), seed=int(rng.integers(2**31)))
+
+def _draw_creases(rng):
+    n, low, step = rng.integers(2, 12), rng.uniform(.14, .2), rng.uniform(.009, .019)
+    heights, depths = low + step*(np.arange(n) + rng.normal(0, .25, n)), rng.gamma(2, .3, n)*rng.uniform(.15, 1.2)
+    return np.stack([heights, depths, rng.uniform(.0015, .0045, n), rng.normal(rng.normal(.2, .6), .5, n), rng.normal(0, .025, n)], 1)
+
+# %% ../../nbs/phantom/body.ipynb #32ab3f03
+_tones = np.array([[246, 216, 198], [232, 190, 164], [205, 158, 126], [146, 102, 76], [82, 56, 44]])/255 # sRGB
+
+def skin_surface(rest: np.ndarray, skin: Skin, side: str) -> tuple[np.ndarray, np.ndarray]:
+    """Colour, (k, 3) in linear light, and relief, (k, 3) to add to the normal, of places on the untilted left leg, (k, 3) in foot lengths.
+
+    The legs of a person are not each other's mirror image to the last mole."""
+    rest = rest.astype('f4')
+    x, y, z = np.ascontiguousarray(rest.T)
+    rng = np.random.default_rng([skin.seed, side == 'left'])
+    shift = rng.random(8, 'f4')
+    u, v = .8*x + .6*y + shift[0], z + .3*y + shift[1]
+    base = np.array([np.interp(skin.tone*4, range(5), o) for o in _tones.T])*skin.hue
+    broad, blotch = lookup(field(2., 1), .35*u, .35*v), lookup(field(1.6, 2), 1.1*u + shift[2], 1.1*v)
+    grain = lookup(field(.8, 3), 2.2*u, 2.2*v + shift[3])
+    dark = 1 - .5*skin.tone
+    colour = base*(1 + skin.mottle*.045*broad + .025*grain + .02*blotch)[:, None]
+    rear = 1 - smoothstep(-y, .1, .35)
+    red = skin.pink*rear*(bump(z, .11, .08) + .5*bump(z, .22, .1))*np.clip(1 + .5*blotch, 0, 2)
+    red = red + .15*skin.mottle*np.clip(blotch - .3, 0, 2) + .35*skin.pink*(1 - smoothstep(z, .05, .5))
+    colour = colour*(1 + red[:, None]*np.array([.03, -.16, -.13])*dark)
+    colour = _spots(colour, rest, u, v, shift, skin, dark)
+    depth, lines = _creases(x, z, u, v, skin)
+    colour = colour*(1 - rear*depth)[:, None]**np.array([.7, 1., 1.1])
+    gu, gv = (lookup(o, 2.2*u, 2.2*v + shift[3]) for o in slopes(.8, 3))
+    wave = lookup(field(1.5, 5), 1.3*u, 1.3*v)
+    relief = np.stack([.05*gu, .05*wave, -rear*lines + .05*gv + .03*wave], 1)
+    return colour.clip(.01, 1).astype('f4')**np.float32(2.2), relief.astype('f4')
+
+# %% ../../nbs/phantom/body.ipynb #26f511ce
+_callus = np.array([226, 202, 168])/255
+
+def _spots(colour, rest, u, v, shift, skin, dark):
+    "Callus, veins, moles, the print of a sock."
+    x, y, z = rest.T
+    edge = z + .012*lookup(field(1.5, 4), u + shift[4], v)
+    rim = (skin.callus*(1 - smoothstep(edge, .03, .085)))[:, None]*.8
+    colour = colour*(1 - rim) + rim*(.35*colour + .65*_callus*(colour.mean()/_callus.mean())*1.12)
+    if skin.fissures:
+        cracks = smoothstep(lookup(field(1., 6), 2.6*(x + y) + shift[5], .5*z), 1.1, 2.)*(1 - smoothstep(z, .04, .08))
+        colour = colour*(1 - .4*skin.fissures*cracks)[:, None]
+    vein = np.exp(-(soft(field(2.6, 7), 1.1*u + shift[6], .6*v)/.045)**2)*smoothstep(lookup(field(2., 8), .3*u, .3*v + shift[7]), -.3, 1)
+    colour = colour*(1 - (skin.veins*vein*dark)[:, None]*np.array([.13, .06, .015]))
+    for at in skin.moles:
+        colour = colour*(1 - .55*np.exp(-(((rest - at[:3])**2).sum(1)/at[3]**2)**1.5)[:, None]*np.array([.7, .9, 1]))
+    for at in skin.stickers:
+        on = (((rest - at[:3])*[1, .3, 1])**2).sum(1) < at[3]**2
+        colour[on] = at[4:]*.95
+    height, strength = skin.sock_mark
+    if strength:
+        print_ = strength*bump(z + .02*lookup(field(1.5, 4), u, v), height, .05)*(.6 + .4*np.sin(260*u))
+        colour = colour*(1 + print_[:, None]*np.array([-.02, -.16, -.13])*dark)
+    return colour
+
+def _creases(x, z, u, v, skin):
+    "How dark, and how steep along the height, the creases over the tendon are."
+    dark, steep = np.zeros_like(z), np.zeros_like(z)
+    wobble = .006*lookup(field(1.6, 9), 1.2*u, .2*v)
+    fade = .5 + .5*np.tanh(lookup(field(1.5, 10), 1.5*u, 2*v))
+    for height, depth, width, curve, across in skin.creases:
+        d = (z - height - curve*(x - across)**2 - wobble)/width
+        line = depth*np.exp(-d*d)*np.exp(-((x - across)/.06)**2)*fade
+        dark, steep = dark + line, steep + d*line
+    return .3*np.minimum(dark, 1.2), np.clip(.8*steep, -.7, .7)
+
+# %% ../../nbs/phantom/body.ipynb #36e82139
+@dataclass(frozen=True)
+class Person:
+    "What stays the same in all pictures of somebody."
+    leg: Leg # at rest
+    shape: Shape # of the ankle
+    skin: Skin # colour and marks
+
+def draw_person(rng: np.random.Generator) -> Person:
+    "Anybody from school age on."
+    return Person(draw_leg(rng), draw_shape(rng), draw_skin(rng))

@@ -8,14 +8,14 @@ Docs: https://anklealign.github.io/anklealign/phantom/clothes.html.md"""
 __all__ = []
 
 # %% ../../nbs/phantom/clothes.ipynb #6df6261f
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from .body import PosedLeg, bump, smoothstep
-from .person import Person
-from .render import field, lathe_faces, lookup, paint, soft
+from .body import Person, PosedLeg
+from .render import bump, field, lathe_faces, lookup, paint, smoothstep, soft
 from .scene import Part, leg_part
 
 # %% ../../nbs/phantom/clothes.ipynb #d24d2e4a
@@ -35,11 +35,8 @@ class ShoeStyle:
     pattern: int # which parts have which colour
     seed: int # of its pattern
 
-# %% ../../nbs/phantom/clothes.ipynb #f9846c6a
-def draw_shoes(
-    rng: np.random.Generator, # same state, same shoes
-) -> ShoeStyle: # sneakers, low shoes, boots
-    "A pair of shoes."
+def draw_shoes(rng: np.random.Generator) -> ShoeStyle:
+    "A pair of sneakers, low shoes or boots."
     kind = rng.choice(['sneaker', 'low', 'boot'], p=[.62, .23, .15])
     collar = dict(sneaker=rng.uniform(.23, .31), low=rng.uniform(.22, .26), boot=rng.uniform(.38, .75))[kind]
     dark = (.02, .35) if kind != 'sneaker' and rng.random() < .7 else (.03, .98)
@@ -64,6 +61,15 @@ def _ring(count):
     t = np.linspace(0, at[-1], count, endpoint=False)
     return CubicSpline(at, closed, bc_type='periodic')(t)
 
+def _sole_mesh(style, count=64):
+    ring = _ring(count)*[style.wide*1.06, 1.02]
+    thick = np.where(ring[:, 1] > -.5, style.sole, .75*style.sole)
+    points = [np.column_stack([ring*grow, thick*high]) for high, grow in ((0, .97), (.15, 1), (.85, 1.01), (1, .96))]
+    top = np.column_stack([ring*.3 + [0, -.3], np.full(count, style.sole*.8)])
+    points = np.concatenate([*points, top])
+    carried = np.column_stack([np.tile(np.arange(count)/count, 5), points[:, 2]/style.sole, points[:, 1], points[:, 2]])
+    return points, carried, lathe_faces(5, count)
+
 # %% ../../nbs/phantom/clothes.ipynb #06cbab6b
 def _loft(style, count=64, rows=14):
     "The upper of a left shoe in foot lengths, and the place of each corner around and up."
@@ -84,18 +90,6 @@ def _loft(style, count=64, rows=14):
         carried.append(np.stack([around, np.full(count, t), y, high*rise], 1))
     return np.concatenate(points), np.concatenate(carried), lathe_faces(rows, count)
 
-# %% ../../nbs/phantom/clothes.ipynb #ed8db438
-def _sole_mesh(style, count=64):
-    ring = _ring(count)*[style.wide*1.06, 1.02]
-    heights = [0, .15, .85, 1]
-    grow = [.97, 1, 1.01, .96]
-    thick = np.where(ring[:, 1] > -.5, style.sole, .75*style.sole)
-    points = [np.column_stack([ring*g, thick*h]) for h, g in zip(heights, grow, strict=True)]
-    top = np.column_stack([ring*.3 + [0, -.3], np.full(count, style.sole*.8)])
-    points = np.concatenate([*points, top])
-    carried = np.column_stack([np.tile(np.arange(count)/count, 5), points[:, 2]/style.sole, points[:, 1], points[:, 2]])
-    return points, carried, lathe_faces(5, count)
-
 # %% ../../nbs/phantom/clothes.ipynb #ed61e2e3
 def _shoe_colours(style):
     def surface(at):
@@ -111,7 +105,6 @@ def _shoe_colours(style):
         return colour*(weave*(1 - seam))[:, None].clip(.1, 2), None
     return surface
 
-# %% ../../nbs/phantom/clothes.ipynb #f61b7e3c
 def _sole_colours(style):
     def surface(at):
         around, h, y, z = at.T
@@ -121,42 +114,30 @@ def _sole_colours(style):
     return surface
 
 # %% ../../nbs/phantom/clothes.ipynb #8ae8f244
-def _place_shoe(points, leg, style, shift):
-    lean = np.deg2rad(style.lean_deg)
-    x = points[:, 0] + lean*points[:, 2] + shift
+def _place_shoe(points, leg, shift=0, lean_deg=0):
+    x = points[:, 0] + np.deg2rad(lean_deg)*points[:, 2] + shift
     turn, mirror = np.deg2rad(leg.toe_out_deg), (1, -1)[leg.side == 'right']
     c, s = np.cos(turn), np.sin(turn)
     local = np.stack([x*c - points[:, 1]*s, x*s + points[:, 1]*c, points[:, 2]], 1)
-    heel = leg.marks['heel_place']
-    return (local*leg.length)*[mirror, 1, 1] + heel
+    return (local*leg.length)*[mirror, 1, 1] + leg.marks['heel_place']
 
-# %% ../../nbs/phantom/clothes.ipynb #8fab8648
-def lift(
-    leg: PosedLeg, # as measured, on the floor
-    by: float, # metres
-) -> PosedLeg: # the same, higher
-    "Raise a leg and its marks."
+def lift(leg: PosedLeg, by: float) -> PosedLeg:
+    "Raise a leg and its marks by metres."
     up = np.array([0, 0, by])
     return replace(leg, points=leg.points + up, marks={k: v + up*(k != 'heel_place') for k, v in leg.marks.items()})
 
 # %% ../../nbs/phantom/clothes.ipynb #d261ad1b
-def wear_shoe(
-    leg: PosedLeg, # posed, on the floor
-    style: ShoeStyle, # of both shoes
-) -> tuple[PosedLeg, list[Part], object]: # the leg on its sole; the shoe; which places of the room it hides
+def wear_shoe(leg: PosedLeg, style: ShoeStyle) -> tuple[PosedLeg, list[Part], Callable]: # leg on its sole; shoe; which places it hides
     "A shoe of its own shape about the foot: upright whatever the heel does."
     raised = lift(leg, .85*style.sole*leg.length)
     ankle = (leg.rest[:, 2] > .9*style.collar + .04) & (leg.rest[:, 2] < .9*style.collar + .16)
-    stands = _place_shoe(leg.rest[ankle], leg, replace(style, lean_deg=0), 0)
+    stands = _place_shoe(leg.rest[ankle], leg)
     mirror, turn = (1, -1)[leg.side == 'right'], np.deg2rad(leg.toe_out_deg)
     drift = (leg.points[ankle] - stands).mean(0)*[mirror, 1, 1]/leg.length
     shift = drift[0]*np.cos(turn) + drift[1]*np.sin(turn)
-    upper, around, faces = _loft(style)
-    points = _place_shoe(upper, leg, style, shift)
-    sole, at, under = _sole_mesh(style)
-    order = slice(None, None, mirror)
-    shoe = Part(points, faces[:, order], _shoe_colours(style), around, .05)
-    base = Part(_place_shoe(sole, leg, replace(style, lean_deg=0), shift), under[:, order], _sole_colours(style), at, .02)
+    (upper, around, faces), (sole, at, under), order = _loft(style), _sole_mesh(style), slice(None, None, mirror)
+    shoe = Part(_place_shoe(upper, leg, shift, style.lean_deg), faces[:, order], _shoe_colours(style), around, .05)
+    base = Part(_place_shoe(sole, leg, shift), under[:, order], _sole_colours(style), at, .02)
     def hidden(places):
         x, y = ((places - leg.marks['heel_place'])/leg.length)[:, :2].T
         forward = x*mirror*np.sin(turn) - y*np.cos(turn)
@@ -164,10 +145,7 @@ def wear_shoe(
     return raised, [shoe, base], hidden
 
 # %% ../../nbs/phantom/clothes.ipynb #4acc9e84
-def wear_slipper(
-    leg: PosedLeg, # posed, on the floor
-    style: ShoeStyle, # sole and colours
-) -> tuple[PosedLeg, list[Part]]: # the leg on its sole; sole and strap
+def wear_slipper(leg: PosedLeg, style: ShoeStyle) -> tuple[PosedLeg, list[Part]]: # the leg on its sole; sole and strap
     "A slipper open at the back: the heel is seen on its sole."
     raised = lift(leg, style.sole*leg.length)
     sole, at, under = _sole_mesh(replace(style, wide=max(style.wide, .155)))
@@ -175,8 +153,8 @@ def wear_slipper(
     u, f = np.meshgrid(np.linspace(-1, 1, 25), np.linspace(.48, .8, 7))
     band = np.stack([.215*np.sign(u)*np.abs(u)**.8, -f, style.sole + (.31 - .22*(f - .45))*(1 - u**4)], -1).reshape(-1, 3)
     def surface(at): return np.broadcast_to(style.main, (len(at), 3)), None
-    strap = Part(_place_shoe(band, leg, replace(style, lean_deg=0), 0), lathe_faces(7, 25, False)[:, order], surface, band, .04)
-    base = Part(_place_shoe(sole, leg, replace(style, lean_deg=0), 0), under[:, order], _sole_colours(style), at, .02)
+    strap = Part(_place_shoe(band, leg), lathe_faces(7, 25, False)[:, order], surface, band, .04)
+    base = Part(_place_shoe(sole, leg), under[:, order], _sole_colours(style), at, .02)
     return raised, [base, strap]
 
 # %% ../../nbs/phantom/clothes.ipynb #5cdf3e2e
@@ -190,21 +168,15 @@ class SockStyle:
     pattern: int # plain, heel patch, stripes, cuff band
     thick: float # in foot lengths
 
-# %% ../../nbs/phantom/clothes.ipynb #9cec927b
-def draw_socks(
-    rng: np.random.Generator, # same state, same socks
-) -> SockStyle: # short or long
-    "A pair of socks."
+def draw_socks(rng: np.random.Generator) -> SockStyle:
+    "A pair of socks, short or long."
     height = rng.choice([rng.uniform(.27, .4), rng.uniform(.4, .8), rng.uniform(.8, 1.4)], p=[.35, .4, .25])
     main = paint(rng, (0, 1), (0, .1), (.03, .98)) if rng.random() < .6 else paint(rng, (0, 1), (.1, .7), (.1, .95))
     second = paint(rng, (0, 1), (0, .9), (.05, .98))
     return SockStyle(height, main, second, rng.uniform(0, .25), int(rng.integers(5)), rng.uniform(.005, .012))
 
 # %% ../../nbs/phantom/clothes.ipynb #05945677
-def wear_sock(
-    leg: PosedLeg, # the leg that gets it
-    style: SockStyle, # of both socks
-) -> tuple[Part, np.ndarray]: # the sock; which corners of the leg it hides
+def wear_sock(leg: PosedLeg, style: SockStyle) -> tuple[Part, np.ndarray]: # the sock; which corners of the leg it hides
     "A sock that follows the heel."
     edge = style.height + .003*np.sin(40*leg.rest[:, 0])
     worn = (leg.rest[:, 2] < edge)[leg.faces].any(1)
@@ -237,11 +209,8 @@ class TrouserStyle:
     seam: bool # whether it has one, as jeans have
     seed: int # of its pattern
 
-# %% ../../nbs/phantom/clothes.ipynb #ab0ad826
-def draw_trousers(
-    rng: np.random.Generator, # same state, same trousers
-) -> TrouserStyle: # from the floor to the knee
-    "Jeans and others, let down or rolled up."
+def draw_trousers(rng: np.random.Generator) -> TrouserStyle:
+    "Jeans and others, from the floor to the knee, let down or rolled up."
     jeans = rng.random() < .5
     colour = paint(rng, (.56, .66), (.25, .75), (.1, .7)) if jeans else paint(rng, (0, 1), (0, .5), (.03, .9))
     hem = rng.choice([rng.uniform(.12, .35), rng.uniform(.4, .9), rng.uniform(.9, 1.8)], p=[.17, .45, .38])
@@ -249,12 +218,8 @@ def draw_trousers(
     return TrouserStyle(hem, rng.uniform(.03, .16), rng.uniform(.01, .04), colour, rolled, jeans, int(rng.integers(500)))
 
 # %% ../../nbs/phantom/clothes.ipynb #6fe60f8a
-def wear_trousers(
-    leg: PosedLeg, # the leg that gets them
-    style: TrouserStyle, # of both legs
-    columns: int=56, # corners of a ring
-) -> Part: # one trouser leg
-    "A trouser leg from a hem upwards, with folds."
+def wear_trousers(leg: PosedLeg, style: TrouserStyle, columns: int=56) -> Part:
+    "One trouser leg from a hem upwards, with folds; `columns` corners a ring."
     heights = np.concatenate([np.linspace(style.hem, style.hem + .6, 26), np.linspace(style.hem + .66, 3.2, 14)])
     angle, rings = np.linspace(0, 2*np.pi, columns, endpoint=False), []
     z = leg.points[:, 2]/leg.length
@@ -279,12 +244,8 @@ def wear_trousers(
     return Part(np.concatenate(rings), lathe_faces(len(heights), columns), surface, carried)
 
 # %% ../../nbs/phantom/clothes.ipynb #a5f114a9
-def wear_skirt(
-    legs: list[PosedLeg], # both
-    rng: np.random.Generator, # same state, same skirt
-    columns: int=90, # corners of a ring
-) -> Part: # around both legs
-    "A skirt or a coat from below the knee upwards."
+def wear_skirt(legs: list[PosedLeg], rng: np.random.Generator, columns: int=90) -> Part:
+    "A skirt or a coat about both legs, from below the knee upwards."
     length, points = legs[0].length, np.concatenate([o.points for o in legs])
     hem, wide, folds = rng.uniform(1.2, 2.2), rng.uniform(.1, .5), rng.uniform(.01, .08)
     near = points[points[:, 2] > hem*length]
@@ -299,11 +260,8 @@ def wear_skirt(
 
 # %% ../../nbs/phantom/clothes.ipynb #d10cea54
 def dress(
-    legs: dict[str, PosedLeg], # of 'left' and 'right', as posed
-    person: Person, # whose
-    footwear: str, # bare, sock, shoe or slipper
-    standing: bool, # trousers and shoes only fit those who stand
-    rng: np.random.Generator, # same state, same clothes
+    legs: dict[str, PosedLeg], person: Person, footwear: str,
+    standing: bool, rng: np.random.Generator, # trousers and shoes only fit those who stand
 ) -> tuple[dict[str, PosedLeg], list]: # the legs as they stand in their shoes; all parts to draw
     "Put on shoes, socks, trousers or a skirt."
     shoes, socks, trousers = draw_shoes(rng), draw_socks(rng), draw_trousers(rng)

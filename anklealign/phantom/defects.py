@@ -15,23 +15,75 @@ import re
 import struct
 import unicodedata
 import zlib
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from ..core import CLASSES
-from .annotators import Plan, annotation, picture_bytes, task, upload_name
+from ..core import CLASSES, AnklealignError
 from ..study.labelstudio import label_of
+from ..study.matching import mangle
+
+# %% ../../nbs/phantom/defects.ipynb #f62e8ca9
+@dataclass
+class Plan:
+    "A raw study in the making."
+    rng: np.random.Generator # of everything that is drawn
+    files: dict[str, bytes]=field(default_factory=dict) # path → content
+    exports: dict[str, list[dict]]=field(default_factory=dict) # path → tasks of a Label Studio export
+    truth: dict[str, object]=field(default_factory=dict) # path of a picture → its phantom
+    free: list[str]=field(default_factory=list) # pictures without a defect
+    styles: dict[str, str]=field(default_factory=dict) # path of an export → 'json', 'tasks', 'bom', 'min', 'csv' or 'tsv'
+    injected: list[dict]=field(default_factory=list) # defects so far: kind, item, reality (name of the defect), expected, reason
+
+    def take(self) -> str: # path of a picture
+        "A picture without a defect. Raises `AnklealignError` if there is none left."
+        if not self.free: raise AnklealignError('There are too few pictures for all defects: make the study larger, or ask for fewer.')
+        return self.free.pop(int(self.rng.integers(len(self.free))))
+
+    def tasks_of(self, path: str) -> list[tuple[str, dict]]: # (export, task) pairs
+        "The tasks that speak of a picture."
+        return [(e, t) for e, tasks in self.exports.items() for t in tasks if t['_path'] == path]
+
+    def note(self, kind: str, item: str, expected: str, reason: str='') -> None:
+        "Record what must become of an 'image', 'annotation' or 'file', and what the account's reason must begin with."
+        self.injected.append(dict(kind=kind, item=item, expected=expected, reason=reason))
+
+# %% ../../nbs/phantom/defects.ipynb #50094c9a
+def upload_name(name: str, rng: np.random.Generator) -> str:
+    "The name that an upload gets: eight hex digits, a dash, and the name mangled and, if it is too long, cut."
+    stored = f'{rng.integers(2**32):08x}-{mangle(name)}'
+    stem, dot, suffix = stored.rpartition('.')
+    room = 100 - len('upload/1/') - len(dot + suffix)
+    if len(stem) <= room: return stored
+    letters = ''.join(rng.choice(list('abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789'), 6))
+    return f'{stem[:room - 8]}_{letters}7{dot}{suffix}'
+
+# %% ../../nbs/phantom/defects.ipynb #438e1b15
+def annotation(id: int, who: int|dict, choice: str|list|None, when: str, **more) -> dict:
+    "One annotation as Label Studio writes it, by `who` at an ISO time; without a choice its result is empty, `more` are further keys."
+    values = [] if choice is None else [choice] if isinstance(choice, str) else choice
+    chosen = dict(id=f'r{id}', type='choices', from_name='label', to_name='image', origin='manual', value=dict(choices=values))
+    result = [chosen] if values else []
+    return dict(id=id, completed_by=who, result=result, was_cancelled=False, ground_truth=False, created_at=when, updated_at=when,
+                lead_time=4.2, unique_id=f'00000000-0000-4000-8000-{id:012d}', last_action=None) | more
+
+def task(id: int, path: str, annotations: list[dict], rng: np.random.Generator) -> dict:
+    "A task about an uploaded picture, given by its path in the raw folder."
+    name = upload_name(path.rpartition('/')[2], rng)
+    return dict(id=id, _path=path, data=dict(image=f'/data/upload/1/{quote(name)}'), file_upload=name, annotations=annotations,
+                drafts=[], predictions=[], meta={}, project=1, inner_id=id)
+
+def picture_bytes(im: Image.Image, kind: str='JPEG', **options) -> bytes:
+    "`im` as a file, in Pillow's format and with its writer's options."
+    out = io.BytesIO()
+    im.save(out, kind, **options)
+    return out.getvalue()
 
 # %% ../../nbs/phantom/defects.ipynb #688def3d
-def rename(
-    plan: Plan, # changed in place
-    path: str, # of a picture
-    name: str, # its new file name
-    ref: str|None=None, # what the exports call it from now on; None: the upload of the new name
-) -> str: # its new path
-    "Give a picture another name, and its tasks the matching reference."
+def rename(plan: Plan, path: str, name: str, ref: str|None=None) -> str: # its new path
+    "Give a picture another name, and its tasks the matching reference: `ref`, or the upload of the new name."
     new = f'{path.rpartition("/")[0]}/{name}'
     plan.files[new], plan.truth[new] = plan.files.pop(path), plan.truth.pop(path)
     for _, t in plan.tasks_of(path):
@@ -41,22 +93,12 @@ def rename(
     return new
 
 # %% ../../nbs/phantom/defects.ipynb #c6b85cf0
-def item_of(
-    export: str, # its path
-    t: dict, # one of its tasks
-    i: int, # place of the annotation in the task
-) -> str: # such as 'D6AE9F/export.json#3/7'
-    "The name of an annotation in the account."
+def item_of(export: str, t: dict, i: int) -> str: # such as 'D6AE9F/export.json#3/7'
+    "The name in the account of a task's annotation number `i`."
     return f'{export}#{t["id"]}/{t["annotations"][i]["id"]}'
 
-def next_annotation(
-    plan: Plan, # unchanged
-    export: str, # its path
-    choice: str|list|None, # the answer
-    who: int|dict=77, # `completed_by`
-    **more, # further keys, or others' values
-) -> dict: # later than all of the export
-    "An annotation that the export does not have yet."
+def next_annotation(plan: Plan, export: str, choice: str|list|None, who: int|dict=77, **more) -> dict: # later than all of the export
+    "An annotation that the export does not have yet; `more` are further keys."
     number = 1 + max(a['id'] for t in plan.exports[export] for a in t['annotations'] if isinstance(a, dict))
     return annotation(number, who, choice, f'2025-11-{number % 27 + 1:02}T12:{number % 60:02}:00.{number:06d}Z', **more)
 
@@ -65,12 +107,12 @@ def _named(plan, pattern): # a new name that still says who stands there
     path = plan.take()
     plan.note('image', rename(plan, path, pattern.format(path.rpartition('/')[2].rpartition('.')[0]) + '.jpg'), 'used')
 
-def _called(plan, pattern): # another name in the exports
+def _called(plan, pattern, kept='{name}'): # another name in the exports
     path = plan.take()
     folder, _, name = path.rpartition('/')
     parts = dict(zip(('stem', 'dot', 'suffix'), name.rpartition('.'), strict=True)) | dict(path=path, name=name)
     parts |= dict(owner=re.search(r'[A-Z0-9]{6}', folder)[0], hex=f'{plan.rng.integers(2**32):08x}')
-    plan.note('image', rename(plan, path, name, pattern.format(**parts)), 'used')
+    plan.note('image', rename(plan, path, kept.format(**parts), pattern.format(**parts)), 'used')
 
 def _embedded(plan):
     path = plan.take()
@@ -273,12 +315,6 @@ def _csv_import(plan):
     for _, t in plan.tasks_of(path): t['file_upload'] = '0a1b2c3d-import.csv'
     plan.note('image', path, 'used')
 
-def _no_suffix(plan):
-    path = plan.take()
-    name = path.rpartition('/')[2]
-    ref = f'/data/upload/1/{plan.rng.integers(2**32):08x}-{name}'
-    plan.note('image', rename(plan, path, name.removesuffix('.jpg'), ref), 'used')
-
 def _ambiguous(plan):
     path = plan.take()
     folder, _, name = path.rpartition('/')
@@ -293,7 +329,7 @@ RARE_DEFECTS = {
     'csv_import': ("The picture was imported by a table, whose name stands where the upload's would.", _csv_import),
     'second_copy': ('The export calls the picture a second copy of itself.',
                     lambda p: _called(p, '/data/upload/1/{hex}-{stem}_2.{suffix}')),
-    'no_suffix': ('The file lost its ending after it was annotated.', _no_suffix),
+    'no_suffix': ('The file lost its ending after it was annotated.', lambda p: _called(p, '/data/upload/1/{hex}-{name}', '{stem}')),
     'absolute_path': ("The export names a file by its place on somebody's machine.",
                       lambda p: _lost(p, '/home/somebody/heels/a.jpg', 'absolute')),
     'ambiguous': ('Two sub-folders hold different pictures of one name, and the export gives just the name.', _ambiguous)}
@@ -352,11 +388,8 @@ RARE_DEFECTS |= {
 # %% ../../nbs/phantom/defects.ipynb #13f8fa2f
 ALL_DEFECTS = DEFECTS | RARE_DEFECTS
 
-def inject(
-    plan: Plan, # changed in place
-    name: str, # one of `ALL_DEFECTS`
-) -> None:
-    "Inject a defect, and record it under its name."
+def inject(plan: Plan, name: str) -> None:
+    "Inject a defect of `ALL_DEFECTS`, and record it under its name."
     before = len(plan.injected)
     ALL_DEFECTS[name][1](plan)
     for o in plan.injected[before:]: o['reality'] = name # as `planted.csv` calls it

@@ -14,20 +14,84 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from loky import ProcessPoolExecutor
 from PIL import Image
+from scipy.stats import norm
 
 from ..core import AnklealignError
-from .body import PosedLeg, pose_leg
+from .body import Person, PosedLeg, Stance, draw_person, pose_leg
 from .clothes import dress
-from .light import draw_light
-from .person import VIEWS, Person, Phantom, draw_angle, draw_angles, draw_camera, draw_person, draw_stances, in_view, picture_size
-from .room import draw_room, turned
+from .render import Camera
+from .room import draw_light, draw_room, turned
 from .scene import FINE, develop, draw_scene, furniture_parts, put_in_frame
+
+# %% ../../nbs/phantom/picture.ipynb #a9f9f22c
+def draw_stances(length: float, rng: np.random.Generator, pad: float=.13) -> dict[str, Stance]: # of the left and the right foot
+    "Usual, touching, in a V, wide, one before the other; `length` of a foot in metres, `pad` half the width of the heel in foot lengths."
+    kind = rng.choice(['usual', 'touching', 'v', 'wide'], p=[.5, .2, .15, .15])
+    half = length*dict(usual=rng.uniform(.19, .34), touching=pad + rng.uniform(0, .03), v=rng.uniform(.14, .24),
+                       wide=rng.uniform(.34, .65))[kind]
+    out = dict(usual=rng.normal(7, 4), touching=rng.normal(3, 4), v=rng.uniform(14, 23), wide=rng.normal(9, 5))[kind]
+    apart = rng.normal(0, .012) if rng.random() < .8 else rng.normal(0, .09)
+    return {side: Stance(half, out + rng.normal(0, 2.5), k*apart) for side, k in (('left', 1), ('right', -1))}
+
+# %% ../../nbs/phantom/picture.ipynb #6559bf5f
+VIEWS = dict(behind=.72, oblique=.06, side=.05, front=.06, sole=.03, lying=.03, none=.05) # share of the pictures
+
+def draw_yaw(view: str, rng: np.random.Generator) -> float: # degrees
+    "From where the person is seen: how far the camera stands to their left (negative) or right of straight behind."
+    sign = rng.choice([-1, 1])
+    if view == 'behind': return float(np.clip(rng.normal(0, 11), -25, 25))
+    if view == 'oblique': return float(sign*(rng.uniform(33, 62) if rng.random() < .7 else rng.uniform(118, 148)))
+    if view == 'side': return float(sign*rng.uniform(68, 112))
+    if view == 'front': return float(180 + rng.uniform(-28, 28))
+    if view == 'lying': return float(sign*rng.uniform(25, 140))
+    return float(rng.normal(0, 15))
+
+# %% ../../nbs/phantom/picture.ipynb #c6289c1f
+def draw_camera(legs: list[PosedLeg], view: str, size: tuple[int, int], rng: np.random.Generator) -> Camera: # with the feet in the picture
+    "Stand anywhere between floor and standing height, near or far."
+    length, (width, height), long, points = legs[0].length, size, max(size), np.concatenate([o.points for o in legs])
+    feet = np.concatenate([o.points[(o.rest[:, 2] < .4) & (o.rest[:, 1] > -.45)] for o in legs])
+    yaw, roll = np.deg2rad(draw_yaw(view, rng)), float(np.clip(rng.normal(0, 3.5), -15, 15) if rng.random() < .85 else rng.uniform(-15, 15))
+    rise = np.deg2rad([rng.uniform(-1, 8), rng.uniform(4, 22), rng.uniform(20, 52)][rng.choice(3, p=[.4, .38, .22])])
+    if view == 'sole': rise = np.deg2rad(rng.uniform(-3, 40))
+    if view == 'lying': rise = np.deg2rad(rng.uniform(8, 70))
+    focal = rng.uniform(16, 64)
+    tall = rng.choice([.62, .9, 1.25, 1.8, 2.3], p=[.2, .3, .27, .15, .08])*rng.uniform(.9, 1.12)*length
+    away = np.array([np.sin(yaw)*np.cos(rise), np.cos(yaw)*np.cos(rise), np.sin(rise)])
+    across = feet @ np.array([np.cos(yaw), -np.sin(yaw), 0])
+    span = max(tall*long/height, np.ptp(across)*rng.uniform(1.08, 1.5)*long/width)
+    low = feet[:, 2].min() - rng.uniform(.06, .3)*length
+    middle = np.append((feet[:, :2].min(0) + feet[:, :2].max(0))/2, 0)
+    aim = middle + np.array([np.cos(yaw), -np.sin(yaw), 0])*rng.normal(0, .05)*span
+    rim = points[:: 3][points[:: 3, 2] > .93*points[:, 2].max()]
+    for _ in range(8):
+        target = aim + [0, 0, low + span*height/long/2*np.cos(rise)]
+        distance = max(span/2/np.tan(np.deg2rad(focal/2)), .3)
+        camera = Camera(np.maximum(target + distance*away, [-9, -9, .02]), target, roll, focal, size)
+        if view in ('sole', 'lying') or not in_view(camera, rim): break
+        span *= .85
+    return camera
+
+def in_view(camera: Camera, points: np.ndarray) -> bool:
+    "Whether a camera sees any of some points of the room."
+    x, y, depth = camera.project(points).T
+    return bool(((depth > 0) & (x > 0) & (y > 0) & (x < camera.size[0]) & (y < camera.size[1])).any())
+
+# %% ../../nbs/phantom/picture.ipynb #e8e7924e
+ASPECTS = ((3/4, .3), (4/3, .25), (9/16*1.34, .08), (1., .1), (16/9, .15), (3/2, .07), (2.1, .05)) # width : height, share of the pictures
+
+def picture_size(long: int, rng: np.random.Generator) -> tuple[int, int]: # width, height
+    "A shape photographs have, `long` pixels along its long side."
+    ratios, shares = zip(*ASPECTS, strict=True)
+    ratio = float(np.clip(rng.choice(ratios, p=np.array(shares)/sum(shares))*np.exp(rng.normal(0, .03)), .74, 2.35))
+    return (long, round(long/ratio)) if ratio > 1 else (round(long*ratio), long)
 
 # %% ../../nbs/phantom/picture.ipynb #fdf17126
 @dataclass(frozen=True)
@@ -49,7 +113,6 @@ class Foot:
     footwear: str # bare, sock, shoe, slipper
     measurable: bool # whether a clinician could draw the line
 
-# %% ../../nbs/phantom/picture.ipynb #d8d6996f
 @dataclass(frozen=True)
 class Picture:
     "A synthetic picture and its truth."
@@ -57,7 +120,7 @@ class Picture:
     mask: Image.Image # 0 none, 1 left heel, 2 right heel, 3 rest of the left leg, 4 rest of the right leg
     view: str # one of `VIEWS`
     feet: tuple[Foot, ...] # in the picture
-    facts: dict = field(default_factory=dict) # camera and surroundings, plain values
+    facts: dict # camera and surroundings, plain values
 
     def truth(self) -> dict: # of plain values
         "All but the pixels."
@@ -65,14 +128,10 @@ class Picture:
 
 # %% ../../nbs/phantom/picture.ipynb #abf25573
 def make_picture(
-    person: Person, # who
-    angles: dict[str, float], # wanted rear-foot angle of 'left' and 'right', in degrees
-    view: str, # one of `VIEWS`
-    size: tuple[int, int], # of the picture: width, height
-    rng: np.random.Generator, # for all that differs between pictures of a person
-    footwear: str='bare', # bare, sock, shoe or slipper
+    person: Person, angles: dict[str, float], # wanted rear-foot angle of 'left' and 'right', in degrees
+    view: str, size: tuple[int, int], rng: np.random.Generator, footwear: str='bare', # size: width and height
 ) -> Picture: # with its truth
-    "Take one picture."
+    "Take one picture: `rng` draws all that differs between pictures of a person."
     stances = draw_stances(person.leg.length, rng, person.shape.pad)
     above = {k: rng.normal(3, 4) if footwear == 'shoe' else None for k in stances}
     legs = {k: pose_leg(person.leg, k, angles[k], person.shape, o, above[k]) for k, o in stances.items()}
@@ -86,11 +145,8 @@ def make_picture(
     return _take(legs, parts, person, camera, view, footwear, rng)
 
 # %% ../../nbs/phantom/picture.ipynb #650d7d05
-def lay_down(
-    leg: PosedLeg, # standing
-    prone: bool, # toes down
-) -> PosedLeg: # lying, sole towards +y
-    "Put somebody to bed."
+def lay_down(leg: PosedLeg, prone: bool) -> PosedLeg: # sole towards +y
+    "Put somebody to bed, toes down (`prone`) or up."
     k = 1 if prone else -1
     def turn(p): return np.stack([k*p[:, 0], -p[:, 2], k*p[:, 1]], 1)
     points = turn(leg.points)
@@ -116,12 +172,10 @@ def _without_heels(legs, person, size, rng):
 
 # %% ../../nbs/phantom/picture.ipynb #3bed958b
 def _take(legs, parts, person, camera, view, footwear, rng):
-    size = camera.size
     room = turned(draw_room(rng), camera)
     light = draw_light(camera, room.kind == 'outdoor', rng)
-    parts = parts + furniture_parts(room)
-    drawn = draw_scene(parts, room, light, camera, rng, person.skin)
-    shot = Image.fromarray((255*develop(drawn.light, drawn.label > 0, size, rng)).astype(np.uint8))
+    drawn = draw_scene(parts + furniture_parts(room), room, light, camera, rng, person.skin)
+    shot = Image.fromarray((255*develop(drawn.light, drawn.label > 0, camera.size, rng)).astype(np.uint8))
     image, frame = put_in_frame(shot, rng)
     feet = tuple(o for o in (_truth(o, camera, drawn, view, footwear, frame) for o in legs.values()) if o.in_picture > .05)
     if not feet: view = 'none'
@@ -136,7 +190,6 @@ def _camera_facts(camera):
                  focal_deg=camera.focal_deg, distance_m=far, height_m=camera.position[2])
     return {k: round(float(v), 2) for k, v in facts.items()}
 
-# %% ../../nbs/phantom/picture.ipynb #9970fe75
 def _truth(leg, camera, drawn, view, footwear, frame):
     def place(points): return camera.project(points)[:, :2]*frame.scale + [frame.left, frame.top]
     at = {k: place(v[None])[0] for k, v in leg.marks.items()}
@@ -144,26 +197,23 @@ def _truth(leg, camera, drawn, view, footwear, frame):
     line = at['upper'] - at['lower']
     lateral = dict(left=-1, right=1)[leg.side]
     seen = -np.rad2deg(np.arctan2(top[0]*line[1] - top[1]*line[0], top @ line))*lateral
-    heel = (leg.rest[:, 2] < .42) & (leg.rest[:, 1] > -.4)
-    box = place(leg.points[heel])
-    yaw = _camera_facts(camera)['yaw_deg'] - leg.toe_out_deg*lateral
-    yaw = (yaw + 180) % 360 - 180
+    box = place(leg.points[(leg.rest[:, 2] < .42) & (leg.rest[:, 1] > -.4)])
+    yaw = (_camera_facts(camera)['yaw_deg'] - leg.toe_out_deg*lateral + 180) % 360 - 180
     visible, inside = _visible(leg, camera, drawn)
     good = view == 'behind' and footwear in ('bare', 'sock', 'slipper') and visible > .5 and abs(yaw) < 40
     marks = {k: [round(float(v), 2) for v in at[k]] for k in ('upper', 'lower', 'contact', 'leg_upper', 'leg_lower')}
     edges = [round(float(v), 1) for v in (*box.min(0), *box.max(0))]
     figures = dict(angle_deg=leg.angle_deg, angle_seen_deg=seen, visible=visible, in_picture=inside, yaw_deg=yaw,
                    toe_out_deg=leg.toe_out_deg)
-    figures = {k: round(float(v), 3) for k, v in figures.items()}
-    return Foot(side=leg.side, box=edges, footwear=footwear, measurable=bool(good), **marks, **figures)
+    rounded = {k: round(float(v), 3) for k, v in figures.items()}
+    return Foot(side=leg.side, box=edges, footwear=footwear, measurable=bool(good), **marks, **rounded)
 
 # %% ../../nbs/phantom/picture.ipynb #6e637b6a
 def _visible(leg, camera, drawn):
     "Shares of the heel's corners that are seen, and that lie in the picture, among those that face the camera."
     heel = np.flatnonzero((leg.rest[:, 2] < .3) & (leg.rest[:, 1] > -.3))
-    normal = leg.normals[heel]
-    points = leg.points[heel]
-    facing = ((camera.position - points)*normal).sum(1)/np.linalg.norm(camera.position - points, axis=1) > .15
+    points, away = leg.points[heel], camera.position - leg.points[heel]
+    facing = (away*leg.normals[heel]).sum(1)/np.linalg.norm(away, axis=1) > .15
     if facing.sum() < 20: return 0., 0.
     x, y, depth = camera.project(points[facing]).T
     h, w = drawn.depth.shape
@@ -190,31 +240,22 @@ MIXES: dict[str, dict[str, dict[str, float]]] = dict( # shares of views and foot
                 footwear=dict(bare=.7, sock=.1, shoe=.15, slipper=.05)))
 
 # %% ../../nbs/phantom/picture.ipynb #722ff790
-def make_one(
-    index: int, # of the picture; same index, same picture
-    seed: int, # of all of them
-    size: int, # pixels of the long side
-    mix: str, # of `MIXES`
-    each: int, # pictures of the same person, with the same feet
-) -> tuple: # `Picture` and number of the person
-    "One picture, whatever was made before it."
+def make_one(index: int, seed: int, size: int, mix: str, each: int) -> tuple[Picture, int]: # and the number of the person
+    "One picture, whatever was made before it, of `size` pixels along its long side; `each` pictures show the same person and feet."
     number = index//each
     who = np.random.default_rng([seed, number, 1])
-    person, angles = draw_person(who), dict(left=draw_angle(who), right=draw_angle(who))
+    person, angles = draw_person(who), dict(left=_wide_angle(who), right=_wide_angle(who))
     rng = np.random.default_rng([seed, index, 2])
     shares = MIXES[mix]
     view, footwear = (str(rng.choice(list(o), p=list(o.values()))) for o in (shares['views'], shares['footwear']))
     return make_picture(person, angles, view, picture_size(size, rng), rng, footwear), number
 
+def _wide_angle(rng): return float(rng.uniform(-15, 20) if rng.random() < .5 else np.clip(rng.normal(3.5, 5), -15, 20)) # degrees
+
 # %% ../../nbs/phantom/picture.ipynb #2986c4e1
 def write_pictures(
-    out: str|Path, # folder of the pictures; what is there already is kept
-    n: int, # how many there shall be
-    seed: int=1, # same seed, same pictures, whatever the number of workers
-    size: int=320, # pixels of the long side
-    mix: str='train', # of `MIXES`
-    each: int=1, # pictures of the same person, with the same feet
-    workers: int|None=None, # processes; None: one a core; 1: this process
+    out: str|Path, n: int, seed: int=1, size: int=320, # folder, what is there already is kept; size: pixels of the long side
+    mix: str='train', each: int=1, workers: int|None=None, # of `MIXES`; pictures of a person; processes (None: one a core, 1: this one)
 ) -> Path: # `out`, with a .jpg and a .png for each picture, and `truth.jsonl`
     "Draw pictures to learn from, and what is true of them. Raises `AnklealignError` for an unknown mixture."
     if mix not in MIXES: raise AnklealignError(f"mix = '{mix}' is not known: use one of {', '.join(MIXES)}.")
@@ -242,7 +283,6 @@ def _write_one(task):
     picture.mask.save(folder/f'{name}.png', optimize=True)
     return json.dumps(dict(name=f'{name}.jpg', mask=f'{name}.png', person=number) | picture.truth())
 
-# %% ../../nbs/phantom/picture.ipynb #939588a5
 def _existing(truth):
     if not truth.exists(): return set()
     text = truth.read_text(encoding='utf-8')
@@ -250,23 +290,38 @@ def _existing(truth):
     if text and not text.endswith('\n'): truth.write_text('\n'.join([*kept, '']), encoding='utf-8')
     return {json.loads(line)['name'] for line in kept}
 
-# %% ../../nbs/phantom/picture.ipynb #bf523938
 def _run(work, tasks, workers, chunk=1):
     if workers <= 1: yield from map(work, tasks); return
     one_thread = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), '1')
     with ProcessPoolExecutor(workers, env=one_thread) as pool: yield from pool.map(work, tasks, chunksize=chunk)
 
-# %% ../../nbs/phantom/picture.ipynb #6f9b8a27
+# %% ../../nbs/phantom/picture.ipynb #ff3afa64
+def draw_angles(n_participants: int, seed: int, pictures: int=4) -> pd.DataFrame:
+    "Rear-foot angles to aim at, a row a picture: participant, picture, angle_deg (the mean of its feet), left_deg, right_deg."
+    rng = np.random.default_rng(seed)
+    person = norm.ppf((rng.permutation(n_participants)[:, None] + .5) / n_participants, 3.8, 2.65) # mean and standard deviation, degrees
+    angle = person + rng.normal(0, .7, (n_participants, pictures))
+    side = rng.normal(0, .8, (n_participants, 1)).repeat(pictures, 1)
+    who, which = np.indices(angle.shape)
+    columns = dict(participant=who + 1, picture=which + 1, angle_deg=angle, left_deg=angle + side, right_deg=angle - side)
+    return pd.DataFrame({k: v.ravel() for k, v in columns.items()})
+
+# %% ../../nbs/phantom/picture.ipynb #a91e0004
+@dataclass(frozen=True)
+class Phantom:
+    "A synthetic picture of known rear-foot angle."
+    image: Image.Image # RGB, upright
+    angle_deg: float # mean rear-foot angle of the visible feet, in degrees, eversion positive
+    angle_left_deg: float|None # None if the left foot is not in the picture
+    angle_right_deg: float|None # None if the right foot is not in the picture
+    participant: int # number of the body, unique in the study
+    params: dict # plain values: skin_tone, footwear, yaw_deg, roll_deg …
+
 FOOTWEAR_SHARES = dict(bare=.8, sock=.12, shoe=.08) # of the pictures of a study
 
 def render_phantom(
-    person: Person, # who stands there
-    left_deg: float, # wanted rear-foot angle of the left foot, eversion positive
-    right_deg: float, # and of the right foot
-    rng: np.random.Generator, # for all that differs between pictures of a person
-    size: tuple[int, int]=(300, 300), # width, height in pixels; bars that somebody added may change it
-    participant: int=0, # number to give to the person
-    footwear: str|None=None, # 'bare', 'sock', 'shoe' or 'slipper'; None: drawn
+    person: Person, left_deg: float, right_deg: float, rng: np.random.Generator, # wanted rear-foot angles, eversion positive
+    size: tuple[int, int]=(300, 300), participant: int=0, footwear: str|None=None, # bars may change the size; None: drawn
 ) -> Phantom: # with the measured angles
     "Draw one picture from behind with a heel in it."
     footwear = footwear or str(rng.choice(list(FOOTWEAR_SHARES), p=list(FOOTWEAR_SHARES.values())))
@@ -279,11 +334,9 @@ def render_phantom(
 
 # %% ../../nbs/phantom/picture.ipynb #3208ba67
 def make_phantoms(
-    n: int, # how many pictures, about four for each participant
-    seed: int, # same seed, same pictures, whatever the number of workers
+    n: int, seed: int, # about four pictures a participant; same seed, same pictures, whatever the number of workers
     size: tuple[int, int]|int=320, # (width, height), or the long side of pictures of several shapes, in pixels
-    workers: int|None=None, # processes; None: one a core; 1: this process
-    progress: Callable[[int, int], None]|None=None, # called with pictures done and `n`
+    workers: int|None=None, progress: Callable[[int, int], None]|None=None, # the latter is called with pictures done and `n`
 ) -> list[Phantom]: # in order of participant
     "Draw the phantoms of a study. Raises `AnklealignError` if fewer than one is asked for."
     if n < 1: raise AnklealignError(f"Cannot make {n} phantoms: ask for at least 1.")
@@ -295,7 +348,6 @@ def make_phantoms(
         if progress: progress(len(phantoms), n)
     return phantoms
 
-# %% ../../nbs/phantom/picture.ipynb #7113edb2
 def _participant(task):
     seed, size, rows = task
     person = draw_person(np.random.default_rng([seed, int(rows[0][1]), 1]))

@@ -1,4 +1,4 @@
-"""A camera, a z-buffer, meshes and textures, from which the rooms above draw people
+"""A camera, a z-buffer, meshes, textures, lamps and shadows, from which the rooms above draw people
 
 Docs: https://anklealign.github.io/anklealign/phantom/render.html.md"""
 
@@ -13,7 +13,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags
 
 # %% ../../nbs/phantom/render.ipynb #20fb0ea3
 @dataclass(frozen=True)
@@ -44,11 +44,10 @@ class Camera:
         right, up, depth = self.axes @ (points - self.position).T
         return np.stack([right/depth*self.scale + self.size[0]/2, self.size[1]/2 - up/depth*self.scale, depth], 1)
 
-    def rays(self, factor: int=1) -> np.ndarray: # (height, width, 3), of depth 1
-        "Direction of sight through each pixel of a picture `factor` times as fine."
+    def rays(self) -> np.ndarray: # (height, width, 3), of depth 1
+        "Direction of sight through each pixel."
         w, h = self.size
-        x = ((np.arange(w*factor, dtype='f4') + .5)/factor - w/2)/self.scale
-        y = (h/2 - (np.arange(h*factor, dtype='f4') + .5)/factor)/self.scale
+        x, y = (np.arange(w, dtype='f4') + .5 - w/2)/self.scale, (h/2 - (np.arange(h, dtype='f4') + .5))/self.scale
         right, up, forward = self.axes.astype('f4')
         return (x[:, None]*right)[None] + (y[:, None]*up)[:, None] + forward
 
@@ -63,25 +62,20 @@ class Seen:
 
     def of(self, values: np.ndarray, triangles: np.ndarray) -> np.ndarray: # (k, columns)
         "Values of corners, (n, columns), interpolated to the pixels."
-        at = triangles[self.faces]
-        return sum(self.weights[:, i, None]*values[at[:, i]] for i in range(3))
+        values, at, w = values.astype('f4'), triangles[self.faces], self.weights
+        return w[:, :1]*values[at[:, 0]] + w[:, 1:2]*values[at[:, 1]] + w[:, 2:]*values[at[:, 2]]
 
-# %% ../../nbs/phantom/render.ipynb #58495445
-def rasterise(
-    corners: np.ndarray, # (n, 3) as `Camera.project` gives them
-    triangles: np.ndarray, # (m, 3)
-    size: tuple[int, int], # of the picture: width, height
-    cull: np.ndarray|bool=False, # (m,) which triangles are only seen from outside
-) -> Seen: # the nearest triangle of each pixel
-    "Draw triangles with a z-buffer."
+def rasterise(corners: np.ndarray, triangles: np.ndarray, size: tuple[int, int], cull: np.ndarray|bool=False) -> Seen:
+    "The nearest triangle of each pixel; `corners` are as `Camera.project` gives them, `cull` tells which are seen from outside only."
     width, height = size
     x, y, depth = (np.ascontiguousarray(o, 'f4')[triangles] for o in corners.T)
     area = (x[:, 1] - x[:, 0])*(y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0])*(x[:, 2] - x[:, 0])
     turned = np.flatnonzero((area < -1e-9) | ((area > 1e-9) & ~np.asarray(cull)))
     x, y, depth, area = x[turned], y[turned], depth[turned], area[turned]
-    left, right, top, bottom = np.ceil(_least(x) - .5), np.floor(_most(x) - .5), np.ceil(_least(y) - .5), np.floor(_most(y) - .5)
-    left, right, top, bottom = left.clip(0), right.clip(None, width - 1), top.clip(0), bottom.clip(None, height - 1)
-    which = np.flatnonzero((right >= left) & (bottom >= top) & (_least(depth) > .02))
+    (left, right), (top, bottom) = extent(x), extent(y)
+    left, right = np.ceil(left - .5).clip(0), np.floor(right - .5).clip(None, width - 1)
+    top, bottom = np.ceil(top - .5).clip(0), np.floor(bottom - .5).clip(None, height - 1)
+    which = np.flatnonzero((right >= left) & (bottom >= top) & (extent(depth)[0] > .02))
     if not len(which): return Seen(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3), 'f4'), np.zeros(0, 'f4'))
     box = np.stack([o[which] for o in (left, top, right, bottom)], 1).astype(np.int32)
     at = np.stack([x[which], y[which]], -1)
@@ -98,9 +92,9 @@ def rasterise(
     return Seen(pixel[first], turned[which[face[first]]], near[first]/inverse[first, None], 1/inverse[first])
 
 # %% ../../nbs/phantom/render.ipynb #c31f424d
-def _least(o): return np.minimum(np.minimum(o[:, 0], o[:, 1]), o[:, 2])
-
-def _most(o): return np.maximum(np.maximum(o[:, 0], o[:, 1]), o[:, 2])
+def extent(o: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (n,) each
+    "The least and the greatest of three columns."
+    return np.minimum(np.minimum(o[:, 0], o[:, 1]), o[:, 2]), np.maximum(np.maximum(o[:, 0], o[:, 1]), o[:, 2])
 
 def _bins(box):
     "Triangles of like extent together, so that little is tried in vain."
@@ -132,10 +126,7 @@ def _fragments(at, area, box, number, kind):
     return box[tri, 0] + column, box[tri, 1] + row, number[tri], weights
 
 # %% ../../nbs/phantom/render.ipynb #51f23d8c
-def corner_normals(
-    points: np.ndarray, # (n, 3)
-    faces: np.ndarray, # (m, 3)
-) -> np.ndarray: # (n, 3), of length 1
+def corner_normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray: # (n, 3), of length 1
     "Normals of a smooth surface, outward where the triangles run counter-clockwise."
     a, b, c = (points[faces[:, k]] for k in range(3))
     u, v = b - a, c - a
@@ -144,12 +135,8 @@ def corner_normals(
     return out/np.maximum(np.sqrt(np.einsum('ij,ij->i', out, out)), 1e-12)[:, None]
 
 # %% ../../nbs/phantom/render.ipynb #44063101
-def loop_matrix(
-    faces: np.ndarray, # (m, 3) triangles
-    n: int, # corners
-    chosen: np.ndarray, # (m,) which triangles to split in four; their neighbours are split to fit
-) -> tuple[csr_matrix, np.ndarray]: # (n + new, n) new corners from old ones; new triangles
-    "One step of Loop's subdivision; rims stay where they are."
+def loop_matrix(faces: np.ndarray, n: int, chosen: np.ndarray) -> tuple[csr_matrix, np.ndarray]: # (n + new, n); new triangles
+    "One step of Loop's subdivision: `chosen` triangles of `n` corners are split in four, their neighbours to fit; rims stay."
     ends, where = np.unique(np.sort(np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2), 1), axis=0, return_inverse=True)
     of_face = where.reshape(-1, 3) # edge from each corner to the next
     split = np.zeros(len(ends), bool)
@@ -158,9 +145,10 @@ def loop_matrix(
     number = np.where(split, n + np.cumsum(split) - 1, -1)
     opposite = np.roll(faces, 1, 1).ravel()
     kept = inner[where]
-    rows = [number[where[kept]], number[split], number[split], *_smoothing(ends, n, inner, split)[0]]
-    columns = [opposite[kept], *ends[split].T, *_smoothing(ends, n, inner, split)[1]]
-    weights = [np.full(kept.sum(), .125), *(np.where(inner[split], .375, .5),)*2, *_smoothing(ends, n, inner, split)[2]]
+    old, around, shares = _smoothing(ends, n, inner, split)
+    rows = [number[where[kept]], number[split], number[split], *old]
+    columns = [opposite[kept], *ends[split].T, *around]
+    weights = [np.full(kept.sum(), .125), *(np.where(inner[split], .375, .5),)*2, *shares]
     matrix = csr_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (n + split.sum(), n))
     return matrix, _split(faces, number[of_face])
 
@@ -189,23 +177,14 @@ def _split(faces, middles):
 BOX_FACES = np.array([[0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4],
                       [2, 6, 3], [3, 6, 7], [0, 4, 2], [2, 4, 6], [1, 3, 5], [3, 7, 5]])
 
-def box_corners(
-    centre: tuple[float, float], # on the floor, in metres
-    size: tuple[float, float, float], # metres along x, y and z
-    turn: float=0., # radians
-    base: float=0., # height of its underside, in metres
-) -> np.ndarray: # (8, 3)
-    "A box on the floor."
+def box_corners(centre: tuple[float, float], size: tuple[float, float, float], turn: float=0.) -> np.ndarray: # (8, 3)
+    "A box on the floor, all in metres, turned by `turn` radians."
     at = np.array([[x, y, z] for z in (0, 1) for y in (-.5, .5) for x in (-.5, .5)])*size
     c, s = np.cos(turn), np.sin(turn)
-    return np.stack([at[:, 0]*c - at[:, 1]*s + centre[0], at[:, 0]*s + at[:, 1]*c + centre[1], at[:, 2] + base], 1)
+    return np.stack([at[:, 0]*c - at[:, 1]*s + centre[0], at[:, 0]*s + at[:, 1]*c + centre[1], at[:, 2]], 1)
 
 # %% ../../nbs/phantom/render.ipynb #ee24eb0b
-def lathe_faces(
-    rows: int, # rings
-    columns: int, # corners a ring
-    closed: bool=True, # the last corner meets the first
-) -> np.ndarray: # (m, 3) triangles
+def lathe_faces(rows: int, columns: int, closed: bool=True) -> np.ndarray: # (m, 3)
     "Triangles between rings of corners, numbered ring by ring."
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing='ij')
     a, b = (i*columns + j).ravel(), (i*columns + (j + 1) % columns).ravel()
@@ -216,8 +195,7 @@ _TEXELS = 512 # texels a side; the field repeats seamlessly
 
 @functools.cache
 def field(
-    roughness: float, # exponent of the spectrum: .5 is sand, 1 is cloth, 2 is clouds
-    seed: int=0, # another field of the same kind
+    roughness: float, seed: int=0, # exponent of the spectrum: .5 is sand, 1 is cloth, 2 is clouds
 ) -> np.ndarray: # (_TEXELS, _TEXELS), mean 0 and standard deviation 1
     "A seamless random field."
     rng = np.random.default_rng([seed, int(100*roughness)])
@@ -228,29 +206,18 @@ def field(
 
 # %% ../../nbs/phantom/render.ipynb #9a48476a
 @functools.cache
-def slopes(
-    roughness: float, # as for `field`
-    seed: int=0, # as for `field`
-) -> tuple[np.ndarray, np.ndarray]: # along u and v, standard deviation about 1
+def slopes(roughness: float, seed: int=0) -> tuple[np.ndarray, np.ndarray]: # along u and v, standard deviation about 1
     "How steep a field is."
     o = field(roughness, seed)
     u, v = np.roll(o, -1, 1) - np.roll(o, 1, 1), np.roll(o, -1, 0) - np.roll(o, 1, 0)
     return u/u.std(), v/v.std()
 
 # %% ../../nbs/phantom/render.ipynb #d0c693e8
-def lookup(
-    texture: np.ndarray, # (_TEXELS, _TEXELS)
-    u: np.ndarray, # places, the texture repeats every 1
-    v: np.ndarray, # as many
-) -> np.ndarray: # values there
-    "The texel nearest to each place."
+def lookup(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    "The texel nearest to each place; the texture repeats every 1."
     return texture[(v*_TEXELS).astype(np.int32) & (_TEXELS - 1), (u*_TEXELS).astype(np.int32) & (_TEXELS - 1)]
 
-def soft(
-    texture: np.ndarray, # (_TEXELS, _TEXELS)
-    u: np.ndarray, # places, the texture repeats every 1
-    v: np.ndarray, # as many
-) -> np.ndarray: # values there
+def soft(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     "Between the four texels about each place: for textures that are seen enlarged."
     x, y = u*_TEXELS - .5, v*_TEXELS - .5
     i, j = np.floor(x), np.floor(y)
@@ -259,29 +226,142 @@ def soft(
     k, m = (i + 1) & (_TEXELS - 1), (j + 1) & (_TEXELS - 1)
     return (1 - t)*((1 - s)*texture[j, i] + s*texture[j, k]) + t*((1 - s)*texture[m, i] + s*texture[m, k])
 
-# %% ../../nbs/phantom/render.ipynb #d10a1360
-def paint(
-    rng: np.random.Generator, # same state, same colour
-    hue: tuple[float, float]=(0, 1), # range, of a turn
-    saturation: tuple[float, float]=(0, .5), # range
-    value: tuple[float, float]=(.1, .95), # range
-) -> np.ndarray: # (3,) in linear light
-    "A colour of a thing."
-    return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))**2.2
-
 # %% ../../nbs/phantom/render.ipynb #30afb574
-def piece_tone(
-    i: np.ndarray, # row of each place
-    j: np.ndarray, # column
-    seed: int, # same seed, same floor
-) -> np.ndarray: # a random number for each plank or tile
-    "What makes one plank differ from the next."
+def piece_tone(i: np.ndarray, j: np.ndarray, seed: int) -> np.ndarray:
+    "What makes the plank or tile in row `i` and column `j` differ from the next: a random number."
     return field(0., 11)[(i*7 + seed) & 511, (j*13 + seed//7) & 511]
 
-def lines(
-    t: np.ndarray, # places
-    width: float, # of a line
-) -> np.ndarray: # 1 on a line about each whole number, else 0
-    "Gaps between planks, tiles and bricks."
+def lines(t: np.ndarray, width: float) -> np.ndarray:
+    "1 on a line about each whole number, else 0: gaps between planks, tiles and bricks."
     f = np.abs(t - np.round(t))
     return np.clip(1.5 - f/width, 0, 1)
+
+def paint(rng: np.random.Generator, hue: tuple=(0, 1), saturation: tuple=(0, .5), value: tuple=(.1, .95)) -> np.ndarray: # (3,)
+    "A colour of a thing in linear light, from a range each of hue (in turns), saturation and value."
+    return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))**2.2
+
+# %% ../../nbs/phantom/render.ipynb #88a2a38a
+@dataclass(frozen=True)
+class Lamp:
+    "A light far away, or a flash."
+    towards: np.ndarray # (3,) direction to it
+    colour: np.ndarray # (3,) linear
+    softness: float # metres over which the edge of a shadow is blurred
+    shadow: float # share of it that is kept away by what stands in its way
+    place: np.ndarray|None=None # of a flash, in metres: its light falls off
+
+@dataclass(frozen=True)
+class Light:
+    "All light of a scene."
+    lamps: tuple[Lamp, ...] # the first one throws shadows
+    sky: np.ndarray # (3,) light from above and around
+    bounce: np.ndarray # (3,) light from the floor
+    hollow: float # how dark hollows are
+    contact: float # how dark the floor is where something touches it
+    contact_width: float # metres
+
+# %% ../../nbs/phantom/render.ipynb #5269b903
+class Shadow:
+    "What one lamp sees: everything else lies in shadow."
+    def __init__(self, lamp: Lamp, points: np.ndarray, faces: np.ndarray, side: int=260): # (n, 3), (m, 3), pixels of the map
+        self.lamp, self.side = lamp, side
+        low = points[:, 2] < 1.1
+        self.middle = (points[low].min(0) + points[low].max(0))/2
+        forward = -lamp.towards
+        right = np.cross(forward, [.01, .02, 1])
+        right = right/np.linalg.norm(right)
+        self.axes = np.stack([right, np.cross(right, forward), forward])
+        at = (points - self.middle) @ self.axes.T
+        self.scale = side/2/(np.abs(at[low, :2]).max()*1.04)
+        corners = np.column_stack([side/2 + at[:, 0]*self.scale, side/2 - at[:, 1]*self.scale, at[:, 2] + 100])
+        seen = rasterise(corners, faces, (side, side))
+        self.depth = np.full(side*side, 1e6, 'f4')
+        self.depth[seen.pixels] = seen.depth - 100
+        edge = self.depth.reshape(side, side)
+        edge[[0, -1]], edge[:, [0, -1]] = 1e6, 1e6 # nothing beyond the map throws a shadow
+
+    def light(self, points: np.ndarray, bias: float) -> np.ndarray: # (k,) share of the lamp's light that arrives
+        "How much of the lamp is seen from each place, (k, 3), which must lie `bias` metres behind the nearest one."
+        at = (np.asarray(points, 'f4') - self.middle.astype('f4')) @ self.axes.T.astype('f4')
+        scale, reach = np.float32(self.scale), np.float32(1.5*max(self.lamp.softness*self.scale, .5))
+        x, y = self.side/2 + at[:, 0]*scale, self.side/2 - at[:, 1]*scale
+        near = np.flatnonzero((np.abs(x - self.side/2) < self.side/2 + reach) & (np.abs(y - self.side/2) < self.side/2 + reach))
+        x, y, depth, lit = x[near], y[near], at[near, 2] - np.float32(bias), np.zeros(len(near), 'f4')
+        for k in range(6): # places on a spiral
+            far = reach*np.float32(np.sqrt(k/5))
+            i, j = ((o + far*np.float32(f(2.4*k))).clip(0, self.side - 1).astype(np.int32) for o, f in ((x, np.cos), (y, np.sin)))
+            lit += self.depth[j*self.side + i] >= depth
+        out = np.ones(len(at), 'f4')
+        out[near] = 1 - self.lamp.shadow*(1 - lit/6)
+        return out
+
+# %% ../../nbs/phantom/render.ipynb #087a38f7
+def cavities(points: np.ndarray, faces: np.ndarray, normals: np.ndarray, scale: float) -> np.ndarray: # (n,)
+    "How deep each corner lies among its neighbours, in `scale` metres: positive in hollows, negative on ridges."
+    mean = _neighbours(np.ascontiguousarray(faces, np.int64).tobytes(), len(points))
+    around = points = points.astype('f4')
+    for _ in range(6): around = mean @ around
+    deep = ((around - points)*normals).sum(1)/scale
+    return mean @ (mean @ deep)
+
+@functools.lru_cache(4)
+def _neighbours(key, n): # key: bytes of the triangles
+    faces = np.frombuffer(key, np.int64).reshape(-1, 3)
+    i, j = np.concatenate([faces, faces[:, ::-1]]).ravel(), np.roll(np.concatenate([faces, faces[:, ::-1]]), 1, 1).ravel()
+    matrix = csr_matrix((np.ones(len(i), 'f4'), (i, j)), (n, n))
+    matrix.data[:] = 1
+    return diags((1/np.maximum(np.asarray(matrix.sum(1)).ravel(), 1)).astype('f4')) @ matrix
+
+# %% ../../nbs/phantom/render.ipynb #586c4d76
+def smoothstep(x: np.ndarray, lo: float, hi: float) -> np.ndarray:
+    "A step from 0 below `lo` to 1 above `hi`, without corners."
+    t = np.clip((x - lo)/(hi - lo), 0, 1)
+    return t*t*(3 - 2*t)
+
+def bump(x: np.ndarray, centre: float, width: float) -> np.ndarray:
+    "A bell: 1 at `centre`, fallen to 1/e at `width` from it."
+    return np.exp(-((x - centre)/width)**2)
+
+# %% ../../nbs/phantom/render.ipynb #62c63d10
+def floor_fade(height: np.ndarray, normals: np.ndarray, cavity: np.ndarray, light: Light) -> np.ndarray:
+    "The share of the sky that is seen: hollows and undersides near the floor see less of it."
+    under = 1 - .55*np.exp(-height/.018)*(1 - smoothstep(normals[:, 2], -.6, .3)*.7)
+    return (under*np.clip(1 - light.hollow*np.clip(cavity, -.25, 1), .15, 1.25)).astype('f4')
+
+# %% ../../nbs/phantom/render.ipynb #1ca42052
+def shade(
+    colour: np.ndarray, normals: np.ndarray, place: np.ndarray, eye: np.ndarray, light: Light, # (k, 3) each, but the eye: (3,)
+    lit: np.ndarray, open_: np.ndarray, # (k,) share of the first lamp's light that arrives, and of the sky that is seen
+    gloss: float=0., skin: bool=False, # strength of highlights; whether light spreads under the surface
+) -> np.ndarray: # (k, 3) linear light towards the eye
+    "A surface in its light."
+    colour, normals, place, eye = (np.asarray(o, 'f4') for o in (colour, normals, place, eye))
+    up = (.5 + .5*normals[:, 2:])
+    out = (_f4(light.sky)*(.35 + .65*up) + _f4(light.bounce)*(1 - up))*open_[:, None]
+    sight = unit(eye - place) if gloss else None
+    shine = np.zeros(len(colour), 'f4')
+    for k, lamp in enumerate(light.lamps):
+        towards, strength = _f4(lamp.towards), np.float32(1)
+        if lamp.place is not None:
+            towards = _f4(lamp.place) - place
+            near, distance = np.linalg.norm(lamp.place - [0, 0, .15]), np.sqrt(_dot(towards, towards))
+            towards, strength = towards/distance[:, None], np.clip((np.float32(near)/distance)**2, 0, 3)
+        facing = _dot(normals, np.broadcast_to(towards, normals.shape))
+        arrives = strength*(lit if k == 0 else 1)
+        wrap = _f4([.28, .10, .06] if skin else [0, 0, 0])
+        soft = np.clip((facing[:, None] + wrap)/(1 + wrap), 0, 1)
+        out = out + _f4(lamp.colour)*soft*(arrives*(.4 + .6*open_))[:, None]
+        if gloss:
+            half = unit(sight + towards)
+            shine += np.clip(_dot(normals, half), 0, 1)**22*arrives*np.clip(facing*4, 0, 1)
+    if not gloss: return colour*out
+    rim = np.float32(gloss*.6*light.sky.mean())*(1 - np.clip(_dot(normals, sight), 0, 1))**4
+    return colour*out + (np.float32(gloss)*shine + rim)[:, None]
+
+def _f4(x): return np.asarray(x, 'f4')
+
+def _dot(a, b): return np.einsum('ij,ij->i', a, b)
+
+def unit(x: np.ndarray) -> np.ndarray: # (k, 3), of length 1
+    "Directions."
+    return x/np.sqrt(np.maximum(_dot(x, x), 1e-18))[:, None]

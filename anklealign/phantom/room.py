@@ -1,4 +1,4 @@
-"""Floors, walls, furniture and the street: what stands and lies around the legs
+"""Floors, walls, furniture and the street: what stands and lies around the legs, and the lamps, windows, sun and flash that light it
 
 Docs: https://anklealign.github.io/anklealign/phantom/room.html.md"""
 
@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .render import Camera, box_corners, field, lathe_faces, lines, lookup, paint, piece_tone, soft
+from .render import Camera, Lamp, Light, box_corners, field, lathe_faces, lines, lookup, paint, piece_tone, soft
 
 # %% ../../nbs/phantom/room.ipynb #511a18e3
-def wood_floor(
-    rng: np.random.Generator, # same state, same floor
-) -> Callable: # x, y in metres → (k, 3) colour in linear light
+def wood_floor(rng: np.random.Generator) -> Callable: # x, y in metres → (k, 3) colour in linear light
     "Planks or parquet, orange to grey."
     base, wide, long = paint(rng, (.04, .105), (.25, .78), (.38, .92)), rng.uniform(.06, .2), rng.uniform(.3, 1.6)
     spread, seed, gap, grainy = rng.uniform(.06, .3), int(rng.integers(500)), rng.uniform(.25, .85), rng.uniform(.05, .2)
@@ -32,10 +30,7 @@ def wood_floor(
         return base*tone[:, None]**np.array([.85, 1, 1.2])
     return colour
 
-# %% ../../nbs/phantom/room.ipynb #60b36c84
-def tile_floor(
-    rng: np.random.Generator, # same state, same floor
-) -> Callable: # x, y in metres → (k, 3) colour in linear light
+def tile_floor(rng: np.random.Generator) -> Callable:
     "Square or oblong tiles."
     base, grout = paint(rng, (.02, .16), (.02, .4), (.3, .97)), paint(rng, (.05, .12), (0, .2), (.2, .9))
     wide, ratio, seed = rng.uniform(.08, .45), rng.choice([1, 1, 1, 2, .5]), int(rng.integers(500))
@@ -51,9 +46,7 @@ def tile_floor(
     return colour
 
 # %% ../../nbs/phantom/room.ipynb #1dc05810
-def fabric_floor(
-    rng: np.random.Generator, # same state, same floor
-) -> Callable: # x, y in metres → (k, 3) colour in linear light
+def fabric_floor(rng: np.random.Generator) -> Callable:
     "Carpet: pile, sometimes with a pattern."
     base, other = paint(rng, (0, 1), (.03, .3 if rng.random() < .7 else .7), (.2, .85)), paint(rng, (0, 1), (0, .8))
     period = rng.uniform(.04, .25)
@@ -65,10 +58,7 @@ def fabric_floor(
         return (base + .8*mix*(other - base))*tone[:, None].clip(.15, 2)
     return colour
 
-# %% ../../nbs/phantom/room.ipynb #47e58bb8
-def sheet(
-    rng: np.random.Generator, # same state, same floor
-) -> Callable: # x, y in metres → (k, 3) colour in linear light
+def sheet(rng: np.random.Generator) -> Callable:
     "Cloth, paper, linoleum or a mat: one colour with folds or without."
     white = rng.random() < .4
     base = paint(rng, (0, 1), (0, .05), (.85, .98)) if white else paint(rng, (0, 1), (0, rng.choice([.08, .08, .2, .5])), (.03, .9))
@@ -78,9 +68,7 @@ def sheet(
     return colour
 
 # %% ../../nbs/phantom/room.ipynb #ed9688c6
-def ground(
-    rng: np.random.Generator, # same state, same floor
-) -> Callable: # x, y in metres → (k, 3) colour in linear light
+def ground(rng: np.random.Generator) -> Callable:
     "Asphalt, concrete, grass, sand or paving, out of doors."
     kind = rng.choice(['asphalt', 'concrete', 'grass', 'sand', 'paving'])
     base = dict(asphalt=paint(rng, (.55, .7), (0, .12), (.25, .5)), concrete=paint(rng, (.08, .12), (0, .15), (.5, .8)),
@@ -99,10 +87,7 @@ def ground(
         return base*tone[:, None].clip(.1, 2.5)
     return colour
 
-# %% ../../nbs/phantom/room.ipynb #8c2c1796
-def dark_cloth(
-    rng: np.random.Generator, # same state, same floor
-) -> Callable: # x, y in metres → (k, 3) colour in linear light
+def dark_cloth(rng: np.random.Generator) -> Callable:
     "Black cloth, bluish or grey, with a few folds."
     base = np.array([.0045, .0055, .0075])*rng.uniform(.4, 3.5)*(1 + rng.normal(0, .1, 3))
     def colour(x, y):
@@ -110,7 +95,6 @@ def dark_cloth(
         return base*(1 + .35*folds + .5*np.clip(folds - 1, 0, 1) + .12*lookup(field(.6, 22), 2*x, 2*y))[:, None].clip(.1, 4)
     return colour
 
-# %% ../../nbs/phantom/room.ipynb #fb30b5ab
 FLOORS: dict[str, tuple[Callable, float]] = dict( # of a home, and how frequent
     wood=(wood_floor, .34), tiles=(tile_floor, .24), carpet=(fabric_floor, .16), sheet=(sheet, .26))
 
@@ -126,7 +110,6 @@ class Panel:
     rim: float # brightness of its upper and left edge against its own; the others go the other way
     glow: float=0. # light of its own
 
-# %% ../../nbs/phantom/room.ipynb #f31474e4
 @dataclass(frozen=True)
 class Room:
     "Floor, wall and what lies about."
@@ -217,7 +200,6 @@ def _furniture(rng, distance):
             pieces.append((box_corners((x, y), rng.uniform(.05, .3, 3), turn), paint(rng, (0, 1), (0, rng.choice([.2, .4, .9])))))
     return tuple(pieces)
 
-# %% ../../nbs/phantom/room.ipynb #8d9c2551
 def _things(rng, distance, columns=20):
     "Bottles, bins, balls, pots, lamps: something turned on a lathe, standing or lying about; cables."
     out = []
@@ -241,9 +223,7 @@ def _things(rng, distance, columns=20):
     return tuple(out)
 
 # %% ../../nbs/phantom/room.ipynb #bd1ab492
-def draw_room(
-    rng: np.random.Generator, # same state, same room
-) -> Room: # somewhere
+def draw_room(rng: np.random.Generator) -> Room:
     "A home, a seamless backdrop, black cloth or the street."
     kind = str(rng.choice(['home', 'seamless', 'cloth', 'outdoor'], p=[.62, .16, .1, .12]))
     turn, distance = rng.uniform(0, np.pi), rng.uniform(.3, 1.6) if rng.random() < .6 else rng.uniform(1.6, 3.5)
@@ -270,11 +250,8 @@ def _home(rng, turn, distance, wall_turn):
                 _things(rng, distance), gloss, rng.gamma(1, .3), rug)
 
 # %% ../../nbs/phantom/room.ipynb #3327e402
-def turned(
-    room: Room, # as drawn
-    camera: Camera, # that looks at it
-) -> Room: # with its wall opposite to the camera
-    "Turn the room so that the wall lies beyond the legs."
+def turned(room: Room, camera: Camera) -> Room:
+    "Turn the room so that its wall lies beyond the legs."
     away = camera.position - camera.target
     yaw = np.arctan2(away[0], away[1])
     c, s = np.cos(-yaw), np.sin(-yaw)
@@ -283,12 +260,8 @@ def turned(
     return replace(room, wall_turn=room.wall_turn - yaw, boxes=boxes, things=things)
 
 # %% ../../nbs/phantom/room.ipynb #14cb85fb
-def hits(
-    room: Room, # where
-    origin: np.ndarray, # (3,) eye, in metres
-    rays: np.ndarray, # (k, 3) directions of sight, depth 1 along the middle
-) -> tuple[np.ndarray, np.ndarray]: # (k, 3) place; (k,) on the floor?
-    "Where each ray meets floor or wall."
+def hits(room: Room, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (k, 3) place; (k,) on the floor?
+    "Where each ray of sight, (k, 3) of depth 1 along the middle, meets floor or wall."
     normal = np.array([-np.sin(room.wall_turn), np.cos(room.wall_turn), 0], 'f4')
     towards = rays @ normal
     to_wall = np.where(towards < -1e-4, -(origin @ normal + np.float32(room.distance))/np.minimum(towards, np.float32(-1e-4)), 60)
@@ -296,13 +269,8 @@ def hits(
     on_floor = to_floor < to_wall
     return origin + rays*np.minimum(np.where(on_floor, to_floor, to_wall), 60)[:, None], on_floor
 
-# %% ../../nbs/phantom/room.ipynb #4cff2088
-def room_colours(
-    room: Room, # where
-    place: np.ndarray, # (k, 3) on floor or wall
-    on_floor: np.ndarray, # (k,) which of them
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: # (k, 3) colour; the same places; (k,) on the floor?; (k,) light of its own
-    "The colours of floor and wall."
+def room_colours(room: Room, place: np.ndarray, on_floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (k, 3); (k,)
+    "The colours of floor and wall, and their light of their own."
     colour, glow = np.zeros((len(place), 3), 'f4'), np.zeros(len(place), 'f4')
     colour[on_floor] = _floor(room, place[on_floor])
     along = np.array([np.cos(room.wall_turn), np.sin(room.wall_turn), 0])
@@ -310,7 +278,7 @@ def room_colours(
     wall = room.wall(u, v).astype('f4')
     glow[~on_floor] = _hang(room.panels, u, v, wall)
     colour[~on_floor] = wall
-    return colour, place, on_floor, glow
+    return colour, glow
 
 def _floor(room, place):
     c, s = np.cos(room.floor_turn), np.sin(room.floor_turn)
@@ -332,3 +300,33 @@ def _hang(panels, u, v, wall):
         wall[on] = o.colour*(1 + o.rim*edge + .03*lookup(field(1.5, 13), 2*a, .3*b))[:, None].clip(.1, 2)
         glow[on] = o.glow
     return glow
+
+# %% ../../nbs/phantom/room.ipynb #5d21912a
+def draw_light(camera: Camera, outdoors: bool, rng: np.random.Generator) -> Light:
+    "Light of a room, of a window, of the sky, or a flash."
+    kind = rng.choice(['sun', 'overcast']) if outdoors else rng.choice(['room', 'window', 'flash', 'spots'], p=[.42, .22, .22, .14])
+    toward_eye = _unit(camera.position - camera.target)
+    around = rng.normal(0, 1, 3)*[1.2, .9, 0] + toward_eye*[.6, .6, 0]
+    high = around + [0, 0, rng.uniform(.8, 2.5)]
+    contact = rng.uniform(.1, .85) if rng.random() < .8 else 0.
+    common = dict(hollow=rng.uniform(.5, 1.6), contact=contact, contact_width=rng.uniform(.004, .014))
+    tint, cold = _tint(rng, .07), _tint(rng, .05)
+    if kind == 'flash':
+        place = camera.position + camera.axes[1]*rng.uniform(-.03, .09) + camera.axes[0]*rng.normal(0, .04)
+        lamp = Lamp(toward_eye, 1.3*cold, .002, .95, place)
+        return Light((lamp,), tint*rng.uniform(.05, .3), tint*.05, **common)
+    if kind == 'sun':
+        sun, sky = Lamp(_unit(high), 1.3*tint*[1, .95, .85], .004, .97), np.array([.3, .36, .45])*rng.uniform(.6, 1.3)
+        return Light((sun,), sky, np.array([.16, .15, .13]), **common)
+    if kind == 'window':
+        window = Lamp(_unit(around + [0, 0, rng.uniform(.2, 1)]), 1.*cold, rng.uniform(.02, .06), .8)
+        return Light((window,), tint*rng.uniform(.12, .4), tint*.1, **common)
+    if kind == 'overcast': return Light((Lamp(_unit(high*[.4, .4, 1]), .5*cold, .06, .6),), cold*.65, cold*rng.uniform(.1, .25), **common)
+    lamps = tuple(Lamp(_unit(rng.normal(0, 1, 3)*[1, .8, 0] + toward_eye*[.7, .7, 0] + [0, 0, rng.uniform(.5, 2)]),
+                       tint*rng.uniform(.3, .7), rng.uniform(.008, .04), rng.uniform(.5, .9))
+                  for _ in range(1 if kind == 'room' else rng.integers(2, 4)))
+    return Light(lamps, cold*rng.uniform(.3, .65), tint*rng.uniform(.08, .25), **common)
+
+def _tint(rng, spread): return np.exp(rng.normal(0, spread)*np.array([1., .35, -.75])) # reddish or bluish
+
+def _unit(x): return x/np.linalg.norm(x)

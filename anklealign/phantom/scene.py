@@ -10,16 +10,14 @@ __all__ = []
 # %% ../../nbs/phantom/scene.ipynb #ec741de5
 import colorsys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 
-from .body import PosedLeg
-from .light import Light, Shadow, cavities, contact_shade, floor_fade, shade, shade_room, unit
-from .person import Skin, hair_strokes, skin_surface
-from .render import BOX_FACES, Camera, corner_normals, rasterise
+from .body import PosedLeg, Skin, skin_surface, spin
+from .render import BOX_FACES, Camera, Light, Seen, Shadow, cavities, corner_normals, floor_fade, rasterise, shade, smoothstep, unit
 from .room import Room, hits, room_colours
 
 # %% ../../nbs/phantom/scene.ipynb #b3b0557b
@@ -38,25 +36,16 @@ class Part:
     whole: np.ndarray|None=None # (l, 3) triangles of all of it, where `faces` leaves out some
 
 # %% ../../nbs/phantom/scene.ipynb #5c878772
-def leg_part(
-    leg: PosedLeg, # posed
-    skin: Skin, # of its person
-    hidden: np.ndarray|None=None, # (n,) which corners something hides
-) -> Part: # its skin
-    "The skin of a leg."
-    mirror, turn = (1, -1)[leg.side == 'right'], np.deg2rad(leg.toe_out_deg)
-    spin = np.array([[np.cos(turn), np.sin(turn), 0], [-np.sin(turn), np.cos(turn), 0], [0, 0, 1]])*[mirror, 1, 1]
+def leg_part(leg: PosedLeg, skin: Skin, hidden: np.ndarray|None=None) -> Part:
+    "The skin of a leg, but for corners that something hides, (n,)."
     def surface(rest):
         colour, relief = skin_surface(rest, skin, leg.side)
-        return colour, relief @ spin
+        return colour, spin(relief, leg.toe_out_deg)*[(1, -1)[leg.side == 'right'], 1, 1]
     faces = leg.faces if hidden is None else leg.faces[~hidden[leg.faces].all(1)]
     return Part(leg.points, faces, surface, leg.rest, skin.gloss, True, 1 + (leg.side == 'right'), leg=leg, whole=leg.faces)
 
-# %% ../../nbs/phantom/scene.ipynb #2c1ef546
-def furniture_parts(
-    room: Room, # with boxes
-) -> list[Part]: # one for each
-    "Pieces of furniture and smaller things."
+def furniture_parts(room: Room) -> list[Part]:
+    "Pieces of furniture and smaller things, one part each."
     def plain(colour): return lambda at: (np.broadcast_to(colour, (len(at), 3)), None)
     things = [Part(points, faces, plain(colour), points, .12) for points, faces, colour in room.things]
     return things + [Part(corners, BOX_FACES, plain(colour), corners, .04, flat=True) for corners, colour in room.boxes]
@@ -74,17 +63,10 @@ class Drawn:
     part: np.ndarray # (height, width): number of the part, -1 where none is
 
 # %% ../../nbs/phantom/scene.ipynb #43f3431d
-def draw_scene(
-    parts: list[Part], # all that stands there
-    room: Room, # around it
-    light: Light, # on it
-    camera: Camera, # seen from
-    rng: np.random.Generator, # for the hairs
-    skin: Skin, # of the person
-) -> Drawn: # the picture
-    "Draw a scene."
-    size = (camera.size[0]*FINE, camera.size[1]*FINE)
-    fine = Camera(camera.position, camera.target, camera.roll_deg, camera.focal_deg, size)
+def draw_scene(parts: list[Part], room: Room, light: Light, camera: Camera, rng: np.random.Generator, skin: Skin) -> Drawn:
+    "Draw a scene; `rng` and `skin` are for the hairs."
+    fine = replace(camera, size=(camera.size[0]*FINE, camera.size[1]*FINE))
+    size, shape, n = fine.size, fine.size[::-1], fine.size[0]*fine.size[1]
     start = np.cumsum([0, *(len(o.points) for o in parts)])
     points = np.concatenate([np.zeros((0, 3)), *(o.points for o in parts)])
     faces = np.concatenate([np.zeros((0, 3), int), *(o.faces + k for o, k in zip(parts, start, strict=False))])
@@ -92,20 +74,18 @@ def draw_scene(
     closed = np.isin(owner, [k for k, o in enumerate(parts) if o.leg is not None])
     seen = rasterise(fine.project(points), faces, size, closed) if len(points) else None
     shadow = Shadow(light.lamps[0], points, faces) if len(points) else None
-    out = _background(points, faces, seen, room, light, camera, fine, shadow, size)
-    depth, label, rest = np.full(size[0]*size[1], np.inf, 'f4'), np.zeros(size[0]*size[1], np.uint8), np.zeros((size[0]*size[1], 3), 'f4')
-    which = np.full(size[0]*size[1], -1, np.int16)
+    out = _background(points, faces, seen, room, light, camera, fine, shadow)
+    depth, label, rest, which = np.full(n, np.inf, 'f4'), np.zeros(n, np.uint8), np.zeros((n, 3), 'f4'), np.full(n, -1, np.int16)
     seen_of = owner[seen.faces] if parts else owner
     for k, part in enumerate(parts):
         mine = np.flatnonzero(seen_of == k)
         if not len(mine): continue
         pixels = seen.pixels[mine]
         one, again = _one_each(pixels, size)
-        triangles, weights = part.faces[seen.faces[mine[one]] - np.searchsorted(owner, k)], seen.weights[mine[one]]
-        colour, carried = _shine(part, triangles, weights, light, shadow, camera.position)
+        some = Seen(pixels[one], seen.faces[mine[one]] - np.searchsorted(owner, k), seen.weights[mine[one]], seen.depth[mine[one]])
+        colour, carried = _shine(part, some, light, shadow, camera.position)
         out[pixels], depth[pixels], label[pixels], which[pixels] = colour[again], seen.depth[mine], part.label, k
         if part.label: rest[pixels] = carried[again, :3]
-    shape = size[::-1]
     drawn = Drawn(out.reshape(*shape, 3), depth.reshape(shape), label.reshape(shape), rest.reshape(*shape, 3), which.reshape(shape))
     for k, part in enumerate(parts):
         if part.leg is not None: _draw_hair(drawn, part.leg, k, skin, fine, rng)
@@ -122,40 +102,60 @@ def _one_each(pixels, size):
     slot[coarse[one]] = np.arange(len(one))
     return one, slot[coarse]
 
-def _over(values, triangles, weights):
-    values = values.astype('f4')
-    return weights[:, :1]*values[triangles[:, 0]] + weights[:, 1:2]*values[triangles[:, 1]] + weights[:, 2:]*values[triangles[:, 2]]
-
 # %% ../../nbs/phantom/scene.ipynb #190f8726
-def _shine(part, triangles, weights, light, shadow, eye):
+def _shine(part, seen, light, shadow, eye):
     "Light from the seen places of one part, and what it carries there."
     if part.flat:
-        a, b, c = part.points[triangles].swapaxes(0, 1)
+        a, b, c = part.points[part.faces[seen.faces]].swapaxes(0, 1)
         normal = np.cross(b - a, c - a)
         cavity = np.zeros(len(normal))
     else:
         corner = corner_normals(part.points, part.faces) if part.leg is None else part.leg.normals
         deep = np.zeros(len(corner)) if part.whole is None else cavities(part.points, part.whole, corner, .004)
         lit = shadow.light(part.points + .004*corner, .006)
-        both = _over(np.column_stack([corner, deep, lit]), triangles, weights)
+        both = seen.of(np.column_stack([corner, deep, lit]), part.faces)
         normal, cavity, lit = both[:, :3], both[:, 3], both[:, 4]
-    place = _over(part.points, triangles, weights)
-    carried = _over(part.carried, triangles, weights)
-    normal = unit(normal)
+    place, carried, normal = seen.of(part.points, part.faces), seen.of(part.carried, part.faces), unit(normal)
     colour, relief = part.surface(carried)
     if part.leg is None: # seen from inside
         away = np.einsum('ij,ij->i', normal, eye.astype('f4') - place) < 0
         normal = np.where(away[:, None], -normal, normal)
     if part.flat: lit = shadow.light(place + .004*normal, .006) if light.lamps[0].softness < .01 else np.ones(len(place), 'f4')
     open_ = floor_fade(place[:, 2], normal, cavity, light)
-    if relief is not None:
-        normal = unit(normal + relief.astype('f4'))
+    if relief is not None: normal = unit(normal + relief.astype('f4'))
     return shade(colour, normal, place, eye, light, lit, open_, part.gloss, part.skin), carried
 
+# %% ../../nbs/phantom/scene.ipynb #de016000
+def contact_shade(points: np.ndarray, light: Light) -> Callable: # (k, 3) places on the floor → (k,) share of light left
+    "The thin dark line where something of `points`, all that stands there, touches the floor."
+    low = points[points[:, 2] < .012]
+    if not len(low) or not light.contact: return lambda place: np.ones(len(place), 'f4')
+    start, cell = low[:, :2].min(0) - .12, .006 # metres: of the corner of a map of what touches the floor, and of one of its cells
+    size = np.ceil((low[:, :2].max(0) + .12 - start)/cell).astype(int)
+    touched = np.zeros(size)
+    touched[tuple(((low[:, :2] - start)/cell).astype(int).T)] = 1
+    filled = np.clip(3*gaussian_filter(touched, 1.2), 0, 1)
+    near, far = (gaussian_filter(filled, s/cell) for s in (light.contact_width, 4*light.contact_width))
+    dark = (light.contact*np.clip(.85*near + .35*far, 0, 1)).astype('f4')
+    def left(place):
+        at = (place[:, :2] - start)/cell - .5
+        near = np.flatnonzero((at[:, 0] > 0) & (at[:, 1] > 0) & (at[:, 0] < size[0] - 1) & (at[:, 1] < size[1] - 1))
+        out = np.ones(len(place), 'f4')
+        out[near] = 1 - map_coordinates(dark, at[near].T, order=1)
+        return out
+    return left
+
+def _shade_room(place, on_floor, room, light, lit, contact):
+    "How bright floor and wall are; `lit` and `contact` are the shares left of the first lamp's light and of all light."
+    normal = np.where(on_floor[:, None], np.array([0, 0, 1.]), np.array([-np.sin(room.wall_turn), np.cos(room.wall_turn), 0])).astype('f4')
+    out = shade(np.ones_like(place), normal, place, np.array([0, 0, 9.]), light, lit, np.ones(len(place), 'f4'))
+    corner = 1 if room.kind == 'seamless' else 1 - .3*np.exp(-np.where(on_floor, 9, place[:, 2])/.12)
+    return out*(contact*corner)[:, None]
+
 # %% ../../nbs/phantom/scene.ipynb #ff2f603f
-def _background(points, faces, seen, room, light, camera, fine, shadow, size):
+def _background(points, faces, seen, room, light, camera, fine, shadow):
     "What lies behind the parts: colours in every fine pixel unless they will be blurred, light in every FINE-th."
-    rays, eye, free = fine.rays(), fine.position.astype('f4'), np.ones(size[::-1], bool)
+    size, eye, free = fine.size, fine.position.astype('f4'), np.ones(fine.size[::-1], bool)
     if seen is not None: free.reshape(-1)[seen.pixels] = False
     place, on_floor = hits(room, eye, camera.rays().reshape(-1, 3))
     lit, contact, (w, h) = np.ones(len(place), 'f4'), np.ones(len(place), 'f4'), camera.size
@@ -164,25 +164,25 @@ def _background(points, faces, seen, room, light, camera, fine, shadow, size):
         wide = .3*light.lamps[0].softness*camera.scale/np.linalg.norm(camera.position - camera.target)
         lit = gaussian_filter(_finer(lit)[:h, :w], np.clip(wide, .8, 5), truncate=2.5).ravel()
         contact[on_floor] = contact_shade(points, light)(place[on_floor])
-    shine = shade_room(place, on_floor, room, light, lit, contact).reshape(size[1]//FINE, size[0]//FINE, 3)
+    shine = _shade_room(place, on_floor, room, light, lit, contact).reshape(h, w, 3)
     out = np.zeros((*size[::-1], 3), 'f4')
     if room.haze > .4:
-        colour, _, _, glow = room_colours(room, place, on_floor)
-        out[:] = _finer(colour.reshape(shine.shape)*(shine + 1.5*glow.reshape(*shine.shape[:2], 1)))
-        on_floor = _finer(on_floor.reshape(shine.shape[:2]))[free]
+        colour, glow = room_colours(room, place, on_floor)
+        out[:] = _finer(colour.reshape(h, w, 3)*(shine + 1.5*glow.reshape(h, w, 1)))
+        on_floor = _finer(on_floor.reshape(h, w))[free]
     else:
-        colour, _, on_floor, glow = room_colours(room, *hits(room, eye, rays[free]))
+        place, on_floor = hits(room, eye, fine.rays()[free])
+        colour, glow = room_colours(room, place, on_floor)
         out[free] = colour*(_finer(shine)[free] + 1.5*glow[:, None])
     out, free = out.reshape(-1, 3), free.reshape(-1)
-    if room.gloss and shadow is not None: _mirror(out, free, on_floor, points, faces, room, camera, size)
+    if room.gloss and shadow is not None: _mirror(out, free, on_floor, points, faces, room.gloss, camera)
     if room.haze <= .4: return out
     s = room.haze*max(size)/640
     return _finer(gaussian_filter(out.reshape(*size[::-1], 3)[::FINE, ::FINE], (s, s, 0), truncate=2.5)).reshape(-1, 3)
 
 def _finer(o): return o.repeat(FINE, 0).repeat(FINE, 1) # every pixel twice, as FINE is 2
 
-# %% ../../nbs/phantom/scene.ipynb #3d7a483c
-def _mirror(out, free, on_floor, points, faces, room, camera, size):
+def _mirror(out, free, on_floor, points, faces, gloss, camera):
     "Legs and wall, dimly, in a glossy floor."
     seen = rasterise(camera.project(points*[1, 1, -1]), faces, camera.size)
     legs = np.zeros(camera.size[0]*camera.size[1], 'f4')
@@ -193,7 +193,26 @@ def _mirror(out, free, on_floor, points, faces, room, camera, size):
     under, legs = out[floor], legs.ravel()[floor, None]
     mean = under.mean() if len(under) else 0.
     image = (wall.mean(0) if len(wall) else mean)*(1 - legs) + legs*np.array([.38, .27, .21], 'f4')*max(2*mean, .1)
-    out[floor] = under + np.float32(room.gloss)*(image - np.float32(.6)*under)
+    out[floor] = under + np.float32(gloss)*(image - np.float32(.6)*under)
+
+# %% ../../nbs/phantom/scene.ipynb #6688d09c
+def hair_strokes(leg: PosedLeg, skin: Skin, rng: np.random.Generator) -> np.ndarray: # (hairs, 5, 3), metres
+    "Hairs of the calf: downwards, curled, lying near the skin."
+    z = leg.rest[leg.faces][..., 2].mean(1)
+    a, b, c = leg.points[leg.faces].swapaxes(0, 1)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)/2/leg.length**2
+    wanted = area*100*skin.hair*smoothstep(z, .38, .75)*(1 - .5*smoothstep(z, 1.5, 2))
+    n = min(int(wanted.sum()), 2500)
+    if not n: return np.zeros((0, 5, 3))
+    face = rng.choice(len(wanted), n, p=wanted/wanted.sum())
+    w = rng.dirichlet([1, 1, 1], n)[..., None]
+    root = (leg.points[leg.faces[face]]*w).sum(1)
+    normal = (leg.normals[leg.faces[face]]*w).sum(1)
+    down = np.array([0, 0, -1]) + rng.normal(0, .55, (n, 3))
+    down = down - (down*normal).sum(1, keepdims=True)*normal
+    side, t = np.cross(normal, down), np.linspace(0, 1, 5)[None, :, None]
+    curl, long = rng.normal(0, .5, (n, 1, 1)), leg.length*rng.uniform(.025, .085, (n, 1, 1))
+    return root[:, None] + long*(t*down[:, None] + curl*t*t*side[:, None] + (.25*t - .12*t*t)*normal[:, None])
 
 # %% ../../nbs/phantom/scene.ipynb #f4e4c610
 def _draw_hair(drawn, leg, number, skin, fine, rng):
@@ -215,13 +234,8 @@ def _draw_hair(drawn, leg, number, skin, fine, rng):
     drawn.light[row, column] = under*(1 - cover) + cover*colour*(.3 + under.mean(1, keepdims=True))
 
 # %% ../../nbs/phantom/scene.ipynb #aa725349
-def develop(
-    light: np.ndarray, # (height, width, 3) linear, finer than the picture
-    subject: np.ndarray, # (height, width) where the legs are
-    size: tuple[int, int], # of the picture: width, height
-    rng: np.random.Generator, # same state, same camera
-) -> np.ndarray: # (height, width, 3), 0 to 1
-    "A photograph of the scene."
+def develop(light: np.ndarray, subject: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    "A photograph, (height, width, 3) in 0–1, of linear light that is finer than its `size`, exposed for where the `subject` is."
     fine = light.shape[0]//size[1]
     light = sum(light[i::fine, j::fine] for i in range(fine) for j in range(fine))/np.float32(fine*fine)
     subject, grey = subject[::fine, ::fine], _grey(light)
@@ -270,11 +284,7 @@ class Frame:
     left: float=0. # pixels
     top: float=0. # pixels
 
-# %% ../../nbs/phantom/scene.ipynb #a3061c0c
-def put_in_frame(
-    image: Image.Image, # a photograph
-    rng: np.random.Generator, # same state, same frame
-) -> tuple[Image.Image, Frame]: # as it is handed on; where the photograph lies in it
+def put_in_frame(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, Frame]: # and where the photograph lies in it
     "Borders, screenshots, drawn lines, stamps: mostly nothing."
     w, h = image.size
     if rng.random() < .13: image = _scribble(image, rng)

@@ -16,19 +16,96 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw
+from scipy.stats import norm
 
 from .. import __version__
 from ..core import CLASSES, AnklealignError, file_error
-from ..decision import CUTOFFS
-from .annotators import OWNERS, PANEL, Plan, annotation, answer, best_reachable, picture_bytes, task
-from .defects import ALL_DEFECTS, DEFECTS, inject
-from .person import Phantom
-from .picture import make_phantoms
+from ..decision import CUTOFFS, class_of_angle
+from .defects import ALL_DEFECTS, DEFECTS, Plan, annotation, inject, picture_bytes, task
+from .picture import Phantom, draw_angles, make_phantoms
 from ..study.labelstudio import label_of
 from ..study.votes import consensus
+
+# %% ../../nbs/phantom/study.ipynb #3952f883
+VOTE_SHARES = (.23, .66, .11) # of the classes among 877 real votes
+
+@dataclass(frozen=True)
+class Annotators:
+    "How a group of people answers."
+    guess: float # share of the pictures they answer without seeing the angle
+    bias_sd_deg: float=1. # spread of what each of them sees too much, in degrees
+    noise_sd_deg: float=1.2 # spread of what one of them sees on one picture, in degrees
+
+PANEL = Annotators(guess=.465)
+OWNERS = Annotators(guess=0., bias_sd_deg=.8, noise_sd_deg=1.)
+
+# %% ../../nbs/phantom/study.ipynb #d6785fe9
+def answer(angle: Sequence[float], n: int, people: Annotators, seed: int) -> np.ndarray: # (pictures, n): 0, 1 or 2, as in `CLASSES`
+    "What `n` of these people say about pictures of some angles, in degrees."
+    rng = np.random.default_rng(seed)
+    shape = len(angle), n
+    seen = np.asarray(angle, float)[:, None] + rng.normal(0, people.bias_sd_deg, n) + rng.normal(0, people.noise_sd_deg, shape)
+    guessed = rng.choice(3, size=shape, p=VOTE_SHARES)
+    return np.where(rng.random(shape) < people.guess, guessed, class_of_angle(seen))
+
+# %% ../../nbs/phantom/study.ipynb #41e7bc2b
+def answer_probability(angle: Sequence[float], people: Annotators) -> np.ndarray: # (angles, 3)
+    "How probable each of `CLASSES` is as the answer of one of these people, at each angle in degrees."
+    sd = np.hypot(people.bias_sd_deg, people.noise_sd_deg)
+    below, above = (norm.cdf((c - np.asarray(angle, float)) / sd) for c in CUTOFFS)
+    seen = np.stack([1 - above, above - below, below], axis=-1)
+    return (1 - people.guess) * seen + people.guess * np.array(VOTE_SHARES)
+
+# %% ../../nbs/phantom/study.ipynb #2cf6fe66
+def best_reachable(
+    angle: Sequence[float], label: Sequence[int], participant: Sequence, # true angle, label as in `CLASSES`, and who is in the picture
+    rounds: int=500, seed: int=1, # of the bootstrap
+) -> dict: # n, participants, and oracle_ and majority_ accuracy and macro_f1, each with value, low and high (95 %)
+    "The scores of one who knows every angle exactly, and of one who always says the most frequent class."
+    label = np.asarray(label, int)
+    answers = dict(oracle=class_of_angle(angle), majority=np.full(len(label), np.bincount(label).argmax()))
+    names, member = np.unique(np.asarray(participant), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    draws = np.stack([np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names)) for _ in range(rounds)])
+    figures = {f'{who}_{name}': o for who, said in answers.items() for name, o in _with_intervals(label, said, member, draws).items()}
+    return dict(n=len(label), participants=len(names), **figures)
+
+def _with_intervals(label, said, member, draws):
+    cells = np.zeros((draws.shape[1], len(CLASSES), len(CLASSES)), int)
+    np.add.at(cells, (member, label, said), 1)
+    confusion = np.tensordot(np.vstack([np.ones_like(draws[:1]), draws]), cells, 1) # first that of the study itself
+    hits, either = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(1) + confusion.sum(2)
+    scores = dict(accuracy=hits.sum(1)/confusion.sum((1, 2)), macro_f1=(2*hits/either.clip(min=1)).mean(1)) # F1 of a class nobody says is 0
+    def interval(drawn): return zip(('low', 'high'), np.quantile(drawn, [.025, .975]), strict=True)
+    return {k: {name: round(float(x), 4) for name, x in (('value', v[0]), *interval(v[1:]))} for k, v in scores.items()}
+
+# %% ../../nbs/phantom/study.ipynb #e2c3d7f0
+def drawn_phantoms(n: int, seed: int=1, size: tuple[int, int]=(150, 200)) -> list[Phantom]: # four show the same person
+    "Crude drawings of two heels of known angle, for tests that need no realism."
+    rng = np.random.default_rng(seed)
+    angles = draw_angles(-(-n // 4), seed).head(n)
+    looks = {p: (int(rng.integers(60, 220)), rng.integers(90, 200, 3)) for p in angles.participant.unique()}
+    drawn = [(_draw(o, looks[o.participant], size, rng), o) for o in angles.itertuples()]
+    return [Phantom(im, o.angle_deg, o.left_deg, o.right_deg, int(o.participant), {'footwear': 'bare'}) for im, o in drawn]
+
+def _draw(angles, look, size, rng):
+    skin, wall = look
+    floor = Image.fromarray(rng.integers(40, 220, (9, 7, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    im = Image.new('RGB', size, tuple((wall + rng.integers(-30, 30, 3)).tolist()))
+    w, h = size
+    im.paste(floor.crop((0, int(.7*h), w, h)), (0, int(.7*h)))
+    draw, shift = ImageDraw.Draw(im), rng.normal(0, .04*w)
+    for side, angle in ((-1, angles.left_deg), (1, angles.right_deg)):
+        top = w*(.5 + .2*side) + shift
+        low = top + side*np.tan(np.radians(angle))*.35*h
+        leg = [(top - .1*w, 0), (top + .1*w, 0), (top + .06*w, .55*h), (low + .09*w, .9*h), (low - .09*w, .9*h), (top - .06*w, .55*h)]
+        draw.polygon(leg, fill=(skin, skin*3//4, skin*3//5))
+    return im
 
 # %% ../../nbs/phantom/study.ipynb #dcf87bc1
 LAYOUTS = ('owners', 'consensus', 'both')
@@ -40,19 +117,18 @@ _SPELLINGS = (('1_Pronacio', '1_Pronáló', '1_Pronáló ', 'Pronáció', 'prona
 
 # %% ../../nbs/phantom/study.ipynb #3feb88c6
 def _by_owner(phantoms, per_owner=10): # owner's code → phantoms, all of a participant together
-    people = {o.participant: o.participant - 1 for o in phantoms}
     owners = {}
     for o in phantoms:
-        k = people[o.participant] // per_owner
+        k, number = divmod(o.participant - 1, per_owner)
         code = _CODES[k % len(_CODES)] if k < len(_CODES) else f'{_CODES[k % len(_CODES)][:3]}{k:03}'
-        owners.setdefault(code, []).append((people[o.participant] % per_owner + 1, o))
+        owners.setdefault(code, []).append((number + 1, o))
     return owners
 
 # %% ../../nbs/phantom/study.ipynb #9896615e
 def _add_pictures(plan, folder, own, quality, spelling):
-    paths, shot = [], {}
+    paths, shot = [], Counter()
     for number, phantom in own:
-        shot[number] = shot.get(number, 0) + 1
+        shot[number] += 1
         path = f'{folder}/{spelling}{number:02}_{shot[number]:02}.jpg'
         plan.files[path], plan.truth[path] = picture_bytes(phantom.image, quality=quality), phantom
         paths.append(path)
@@ -91,13 +167,10 @@ def _consensus_layout(plan, phantoms, quality, seed, panel=17):
 
 # %% ../../nbs/phantom/study.ipynb #4ccce9b1
 def plan_study(
-    phantoms: Sequence[Phantom], # the pictures
-    seed: int=1, # of answers, names and defects
-    layout: str='both', # 'owners', 'consensus', or half and half in one tree
-    defects: Collection[str]|None=None, # names from `ALL_DEFECTS`; None: all, as far as there are pictures for them
-    times: int=1, # how often each defect is injected
+    phantoms: Sequence[Phantom], seed: int=1, layout: str='both', # one of `LAYOUTS`; both: half and half in one tree
+    defects: Collection[str]|None=None, times: int=1, # of `ALL_DEFECTS`, None: all, as far as there are pictures; times: of each
     quality: int=88, # of the JPEGs
-) -> Plan: # the raw study in the making
+) -> Plan:
     "Spread `phantoms` over folders, let annotators answer, inject defects. Raises `AnklealignError` for an unknown layout or defect."
     _check_known(layout, defects)
     plan, people = Plan(np.random.default_rng(seed)), sorted({o.participant for o in phantoms})
@@ -130,23 +203,21 @@ def _min_rows(tasks):
 
 # %% ../../nbs/phantom/study.ipynb #f313ffd0
 def _as_table(tasks, delimiter):
-    rows, out = list(_min_rows(tasks)), io.StringIO()
-    writer = csv.DictWriter(out, ['image', 'id', 'label', 'annotator', 'annotation_id', *_KEPT], delimiter=delimiter, lineterminator='\r\n')
+    rows = [r | ({'label': json.dumps(r['label'])} if isinstance(r.get('label'), dict) else {}) for r in _min_rows(tasks)]
+    return _as_csv(rows, ['image', 'id', 'label', 'annotator', 'annotation_id', *_KEPT], delimiter=delimiter, lineterminator='\r\n')
+
+def _as_csv(rows, columns, lineterminator='\n', **how):
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator=lineterminator, **how)
     writer.writeheader()
-    writer.writerows([r | ({'label': json.dumps(r['label'])} if isinstance(r.get('label'), dict) else {}) for r in rows])
-    return out.getvalue()
+    writer.writerows(rows)
+    return out.getvalue().encode()
 
 # %% ../../nbs/phantom/study.ipynb #ff4a526a
-def export_file(
-    path: str, # of the export, as planned
-    tasks: list[dict], # as planned
-    style: str, # 'json', 'tasks', 'bom', 'min', 'csv', 'tsv', 'results', 'data' or 'completions'
-) -> tuple[str, bytes]: # path and content
-    "An export as it lies on disk."
+def export_file(path: str, tasks: list[dict], style: str) -> tuple[str, bytes]: # path and content
+    "An export as it lies on disk: 'json', 'tasks', 'bom', 'min', 'csv', 'tsv', 'results', 'data' or 'completions'."
     clean = [{k: v for k, v in t.items() if k != '_path'} for t in tasks]
-    stem = path.removesuffix('.json')
-    if style == 'csv': return f'{stem}.csv', _as_table(clean, ',').encode()
-    if style == 'tsv': return f'{stem}.csv', _as_table(clean, '\t').encode()
+    if style in ('csv', 'tsv'): return path.removesuffix('.json') + '.csv', _as_table(clean, dict(csv=',', tsv='\t')[style])
     if style == 'completions': clean = [{'completions' if k == 'annotations' else k: v for k, v in t.items()} for t in clean]
     tree = list(_min_rows(clean)) if style == 'min' else {style: clean} if style in ('tasks', 'results', 'data') else clean
     return path, (b'\xef\xbb\xbf' if style == 'bom' else b'') + json.dumps(tree, ensure_ascii=False).encode()
@@ -161,33 +232,22 @@ def _truth_rows(plan):
 
 def _rounded(value): return '' if value is None else round(value, 2)
 
-# %% ../../nbs/phantom/study.ipynb #18150403
-def _as_csv(rows):
-    rows, out = list(rows), io.StringIO()
-    writer = csv.DictWriter(out, list(dict.fromkeys(k for r in rows for k in r)), lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue().encode()
-
 # %% ../../nbs/phantom/study.ipynb #99298901
-def study_files(
-    plan: Plan, # a planned raw study
-    about: dict, # goes into `phantom.json`
-) -> dict[str, bytes]: # path → content, in order of paths
-    "Everything that a planned study consists of."
-    files = plan.files | dict(export_file(e, t, plan.styles.get(e, 'json')) for e, t in plan.exports.items())
-    names = {e: export_file(e, [], plan.styles.get(e, 'json'))[0] for e in plan.exports}
-    def written(item): return names.get(item.partition('#')[0], item.partition('#')[0]) + ''.join(item.partition('#')[1:])
-    injected = [{k: o[k] for k in ('kind', 'item', 'reality', 'expected', 'reason')} | {'item': written(o['item'])} for o in plan.injected]
-    about = about | {'synthetic': True, 'made_by': f'anklealign {__version__}'}
-    files |= {'phantom.csv': _as_csv(_truth_rows(plan)), 'phantom.json': (json.dumps(about, indent=1) + '\n').encode(),
-              'planted.csv': _as_csv(injected)}
+def study_files(plan: Plan, about: dict) -> dict[str, bytes]: # path → content, in order of paths
+    "Everything that a planned study consists of; `about` goes into `phantom.json`."
+    exports = {e: export_file(e, t, plan.styles.get(e, 'json')) for e, t in plan.exports.items()}
+    def written(item): # annotations are named by what their export is called on disk
+        export, *rest = item.partition('#')
+        return ''.join([exports.get(export, [export])[0], *rest])
+    truth, about = list(_truth_rows(plan)), about | {'synthetic': True, 'made_by': f'anklealign {__version__}'}
+    columns = list(dict.fromkeys(k for r in truth for k in r)) # each footwear and framing has parameters of its own
+    injected = _as_csv([o | {'item': written(o['item'])} for o in plan.injected], ['kind', 'item', 'reality', 'expected', 'reason'])
+    files = plan.files | dict(exports.values()) | {'phantom.csv': _as_csv(truth, columns), 'planted.csv': injected,
+                                                   'phantom.json': (json.dumps(about, indent=1) + '\n').encode()}
     return dict(sorted(files.items()))
 
 # %% ../../nbs/phantom/study.ipynb #6896360b
-def planned_labels(
-    plan: Plan, # a planned raw study
-) -> dict[str, str]: # path of a picture → class; pictures without a label are missing
+def planned_labels(plan: Plan) -> dict[str, str]: # path of a picture → class; pictures without a label are missing
     "The labels that a faultless reader gives, by majority."
     unusable = {o['item'] for o in plan.injected if o['kind'] == 'image' and o['expected'] in ('dropped', 'merged')}
     said = {}
@@ -212,14 +272,9 @@ def _about(plan, seed, layout):
 
 # %% ../../nbs/phantom/study.ipynb #a433c6f2
 def write_study(
-    out: str|Path, # a folder that does not exist yet, or is empty
-    phantoms: Sequence[Phantom], # the pictures
-    seed: int=1, # of answers, names and defects
-    layout: str='both', # 'owners', 'consensus' or 'both'
-    defects: Collection[str]|None=None, # names from `ALL_DEFECTS`; None: all, as far as there are pictures for them
-    times: int=1, # how often each defect is injected
+    out: str|Path, phantoms: Sequence[Phantom], seed: int=1, layout: str='both', defects: Collection[str]|None=None, times: int=1,
 ) -> Path: # `out`
-    "Write a raw study of `phantoms`, all of it or nothing. Raises `AnklealignError` if `out` is taken or cannot be written."
+    "Write a raw study, all of it or nothing; see `plan_study`. Raises `AnklealignError` if `out` is taken or cannot be written."
     out = check_free(out)
     plan = plan_study(phantoms, seed, layout, defects, times)
     files = study_files(plan, _about(plan, seed, layout))
@@ -235,29 +290,23 @@ def write_study(
     return out
 
 # %% ../../nbs/phantom/study.ipynb #ee48d024
-def check_free(
-    out: str|Path, # where a raw study shall go
-) -> Path: # the same
-    "Raise `AnklealignError` if something is there already."
+def check_free(out: str|Path) -> Path: # the same
+    "Raise `AnklealignError` if something is where a raw study shall go."
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise AnklealignError(f'{out} exists and is not empty; name a folder that does not exist yet.')
     return out
 
 # %% ../../nbs/phantom/study.ipynb #27880823
-def check_injected(
-    study: str|Path, # a raw study written here
-    items: Sequence[dict], # entries of its account, as in `report.json`
-) -> list[str]: # one sentence for each disagreement
-    "Where an account disagrees with the defects that were injected into a study."
+def check_injected(study: str|Path, items: Sequence[dict]) -> list[str]: # one sentence for each disagreement
+    "Where an account, by its entries as in `report.json`, disagrees with the defects that were injected into a study."
     said = {(o['kind'], o['item']): o for o in items}
     with open(Path(study)/'planted.csv', encoding='utf-8', newline='') as f: injected = list(csv.DictReader(f))
     wrong = []
     for o in injected:
         found = said.get((o['kind'], o['item']))
         expected = 'used' if o['expected'] == 'near' else o['expected']
-        tied = found and expected in ('used', 'vote') and 'tie: ' in found['reason']
-        if tied: continue
+        if found and expected in ('used', 'vote') and 'tie: ' in found['reason']: continue
         name = f"{o['reality']}: {o['item']}"
         if found is None: wrong.append(f'{name} is not in the account')
         elif found['outcome'] != expected: wrong.append(f"{name} is {found['outcome']} ({found['reason']}), not {expected}")
@@ -281,12 +330,7 @@ def make_study(
     return write_study(out, make_phantoms(n, seed, workers=workers, progress=progress), seed, layout, defects, max(1, n // 400))
 
 # %% ../../nbs/phantom/study.ipynb #6c09bca3
-def write_demo_zip(
-    out: str|Path, # the .zip to write
-    phantoms: Sequence[Phantom], # about 240
-    seed: int=1, # of answers, names and defects
-    quality: int=80, # of the JPEGs
-) -> Path: # `out`
+def write_demo_zip(out: str|Path, phantoms: Sequence[Phantom], seed: int=1, quality: int=80) -> Path: # `out`
     "A raw study in both layouts with all common defects as a .zip; the same phantoms give the same bytes."
     plan = plan_study(phantoms, seed, 'both', DEFECTS, quality=quality)
     with zipfile.ZipFile(out, 'w', zipfile.ZIP_DEFLATED, compresslevel=9) as z:
