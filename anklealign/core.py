@@ -70,10 +70,8 @@ def file_error(
     return AnklealignError(f"Cannot write {path}: {why.lower()}; {advice.get(why, 'choose another place with --output')}.")
 
 # %% ../nbs/core/core.ipynb #abbacb08
-def ordinary(
-    path: str|os.PathLike, # of a file that is to be opened, whether it is there or not
-) -> Path: # the same
-    "A file that can be read without waiting. Raises `OSError` for a pipe, a socket or a device."
+def ordinary(path: str|os.PathLike) -> Path: # of a file that is to be opened, whether it is there or not
+    "The same, a file that can be read without waiting. Raises `OSError` for a pipe, a socket or a device."
     path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir(): raise OSError(errno.EINVAL, 'It is no ordinary file', os.fspath(path))
     return path
@@ -276,14 +274,14 @@ def _given(file, env):
     return stated | {(m[1].lower(), m[2].lower()): env[k] for k, m in ours.items()}
 
 # %% ../nbs/core/core.ipynb #3882fdad
-def _explain(error, tree, file=None, stated=()): # `stated`: the sections and keys of the file
+def _explain(error, tree, file, stated): # `stated`: the sections and keys of the file
     first, given = error.errors()[0], tree
     kind, ctx, loc = first['type'], first.get('ctx', {}), first['loc']
     for o in loc: given = given.get(o, '') if isinstance(given, Mapping) else given
     nearest = lambda name, known: difflib.get_close_matches(str(name), known, 1, 0)[0]
     bounds = {'ge': 'at least', 'le': 'at most', 'gt': 'more than', 'lt': 'less than'}
     if kind == 'extra_forbidden':
-        sections = [k for k in Settings.model_fields if k not in ('output', 'seed')] + ['run']
+        sections = {*Settings.model_fields, 'run'} - {'output', 'seed'}
         known = Settings.model_fields[loc[0]].annotation.model_fields if len(loc) > 1 else sections
         why = f"is not a setting; the nearest one is '{nearest(loc[-1], known)}'"
     elif kind == 'literal_error':

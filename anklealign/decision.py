@@ -47,13 +47,8 @@ def finite_answers(
 MIN_GROUPS = 10 # on fewer groups nothing is fitted, and no figure gets a bootstrap interval
 
 # %% ../nbs/core/decision.ipynb #0190901e
-def apply_temperature(
-    probabilities: np.ndarray, # pictures × classes
-    temperature: float, # above 1: less sure, below 1: surer
-) -> np.ndarray: # pictures × classes; each row adds up to 1, or is NaN as it was
-    "`probabilities` with log probabilities divided by `temperature`. Raises `AnklealignError` if that is not a positive number."
-    if not 0 < temperature < np.inf:
-        raise AnklealignError(f'temperature = {temperature} must be a positive number, such as 1 for no change.')
+def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray: # pictures × classes; above 1: less sure
+    "`probabilities` with log probabilities divided by `temperature`; each row adds up to 1, or is NaN as it was."
     return _tempered(np.asarray(probabilities, float), temperature)
 
 _TINY = float(np.finfo(np.float32).tiny)
@@ -66,18 +61,13 @@ def _tempered(p, temperature, xp=np): # `xp`: NumPy, or what has its functions; 
 # %% ../nbs/core/decision.ipynb #9a5d97b4
 TEMPERATURES = .05, 20. # where the temperature is looked for
 
-def fit_temperature(
-    probabilities: np.ndarray, # pictures × classes, of validation pictures
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
-) -> tuple[float, str]: # temperature, and why it is 1 if it could not be fitted
-    "The temperature of least log loss. [Guo et al. 2017](https://arxiv.org/abs/1706.04599). Raises as `finite_answers` does."
+def fit_temperature(p: np.ndarray, labels: np.ndarray, codes: np.ndarray) -> tuple[float, str]: # and why it is 1 if it could not be fitted
+    "The temperature of least log loss, from `finite_answers`. [Guo et al. 2017](https://arxiv.org/abs/1706.04599)."
     from scipy.optimize import minimize_scalar
-    p, labels, codes = finite_answers(probabilities, labels, groups)
     if (n := codes.max() + 1) < MIN_GROUPS:
         return 1., f'The temperature stays 1: {n} validation groups are fewer than the {MIN_GROUPS} it needs.'
     if len(np.unique(labels)) < 2: return 1., f'The temperature stays 1: all validation pictures are {CLASSES[labels[0]]}.'
-    def loss(log_t): return -np.log(apply_temperature(p, np.exp(log_t))[np.arange(len(p)), labels]).mean()
+    def loss(log_t): return -np.log(_tempered(p, np.exp(log_t))[np.arange(len(p)), labels]).mean()
     found = np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method='bounded').x)
     if found < 1.01 * TEMPERATURES[0]:
         return 1., 'The temperature stays 1: the validation answers are all but without error, so nothing limits how sure to be.'
@@ -87,14 +77,9 @@ def fit_temperature(
 
 # %% ../nbs/core/decision.ipynb #b42cce63
 def conformal_thresholds(
-    probabilities: np.ndarray, # pictures × classes, of validation pictures
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
-    coverage: float=.9, # share of each class's sets that should contain it
+    p: np.ndarray, labels: np.ndarray, codes: np.ndarray, coverage: float=.9, # of each class's sets the share that should contain it
 ) -> dict[str, float]: # class -> least probability with which it is in the set; 0: always
-    "Split-conformal thresholds. [Angelopoulos & Bates 2021](https://arxiv.org/abs/2107.07511). Raises as `finite_answers` does."
-    if not 0 < coverage < 1: raise AnklealignError(f'coverage = {coverage} must lie between 0 and 1, such as 0.9.')
-    p, labels, codes = finite_answers(probabilities, labels, groups)
+    "Split-conformal thresholds, from `finite_answers`. [Angelopoulos & Bates 2021](https://arxiv.org/abs/2107.07511)."
     def left_out(n): return int(np.floor(np.round((n + 1) * (1 - coverage), 9)))
     thresholds = dict.fromkeys(CLASSES, 0.)
     for i, c in enumerate(CLASSES):
@@ -128,9 +113,7 @@ def ranked(
 
 # %% ../nbs/core/decision.ipynb #1bdd9077
 def risk_bound(
-    wrong: Sequence[bool], # whether each answer given is wrong
-    groups: Sequence, # each answer's group
-    confidence: float=.95, # with which the risk is below the bound
+    wrong: Sequence[bool], groups: Sequence, confidence: float=.95, # of each answer given; with which the risk is below the bound
 ) -> tuple[float, float]: # upper bound of the share of wrong answers; how many people the answers count as
     "[Clopper & Pearson's](https://doi.org/10.1093/biomet/26.4.404) upper bound, and Kish's effective number of people."
     from scipy.stats import beta
@@ -139,21 +122,15 @@ def risk_bound(
     return 1. if share == 1 else float(beta.ppf(confidence, share * trials + 1, (1 - share) * trials)), trials
 
 # %% ../nbs/core/decision.ipynb #09f836da
-SHARES = tuple(range(20, 101, 5)) # of the pictures, surest first, in percent: the thresholds tried, in this order
-
 def abstention_threshold(
-    probabilities: np.ndarray, # pictures × classes, of validation pictures
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
-    target_risk: float=.15, # share of the answers given that may be wrong
+    p: np.ndarray, labels: np.ndarray, codes: np.ndarray, target_risk: float=.15, # of the answers given, the share that may be wrong
     confidence: float=.95, # with which the risk is at most that
 ) -> tuple[float|None, str]: # least probability of the answer to be given, or None and why
-    """The threshold that answers most pictures at no more than `target_risk`.
-    Raises `AnklealignError` if that is no share, and as `finite_answers` does."""
-    if not 0 < target_risk < 1: raise AnklealignError(f'target_risk = {target_risk} must lie between 0 and 1, such as 0.15.')
-    sure, wrong, codes, last = ranked(probabilities, labels, groups)
+    "The threshold that answers most pictures at no more than `target_risk`."
+    sure, wrong, codes, last = ranked(p, labels, codes)
     needed, reached = np.log(1 - confidence) / np.log(1 - target_risk), None
-    for n in last[np.searchsorted(last, [int(np.ceil(len(sure) * o / 100)) - 1 for o in SHARES])] + 1:
+    percents = range(20, 101, 5) # of the pictures, surest first: the thresholds tried, in this order
+    for n in last[np.searchsorted(last, [int(np.ceil(len(sure) * o / 100)) - 1 for o in percents])] + 1:
         bound, trials = risk_bound(wrong[:n], codes[:n], confidence)
         if trials < needed: continue
         if bound > target_risk: break
@@ -167,10 +144,7 @@ def abstention_threshold(
                   f'wrong, so on new people up to {bound:.0%} may be, more than the {target_risk:.0%} asked for.')
 
 # %% ../nbs/core/decision.ipynb #f100c933
-def abstain(
-    probabilities: np.ndarray, # pictures × classes
-    threshold: float|None, # from `abstention_threshold`
-) -> np.ndarray: # whether each picture is left unanswered
+def abstain(probabilities: np.ndarray, threshold: float|None) -> np.ndarray: # pictures × classes; whether each picture is left unanswered
     "Which pictures the model should not answer: less sure than `threshold`, or without probabilities."
     top = np.asarray(probabilities, float).max(1)
     return ~(top >= (0 if threshold is None else threshold))
@@ -203,14 +177,9 @@ def _sharpened(means, pictures, sharpening):
 # %% ../nbs/core/decision.ipynb #28f46ece
 SHARPEST = 10. # the most that is tried
 
-def fit_sharpening(
-    probabilities: np.ndarray, # pictures × classes, of validation pictures, calibrated
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
-) -> tuple[float, str]: # sharpening, and why it is 0 if it could not be fitted
-    "The sharpening of least log loss, all pictures of a group answered together. Raises `AnklealignError` as `finite_answers` does."
+def fit_sharpening(p: np.ndarray, labels: np.ndarray, codes: np.ndarray) -> tuple[float, str]: # and why it is 0 if it could not be fitted
+    "The sharpening of least log loss, all pictures of a group answered together, from calibrated `finite_answers`."
     from scipy.optimize import minimize_scalar
-    p, labels, codes = finite_answers(probabilities, labels, groups)
     several = np.bincount(codes)[codes] > 1
     if (n := len(np.unique(codes[several]))) < MIN_GROUPS:
         return 0., ('The mean of several pictures is not sharpened: '
@@ -223,34 +192,25 @@ def fit_sharpening(
     return (found, '') if loss(found) < loss(0) else (0., '')
 
 # %% ../nbs/core/decision.ipynb #c8515471
-FACTORS = np.exp2(np.arange(-3, 3.01, .25)) # of a class's probability: those that are tried
-_NEIGHBOURS = 5 # on the grid, in each direction of which the figure is averaged
-
-def favoured(
-    probabilities: np.ndarray, # pictures × classes, calibrated
-    factors: Mapping[str, float]|None, # class → factor of its probability; None or empty: as they are
-) -> np.ndarray: # pictures × classes; each row adds up to 1
-    "`probabilities` with some classes made likelier."
+def favoured(probabilities: np.ndarray, factors: Mapping[str, float]|None) -> np.ndarray: # each row adds up to 1
+    "`probabilities`, pictures × classes and calibrated, with some classes made likelier by a factor; without factors as they are."
     if not factors: return probabilities
     return _weighted(np.asarray(probabilities, float), np.array([factors[c] for c in CLASSES]))
 
 def _weighted(p, factors): return p*factors/(p*factors).sum(1)[:, None]
 
 def fit_factors(
-    probabilities: np.ndarray, # pictures × classes, of validation pictures, calibrated
-    labels: Sequence[int], # true class ids
-    groups: Sequence, # each picture's group
+    p: np.ndarray, labels: np.ndarray, codes: np.ndarray,
 ) -> tuple[dict[str, dict[str, float]], str]: # objective → class → factor, and why there are none if they could not be fitted
-    "The factors with which macro-F1, and accuracy, are best. Raises `AnklealignError` as `finite_answers` does."
+    "The factors with which macro-F1, and accuracy, are best, from calibrated `finite_answers`."
     from scipy.ndimage import uniform_filter
     from scipy.optimize import minimize
     from scipy.special import logsumexp
-    p, labels, codes = finite_answers(probabilities, labels, groups)
     if (n := codes.max() + 1) < MIN_GROUPS:
         return {}, f'The operating point stays as trained: {n} validation groups are fewer than the {MIN_GROUPS} it needs.'
     if missing := [c for i, c in enumerate(CLASSES) if i not in labels]:
         return {}, f'The operating point stays as trained: no validation picture is {missing[0]}.'
-    logs, steps = np.log(np.maximum(p, np.finfo(np.float32).tiny)), np.log(FACTORS)
+    logs, steps = np.log(np.maximum(p, np.finfo(np.float32).tiny)), np.log(np.exp2(np.arange(-3, 3.01, .25))) # factors that are tried
     def named(pair): return dict(zip(CLASSES, map(float, np.exp([pair[0], 0, pair[1]])), strict=True))
     def loss(fit): # of scaled and shifted log probabilities
         moved = np.exp(fit[0]) * (logs + [fit[1], 0, fit[2]])
@@ -259,7 +219,7 @@ def fit_factors(
         said = (logs + [a, 0, b]).argmax(1)
         hits, both = np.bincount(labels[said == labels], minlength=3), np.bincount(labels, minlength=3) + np.bincount(said, minlength=3)
         return np.mean(2 * hits / both)
-    smooth = uniform_filter([[macro_f1(a, b) for b in steps] for a in steps], _NEIGHBOURS, mode='nearest').round(9)
+    smooth = uniform_filter([[macro_f1(a, b) for b in steps] for a in steps], 5, mode='nearest').round(9) # over two neighbours each way
     far = np.abs(steps[:, None]) + np.abs(steps)
     best = np.unravel_index(np.where(smooth == smooth.max(), far, np.inf).argmin(), far.shape)
     found = minimize(loss, [0, 0, 0], bounds=[(-3, 3), *[(steps[0], steps[-1])]*2], method='L-BFGS-B').x
@@ -324,8 +284,8 @@ def fit_decision_rule(
     sets = conformal_thresholds(p, known, codes, asked.coverage)
     threshold, why_not = abstention_threshold(p, known, codes, asked.target_risk, asked.confidence)
     sharpening, why_mean = fit_sharpening(p, known, codes)
-    reasons = [f'{missing} of the {len(labels)} validation pictures have no probabilities and are left out.'] if missing else []
-    reasons += [o for o in (why, asked.objective != 'as_trained' and why_trained) if o]
+    left_out = f'{missing} of the {len(labels)} validation pictures have no probabilities and are left out.' if missing else ''
+    reasons = [o for o in (left_out, why, asked.objective != 'as_trained' and why_trained) if o]
     for i, c in enumerate(CLASSES):
         if sets[c]: continue
         few = f'its validation pictures come from {len(np.unique(codes[known == i]))} group(s), fewer than the ' \

@@ -104,10 +104,7 @@ def _bare_tiff(tiff): # its first picture, with a new list of tags at its end
 
 _short = re.compile(rb'\xff(?:\xe0\0[\x02-\x0d](?=JFIF)|\xe2\0[\x02-\x0f](?=ICC_)|\xee\0[\x02-\x0d](?=Adobe))') # pieces that end too early
 
-def opened(
-    data: bytes, # of a file
-    formats: tuple[str, ...]|None=None, # that are read; None: all
-) -> Image.Image: # not decoded yet
+def opened(data: bytes, formats: tuple[str, ...]|None=None) -> Image.Image: # not decoded yet
     "A picture by its header, whatever else the file carries. Raises as `Image.open` does."
     data = _bare_png(data) if data.startswith(_PNG) else _bare_tiff(data) if data[:4] in (b'II*\0', b'MM\0*') else data
     try: return Image.open(io.BytesIO(data), formats=formats)
@@ -118,7 +115,6 @@ def opened(
 # %% ../nbs/core/images.ipynb #0c4bfb41
 _TURNS = dict(enumerate([Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
                          Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90], 2))
-_ON_ITS_SIDE = [_TURNS[o] for o in (5, 6, 7, 8)]
 
 def _orientation(im): # 1 to 8
     with suppress(Exception): # whatever is wrong with metadata
@@ -144,9 +140,8 @@ def _jpeg_exif(jpeg): # as Pillow reads it, until the first scan
 _MOST_CLAIMED = 2**22 # bytes that tags may hold, or the size of the file if that is more
 
 def structure_fault(
-    data: bytes, # a file
-    tags: bool=True, # whether what its tags claim counts; a study takes any, as nothing of them is used but the orientation
-) -> str: # why it would take long to open, or much memory; empty if it would not
+    data: bytes, tags: bool=True, # whether what its tags claim counts; a study takes any, as nothing of them is used but the orientation
+) -> str: # why the file would take long to open, or much memory; empty if it would not
     "What is wrong with the skeleton of a JPEG, PNG or TIFF file that was made to be slow."
     try: tiff = (_jpeg_exif(data) if data.startswith(b'\xff\xd8') else data if not data.startswith(_PNG) else
                  b''.join([data[at + 8:end - 4] for name, at, end in _pieces(data) if name == b'eXIf'][-1:]))
@@ -169,12 +164,8 @@ def _scans(jpeg):
         at = found.end() + int.from_bytes(jpeg[found.end():found.end() + 2])
     return scans
 
-def passes_fault(
-    data: bytes, # a file
-    im: Image.Image, # its header
-    max_megapixels: float, # of the largest picture, ten passes of which are the longest that is waited for
-) -> str: # why it would take long to decode; empty if it would not
-    "Whether a JPEG is painted too often."
+def passes_fault(data: bytes, im: Image.Image, max_megapixels: float) -> str: # empty if it would not
+    "Why a JPEG would take long to decode: more than ten passes of the largest picture, or a hundred of its own."
     if im.format not in ('JPEG', 'MPO'): return ''
     most, scans = min(_MOST_SCANS, 10*max_megapixels*1e6/max(im.width*im.height, 1)), _scans(data)
     return f'painted in {scans} passes' if scans > most else ''
@@ -200,12 +191,12 @@ def open_picture(
             if at_least and kind in ('JPEG', 'MPO') and im.mode in ('RGB', 'L'): im.draft(im.mode, (at_least, at_least))
             reduced = im.size != size
             im.load()
-            turn = _TURNS.get(_orientation(im))
-            image = to_rgb(im if turn is None else im.transpose(turn))
+            orientation = _orientation(im)
+            image = to_rgb(im.transpose(_TURNS[orientation]) if orientation in _TURNS else im)
     except PictureError: raise
     except Image.DecompressionBombError: raise PictureError(f'too large: more than {max_megapixels:g} megapixels') from None
     except Exception as e: raise PictureError(_why(e)) from e
-    width, height = image.size if not reduced else size[::-1] if turn in _ON_ITS_SIDE else size
+    width, height = image.size if not reduced else size[::-1] if 5 <= orientation <= 8 else size
     return Picture(image, width, height, kind)
 
 # %% ../nbs/core/images.ipynb #7c05aa32
@@ -228,15 +219,10 @@ def _why(error):
 # %% ../nbs/core/images.ipynb #a4c22f91
 PAD_COLOUR = (128, 128, 128)
 
-def square(
-    im: Image.Image, # RGB, upright
-    size: int=256, # side of the square, in pixels
-    fit: Literal['pad', 'crop']='pad', # keep everything, or fill the square
-) -> Image.Image: # RGB, size × size
-    "`im` resized to a square with its aspect kept."
-    how = dict(method=Image.Resampling.LANCZOS)
-    if fit == 'crop': return ImageOps.fit(im, (size, size), **how)
-    return ImageOps.pad(im, (size, size), color=PAD_COLOUR, **how)
+def square(im: Image.Image, size: int=256, fit: Literal['pad', 'crop']='pad') -> Image.Image: # keep everything, or fill the square
+    "`im`, RGB and upright, as a square of `size` × `size` pixels with its aspect kept."
+    if fit == 'crop': return ImageOps.fit(im, (size, size), Image.Resampling.LANCZOS)
+    return ImageOps.pad(im, (size, size), Image.Resampling.LANCZOS, PAD_COLOUR)
 
 # %% ../nbs/core/images.ipynb #3bc9060e
 def unpadded(
@@ -255,9 +241,7 @@ def jpeg_bytes(
     quality: int=95, # JPEG quality
 ) -> bytes: # a JPEG file
     "`im` as a JPEG that holds its pixels and nothing else; the same pixels always give the same bytes."
-    clean = Image.frombytes('RGB', im.size, im.tobytes())
-    buffer = io.BytesIO()
-    clean.save(buffer, 'JPEG', quality=quality, subsampling=0)
+    Image.frombytes('RGB', im.size, im.tobytes()).save(buffer := io.BytesIO(), 'JPEG', quality=quality, subsampling=0)
     return buffer.getvalue()
 
 # %% ../nbs/core/images.ipynb #d6d3872b
@@ -281,12 +265,11 @@ def pixel_digest(
 # %% ../nbs/core/images.ipynb #b23ac7c6
 SIDE = 256 # pixels of the longer side of the copy that is measured
 NUMBERS = 'brightness', 'contrast', 'overexposed', 'rest', 'blur', 'tilt'
-_WHITE = 250 # level of each colour from which a pixel counts as white
 
 def _exposure(pixels, trim, xp): # without `trim` columns on either side
     height, width = pixels.shape[0], pixels.shape[1]
     column, n = xp.arange(width), (width - 2*trim)*height
-    white, grey, counts = (pixels >= _WHITE).all(2), pixels.mean(2), (column >= trim) & (column < width - trim)
+    white, grey, counts = (pixels >= 250).all(2), pixels.mean(2), (column >= trim) & (column < width - trim)
     brightness, whites = (grey*counts).sum()/n, (white & counts).sum()
     rest = ((grey*(~white & counts)).sum() + 255e-6)/(n - whites + 1e-6) # 255 if all is white
     return brightness, xp.sqrt(((grey - brightness)**2*counts).sum()/n), whites/n, rest
@@ -300,10 +283,7 @@ def _smoothed(grey, weights, xp): # along the rows
     return sum(o*padded[:, k:k + width] for k, o in enumerate(weights))
 
 # %% ../nbs/core/images.ipynb #d5226e7b
-def blur(
-    grey: np.ndarray, # height × width
-    xp: ModuleType=np, # NumPy, or what has its functions
-) -> float: # from 0, sharp, to 1
+def blur(grey: np.ndarray, xp: ModuleType=np) -> float: # from 0, sharp, to 1
     "How little a picture has to lose by blurring. [Crété-Roffet et al. 2007](https://hal.science/hal-00232709)."
     def left(grey): # of the differences, along the rows
         before, after = (xp.abs(o[:, 1:] - o[:, :-1]) for o in (grey, _smoothed(grey, [1/_REACH]*_REACH, xp)))
@@ -314,10 +294,7 @@ def blur(
 _UPRIGHT = float(np.tan(np.radians(35))) # of the angle from upright within which an edge is counted
 _SOFT = np.exp(-np.arange(-5, 6)**2/(2*1.5**2)) # a Gaussian of 1.5 pixels: what the picture is blurred by before edges are looked for
 
-def tilt(
-    grey: np.ndarray, # height × width
-    xp: ModuleType=np, # NumPy, or what has its functions
-) -> float: # degrees, clockwise positive; 0 where there are no upright edges
+def tilt(grey: np.ndarray, xp: ModuleType=np) -> float: # degrees, clockwise positive; 0 where there are no upright edges
     "By how much the upright edges of a picture lean."
     weights = (_SOFT/_SOFT.sum()).tolist()
     soft = _smoothed(_smoothed(grey, weights, xp).T, weights, xp).T
@@ -328,8 +305,7 @@ def tilt(
 
 # %% ../nbs/core/images.ipynb #e945e8dd
 def numbers_of(
-    pixels: np.ndarray, # height × width × 3, levels from 0 to 255
-    trim: int=0, # columns on either side whose light does not count
+    pixels: np.ndarray, trim: int=0, # height × width × 3, levels from 0 to 255; columns on either side whose light does not count
     xp: ModuleType=np, # NumPy, or what has its functions
 ) -> tuple[float, ...]: # as `NUMBERS`
     "What can be said about the quality of pixels."
@@ -339,9 +315,7 @@ def numbers_of(
 def _named(im, part=0.): # share of the width that is trimmed on either side
     return dict(zip(NUMBERS, map(float, numbers_of(np.asarray(im, float), int(part*im.width))), strict=True))
 
-def measure(
-    im: Image.Image, # RGB, upright
-) -> dict[str, float]: # of `NUMBERS`
+def measure(im: Image.Image) -> dict[str, float]: # RGB, upright; one of each of `NUMBERS`
     "What can be said about the quality of a photo."
     return _named(im if max(im.size) <= SIDE else ImageOps.contain(im, (SIDE, SIDE), Image.Resampling.BOX))
 
@@ -351,9 +325,7 @@ FAULTS = { # code → all that has to hold: what is too low, or else too high, a
     'blurred': [('blur', False, .62)], 'small': [('sharpness', True, 1.)], 'tilted': [('tilt', False, 10.)]}
 
 def faults(
-    numbers: dict[str, float], # from `measure`
-    longer_side: int, # of the photo at full size, pixels
-    size: int, # side of the pictures that the model looks at, pixels
+    numbers: dict[str, float], longer_side: int, size: int, # from `measure`; pixels, of the photo at full size; that the model looks at
 ) -> list[str]: # codes, as in the catalogue
     "What is wrong with a photo; of one that shows nothing, only that."
     known = numbers | {'tilt': abs(numbers['tilt']), 'sharpness': longer_side/size}
@@ -364,8 +336,7 @@ def faults(
 _HEEL, _AROUND = 96, .25 # pixels that each heel is high in the copy that is measured; share of its width on either side that is not heel
 
 def measure_heels(
-    im: Image.Image, # RGB, upright; may be smaller than the photo
-    width: int, # of the photo at full size, pixels
+    im: Image.Image, width: int, # RGB, upright, perhaps smaller than the photo; pixels of the photo at full size
     feet: Sequence, # that were found in it, at least one, each with its `box` and `vertical_deg`, such as a `Foot`
 ) -> dict[str, float]: # of `NUMBERS`
     "What can be said about the quality of heels, their mean: light in the middle of each, blur of each with its edges."

@@ -26,16 +26,12 @@ except ImportError: fcntl = None # Windows has none
 # %% ../nbs/core/storage.ipynb #c2d7736a
 _ADDRESS = re.compile(r'(?!https?:)([a-z][a-z0-9+.-]+)://', re.I)
 
-def is_remote(
-    path: str|os.PathLike, # of a file or folder
-) -> bool: # whether fsspec reads it
+def is_remote(path: str|os.PathLike) -> bool: # whether fsspec reads it
     "Whether a path is the address of something in object storage, or on another server."
     return bool(_ADDRESS.match(os.fspath(path)))
 
-def place(
-    path: str|os.PathLike, # path or address of a file or folder
-) -> 'Path|RemotePath': # where it is
-    "What reads and writes at `path`. Raises `AnklealignError` if the package for its protocol is missing, or nobody knows it."
+def place(path: str|os.PathLike) -> 'Path|RemotePath':
+    "What reads and writes at a path or address. Raises `AnklealignError` if the package for its protocol is missing, or nobody knows it."
     path = os.fspath(path)
     if path.lower().startswith('file://'): return Path(path[7:])
     return RemotePath(path) if is_remote(path) else Path(path)
@@ -43,9 +39,7 @@ def place(
 # %% ../nbs/core/storage.ipynb #a499cf36
 class RemotePath(os.PathLike):
     "A file or folder behind an address, with what of `pathlib.Path` is needed."
-    def __init__(self,
-        address: str, # such as 's3://bucket/folder'
-    ):
+    def __init__(self, address: str): # such as 's3://bucket/folder'
         "Raises `AnklealignError` if there is no way to read it."
         self.address, protocol = address.rstrip('/'), _ADDRESS.match(address)[1]
         try:
@@ -84,31 +78,21 @@ class RemotePath(os.PathLike):
         "All of a file."
         return self._ask('cat_file', self.path)
 
-    def glob(self,
-        pattern: str, # of names
-    ) -> 'Iterator[RemotePath]':
-        "What lies in the folder under such a name."
+    def glob(self, pattern: str) -> 'Iterator[RemotePath]':
+        "What lies in the folder under names of this pattern."
         for o in self._ask('glob', f'{self.path}/{pattern}'): yield self/PurePosixPath(o).name
 
-    def write(self,
-        pieces: Iterable[bytes], # of the content, one after another
-    ) -> None:
+    def write(self, pieces: Iterable[bytes]) -> None: # of the content, one after another
         "Write a file; nobody sees it before it is whole."
         self._ask('makedirs', self.files._parent(self.path), exist_ok=True)
         def put():
             with self.files.transaction, self.files.open(self.path, 'wb') as f: f.writelines(pieces)
         self._ask(put)
 
-    def read_many(self,
-        names: Sequence[str], # of files in the folder
-        most: int|None=None, # bytes of each; None: all
-    ) -> list[bytes|Exception]: # or what went wrong
-        "Many files at once, as fast as the server gives them."
+    def read_many(self, names: Sequence[str], most: int) -> list[bytes|Exception]: # of each at most so many bytes, or what went wrong
+        "The beginnings of many files of the folder at once, as fast as the server gives them."
         paths = [f'{self.path}/{o}' for o in names]
-        if not paths: return []
-        if most: return self._ask('cat_ranges', paths, [0]*len(paths), [most]*len(paths), on_error='return')
-        found = self._ask('cat', paths, on_error='return')
-        return [found[self.files._strip_protocol(o)] for o in paths]
+        return self._ask('cat_ranges', paths, [0]*len(paths), [most]*len(paths), on_error='return') if paths else []
 
     def walk(self) -> Iterator[tuple[str, int, int]]: # path in the folder, bytes, a number that changes whenever the file does
         "Every file below a folder."

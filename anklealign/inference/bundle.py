@@ -103,6 +103,9 @@ class Bundle:
     files: Mapping[str, bytes] # name → content, of the files that `about` lists
 
 _AGAIN = 'copy it again, or make it again'
+
+def _unusable(path, why): return AnklealignError(f'{path} is not a usable bundle: {why}')
+
 _NO_BUNDLE = 'it is not a bundle, or that of a run that has not been exported: make one with `anklealign bundle RUN`'
 
 def read_bundle(
@@ -114,8 +117,7 @@ def read_bundle(
     def read(name, most):
         packed = None if path.is_dir() else root.root.getinfo(name)
         if packed and packed.file_size > max(2**20, MOST_RATIO*packed.compress_size):
-            raise AnklealignError(f'{path} is not a usable bundle: its {name[:60]} unpacks from {packed.compress_size:,} to '
-                                  f'{packed.file_size:,} bytes.')
+            raise _unusable(path, f'its {name[:60]} unpacks from {packed.compress_size:,} to {packed.file_size:,} bytes.')
         with (ordinary(root/name) if path.is_dir() else root/name).open('rb') as file: return file.read(most)
     try:
         root = path if path.is_dir() else zipfile.Path(ordinary(path))
@@ -126,7 +128,7 @@ def read_bundle(
         raise AnklealignError(f'{path} holds no {name}: {_NO_BUNDLE if name == MARK else _AGAIN}.') from e
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zipfile.zlib.error) as e:
         raise AnklealignError(f"Cannot read the bundle {path} ({' '.join(str(e).split())}): {_AGAIN}.") from e
-    if changed := [name for name, data in files.items() if file_entry(data) != about.files[name].model_dump()]:
+    if changed := [name for name, data in files.items() if file_entry(data) != vars(about.files[name])]:
         raise AnklealignError(f'{path} is damaged: {changed[0]} is not the file that {MARK} speaks of; {_AGAIN}.')
     return Bundle(str(path), about, files)
 
@@ -142,23 +144,19 @@ def _about(path, text):
     try: about = About.model_validate(said)
     except ValidationError as e:
         first = e.errors()[0]
-        raise AnklealignError(f"{path} is not a usable bundle: {'.'.join(map(str, first['loc']))} in its {MARK} is wrong "
-                              f"({first['msg'].lower()}).") from e
-    if odd := no_number(said): raise AnklealignError(f'{path} is not a usable bundle: {odd} in its {MARK} is wrong (it is no number).')
-    if sum(o.bytes for o in about.files.values()) > MOST_BYTES:
-        raise AnklealignError(f'{path} is not a usable bundle: its files claim more than {MOST_BYTES >> 20} MB.')
+        raise _unusable(path, f"{'.'.join(map(str, first['loc']))} in its {MARK} is wrong ({first['msg'].lower()}).") from e
+    if odd := no_number(said): raise _unusable(path, f'{odd} in its {MARK} is wrong (it is no number).')
+    claimed = sum(o.bytes for o in about.files.values())
+    if claimed > MOST_BYTES: raise _unusable(path, f'its files claim more than {MOST_BYTES >> 20} MB.')
     if about.classes != CLASSES:
         raise AnklealignError(f"{path} answers {', '.join(about.classes)}, not {', '.join(CLASSES)}: it is a bundle for something else.")
-    if GRAPH not in about.files: raise AnklealignError(f'{path} is not a usable bundle: its {MARK} lacks a {GRAPH}; {_AGAIN}.')
-    if wrong := [o for o in about.files if Path(o).name != o]:
-        raise AnklealignError(f'{path} is not a usable bundle: {wrong[0]!r} is not a plain file name.')
+    if GRAPH not in about.files: raise _unusable(path, f'its {MARK} lacks a {GRAPH}; {_AGAIN}.')
+    for o in about.files:
+        if Path(o).name != o: raise _unusable(path, f'{o!r} is not a plain file name.')
     return about
 
 # %% ../../nbs/inference/bundle.ipynb #376ef274
-def no_number(
-    value: object, # from JSON
-    where: str='', # it stands
-) -> str: # the key of a number that is none; empty if all are
+def no_number(value: object, where: str='') -> str: # the key of a number that is none; empty if all are
     "Where something in JSON is NaN or infinite."
     if isinstance(value, float) and not math.isfinite(value): return where
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -209,12 +207,8 @@ _NODES, _BYTE, _FLOAT = 20_000, 2, 1 # most nodes; element types as ONNX numbers
 _STRANGE = {'Model': 'functions or trainings', 'Graph': 'sparse weights', 'Attribute': 'graphs within the graph',
             'Tensor': 'data in other files'}
 
-def graph_fault(
-    graph: bytes, # an ONNX model
-    side: int, # of the pictures that it looks at, pixels
-    outputs: Sequence[str], # what it must give, in order
-) -> str: # why it must not be run; empty if it may
-    "What speaks against running a graph, found without running it."
+def graph_fault(graph: bytes, side: int, outputs: Sequence[str]) -> str: # an ONNX model; of its pictures, pixels; that it must give
+    "What speaks against running a graph, found without running it; empty if it may be run."
     from google.protobuf.message import DecodeError
     from google.protobuf.unknown_fields import UnknownFieldSet
     try: model = _schema().FromString(graph)
@@ -238,7 +232,7 @@ def _described(value): # names, element types and shapes, of which it should hav
     return [*value.name], [e for t in tensors for e in t.elem_type], [[*d.dim_value] for t in tensors for s in t.shape for d in s.dim]
 
 # %% ../../nbs/inference/bundle.ipynb #3f23c5bb
-_LOADING, _RUNNING, _SECONDS, _TOGETHER = 2**30, 2**31, 60, 16 # bytes; bytes of all sessions; of one picture; pictures
+_LOADING, _RUNNING, _SECONDS = 2**30, 2**31, 60 # bytes; bytes of all sessions; of one picture
 _one_loads = Lock()
 
 @contextmanager
@@ -262,10 +256,7 @@ def _share_memory(): # one store for all sessions, which has an end
         ort.create_and_register_allocator(place, ort.OrtArenaCfg({'max_mem': _RUNNING, 'arena_extend_strategy': 1}))
 
 def open_graph(
-    graph: bytes, # an ONNX model
-    side: int, # of the pictures that it looks at, pixels
-    outputs: Sequence[str], # what it must give, in order
-    threads: int=1, # that one answer may use; 0: one for each core
+    graph: bytes, side: int, outputs: Sequence[str], threads: int=1, # as in `graph_fault`; that an answer may use, 0: one for each core
 ) -> 'InferenceSession': # that has answered once
     "A graph, ready for `run_graph`. Raises `ValueError` with what speaks against it, and whatever the runtime says."
     if fault := graph_fault(graph, side, outputs): raise ValueError(fault)
@@ -277,34 +268,24 @@ def open_graph(
     try:
         with _bounded(_LOADING + 8*len(graph)):
             session = onnxruntime.InferenceSession(graph, options, ['CPUExecutionProvider'], enable_fallback=0) # which would print
-            run_graph(session, np.full((1, side, side, 3), 128, np.uint8))
+            run_graph(session, np.full((side, side, 3), 128, np.uint8))
     except Exception as e:
         if re.search('bad_alloc|AllocateRaw|MemoryError', repr(e)): raise ValueError('it takes gigabytes of memory for a picture') from e
         raise
     return session
 
-def run_graph(
-    session: 'InferenceSession', # from `open_graph`
-    pixels: np.ndarray, # n × side × side × 3, bytes
-) -> list[np.ndarray]: # its outputs
-    "What a graph says. Raises whatever the runtime says if it takes too much memory, or too long."
+def run_graph(session: 'InferenceSession', pixels: np.ndarray) -> list[np.ndarray]: # side × side × 3, bytes
+    "A graph's outputs for a picture. Raises whatever the runtime says if it takes too much memory, or too long."
     from onnxruntime import RunOptions
-    found = []
-    for i in range(0, len(pixels), _TOGETHER):
-        options, part = RunOptions(), pixels[i:i + _TOGETHER]
-        late = Timer(_SECONDS*len(part), setattr, (options, 'terminate', True))
-        late.daemon = True
-        late.start()
-        try: found.append(session.run(None, {'pixels': part}, options))
-        finally: late.cancel()
-    return [np.concatenate(o) for o in zip(*found, strict=True)]
+    late = Timer(_SECONDS, setattr, (options := RunOptions(), 'terminate', True))
+    late.daemon = True
+    late.start()
+    try: return session.run(None, {'pixels': pixels[None]}, options)
+    finally: late.cancel()
 
 # %% ../../nbs/inference/bundle.ipynb #ad86b941
-def read_figures(
-    evaluation: str|os.PathLike, # evaluation folder
-    about: About, # of the run
-) -> dict|None: # None if it has not been evaluated on its study
-    "What an evaluation says about a run's model. Raises `AnklealignError` if it is damaged."
+def read_figures(evaluation: str|os.PathLike, about: About) -> dict|None: # None if the run has not been evaluated on its study
+    "What the folder of an evaluation says about a run's model. Raises `AnklealignError` if it is damaged."
     file = Path(evaluation)/'evaluation_report.json'
     try:
         said = json.loads(ordinary(file).read_text(encoding='utf-8'))
@@ -331,11 +312,8 @@ def add_figures(
     return about
 
 # %% ../../nbs/inference/bundle.ipynb #24fa3538
-def decide_anew(
-    run: str|os.PathLike, # run folder that is a bundle
-    asked: EvaluateSettings, # what the rule is to be made for
-) -> bool: # whether there was anything to do
-    "Fit the decision rule of a run for other settings. Raises `AnklealignError` if the bundle or its validation answers are damaged."
+def decide_anew(run: str|os.PathLike, asked: EvaluateSettings) -> bool: # whether there was anything to do
+    "Fit the decision rule of a run folder for other settings. Raises `AnklealignError` if bundle or validation answers are damaged."
     about = read_bundle(run).about
     if about.thresholds.made_for(asked): return False
     fresh = about.model_copy(update={'thresholds': fit_on_validation(run, asked), 'figures': None, 'model_card': None})
