@@ -6,7 +6,7 @@ Docs: https://anklealign.github.io/anklealign/heels/feet.html.md"""
 
 # %% auto #0
 __all__ = ['SIDES', 'VIEWS', 'FOOTWEAR', 'MARKS', 'COLUMNS', 'lateral', 'line_angle', 'turned_marks', 'heel_offset', 'HeelRule',
-           'shipped_rule', 'Foot', 'feet_of', 'draw_feet']
+           'Foot', 'draw_feet']
 
 # %% ../../nbs/heels/feet.ipynb #54346b6d
 import json
@@ -102,9 +102,7 @@ class HeelRule(BaseModel):
         return v
 
 # %% ../../nbs/heels/feet.ipynb #4ee15002
-def shipped_rule(
-    cutoffs: tuple[float, float], # degrees of eversion: below the first supination, above the second pronation
-) -> HeelRule:
+def shipped_rule(cutoffs: tuple[float, float]) -> HeelRule: # in degrees, as in `HeelRule`
     "The rule for the networks that ship with the package, with a study's cut-offs."
     fitted = json.loads((files('anklealign')/'heels.json').read_text(encoding='utf-8'))
     return HeelRule(interval=fitted['interval'], cutoffs=cutoffs)
@@ -176,11 +174,8 @@ def judged(
 def feet_of(
     values: np.ndarray, # 2 × 24, as `COLUMNS`
     outlines: np.ndarray, # 2 × rows × 2 × 2: where each row of a heel begins and ends, in shares of the square; NaN where there is none
-    view: Sequence[float], # probabilities, as `VIEWS`
-    width: int, # of the photo, pixels
-    height: int, # of the photo, pixels
-    rule: HeelRule, # of the bundle
-    language: str='en', # of the reasons: 'en' or 'hu'
+    view: Sequence[float], width: int, height: int, # probabilities, as `VIEWS`; of the photo, pixels
+    rule: HeelRule, language: str='en', # of the bundle; of the reasons
 ) -> tuple[list[Foot], str]: # left to right; why the photo cannot be measured at all, empty if it can
     "The feet in a photo."
     words, values = translations(language)['heels'], np.asarray(values, float)
