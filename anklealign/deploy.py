@@ -230,11 +230,10 @@ class Predictor:
         feet, reason = feet_of(values, outlines, view, answer.width, answer.height, self.about.heels, self.language)
         nothing = dict(answer='', probabilities={}, possible=(), heat=None)
         if reason: return replace(answer, reasons=(reason,), picture=None, **nothing)
-        size = self.about.preprocessing.model_size
-        answer = replace(answer, quality=tuple(check_quality(image, answer.width, answer.height, size, self.language, feet)))
-        if not any(o.probabilities for o in feet):
-            return replace(answer, feet=tuple(feet), reasons=tuple(o.in_words(self.language) for o in feet), **nothing)
-        return replace(answer, feet=tuple(feet), heat=None)
+        quality = check_quality(image, answer.width, answer.height, self.about.preprocessing.model_size, self.language, feet)
+        answer = replace(answer, feet=tuple(feet), quality=tuple(quality), heat=None)
+        if any(o.probabilities for o in feet): return answer
+        return replace(answer, reasons=tuple(o.in_words(self.language) for o in feet), **nothing)
 
     def _repr_markdown_(self):
         "The model that answers, as a notebook shows it."
