@@ -300,7 +300,7 @@ def _completed(about, run, evaluation):
     return about.model_copy(update=found | ({'model_card': card.read_text(encoding='utf-8')} if card.is_file() else {}))
 
 def add_figures(run: str|os.PathLike, evaluation: str|os.PathLike) -> About: # as it is written now
-    "Write an evaluation's figures and model card into the run's `bundle.json`. Raises `AnklealignError` if bundle or evaluation are damaged."
+    "Write an evaluation's figures and the model card into `bundle.json`. Raises `AnklealignError` if bundle or evaluation are damaged."
     about = _completed(read_bundle(run).about, run, evaluation)
     write_atomic(Path(run)/MARK, about.model_dump_json(indent=1))
     return about
