@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .data import prepare
-    from .deploy import Predictor
+    from .deploy import Answer, Predictor
     from .eval import compare, evaluate
-    from .inference.answer import Answer
     from .storage import demo_study
     from .study.manifest import read_manifest
     from .training.recipes import recipes
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ['Answer', 'Predictor', 'compare', 'dataloaders', 'demo_study', 'evaluate', 'learner', 'prepare', 'read_manifest', 'recipes', 'train']
 
 _HOME = { # name → module
-    'prepare': 'data', 'Predictor': 'deploy', 'compare': 'eval', 'evaluate': 'eval', 'Answer': 'inference.answer',
+    'prepare': 'data', 'Predictor': 'deploy', 'compare': 'eval', 'evaluate': 'eval', 'Answer': 'deploy',
     'read_manifest': 'study.manifest', 'recipes': 'training.recipes', 'dataloaders': 'training.train', 'learner': 'training.train',
     'train': 'training.train', 'demo_study': 'storage',
 }

@@ -31,7 +31,7 @@ from .evaluation.report import (conclude, constant_answer, findings, glance, jud
 from .evaluation.sanity import draw_groups, heat_maps, sanity_checks, sanity_sections
 from .evaluation.schema import Evaluation
 from .heels.feet import draw_feet, feet_of, shipped_rule
-from .inference.answer import tinted
+from .deploy import tinted
 from .inference.bundle import GRAPH, MARK, read_bundle
 from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint, unknown_people
 from .training.callbacks import free_memory

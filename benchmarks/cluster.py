@@ -20,8 +20,7 @@ from PIL import Image
 
 from anklealign.app import photos as many
 from anklealign.app.photos import answer_all, find_photos
-from anklealign.deploy import Predictor
-from anklealign.inference.answer import to_csv
+from anklealign.deploy import Predictor, to_csv
 from anklealign.storage import place, write_atomic
 
 

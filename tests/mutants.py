@@ -24,8 +24,7 @@ from malformed import FILES, whole
 
 from anklealign.core import AnklealignError, Settings
 from anklealign.data import prepare
-from anklealign.deploy import Predictor
-from anklealign.inference.answer import as_record
+from anklealign.deploy import Predictor, as_record
 from anklealign.inference.bundle import GRAPH, MARK, file_entry
 
 CASES = Path(__file__).with_name('cases')

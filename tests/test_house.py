@@ -31,7 +31,7 @@ BELOW = { # part of the house -> what it may import beside itself; nothing impor
     'baseline': TRAINING | {'training', 'data'},
     'gapcnn': TRAINING | {'training', 'data', 'baseline'},
     'transfer': TRAINING | {'training', 'data', 'baseline', 'gapcnn'},
-    'eval': TRAINING | {'training', 'evaluation', 'data'}, 'deploy': GROUND | {'heels', 'inference'},
+    'eval': TRAINING | {'training', 'evaluation', 'data', 'deploy'}, 'deploy': GROUND | {'heels', 'inference'},
 }
 BELOW |= {'loop': set(BELOW)}
 BELOW |= {'app': set(BELOW), 'phantom': set(BELOW)}

@@ -19,10 +19,9 @@ from test_page import heels, upload, verdict
 from anklealign.app import page as built
 from anklealign.core import CLASSES, LANGUAGES, AnklealignError, translations
 from anklealign.decision import DecisionRule
-from anklealign.deploy import Predictor, answer_subject
+from anklealign.deploy import Predictor, answer_subject, as_record
 from anklealign.heels.feet import COLUMNS, Foot, HeelRule
 from anklealign.images import faults, jpeg_bytes, measure, measure_heels, numbers_of, open_picture, square
-from anklealign.inference.answer import as_record
 from anklealign.storage import demo_study
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = ('core', 'images', 'study.files', 'study.labelstudio', 'study.matching', 'study.votes', 'study.duplicates', 'study.splits', 'study.preprocess', 'study.account',
               'study.manifest', 'phantom.defects', 'phantom.study', 'data', 'evaluation.metrics', 'evaluation.report', 'inference.bundle',
-              'inference.answer', 'deploy', 'app.photos', 'app.terminal', 'app.cli')
+              'deploy', 'app.photos', 'app.terminal', 'app.cli')
 
 
 def run(*command, **kw): subprocess.run([str(o) for o in command], check=True, **kw)

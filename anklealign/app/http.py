@@ -39,9 +39,8 @@ from .middleware import (ANSWER_HEADERS, AccessLog, ApiKey, Patience, Problems, 
                                        place_of, read_photos)
 from .schemas import Asked, AskedOfSeveral, Batch, Model, Refused, Said, State, describe, form_of, preferred, problem_response, refusals
 from ..core import AnklealignError, ServeSettings, translations
-from ..deploy import Predictor, answer_subject
+from ..deploy import Predictor, answer_subject, as_record, overlay_png
 from ..images import PictureError
-from ..inference.answer import as_record, overlay_png
 
 # %% ../../nbs/app/http.ipynb #77d523f1
 def _answer(predictor, photo, name, explain, most, counted):

@@ -30,10 +30,9 @@ from pydantic import BaseModel, ValidationError
 
 from .. import __version__
 from ..core import CLASSES, LANGUAGES, AnklealignError, translations
-from ..deploy import Predictor, answer_subject
+from ..deploy import _INFERNO, Answer, Predictor, answer_subject, as_record, marked_picture
 from ..heels.feet import COLUMNS, REASONS, SIDES, VIEWS
 from ..images import _AROUND, _HEEL, FAULTS, NUMBERS, PAD_COLOUR, SIDE, Finding, PictureError, jpeg_bytes
-from ..inference.answer import _INFERNO, Answer, as_record, marked_picture
 from ..inference.bundle import GRAPH
 from ..storage import demo_study, new_folder, write_atomic
 

@@ -32,9 +32,8 @@ from typing import BinaryIO, NamedTuple
 import typer
 
 from anklealign import __version__
-from anklealign.inference.answer import Answer, as_record, overlay_png, to_csv
 from anklealign.core import AnklealignError, ImageSettings
-from anklealign.deploy import Predictor
+from anklealign.deploy import Answer, Predictor, as_record, overlay_png, to_csv
 from anklealign.storage import RemotePath, is_remote, place, write_atomic
 from anklealign.study.files import classify, share_of, unzip, walk
 

@@ -194,9 +194,8 @@ def predict(
     if output or shard or ray:
         if as_json or overlay or together: stop('--output, --shard and --ray keep a table: leave out --json, --overlay and --together.')
         return _predict_shard(photos, model, output, shard or '1/1', ray or '', settings)
-    from anklealign.deploy import Predictor, answer_subject
+    from anklealign.deploy import Predictor, answer_subject, to_csv, to_json, to_table
     from anklealign.app.photos import answer_all, find_photos, save_overlays
-    from anklealign.inference.answer import to_csv, to_json, to_table
     from rich.console import Console
     from rich.progress import track
     language, screen = settings_of(settings).display.language, Console(stderr=True)

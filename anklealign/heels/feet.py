@@ -6,7 +6,7 @@ Docs: https://anklealign.github.io/anklealign/heels/feet.html.md"""
 
 # %% auto #0
 __all__ = ['SIDES', 'VIEWS', 'FOOTWEAR', 'MARKS', 'COLUMNS', 'lateral', 'line_angle', 'turned_marks', 'heel_offset', 'HeelRule',
-           'shipped_rule', 'Foot', 'feet_of', 'draw_feet']
+           'Foot', 'draw_feet']
 
 # %% ../../nbs/heels/feet.ipynb #54346b6d
 import json
@@ -102,9 +102,7 @@ class HeelRule(BaseModel):
         return v
 
 # %% ../../nbs/heels/feet.ipynb #4ee15002
-def shipped_rule(
-    cutoffs: tuple[float, float], # degrees of eversion: below the first supination, above the second pronation
-) -> HeelRule:
+def shipped_rule(cutoffs: tuple[float, float]) -> HeelRule: # in degrees, as in `HeelRule`
     "The rule for the networks that ship with the package, with a study's cut-offs."
     fitted = json.loads((files('anklealign')/'heels.json').read_text(encoding='utf-8'))
     return HeelRule(interval=fitted['interval'], cutoffs=cutoffs)
@@ -144,13 +142,8 @@ class Foot:
         return words['measured'].format(who=who, turned=turned, kind=kind, **ends)
 
 # %% ../../nbs/heels/feet.ipynb #62e66121
-def to_photo(
-    points: np.ndarray, # (…, 2) in shares of the square
-    width: int, # of the photo, pixels
-    height: int, # of the photo, pixels
-    xp: ModuleType=np, # NumPy, or what has its functions; see `numbers_of`
-) -> np.ndarray: # (…, 2) pixels of the photo
-    "Places of the square as places of the photo."
+def to_photo(points: np.ndarray, width: int, height: int, xp: ModuleType=np) -> np.ndarray: # `xp`: see `numbers_of`
+    "Places, (…, 2) in shares of the square, as pixels of a photo of `width` × `height` pixels."
     size = xp.stack([xp.asarray(width), xp.asarray(height)])
     return points*xp.amax(size, 0) - (xp.amax(size, 0) - size)/2
 
@@ -158,12 +151,7 @@ def to_photo(
 REASONS = '', 'shoe', 'small', 'turned', 'unclear' # against an angle
 
 def judged(
-    values: np.ndarray, # 2 × 24, as `COLUMNS`
-    outlines: np.ndarray, # 2 × rows × 2 × 2, in shares of the square
-    view: np.ndarray, # probabilities, as `VIEWS`
-    width: int, # of the photo, pixels
-    height: int, # of the photo, pixels
-    rule: HeelRule, # of the bundle
+    values: np.ndarray, outlines: np.ndarray, view: np.ndarray, width: int, height: int, rule: HeelRule, # all as in `feet_of`
     xp: ModuleType=np, # NumPy, or what has its functions
 ) -> dict[str, np.ndarray]: # of the view, and of each foot, left before right
     "All that is computed about the feet in a photo."
@@ -186,11 +174,8 @@ def judged(
 def feet_of(
     values: np.ndarray, # 2 × 24, as `COLUMNS`
     outlines: np.ndarray, # 2 × rows × 2 × 2: where each row of a heel begins and ends, in shares of the square; NaN where there is none
-    view: Sequence[float], # probabilities, as `VIEWS`
-    width: int, # of the photo, pixels
-    height: int, # of the photo, pixels
-    rule: HeelRule, # of the bundle
-    language: str='en', # of the reasons: 'en' or 'hu'
+    view: Sequence[float], width: int, height: int, # probabilities, as `VIEWS`; of the photo, pixels
+    rule: HeelRule, language: str='en', # of the bundle; of the reasons
 ) -> tuple[list[Foot], str]: # left to right; why the photo cannot be measured at all, empty if it can
     "The feet in a photo."
     words, values = translations(language)['heels'], np.asarray(values, float)
@@ -204,15 +189,14 @@ def feet_of(
             feet.append(Foot(SIDES[i], None, None, None, **placed, reason=words[REASONS[own['against']]]))
             continue
         possible, sides = tuple(compress(CLASSES, own['possible'])), own['outline'][np.isfinite(own['outline']).all((1, 2))]
-        outline = tuple((round(float(x), 1), round(float(y), 1))
-                        for x, y in [*sides[:, 0], *sides[::-1, 1]]) # down the left side, up the right one
+        around = np.concatenate([sides[:, 0], sides[::-1, 1]]).tolist() # down the left side, up the right one
         feet.append(Foot(SIDES[i], at['angle_deg'], float(own['low']), float(own['high']), **placed,
                          answer=possible[0] if len(possible) == 1 else '', probabilities={c: at[c] for c in CLASSES}, possible=possible,
-                         outline=outline, offset=at['offset']))
+                         outline=tuple((round(x, 1), round(y, 1)) for x, y in around), offset=at['offset']))
     return feet, ''
 
 # %% ../../nbs/heels/feet.ipynb #f9f13c97
-_LINE, _BAND, _VERTICAL, _BOX = (230, 30, 90), (230, 30, 90, 70), (255, 255, 255), (0, 190, 220) # colours
+_LINE, _BAND, _BOX = (230, 30, 90), (230, 30, 90, 70), (0, 190, 220) # colours
 _FINER = 2 # how much larger the lines are drawn
 
 def draw_feet(
@@ -226,9 +210,7 @@ def draw_feet(
     scale, thick = _FINER*base.width/width, max(2, round(max(base.size)/220))*_FINER
     ink = Image.new('RGBA', [_FINER*o for o in base.size])
     for foot in feet: _draw_foot(ImageDraw.Draw(ink, 'RGBA'), foot, scale, thick)
-    out = base.convert('RGBA')
-    out.alpha_composite(ink.resize(base.size, Image.Resampling.BOX))
-    return out.convert('RGB')
+    return Image.alpha_composite(base.convert('RGBA'), ink.resize(base.size, Image.Resampling.BOX)).convert('RGB')
 
 def _draw_foot(draw, foot, scale, thick):
     left, top, right, bottom = (scale*o for o in foot.box)
@@ -245,9 +227,8 @@ def _draw_foot(draw, foot, scale, thick):
         return [tuple(middle + (o - middle)*reach) for o in (a, b)]
     (a, b), (c, d) = line(foot.low_deg), line(foot.high_deg)
     middle = tuple((upper + lower)/2)
-    draw.polygon([a, c, middle], _BAND)
-    draw.polygon([b, d, middle], _BAND)
-    draw.line(line(0., 1.9), _VERTICAL, thick//2 + 1)
+    for ends in ((a, c), (b, d)): draw.polygon([*ends, middle], _BAND)
+    draw.line(line(0., 1.9), 'white', thick//2 + 1)
     draw.line(line(foot.angle_deg), _LINE, thick)
     r = 1.6*thick
     for x, y in line(foot.angle_deg, 1.): draw.ellipse([x - r, y - r, x + r, y + r], _LINE, 'white', thick//2)

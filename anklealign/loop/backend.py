@@ -25,8 +25,7 @@ import fastapi
 from starlette.exceptions import HTTPException
 
 from ..core import AnklealignError, Settings
-from ..deploy import Predictor
-from ..inference.answer import Answer
+from ..deploy import Answer, Predictor
 from .server import (LabelConfig, LabelStudio, last_line, picture_bytes, project_home, read_json, read_label_config,
                                     run_command, start_command)
 from ..study.labelstudio import label_aliases
