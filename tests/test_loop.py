@@ -1,9 +1,8 @@
 """The backend of Label Studio in the service, behind its key, as a Label Studio 1.23 server talks to it. The whole loop: tests/labelstudio.py."""
-import io
 import json
 
 import pytest
-from conftest import picture, task
+from conftest import picture, saved, task
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -26,9 +25,7 @@ class Server(LabelStudio):
         if 'gone' in url: raise AnklealignError(f'{self.address} has no {url[21:]}.')
         if url.endswith('/api/projects/3/'): return json.dumps({'label_config': LABEL_CONFIG}).encode()
         if 'export' in url: return json.dumps(self.tasks).encode()
-        out = io.BytesIO()
-        Image.new('RGB', (80, 120), 'grey').save(out, 'JPEG')
-        return out.getvalue()
+        return saved(Image.new('RGB', (80, 120), 'grey'))
 
 
 @pytest.fixture(scope='module')
