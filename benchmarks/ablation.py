@@ -6,9 +6,6 @@ Trained on some seven eighths of the 965 phantoms (synthetic pictures) of `recip
 Spearman's correlation of the model's leaning to pronation with the true angle, which shows small differences sooner. FOLDER keeps every answer, so
 a run that was stopped goes on.
 """
-import argparse
-import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,15 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from common import gain, keep, machine, options
 from fastai.callback.core import Callback
-from recipes import RESULTS, made
+from recipes import drawn_study, made
 from torch.nn.functional import interpolate
 
-from anklealign.core import CLASSES, Settings
-from anklealign.data import prepare
+from anklealign.core import CLASSES
 from anklealign.evaluation.metrics import Bootstrap, difference, score
-from anklealign.phantom.picture import make_phantoms
-from anklealign.phantom.study import write_study
 from anklealign.study.manifest import read_manifest
 from anklealign.study.splits import cross_splits
 from anklealign.training import train as training
@@ -78,11 +73,7 @@ def variants():
 MORE: dict[str, list[Callable]] = {'classes drawn alike': [Balanced], 'pictures that grow': [Growing]}
 
 
-def other_study(work):
-    if not (work/'other/output/processed').exists():
-        raw = write_study(work/'other/raw', make_phantoms(TESTED, TEST_SEED), TEST_SEED, 'owners', defects=())
-        prepare(raw, work/'other/output', Settings(output=str(work/'other/output')))
-    return work/'other/output/processed'
+def other_study(work): return drawn_study(work/'other', TESTED, TEST_SEED)
 
 
 def train_with(study, run, recipe, seed, rows, more):
@@ -137,25 +128,19 @@ def report(work):
     base, said = measured(tested, files['as it is'])
     learned = (learned_from(work)[1].split == 'train').sum()
     lines = [f'trained on {learned}, tested on {len(tested)} synthetic pictures (phantoms) of {tested.group.nunique()} other people; means of the trainings (lowest-highest macro-F1);',
-             f'difference of the first trainings, paired, with 95 % interval over people; {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}', '',
+             f'difference of the first trainings, paired, with 95 % interval over people; {machine()}', '',
              f'{"":34}{"trained":>8}{"accuracy":>9}{"macro-F1":>22}{"rank":>7}{"CPU min.":>9}{"  difference in macro-F1"}']
     for name, found in files.items():
         if not found: continue
         rows, other = measured(tested, found)
         d = difference(tested.label_id, other[0], said[0], tested.group).loc['macro_f1']
         mean = rows.mean(0)
-        versus = '' if name == 'as it is' else f'  {d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f})'
+        versus = '' if name == 'as it is' else f'  {gain(d)}'
         lines.append(f'{name:34}{len(found):8}{mean[0]:9.3f}{f"{mean[1]:.3f} ({rows[:, 1].min():.3f}-{rows[:, 1].max():.3f})":>22}{mean[2]:7.3f}{mean[3]:9.1f}{versus}')
-    (RESULTS/'ablation.txt').write_text('\n'.join(lines) + '\n')
-    print('\n'.join(lines))
+    keep('ablation', lines)
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--work', type=Path, required=True)
-    parser.add_argument('--seeds', type=int, nargs='*', default=[1, 2])
-    parser.add_argument('--only', nargs='*')
-    parser.add_argument('--table', action='store_true')
-    args = parser.parse_args()
+    args = options(__doc__, work=Path, seeds=[1, 2], only=dict(nargs='*'), table=False)
     if not args.table: compute(args.work, args.seeds, args.only)
     report(args.work)

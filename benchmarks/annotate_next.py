@@ -7,11 +7,9 @@ people are the test. Both orders begin with the same 12 pictures, and a batch of
 `choose_next` from what the model of the moment says. The figures are macro-F1 and log loss on the test people; the difference is paired, its mean over
 the batches has a 95 % interval over test people, drawn 500 times, the seeds together; a draw without one of the classes is left out.
 """
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
+from common import keep, options
 
 from anklealign.core import CLASSES
 from anklealign.evaluation.metrics import figures
@@ -29,8 +27,7 @@ def read(study, rows):
     recipe = recipes['measured']
     model = models['measured'](recipe)
     pretrained['phantoms']['measured'](model)
-    feet = torch.cat([model.eval().read(x) for x, _ in picture_loader(study, rows, recipe.size)])
-    return feet
+    return torch.cat([model.eval().read(x) for x, _ in picture_loader(study, rows, recipe.size)])
 
 
 def learned(feet, labels):
@@ -97,10 +94,4 @@ def measure(study, pictures, seeds):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('study', type=Path)
-    parser.add_argument('--pictures', type=int, default=500)
-    parser.add_argument('--seeds', type=int, default=5)
-    lines = list(measure(**vars(parser.parse_args())))
-    (Path(__file__).parents[1]/'anklealign/results/annotate_next.txt').write_text('\n'.join(lines) + '\n')
-    print('\n'.join(lines))
+    keep('annotate_next', measure(**vars(options(__doc__, 'study', pictures=500, seeds=5))))

@@ -4,7 +4,6 @@ python benchmarks/attacks.py [--seconds 60]   starts a service with its page, an
 
 The normal client opens a connection for each photo. It shares the machine with the attackers, so its waits hold for a machine that does nothing else.
 """
-import argparse
 import json
 import os
 import socket
@@ -15,7 +14,6 @@ import time
 import zipfile
 from collections import Counter
 from contextlib import suppress
-from datetime import date
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +21,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import psutil
+from common import busy, keep, options
 
 from anklealign.storage import demo_study
 
@@ -96,9 +95,9 @@ def normal(base, until):
 
 def main(seconds):
     with tempfile.TemporaryDirectory() as home, running(Path(home)/'log', env=os.environ | {'TMPDIR': home}) as (service, base):
-        process, load = psutil.Process(service.pid), os.getloadavg()[0]
+        process, before = psutil.Process(service.pid), busy()
         quiet, _ = normal(base, time.time() + 5)
-        before, until = process.memory_info().rss/1e6, time.time() + seconds
+        memory, until = process.memory_info().rss/1e6, time.time() + seconds
         kinds = {k: o[0] for k, o in attackers(base, until).items()}
         theirs = get_context('fork').Process(target=attack, args=(base, until)) # the normal client must not share their interpreter
         theirs.start()
@@ -106,17 +105,14 @@ def main(seconds):
         theirs.join()
         time.sleep(15)
         left = [o.name for o in Path(home).rglob('*') if o.is_file() and o.name != 'log']
-        lines = [f'{date.today()}, {os.cpu_count()} cores, load {load:.1f} before; the attackers run on the same machine for {seconds:g} s', '',
+        lines = [f'{before}; the attackers run on the same machine for {seconds:g} s', '',
                  'attackers: ' + ', '.join(f'{n} × {k}' for k, n in kinds.items())]
         for name, o in (('alone', quiet), ('attacked', waited)):
             lines.append(f'normal client, {name}: n = {len(o)}, p50 {np.median(o):.2f} s, p99 {np.quantile(o, .99):.2f} s, longest {max(o):.2f} s')
         lines += ['statuses: ' + ', '.join(f'{k}: {n}' for k, n in statuses.items()),
-                  f'resident memory, MB: {before:.0f} before, {process.memory_info().rss/1e6:.0f} 15 s after; files left behind: {left or "none"}']
-    (Path(__file__).parents[1]/'anklealign/results/attacks.txt').write_text('\n'.join(lines) + '\n')
-    print('\n'.join(lines))
+                  f'resident memory, MB: {memory:.0f} before, {process.memory_info().rss/1e6:.0f} 15 s after; files left behind: {left or "none"}']
+    keep('attacks', lines)
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seconds', type=float, default=60)
-    main(parser.parse_args().seconds)
+    main(options(__doc__, seconds=60.).seconds)

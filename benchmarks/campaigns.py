@@ -7,7 +7,6 @@ study; 2,000 bundles, each opened and asked in a process of its own; 100 kills, 
 by a run to the end: what is there must be the old whole, the new whole, and in the end the same as if nothing had been killed.
 `anklealign/results/campaigns.txt` keeps what is printed.
 """
-import argparse
 import json
 import os
 import random
@@ -21,6 +20,7 @@ from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]/'tests'))
+from common import options
 from conftest import content, picture
 from mutants import TINY, archive, bundle, control, damage_study, fresh, mutant, wrong_with_archive, wrong_with_bundle, wrong_with_study
 
@@ -186,11 +186,7 @@ def show(out):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('campaigns', nargs='*', choices=[[], *LIMITS])
-    parser.add_argument('--out', type=Path, default=Path('campaigns'))
-    parser.add_argument('--show', action='store_true')
-    given = parser.parse_args()
+    given = options(__doc__, ('campaigns', dict(nargs='*', choices=[[], *LIMITS])), out=Path('campaigns'), show=False)
     given.out.mkdir(exist_ok=True)
     if not given.show: main(given.campaigns or list(LIMITS), given.out.resolve())
     show(given.out)

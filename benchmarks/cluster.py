@@ -5,17 +5,15 @@ python benchmarks/cluster.py [--photos 400] [--nodes 3]
 Needs: pip install 'anklealign[ray]' 'moto[server]'. The S3 server is moto's, on this machine; so are the nodes, one core each. A node is
 killed as soon as the first part is there. Photos are generated (synthetic): noise of 640 × 480 pixels. Every way must leave the same table.
 """
-import argparse
-import io
 import logging
 import os
 import tempfile
 import threading
-import time
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from common import options, saved, timed
 from PIL import Image
 
 from anklealign.app import photos as many
@@ -26,9 +24,8 @@ from anklealign.storage import place, write_atomic
 
 def photo(seed):
     "A JPEG."
-    out, pixels = io.BytesIO(), np.random.default_rng(seed).integers(0, 256, (8, 6, 3), dtype=np.uint8)
-    Image.fromarray(pixels).resize((480, 640), Image.Resampling.BICUBIC).save(out, 'JPEG', quality=90)
-    return out.getvalue()
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    return saved(Image.fromarray(pixels).resize((480, 640), Image.Resampling.BICUBIC), quality=90)
 
 
 def s3_server():
@@ -44,11 +41,9 @@ def s3_server():
     return 's3://heels'
 
 
-def timed(name, n, make):
-    "What `make` gives, and how long it took."
-    start = time.perf_counter()
-    made = make()
-    took = time.perf_counter() - start
+def told(name, n, make):
+    "What `make` gives; how long it took is printed."
+    took, made = timed(make)
     print(f'{name:44}{took:9.1f} s{n/took:9.1f} photos/s', flush=True)
     return made
 
@@ -72,7 +67,7 @@ def of_cluster(predictor, photos, out, nodes, kill):
         if done and kill and not seen.is_set():
             seen.set()
             cluster.remove_node(more[-1], allow_graceful=False)
-    try: return timed(f'Ray, {nodes} nodes{", one killed" if kill else ""}', len(photos),
+    try: return told(f'Ray, {nodes} nodes{", one killed" if kill else ""}', len(photos),
                       lambda: many.answer_shard(predictor, photos, place(out), ray=cluster.address, step=step))
     finally:
         ray.shutdown()
@@ -80,10 +75,7 @@ def of_cluster(predictor, photos, out, nodes, kill):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--photos', type=int, default=400)
-    parser.add_argument('--nodes', type=int, default=3)
-    args = parser.parse_args()
+    args = options(__doc__, photos=400, nodes=3)
     predictor, bucket = Predictor(), s3_server()
     with tempfile.TemporaryDirectory() as d, patch.object(many, 'PART', 16):
         for i in range(args.photos):
@@ -91,8 +83,8 @@ def main():
             (Path(d)/'photos'/f'{i % 7}'/f'{i}.jpg').write_bytes(photo(i))
             write_atomic(place(f'{bucket}/photos/{i % 7}/{i}.jpg'), photo(i))
         here, there = find_photos([Path(d)/'photos']), find_photos([f'{bucket}/photos'])
-        whole = timed('one process', len(here), lambda: to_csv(answer_all(predictor, here)))
-        same = {'from S3, answers to S3, one process': table([timed('from S3, answers to S3, one process', len(there), lambda: many.answer_shard(
+        whole = told('one process', len(here), lambda: to_csv(answer_all(predictor, here)))
+        same = {'from S3, answers to S3, one process': table([told('from S3, answers to S3, one process', len(there), lambda: many.answer_shard(
             predictor, there, place(f'{bucket}/answers')))], bucket).replace(f'{bucket}/', f'{d}/')}
         for kill in (False, True):
             same[f'Ray, killed: {kill}'] = table([of_cluster(predictor, there, f'{d}/{kill}', args.nodes, kill)], d).replace(f'{bucket}/', f'{d}/')

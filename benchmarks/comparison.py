@@ -7,34 +7,26 @@ nothing else here uses. Then `anklealign run RAW` runs on it, with the recipe th
 that of processors (all processes), memory the peak of what it and its children have in memory (resident), every 20 ms. Who is in a picture is
 known from how it was drawn, not from what `prepare` thinks. `anklealign/results/comparison.txt` keeps what is printed.
 """
-import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
 
 import pandas as pd
-from memory import resident
+from common import options
+from memory import watched
 
 from anklealign.phantom.study import make_study
 
 
 def run(raw, output):
     "Seconds by the clock and of processors, and the peak of memory in MB."
-    start, peak = time.perf_counter(), [0, 0]
-    with open(f'{output}.log', 'w') as said:
-        child = subprocess.Popen([sys.executable, '-c', 'from anklealign.app.cli import app; app()', 'run', str(raw), '--output', str(output)], stdout=said, stderr=said)
-        while child.poll() is None:
-            peak = max(peak, resident(child.pid), key=sum)
-            time.sleep(.02)
-    if child.returncode: raise SystemExit(f'exit code {child.returncode}: see {output}.log')
-    used = getrusage(RUSAGE_CHILDREN)
-    return dict(seconds=time.perf_counter() - start, cpu=used.ru_utime + used.ru_stime, peak=sum(peak), own=peak[0], date=str(date.today()))
+    command = [sys.executable, '-c', 'from anklealign.app.cli import app; app()', 'run', str(raw), '--output', str(output)]
+    with open(f'{output}.log', 'w') as said: code, seconds, cpu, peak = watched(.02, command, stdout=said, stderr=said)
+    if code: raise SystemExit(f'exit code {code}: see {output}.log')
+    return dict(seconds=seconds, cpu=cpu, peak=sum(peak), own=peak[0], date=str(date.today()))
 
 
 def show(raw, output, cost):
@@ -60,11 +52,7 @@ def show(raw, output, cost):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--people', type=int, default=100)
-    parser.add_argument('--seed', type=int, default=2407)
-    parser.add_argument('--work', type=Path, default=Path('comparison'))
-    given = parser.parse_args()
+    given = options(__doc__, people=100, seed=2407, work=Path('comparison'))
     raw, output, kept = given.work/'raw', given.work/'output', given.work/'cost.json'
     if not raw.exists(): make_study(raw, n=4*given.people, seed=given.seed, workers=1)
     if not kept.exists(): kept.write_text(json.dumps(run(raw, output)))

@@ -13,6 +13,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from common import saved
 from PIL import Image, ImageEnhance, ImageOps
 
 from anklealign.images import PictureError, open_picture, square, unpadded
@@ -21,10 +22,7 @@ from anklealign.study.duplicates import fingerprint, near_duplicates
 from anklealign.study.splits import audit
 
 
-def saved(im, quality):
-    out = io.BytesIO()
-    im.save(out, 'JPEG', quality=quality)
-    return Image.open(out).convert('RGB')
+def again(im, quality): return Image.open(io.BytesIO(saved(im, quality=quality))).convert('RGB')
 
 
 def cropped(im, share):
@@ -32,10 +30,10 @@ def cropped(im, share):
     return im.crop((x, y, im.width - x, im.height - y))
 
 
-CHANGES = {'saved at q 60': lambda o: saved(o, 60), 'saved at q 30': lambda o: saved(o, 30), 'half size': lambda o: o.resize((o.width // 2, o.height // 2)),
+CHANGES = {'saved at q 60': lambda o: again(o, 60), 'saved at q 30': lambda o: again(o, 30), 'half size': lambda o: o.resize((o.width // 2, o.height // 2)),
            'brighter by 30 %': lambda o: ImageEnhance.Brightness(o).enhance(1.3), 'darker by 30 %': lambda o: ImageEnhance.Brightness(o).enhance(.7),
            'contrast by 40 %': lambda o: ImageEnhance.Contrast(o).enhance(1.4), '1 % off each edge': lambda o: cropped(o, .01),
-           '2 % off each edge': lambda o: cropped(o, .02), 'mirrored, q 60': lambda o: saved(ImageOps.mirror(o), 60)}
+           '2 % off each edge': lambda o: cropped(o, .02), 'mirrored, q 60': lambda o: again(ImageOps.mirror(o), 60)}
 
 
 def pictures():

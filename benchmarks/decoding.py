@@ -2,15 +2,13 @@
 
 python benchmarks/decoding.py   `anklealign/results/decoding.txt` keeps what is printed
 """
-import io
-import os
 import sys
 import time
 import zlib
-from datetime import date
 from pathlib import Path
 
 import numpy as np
+from common import busy, saved, timed
 from PIL import Image
 
 from anklealign.app.middleware import check_photo
@@ -21,12 +19,6 @@ from malformed import png
 
 WIDE, HIGH, BYTES = 7_000, 7_100, 20e6
 flat, noise = Image.new('RGB', (WIDE, HIGH), 'teal'), Image.fromarray(np.random.default_rng(1).integers(0, 256, (700, 700, 3), dtype=np.uint8))
-
-
-def saved(im, kind, **kw):
-    out = io.BytesIO()
-    im.save(out, kind, **kw)
-    return out.getvalue()
 
 
 def painted(jpeg, passes):
@@ -49,10 +41,13 @@ def pictures():
         yield f'{kind} of noise, quality {kw["quality"]}', data, min(BYTES/len(data), WIDE*HIGH/(noise.width*noise.height))
 
 
+def looked_at(data):
+    check_photo(data, 50)
+    open_picture(data, 768, 50)
+
+
 if __name__ == '__main__':
-    print(f'{date.today()}, load {os.getloadavg()[0]:.1f}; seconds of one core, checks included; "×": measured on a part of that\n\n{"kind":30}{"MB":>6}{"seconds":>9}')
+    print(f'{busy()}; seconds of one core, checks included; "×": measured on a part of that\n\n{"kind":30}{"MB":>6}{"seconds":>9}')
     for kind, data, times in pictures():
-        start = time.process_time()
-        check_photo(data, 50)
-        open_picture(data, 768, 50)
-        print(f'{kind:30}{times*len(data)/1e6:6.1f}{times*(time.process_time() - start):9.2f}{f"  × {times:.0f}" if times > 1 else ""}')
+        took, _ = timed(looked_at, data, clock=time.process_time)
+        print(f'{kind:30}{times*len(data)/1e6:6.1f}{times*took:9.2f}{f"  × {times:.0f}" if times > 1 else ""}')

@@ -5,16 +5,13 @@ python benchmarks/demo_bundle.py --work FOLDER [--table]
 Replaces anklealign/demo_bundle.zip, then asks it about the 965 phantoms (synthetic pictures) of other people that `recipes.py` tests on.
 Takes about twenty minutes, most of it for drawing phantoms that FOLDER does not have. `--table` asks the bundle that is there.
 """
-import argparse
-import os
-import platform
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from recipes import RESULTS, made
+from common import interval, keep, machine, options
+from recipes import made
 
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
@@ -53,20 +50,16 @@ def report(study, rows):
     answers_of = {'demonstration model': predicted, 'always neutral': np.ones(len(rows), int), 'exact angle (ceiling)': class_of_angle(rows.angle_deg)}
     answers_of |= {f'angle off by {o:g}° (SD)': class_of_angle(rows.angle_deg + rng.normal(0, o, len(rows))) for o in (.5, 1, 1.5, 2)}
     lines = [f'the demonstration model, asked about {len(rows)} synthetic pictures (phantoms) of {rows.group.nunique()} people whom it has not met; 95 % intervals over people;',
-             f'no answer to {sum(not o.answer for o in answers)} of them, which count by their probabilities, or as neutral without any; {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}', '',
+             f'no answer to {sum(not o.answer for o in answers)} of them, which count by their probabilities, or as neutral without any; {machine()}', '',
              f'{"":24}{"accuracy":>22}{"macro-F1":>22}']
     for name, said in answers_of.items():
         scores = score(rows.label_id, said, rows.group, 1)
-        lines.append(f'{name:24}' + ''.join(f'{f"{o.value:.3f} ({o.low:.3f}-{o.high:.3f})":>22}' for o in (scores.loc['accuracy'], scores.loc['macro_f1'])))
-    (RESULTS/'demo_bundle.txt').write_text('\n'.join(lines) + '\n')
-    print('\n'.join(lines))
+        lines.append(f'{name:24}' + ''.join(f'{interval(o):>22}' for o in (scores.loc['accuracy'], scores.loc['macro_f1'])))
+    keep('demo_bundle', lines)
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--work', type=Path, required=True)
-    parser.add_argument('--table', action='store_true')
-    args = parser.parse_args()
+    args = options(__doc__, work=Path, table=False)
     if not args.table:
         shutil.copy(make(args.work/'demonstration'), SHIPPED)
         print(f'{SHIPPED.name}: {SHIPPED.stat().st_size/1e6:.1f} MB')

@@ -5,11 +5,9 @@ python benchmarks/doubt_interval.py [--studies 100] [--rounds 200]
 Simulated studies of 40 and of 100 people with four pictures each, one label in ten changed, and a simulated model whose errors are alike for the
 pictures of one person. The mean is that of 400 further studies.
 """
-import argparse
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
+from common import keep, options
 
 from anklealign.core import CLASSES
 from anklealign.evaluation.labels import find_label_issues, suspected_labels
@@ -37,9 +35,4 @@ def measure(studies, rounds):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--studies', type=int, default=100)
-    parser.add_argument('--rounds', type=int, default=200)
-    lines = list(measure(**vars(parser.parse_args())))
-    (Path(__file__).parents[1]/'anklealign/results/doubt_interval.txt').write_text('\n'.join(lines) + '\n')
-    print('\n'.join(lines))
+    keep('doubt_interval', measure(**vars(options(__doc__, studies=100, rounds=200))))

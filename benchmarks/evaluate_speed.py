@@ -6,13 +6,13 @@ The loop draws the groups one by one, puts their pictures together and asks scik
 --naive-rounds rounds and scaled to --rounds. The pictures, labels and probabilities are simulated. One thread; seconds of processor time,
 so that a busy machine does not count.
 """
-import argparse
 import os
 import time
 
 os.environ |= {k: '1' for k in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')}
 
 import numpy as np
+from common import options, timed
 from scipy.special import softmax
 from sklearn import metrics as sk
 
@@ -51,17 +51,13 @@ def naive(labels, probabilities, group, rounds, rng):
         yield every_figure(labels[again], probabilities[again])
 
 
-def seconds(call):
-    start = time.process_time()
-    found = call()
-    return time.process_time() - start, found
+def seconds(call): return timed(call, clock=time.process_time)
 
 
 def main(pictures, groups, rounds, naive_rounds):
     rng = np.random.default_rng(1)
     labels, probabilities, group = split(pictures, groups, rng)
-    how = Bootstrap(rounds=rounds)
-    predicted, prior = probabilities.argmax(1), np.full(3, 1/3)
+    predicted, prior, how = probabilities.argmax(1), np.full(3, 1/3), Bootstrap(rounds=rounds)
     score(labels, predicted, group, 1, how=Bootstrap(rounds=10), probabilities=probabilities) # imports
     slow, _ = seconds(lambda: list(naive(labels, probabilities, group, naive_rounds, rng)))
     ours = [seconds(lambda: score(labels, predicted, group, 1, how, probabilities=probabilities, prior=prior)) for _ in range(3)]
@@ -80,9 +76,4 @@ def main(pictures, groups, rounds, naive_rounds):
 
 
 if __name__ == '__main__':
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument('--pictures', type=int, default=1000)
-    args.add_argument('--groups', type=int, default=250)
-    args.add_argument('--rounds', type=int, default=2000)
-    args.add_argument('--naive-rounds', type=int, default=40)
-    main(**vars(args.parse_args()))
+    main(**vars(options(__doc__, pictures=1000, groups=250, rounds=2000, naive_rounds=40)))

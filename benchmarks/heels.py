@@ -6,8 +6,6 @@ FOLDER gets the synthetic pictures (twenty minutes on two cores; later runs use 
 markers each and a table markers.csv (file, person, side, upper_x, upper_y, lower_x, lower_y, marker_angle_deg); the markers are painted
 over before anything looks at them. What is measured is a bundle as it ships. `anklealign/results/heels.txt` keeps what is printed.
 """
-
-import argparse
 import datetime
 import json
 import os
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from common import keep, options
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
@@ -24,7 +23,6 @@ from anklealign.deploy import Predictor
 from anklealign.heels.feet import SIDES, heel_offset
 from anklealign.phantom.picture import write_pictures
 
-RESULTS = Path(__file__).parents[1]/'anklealign'/'results'
 SETS = dict(bare=(1000, 2), covered=(300, 1), refuse=(500, 1)) # pictures, and how many of each person
 ASPECTS = (.75, 1., 16/9, 2.3)
 
@@ -162,12 +160,8 @@ def real(folder, predictor):
 
 def main():
     "Measure, print, keep."
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folder', type=Path)
-    parser.add_argument('--real', type=Path)
-    parser.add_argument('--model', type=Path)
-    parser.add_argument('--share', type=float, default=1., help='of the pictures, for a quick look; nothing is kept below 1')
-    given = parser.parse_args()
+    given = options(__doc__, 'folder', real=dict(type=Path), model=dict(type=Path),
+                    share=dict(type=float, default=1., help='of the pictures, for a quick look; nothing is kept below 1'))
     predictor, parts = Predictor(given.model, threads=os.cpu_count()), {}
     for name, (n, each) in SETS.items(): write_pictures(given.folder/name, round(n*given.share), seed=77, size=384, mix=name, each=each)
     parts['Synthetic pictures, bare feet from behind'] = bare(given.folder/'bare', predictor)
@@ -181,7 +175,7 @@ def main():
     if given.real: parts['Real photographs with markers, painted over'] = real(given.real, predictor)
     lines = [f'{datetime.date.today()}, {predictor.label}; brackets: 95 % intervals over people, unless said otherwise']
     for title, rows in parts.items(): lines += ['', f'{title}{": " + rows[""] if "" in rows else ""}', *(f'  {k:<62}{v}' for k, v in rows.items() if k)]
-    print('\n'.join(lines))
-    if given.share == 1: (RESULTS/'heels.txt').write_text('\n'.join(lines) + '\n')
+    if given.share == 1: keep('heels', lines)
+    else: print('\n'.join(lines))
 
 if __name__ == '__main__': main()

@@ -11,7 +11,6 @@ tested if the next code cell is not exported, or a later one names it. Methods w
 the largest are listed; --write keeps the figures in CONTRIBUTING.md and `anklealign/results/house.txt`. The other projects were counted
 once, in 2026, by another script.
 """
-import argparse
 import ast
 import datetime
 import functools
@@ -22,6 +21,8 @@ import statistics
 import tokenize
 from collections import Counter
 from pathlib import Path
+
+from common import options
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef
@@ -255,10 +256,7 @@ def write(text, tables):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--worst', type=int, default=0)
-    parser.add_argument('--write', action='store_true')
-    args = parser.parse_args()
+    args = options(__doc__, worst=0, write=False)
     (house, rooms), (notebooks, cells), (code, more) = house_figures(), notebook_figures(), module_figures()
     counted = [(k, str(house[k]), aim, str(before)) for k, (aim, before) in HOUSE.items()]
     style = [(k, (notebooks | code)[k], aim, *others) for k, (aim, *others) in AIMS.items()]

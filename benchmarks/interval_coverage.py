@@ -7,7 +7,6 @@ true figures are those on 20,000 people. It is then tested on as many people as 
 in eight is labelled at random. `ours` is `evaluation.metrics.score`, `plain` the 2.5th and 97.5th percentile of the same draws. For
 `evaluation.metrics.difference` a second, somewhat better model answers the same pictures.
 """
-import argparse
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +16,7 @@ os.environ |= {k: '1' for k in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_
 
 import numpy as np
 import pandas as pd
+from common import options
 from scipy.special import softmax
 from scipy.stats import rankdata
 
@@ -144,9 +144,4 @@ def main(models, groups, rounds, workers):
 
 
 if __name__ == '__main__':
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument('--models', type=int, default=1000)
-    args.add_argument('--groups', type=int, nargs='+', default=[20, 40, 80, 200])
-    args.add_argument('--rounds', type=int, default=2000)
-    args.add_argument('--workers', type=int, default=1)
-    main(**vars(args.parse_args()))
+    main(**vars(options(__doc__, models=1000, groups=[20, 40, 80, 200], rounds=2000, workers=1)))

@@ -9,7 +9,6 @@ of those tried (see EAGER_THREADS).
 Weights are random there, which changes no time. The clients use the same two cores, which costs both endpoints the same.
 With --replicas, only one process and two, one core each, are compared, asked in turns by the same clients; four rounds of each.
 """
-import argparse
 import asyncio
 import json
 import os
@@ -20,11 +19,11 @@ import sys
 import tempfile
 import time
 import zipfile
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import psutil
+from common import busy, options
 from prepare_speed import photo
 
 from anklealign.images import PictureError, open_picture
@@ -189,17 +188,12 @@ def usable(data):
 
 
 if __name__ == '__main__':
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument('--clients', type=int, default=64)
-    args.add_argument('--seconds', type=int, default=60)
-    args.add_argument('--small-seconds', type=int, default=15)
-    args.add_argument('--eager', action='store_true', help='be the other endpoint')
-    args.add_argument('--replicas', action='store_true', help='compare one process with two, and nothing else')
-    given = args.parse_args()
+    given = options(__doc__, clients=64, seconds=60, small_seconds=15, eager=dict(action='store_true', help='be the other endpoint'),
+                    replicas=dict(action='store_true', help='compare one process with two, and nothing else'))
     if given.eager: sys.exit(eager())
     large = [photo(i, 12) for i in range(1, 5)]
     with zipfile.ZipFile(demo_study()) as study: small = [o for o in map(study.read, sorted(study.namelist())) if usable(o)][:20]
-    print(f'{date.today()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before', flush=True)
+    print(busy(), flush=True)
     if given.replicas: sys.exit(replicas(large, given.clients, given.small_seconds))
     memory(large)
     compare(f'photos of 12 megapixels, {np.mean([len(o) for o in large])/1e6:.1f} MB', large, given.clients, given.seconds)

@@ -5,10 +5,8 @@ python benchmarks/matching.py [--sizes 10000 30000 100000]
 Names are generated: 100 owners' folders, uploads with their prefix, accents lost, owners' codes appended, a tenth of them without a file.
 The obvious way normalises and compares every file's name for every annotation; it is timed on the first 200 annotations and scaled up.
 """
-import argparse
-import time
-
 import numpy as np
+from common import options, timed
 
 from anklealign.study.matching import Files, fold, match_all, without_prefix
 
@@ -27,6 +25,9 @@ def study(n, seed=1):
     return paths, said
 
 
+def ours(paths, said): return match_all(said, Files(paths))
+
+
 def obvious(paths, said):
     "Normalise and compare all names for each annotation."
     found = []
@@ -40,16 +41,10 @@ def measure(sizes):
     print(f'{"n":>8}{"seconds":>10}{"µs each":>10}{"matched":>10}{"obvious s":>12}{"ratio":>10}')
     for n in sizes:
         paths, said = study(n)
-        start = time.perf_counter()
-        matches = match_all(said, Files(paths))
-        ours = time.perf_counter() - start
-        start = time.perf_counter()
-        obvious(paths, said[:200])
-        theirs = (time.perf_counter() - start) / 200 * n
-        print(f'{n:8}{ours:10.2f}{ours / n * 1e6:10.1f}{sum(bool(m.path) for m in matches):10}{theirs:12.0f}{theirs / ours:10.0f}', flush=True)
+        took, matches = timed(ours, paths, said)
+        theirs = timed(obvious, paths, said[:200])[0] / 200 * n
+        print(f'{n:8}{took:10.2f}{took / n * 1e6:10.1f}{sum(bool(m.path) for m in matches):10}{theirs:12.0f}{theirs / took:10.0f}', flush=True)
 
 
 if __name__ == '__main__':
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument('--sizes', type=int, nargs='+', default=[10_000, 30_000, 100_000])
-    measure(**vars(args.parse_args()))
+    measure(**vars(options(__doc__, sizes=[10_000, 30_000, 100_000])))

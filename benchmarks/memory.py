@@ -10,7 +10,6 @@ report (`in_full`). One epoch, as memory does not depend on how many. Each is a 
 in memory (resident), every 50 ms, shared pages counted once a process. The pictures are synthetic: those of the study that ships with the package,
 repeated under new names, every repetition with people of its own. `anklealign/results/memory.txt` keeps what is printed.
 """
-import argparse
 import json
 import os
 import platform
@@ -21,6 +20,8 @@ import time
 from datetime import date
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
+
+from common import HIDDEN, options
 
 RECIPES, DOES, SIDES = ('baseline', 'gapcnn', 'measured'), ('train', 'evaluate'), ('plain', 'ours')
 
@@ -134,18 +135,24 @@ def resident(pid):
     return found
 
 
+def watched(pause, command, **how):
+    "Exit code of a process, its seconds by the clock and of processors, and the peak of `resident`."
+    before, start, child, peak = getrusage(RUSAGE_CHILDREN), time.perf_counter(), subprocess.Popen(command, **how), [0, 0]
+    while child.poll() is None:
+        peak = max(peak, resident(child.pid), key=sum)
+        time.sleep(pause)
+    used = getrusage(RUSAGE_CHILDREN)
+    return child.returncode, time.perf_counter() - start, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, peak
+
+
 def measure(pictures, does, recipe, side, place):
     "Run it in a process of its own."
     study_of(pictures, place)
-    before, start = getrusage(RUSAGE_CHILDREN), time.perf_counter()
-    child, peak = subprocess.Popen([sys.executable, __file__, '--one', str(pictures), does, recipe, side, str(place)], stdout=subprocess.DEVNULL), [0, 0]
-    while child.poll() is None:
-        peak = max(peak, resident(child.pid), key=sum)
-        time.sleep(.05)
-    if child.returncode: raise SystemExit(f'{does} {recipe} {side}: exit code {child.returncode}')
-    used = getrusage(RUSAGE_CHILDREN)
-    return dict(pictures=pictures, does=does, recipe=recipe, side=side, own=round(peak[0]), files=round(peak[1]), seconds=round(time.perf_counter() - start, 1),
-                cpu=round(used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 1), date=str(date.today()))
+    command = [sys.executable, __file__, '--one', str(pictures), does, recipe, side, str(place)]
+    code, seconds, cpu, (own, files) = watched(.05, command, stdout=subprocess.DEVNULL)
+    if code: raise SystemExit(f'{does} {recipe} {side}: exit code {code}')
+    return dict(pictures=pictures, does=does, recipe=recipe, side=side, own=round(own), files=round(files), seconds=round(seconds, 1), cpu=round(cpu, 1),
+                date=str(date.today()))
 
 
 def show(rows):
@@ -162,13 +169,8 @@ def show(rows):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--pictures', type=int, nargs='+', default=[400, 2000])
-    parser.add_argument('--recipes', nargs='+', default=RECIPES, choices=RECIPES)
-    parser.add_argument('--out', type=Path, default=Path('memory'))
-    parser.add_argument('--show', action='store_true')
-    parser.add_argument('--one', nargs=5, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = options(__doc__, pictures=[400, 2000], recipes=dict(nargs='+', default=RECIPES, choices=RECIPES), out=Path('memory'), show=False,
+                    one=dict(nargs=5, help=HIDDEN))
     if given.one:
         n, does, recipe, side, place = given.one
         study = Path(place)/n/'processed'

@@ -2,10 +2,8 @@
 
 python benchmarks/near_copies.py [--n 10000 30000 100000] [--bits 10]
 """
-import argparse
-import time
-
 import numpy as np
+from common import options, timed
 
 from anklealign.study.duplicates import NEAR_BITS, near_duplicates, near_pairs
 
@@ -41,29 +39,20 @@ def descriptors(n, rng):
     return (x/np.linalg.norm(x, axis=(1, 2), keepdims=True)).astype(np.float16)
 
 
-def seconds(f, *args):
-    start = time.perf_counter()
-    result = f(*args)
-    return time.perf_counter() - start, result
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--n', type=int, nargs='+', default=[10_000, 30_000, 100_000])
-    parser.add_argument('--bits', type=int, default=NEAR_BITS)
-    options = parser.parse_args()
+    chosen = options(__doc__, n=[10_000, 30_000, 100_000], bits=NEAR_BITS)
     print(f'{"hashes":>10} {"n":>8} {"pairs":>9} {"index s":>9} {"each s":>9} {"ratio":>7}')
     for make in (uniform, clustered, skewed):
-        for n in options.n:
+        for n in chosen.n:
             hashes = make(n, np.random.default_rng(n))
-            fast, pairs = seconds(near_pairs, hashes, options.bits)
-            slow, same = seconds(each_with_each, hashes, options.bits)
+            fast, pairs = timed(near_pairs, hashes, chosen.bits)
+            slow, same = timed(each_with_each, hashes, chosen.bits)
             assert np.array_equal(pairs, same), f'{make.__name__} {n}: the two ways disagree'
             print(f'{make.__name__:>10} {n:8} {len(pairs):9} {fast:9.2f} {slow:9.2f} {slow/fast:7.1f}', flush=True)
     print(f'\n{"duplicates":>10} {"n":>8} {"pairs":>9} {"s":>9}')
-    for n in options.n:
+    for n in chosen.n:
         prints = descriptors(n, np.random.default_rng(n))
-        took, pairs = seconds(near_duplicates, prints)
+        took, pairs = timed(near_duplicates, prints)
         print(f'{"mirrored, checked":>10} {n:8} {len(pairs):9} {took:9.2f}', flush=True)
 
 

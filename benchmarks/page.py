@@ -4,7 +4,6 @@ python benchmarks/page.py [FOLDER ...] [--study 279] [--phantoms 60] [--rounds 2
 Pictures of the demonstration study, which are phantoms, fresh phantoms, every third as PNG, large photos made from them, and every file of the folders.
 Times of a processor are those of all processes of the browser, and hold on a busy machine too. `anklealign/results/page.txt` keeps what is printed.
 """
-import argparse
 import functools
 import http.server
 import io
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from common import options, saved
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -43,20 +43,13 @@ LOOK = '''async text => {
 
 def large(data, kind, turn=1):
     "A photo of twelve megapixels, as a phone takes it."
-    out, im = io.BytesIO(), Image.open(io.BytesIO(data)).convert('RGB')
+    im = Image.open(io.BytesIO(data)).convert('RGB')
     size = (3024, round(3024*im.height/im.width))
     exif = Image.Exif()
     exif[0x0112] = turn
     im = im.resize(size, Image.Resampling.BICUBIC)
     turned = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(turn)
-    (im.transpose(turned) if turned else im).save(out, kind, exif=exif, **({'quality': 92} if kind == 'JPEG' else {'compress_level': 1} if kind == 'PNG' else {}))
-    return out.getvalue()
-
-
-def as_png(file):
-    out = io.BytesIO()
-    Image.open(file).save(out, 'PNG')
-    return out.getvalue()
+    return saved(im.transpose(turned) if turned else im, kind, exif=exif, **{'JPEG': {'quality': 92}, 'PNG': {'compress_level': 1}}.get(kind, {}))
 
 
 def pictures(folders, phantoms, most):
@@ -67,7 +60,7 @@ def pictures(folders, phantoms, most):
         from anklealign.phantom.picture import write_pictures
         if phantoms: write_pictures(home, phantoms, seed=7, workers=1)
         files = [o for o in sorted(Path(home).rglob('*')) if o.suffix == '.jpg']
-        yield from (('phantoms as PNG', as_png(o)) if i % 3 == 2 else ('phantoms', o.read_bytes()) for i, o in enumerate(files))
+        yield from (('phantoms as PNG', saved(Image.open(o), 'PNG')) if i % 3 == 2 else ('phantoms', o.read_bytes()) for i, o in enumerate(files))
     kinds = [('JPEG', 1), ('JPEG', 6), ('JPEG', 8), ('JPEG', 3), ('PNG', 1), ('WEBP', 1)]*2 + [('JPEG', 1)]*12
     yield from (('large photos', large(drawn[7*i], *o)) for i, o in enumerate(kinds))
     for folder in folders:
@@ -167,12 +160,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def main():
-    args = argparse.ArgumentParser()
-    args.add_argument('folders', nargs='*')
-    args.add_argument('--study', type=int, default=279)
-    args.add_argument('--phantoms', type=int, default=60)
-    args.add_argument('--rounds', type=int, default=200)
-    args = args.parse_args()
+    args = options(__doc__, ('folders', dict(nargs='*')), study=279, phantoms=60, rounds=200)
     predictor, home = Predictor(), tempfile.TemporaryDirectory()
     made = make_offline(Path(home.name)/'page', predictor)
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=made))

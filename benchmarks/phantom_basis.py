@@ -14,19 +14,14 @@ PEOPLE, RANK = 600, 20 # legs drawn from the body model; directions kept
 BASIS = Path(__file__).parents[1]/'anklealign'/'phantom'/'legs.npz'
 
 
-def draw_builds(
-    n: int, # people
-    seed: int=1, # same seed, same people
-) -> dict[str, np.ndarray]: # of `anny`: gender, age, muscle, weight, height, proportions, each (n,)
+def draw_builds(n: int, seed: int=1) -> dict[str, np.ndarray]: # of `anny`: gender, age, muscle, weight, height, proportions, each (n,)
     "Builds of people from school age to old age."
     rng = np.random.default_rng(seed)
     same = {k: rng.random(n) for k in ('gender', 'muscle', 'height', 'proportions')}
     return same | dict(age=.3 + .65*rng.beta(2.2, 1.6, n), weight=rng.beta(2, 2, n))
 
 
-def body_corners(
-    builds: dict[str, np.ndarray], # as `draw_builds` gives them
-) -> tuple[np.ndarray, np.ndarray]: # (n, corners, 3) in metres, z up, soles at 0; (m, 3) triangles
+def body_corners(builds): # (n, corners, 3) in metres, z up, soles at 0; (m, 3) triangles
     "Standing bodies of `anny`, which takes a minute or two to read its 624 targets."
     import anny
     import torch
@@ -39,11 +34,8 @@ def body_corners(
     return np.stack([corners({k: float(v[i]) for k, v in builds.items()}) for i in range(n)]), model.get_triangular_faces().numpy()
 
 
-def left_leg(
-    corners: np.ndarray, # of a middling body
-    triangles: np.ndarray, # of it
-) -> tuple[np.ndarray, np.ndarray]: # the corners used; triangles among them
-    "The part of the body that is kept: the left leg up to mid-thigh."
+def left_leg(corners, triangles): # the corners used; triangles among them
+    "The part of a middling body that is kept: the left leg up to mid-thigh."
     x, z = corners[triangles][..., 0], corners[triangles][..., 2]
     keep = ((z < .42*corners[:, 2].max()) & (x > 0) & (x < .3)).all(1)
     used, faces = np.unique(triangles[keep], return_inverse=True)

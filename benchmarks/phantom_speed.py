@@ -5,7 +5,8 @@ import os
 import platform
 import subprocess
 import sys
-import time
+
+from common import timed
 
 from anklealign.phantom.picture import make_phantoms
 
@@ -13,16 +14,14 @@ FIRST = 'from anklealign.phantom.picture import make_phantoms; make_phantoms(1, 
 
 
 def measure(n: int, size: int, workers: int) -> tuple[float, list[bytes]]:
-    start = time.perf_counter()
-    phantoms = make_phantoms(n, 1, size, workers)
-    return n/(time.perf_counter() - start), [o.image.tobytes() for o in phantoms]
+    took, phantoms = timed(make_phantoms, n, 1, size, workers)
+    return n/took, [o.image.tobytes() for o in phantoms]
 
 
 def main():
     n, size = (int(o) for o in (sys.argv[1:] + ['400', '320'][len(sys.argv) - 1:]))
-    cores, start = os.cpu_count() or 1, time.perf_counter()
-    subprocess.run([sys.executable, '-c', FIRST.format(size=size)], check=True)
-    first = time.perf_counter() - start
+    cores = os.cpu_count() or 1
+    first, _ = timed(lambda: subprocess.run([sys.executable, '-c', FIRST.format(size=size)], check=True))
     one, pictures = measure(n, size, 1)
     every, same = measure(n, size, cores)
     assert pictures == same, 'the number of processes changed the pictures'

@@ -6,16 +6,14 @@ Each picture is brought to 320 pixels on its long side. Saturation and brightnes
 The first generation is that of the shipped study, drawn with OpenGL. The photographs, 83 of people's own heels from behind, belong to others:
 their medians are kept here as they were measured once. Folders of other pictures are measured too.
 """
-import argparse
 import csv
-import datetime
 import io
-import platform
 import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
+from common import machine, options
 from PIL import Image
 from scipy.ndimage import sobel
 
@@ -60,15 +58,12 @@ def column(pictures):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folders', nargs='*')
-    parser.add_argument('--n', type=int, default=120)
-    args = parser.parse_args()
+    args = options(__doc__, ('folders', dict(nargs='*')), n=120)
     with tempfile.TemporaryDirectory() as work:
         columns = {'first generation': column(shipped()), 'of a study': column(o.image for o in make_phantoms(args.n, 1)),
                    'to learn from': column(opened(write_pictures(work, args.n)))}
     columns |= {Path(o).name: column(opened(o)) for o in args.folders}
-    print(f'{datetime.date.today()}, Python {platform.python_version()}:  python benchmarks/phantom_statistics.py')
+    print(f'{machine()}:  python benchmarks/phantom_statistics.py')
     print('median of the pictures (10th to 90th percentile between them; of the photographs what was noted); phantoms are synthetic')
     print(f'{"":30}{"photographs":>14}' + ''.join(f'{o:>20}' for o in columns))
     print(f'{"n":30}{83:>14}' + ''.join(f'{n:>20}' for _, n in columns.values()))

@@ -7,16 +7,15 @@ open with Pillow, turn by EXIF, pad, divide by 255, the network of the same reci
 at 384 pixels, `predict` at 576, and checks quality, strangeness and heels besides. A third way only decodes every JPEG at full size on one core, and
 `draft` at the scale that `predict` takes: what no program with this decoder does without. Photos are generated (synthetic).
 """
-import argparse
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
+from common import HIDDEN, busy, options
 from PIL import Image, ImageOps
 from prepare_speed import photo
 
@@ -60,7 +59,7 @@ def main(n, rounds):
         for name, many in (('one', 1), ('all', n)):
             (Path(d)/name).mkdir()
             for i in range(many): (Path(d)/name/f'{i:04}.jpg').write_bytes(photo(i, 12))
-        print(f'{date.today()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before; {n} photos, {rounds} rounds; milliseconds a photo', flush=True)
+        print(f'{busy()}; {n} photos, {rounds} rounds; milliseconds a photo', flush=True)
         for _ in range(rounds):
             for way, so_far in found.items():
                 one, whole = took(way, Path(d)/'one'), took(way, Path(d)/'all')
@@ -75,10 +74,6 @@ def main(n, rounds):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--photos', type=int, default=200)
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--way', nargs=2, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = options(__doc__, photos=200, rounds=3, way=dict(nargs=2, help=HIDDEN))
     if args.way: {'loop': loop, 'decode': decode, 'draft': lambda folder: decode(folder, 1152)}[args.way[0]](args.way[1])
     else: main(args.photos, args.rounds)

@@ -6,16 +6,14 @@ The obvious loop opens each photo with Pillow, turns it by its EXIF, resizes it 
 Ours is `study.preprocess.check_new`: besides the resized picture it gives both digests' bytes, the fingerprint and the finding of damage.
 The photos are generated (synthetic): upscaled noise with fine grain, a quarter of them sideways, saved at quality 90.
 """
-import argparse
-import io
 import os
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import psutil
+from common import options, saved, timed
 from PIL import Image, ImageOps
 
 from anklealign.core import ImageSettings
@@ -41,9 +39,7 @@ def photo(i, megapixels):
     fine = Image.fromarray(rng.integers(0, 256, (size[1] // 6, size[0] // 6, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
     exif = Image.Exif()
     if i % 4 == 0: exif[0x0112] = 6
-    out = io.BytesIO()
-    Image.blend(coarse, fine, .15).save(out, 'JPEG', quality=90, exif=exif)
-    return out.getvalue()
+    return saved(Image.blend(coarse, fine, .15), quality=90, exif=exif)
 
 
 def obvious(path, target):
@@ -81,14 +77,8 @@ def measure(n, megapixels):
         distinct = [photo(i, megapixels) for i in range(min(n, 40))]
         for i in range(n): (raw/f'{i:04}.jpg').write_bytes(distinct[i % len(distinct)])
         files = walk(raw)
-        with Peak() as a:
-            start = time.perf_counter()
-            for f in files: obvious(raw/f.path, theirs/f.path)
-            slow = time.perf_counter() - start
-        with Peak() as b:
-            start = time.perf_counter()
-            found = list(check_new(raw, files, ours, ImageSettings(size=SIZE)))
-            fast = time.perf_counter() - start
+        with Peak() as a: slow, _ = timed(lambda: [obvious(raw/f.path, theirs/f.path) for f in files])
+        with Peak() as b: fast, found = timed(lambda: list(check_new(raw, files, ours, ImageSettings(size=SIZE))))
         assert len(found) == n and not any(o.reason for o in found)
         worst = min(psnr(Image.open(ours/staged_name(f.path)), Image.open(theirs/f.path)) for f in files)
     size = sum(map(len, distinct)) / len(distinct) / 1e6
@@ -100,7 +90,4 @@ def measure(n, megapixels):
 
 
 if __name__ == '__main__':
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument('--n', type=int, default=200)
-    args.add_argument('--megapixels', type=float, default=12)
-    measure(**vars(args.parse_args()))
+    measure(**vars(options(__doc__, n=200, megapixels=12.)))

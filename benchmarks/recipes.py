@@ -12,14 +12,12 @@ not be trained again with every new one. A recipe that is gone keeps its answers
 What a recipe sees of a picture is read once a process: the first fold of `measured` has that time too. ResNet-18 is left out: its ImageNet weights
 cannot be downloaded where this was run.
 """
-import argparse
-import os
-import platform
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from common import RESULTS, gain, interval, keep, machine, options
 
 from anklealign.core import CLASSES, Settings
 from anklealign.data import prepare
@@ -37,20 +35,24 @@ COUNTS = {'pronation': 230, 'neutral': 640, 'supination': 95}
 OURS, FOLDS = 'measured', 5
 DRAWN, SEED = 1060, 11 # phantoms that are made, of which the wanted number of each class is drawn
 PROBABILITIES = [f'prob_{c}' for c in CLASSES] # of ours
-RESULTS = Path(__file__).parents[1]/'anklealign'/'results'
 
 
 def contenders(): return {k: v for k, v in recipes.items() if k != 'resnet18'}
 
 
+def drawn_study(place, n, seed, *size):
+    "A prepared study of phantoms, made once."
+    if not (place/'output/processed').exists():
+        raw = write_study(place/'raw', make_phantoms(n, seed, *size), seed, 'owners', defects=())
+        prepare(raw, place/'output', Settings(output=str(place/'output'), images=dict(size=384)))
+    return place/'output/processed'
+
+
 def made(work):
     "The study, and the rows that are used."
-    if not (work/'output/processed').exists():
-        raw = write_study(work/'raw', make_phantoms(DRAWN, SEED, 384), SEED, 'owners', defects=())
-        prepare(raw, work/'output', Settings(output=str(work/'output'), images=dict(size=384)))
-    rows = read_manifest(work/'output/processed')
+    rows = read_manifest(study := drawn_study(work, DRAWN, SEED, 384))
     chosen = pd.concat([rows[rows.label == c].sample(n, random_state=SEED) for c, n in COUNTS.items()]).sort_index()
-    return work/'output/processed', chosen.reset_index(drop=True)
+    return study, chosen.reset_index(drop=True)
 
 
 def run_fold(study, rows, recipe, place):
@@ -84,7 +86,7 @@ def collected(work):
     return {k: v for k, v in found.items() if len(v) == sum(COUNTS.values())}
 
 
-def keep(work):
+def store(work):
     "Put the answers and times of `collected` recipes into the stored tables."
     found, answers, folds = collected(work), RESULTS/'recipes.csv', RESULTS/'recipes.folds.csv'
     if not found: return
@@ -100,11 +102,10 @@ def keep(work):
 
 
 def line(name, table, predicted, reached, folds=None):
-    figure = lambda row: f'{row.value:.3f} ({row.low:.3f}-{row.high:.3f})'
     scores, minutes = score(table.label_id, predicted, table.group, 1), '-'
     if folds is not None: minutes = f'{folds.mean()/60:.1f} ({folds.min()/60:.1f}-{folds.max()/60:.1f})'
     macro = scores.loc['macro_f1']
-    return f"{name:24}{figure(scores.loc['accuracy']):>22}{figure(macro):>22}{scores.loc['f1_supination'].value:>9.3f}{minutes:>18}{macro.value/reached:>9.0%}"
+    return f"{name:24}{interval(scores.loc['accuracy']):>22}{interval(macro):>22}{scores.loc['f1_supination'].value:>9.3f}{minutes:>18}{macro.value/reached:>9.0%}"
 
 
 def report():
@@ -115,7 +116,7 @@ def report():
     counts = ', '.join(f'{n} {c}' for c, n in COUNTS.items())
     lines = [f'{len(table)} synthetic pictures (phantoms; {counts}) of {group.nunique()} people, each tested once in {table.fold.nunique()} grouped folds;',
              '95 % intervals over people; processor minutes of a fold, all threads added up (lowest-highest);',
-             f'{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}', '',
+             f'{machine()}', '',
              f'{"":24}{"accuracy":>22}{"macro-F1":>22}{"F1 sup.":>9}{"CPU minutes":>18}{"reached":>9}',
              line('exact angle (ceiling)', table, ceiling, reached), line('always neutral', table, np.ones(len(table), int), reached)]
     lines += [line(name, table, table[name], reached, folds[folds.recipe == name].seconds) for name in names]
@@ -123,24 +124,17 @@ def report():
     each = difference(label, of_person, table[OURS], group).loc['macro_f1']
     lines += ['', f'the same answers of {OURS}, but all pictures of a person ({len(table)/group.nunique():.1f} on average) answered together:',
               line(f'{OURS}, together', table, of_person, reached, folds[folds.recipe == OURS].seconds),
-              f'  instead of one by one: macro-F1 {each.value:+.3f} ({each.low:+.3f} to {each.high:+.3f})',
+              f'  instead of one by one: macro-F1 {gain(each)}',
               '', f'{OURS} one by one against the others, on the same pictures:']
     for name in names:
         if name == OURS: continue
-        d = difference(label, table[OURS], table[name], group).loc['macro_f1']
-        lines.append(f'  {name:22} macro-F1 {d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f})')
-    (RESULTS/'recipes.txt').write_text('\n'.join(lines) + '\n')
-    print('\n'.join(lines))
+        lines.append(f"  {name:22} macro-F1 {gain(difference(label, table[OURS], table[name], group).loc['macro_f1'])}")
+    keep('recipes', lines)
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--work', type=Path, required=True)
-    parser.add_argument('--recipes', nargs='*')
-    parser.add_argument('--only-folds', type=int, nargs='*')
-    parser.add_argument('--table', action='store_true')
-    args = parser.parse_args()
+    args = options(__doc__, work=Path, recipes=dict(nargs='*'), only_folds=dict(type=int, nargs='*'), table=False)
     if not args.table: compute(args.work, args.recipes, args.only_folds)
     if not args.only_folds:
-        keep(args.work)
+        store(args.work)
         report()

@@ -9,7 +9,6 @@ picture, and three where it is one in twenty, by 50 annotators. One picture in a
 another one saved again. Each size has a process of its own; its seconds are those in which it had a core. Steps that are set in are part
 of the step above. Peak memory is that of the process while the step runs, with what the steps before have left.
 """
-import argparse
 import json
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from common import HIDDEN, options
 
 from anklealign import data
 from anklealign.core import ImageSettings, Settings
@@ -124,10 +124,7 @@ def table(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--sizes', type=int, nargs='+', default=[10_000, 100_000])
-    parser.add_argument('--child', type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = options(__doc__, sizes=[10_000, 100_000], child=dict(type=Path, help=HIDDEN))
     if args.child: return print(json.dumps(one(*args.sizes, args.child)))
     results = {}
     for n in args.sizes:

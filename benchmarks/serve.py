@@ -9,9 +9,7 @@ python benchmarks/serve.py [--bundle PATH] [--threads 1 2] [--repeats 40]
 3. `anklealign predict one.jpg` from a shell, against a Python that only imports fastai.
 Without --bundle a run of the recipe `heels_imagenet` is trained for one epoch first; how good it is does not matter here.
 """
-import argparse
 import io
-import os
 import statistics
 import subprocess
 import sys
@@ -19,11 +17,11 @@ import tempfile
 import time
 from contextlib import redirect_stdout
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
+from common import busy, options
 from prepare_speed import photo
 
 from anklealign.core import load_settings
@@ -99,24 +97,19 @@ def cold_times(bundle, folder, repeats):
     took = in_turns(repeats, predict=lambda: run(*command), fastai=lambda: run(sys.executable, '-W', 'ignore', '-c', 'import fastai.vision.all'),
                     nothing=lambda: run(sys.executable, '-c', 'pass'))
     print(f'\ncold start, seconds (median of {repeats}, in turns)')
-    print(f'{"anklealign predict one.jpg":34}{took["predict"]/1000:10.2f}')
-    print(f'{"import fastai.vision.all":34}{took["fastai"]/1000:10.2f}')
-    print(f'{"Python that does nothing":34}{took["nothing"]/1000:10.2f}')
+    names = {'predict': 'anklealign predict one.jpg', 'fastai': 'import fastai.vision.all', 'nothing': 'Python that does nothing'}
+    for k, name in names.items(): print(f'{name:34}{took[k]/1000:10.2f}')
     print(f'ratio {took["fastai"]/took["predict"]:.1f}')
 
 
 if __name__ == '__main__':
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument('--bundle', type=Path)
-    args.add_argument('--threads', type=int, nargs='+', default=[1, 2])
-    args.add_argument('--repeats', type=int, default=40)
-    given = args.parse_args()
+    given = options(__doc__, bundle=dict(type=Path), threads=[1, 2], repeats=40)
     with tempfile.TemporaryDirectory() as d:
         home = Path(d)
         if given.bundle is None:
             study = prepare(demo_study(), home/'output')
             given.bundle = export_run(train(study, home/'run', replace(recipes['heels_imagenet'], epochs=1, steps=0)), study, load_settings(env={}))
-        print(f'{date.today()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before\n', flush=True)
+        print(f'{busy()}\n', flush=True)
         for threads in given.threads: model_times(threads, given.repeats)
         photo_times(given.bundle, given.threads[0], given.repeats)
         cold_times(given.bundle, home, 5)

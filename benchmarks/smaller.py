@@ -6,15 +6,13 @@ RUN was trained on STUDY; nobody of OTHER_STUDY is in that. Eight bits are the c
 defaults, per channel, calibrated on 200 training pictures. One look at a picture, without the mirrored one, since the quantised graph would hold its
 weights twice; one picture at a time, one thread, the three in turns.
 """
-import argparse
 import json
-import os
 import shutil
 import tempfile
-from datetime import date
 from pathlib import Path
 
 import numpy as np
+from common import machine, options
 from serve import in_turns
 
 from anklealign.core import load_settings
@@ -63,7 +61,7 @@ def main(run, study, other):
     took = in_turns(40, **{name: lambda s=s: s.run(None, {INPUT: pictures[0][:1]}) for name, s in sessions.items()})
     said = {name: answers(s, pictures) for name, s in sessions.items()}
     first = said['float32']
-    lines = [f"{date.today()}, {os.cpu_count()} cores; {config['recipe']['name']}, {config['recipe']['model']} at {size} px; "
+    lines = [f"{machine()}; {config['recipe']['name']}, {config['recipe']['model']} at {size} px; "
              f"{len(others)} synthetic pictures of {others.group.nunique()} people it has not met", '',
              f'{"weights":32}{"MB":>6}{"time":>7}{"answers changed":>18}{"accuracy":>10}{"largest change of a probability":>34}']
     for name, p in said.items():
@@ -73,7 +71,5 @@ def main(run, study, other):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ('run', 'study', 'other_study'): parser.add_argument(name, type=Path)
-    args = parser.parse_args()
-    main(args.run, args.study, args.other_study)
+    given = options(__doc__, 'run', 'study', 'other_study')
+    main(given.run, given.study, given.other_study)

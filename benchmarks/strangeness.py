@@ -5,10 +5,8 @@ python benchmarks/strangeness.py BUNDLE OTHER_STUDY [--n 200]
 BUNDLE is a bundle or run folder, OTHER_STUDY a study folder whose people it has not seen. Everything is synthetic but the crops of the two
 photos that come with scikit-learn.
 """
-import argparse
-from pathlib import Path
-
 import numpy as np
+from common import options
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -45,7 +43,7 @@ def wrong_sides(n):
 
 def measure(bundle, study, n):
     predictor, rng = Predictor(bundle), np.random.default_rng(1)
-    feet = [Image.open(Path(study)/'images'/o) for o in read_manifest(study).image[:n]]
+    feet = [Image.open(study/'images'/o) for o in read_manifest(study).image[:n]]
     sets = {'feet of other people': feet, **noise(rng, n), 'scenes (2 photos)': crops(rng, n),
             'upside down': [o.transpose(Image.Transpose.FLIP_TOP_BOTTOM) for o in feet], 'quarter turn': [o.transpose(Image.Transpose.ROTATE_90) for o in feet]}
     sets |= wrong_sides(min(n, 40))
@@ -59,8 +57,4 @@ def measure(bundle, study, n):
 
 
 if __name__ == '__main__':
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument('bundle', type=Path)
-    args.add_argument('study', type=Path)
-    args.add_argument('--n', type=int, default=200)
-    measure(**vars(args.parse_args()))
+    measure(**vars(options(__doc__, 'bundle', 'study', n=200)))

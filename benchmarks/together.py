@@ -6,15 +6,12 @@ FOLDER is that of `recipes.py`. The people with at least four pictures are asked
 drawn, and the mean of the calibrated probabilities is the answer to each picture drawn: sharpened as the fold's validation people allow, as the
 predictor does, and, below, as it is. Sets and abstention use the thresholds that the fold's validation pictures gave for single photos.
 """
-import argparse
-import os
-import platform
-import time
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from recipes import PROBABILITIES, RESULTS, collected
+from common import gain, interval, keep, machine, options
+from recipes import PROBABILITIES, collected
 
 from anklealign.core import Settings
 from anklealign.decision import abstain, aggregate, fit_on_validation, prediction_sets
@@ -54,11 +51,10 @@ def together(answers, rules, k, sharpened):
 def line(name, table, predicted, sets, silent):
     true = table.label_id.to_numpy()
     scores = score(true, predicted, table.group, 1)
-    figure = lambda row: f'{row.value:.3f} ({row.low:.3f}-{row.high:.3f})'
     wrong = (predicted != true)[~silent].mean() if (~silent).any() else np.nan
     per_class = ' / '.join(f'{sets[true == i, i].mean():.2f}' for i in range(3))
     gap = np.take_along_axis(table[PROBABILITIES].to_numpy(), predicted[:, None], 1)[:, 0].mean() - (predicted == true).mean()
-    return (f"{name:16}{figure(scores.loc['accuracy']):>22}{figure(scores.loc['macro_f1']):>22}{gap:>+9.3f}{per_class:>20}{sets.sum(1).mean():>9.2f}"
+    return (f"{name:16}{interval(scores.loc['accuracy']):>22}{interval(scores.loc['macro_f1']):>22}{gap:>+9.3f}{per_class:>20}{sets.sum(1).mean():>9.2f}"
             f'{(~silent).mean():>10.0%}{wrong:>7.3f}')
 
 
@@ -66,7 +62,7 @@ def report(work, recipe):
     answers, rules = asked(work, recipe)
     lines = [f'{recipe}: {len(answers)} synthetic pictures (phantoms) of {answers.group.nunique()} people with four or more, each answered by a model that has not seen the person;',
              'all choices of so many photos of a person; 95 % intervals over people; sets are made for 90 % of each class, thresholds for 15 % wrong answers;',
-             f'{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}', '',
+             f'{machine()}', '',
              f'{"":16}{"accuracy":>22}{"macro-F1":>22}{"too sure":>9}{"class in the set":>20}{"classes":>9}{"answered":>10}{"wrong":>7}']
     found = {k: together(answers, rules, k, sharpened=True) for k in range(1, MOST + 1)}
     lines += [line(f'{k} photo{"s"*(k > 1)}', *o) for k, o in found.items()]
@@ -76,15 +72,10 @@ def report(work, recipe):
     lines += [f"{'always neutral':16}{scores.loc['accuracy'].value:>8.3f}{scores.loc['macro_f1'].value:>22.3f}", '']
     four, one = (found[k][0].assign(predicted=found[k][1]).set_index('image').loc[answers.image] for k in (MOST, 1))
     for metric, o in difference(answers.label_id, four.predicted, one.predicted, answers.group).loc[['accuracy', 'macro_f1']].iterrows():
-        lines.append(f'four photos instead of one, same pictures: {metric} {o.value:+.3f} ({o.low:+.3f} to {o.high:+.3f})')
+        lines.append(f'four photos instead of one, same pictures: {metric} {gain(o)}')
     lines += ['', 'sharpening of the folds: ' + ', '.join(f'{o.sharpening:.2f}' for o in rules.values())]
-    (RESULTS/'together.txt').write_text('\n'.join(lines) + '\n')
-    print('\n'.join(lines))
+    keep('together', lines)
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--work', type=Path, required=True)
-    parser.add_argument('--recipe', default='measured')
-    args = parser.parse_args()
-    report(args.work, args.recipe)
+    report(**vars(options(__doc__, work=Path, recipe='measured')))

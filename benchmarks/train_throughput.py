@@ -13,10 +13,7 @@ are the median of all epochs, their training part, the first epoch of each proce
 ours still asks the system for memory now and then, as validation parts what was freed; a training of 20 to 100 epochs does not notice. The pictures are synthetic:
 256 of the study that ships with the package, and eight more to validate on in the ways that do.
 """
-import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,6 +23,7 @@ import warnings
 from pathlib import Path
 
 import psutil
+from common import HIDDEN, machine, options
 
 BATCH, SIZE, VALID = 32, 224, 8 # VALID: pictures
 WAYS = {'a': 'dataset + DataLoader, float32', 'b': 'stock fastai', 'c': 'anklealign', 'd': 'ceiling (constant tensor)'}
@@ -173,7 +171,7 @@ def main(epochs, rounds, models):
     with tempfile.TemporaryDirectory() as where:
         _, rows = prepared(where)
         print(f'{len(rows) - VALID} synthetic pictures of 256 pixels, batches of {BATCH} at {SIZE} pixels, {epochs} epochs after a warm-up, {rounds} times in turns; images/s; '
-              f'{os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime("%Y-%m-%d")}')
+              f'{machine()}')
         print(f'{"":34}{"median":>10}{"lowest":>9}{"highest":>9}{"peak MB":>9}{"of (a)":>8}{"of (d)":>8}')
         for name in models:
             found = {way: ([], 0) for way in WAYS}
@@ -189,11 +187,6 @@ def main(epochs, rounds, models):
 
 if __name__ == '__main__':
     warnings.filterwarnings('ignore')
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--epochs', type=int, default=5)
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--models', nargs='*', default=list(RECIPES))
-    parser.add_argument('--one', nargs=3, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = options(__doc__, epochs=5, rounds=3, models=list(RECIPES), one=dict(nargs=3, help=HIDDEN))
     if args.one: one(*args.one, args.epochs)
     else: main(args.epochs, args.rounds, args.models)

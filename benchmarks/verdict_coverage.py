@@ -9,7 +9,6 @@ verdict of `anklealign run` is (`evaluation.report.judge`). What the interval ha
 models that answered (their mean), and of the model that the test split of such a study would ship (trained on the split `train`). A false verdict
 says better, worse, or able to tell the classes apart, where the five models are not.
 """
-import argparse
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +19,7 @@ os.environ |= {k: '1' for k in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_
 
 import numpy as np
 import pandas as pd
+from common import options
 from interval_coverage import errors, people
 from sklearn.linear_model import LogisticRegression
 
@@ -142,10 +142,5 @@ def main(studies, groups, rounds, workers, minutes):
 
 
 if __name__ == '__main__':
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument('--studies', type=int, default=400)
-    args.add_argument('--groups', type=int, nargs='+', default=[40, 100])
-    args.add_argument('--rounds', type=int, default=2000)
-    args.add_argument('--workers', type=int, default=1)
-    args.add_argument('--minutes', type=float, default=60, help='after which it reports what has been simulated by then')
-    main(**vars(args.parse_args()))
+    main(**vars(options(__doc__, studies=400, groups=[40, 100], rounds=2000, workers=1,
+                        minutes=dict(type=float, default=60, help='after which it reports what has been simulated by then'))))

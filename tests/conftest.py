@@ -6,12 +6,15 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +42,30 @@ def pytest_collection_finish():
     gc.freeze() # what has been imported need not be searched for garbage again and again
 
 
-def picture(seed, size=(96, 120), **save):
-    "A JPEG of smooth noise, different for each seed."
+def saved(im, kind='JPEG', **how):
+    "A picture as the bytes of a file."
     out = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 255, (7, 6, 3), dtype=np.uint8)
-    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(out, 'JPEG', **save)
+    im.save(out, kind, **how)
     return out.getvalue()
+
+
+def picture(seed, size=(96, 120), **how):
+    "A JPEG of smooth noise, different for each seed."
+    pixels = np.random.default_rng(seed).integers(0, 255, (7, 6, 3), dtype=np.uint8)
+    return saved(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC), **how)
+
+
+def free_port():
+    with socket.create_server(('127.0.0.1', 0)) as o: return o.getsockname()[1]
+
+
+@contextmanager
+def web(handler):
+    "The address of a web server in a thread of this process."
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}/'
+        server.shutdown()
 
 
 def task(i, name, *answers, month=10, **more):
@@ -185,3 +206,21 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=path)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def opened(browser):
+    "Open an address in a window of its own; what the page says on the console and asks for are in `said` and `asked`."
+    contexts = []
+    def open_at(address, timeout=30_000, **how):
+        contexts.append(browser.new_context(**how))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(timeout)
+        page.said, page.asked = [], []
+        page.on('console', lambda o: page.said.append(o.text))
+        page.on('pageerror', lambda o: page.said.append(str(o)))
+        contexts[-1].on('request', lambda o: page.asked.append(o.url))
+        page.goto(address)
+        return page
+    yield open_at
+    for o in contexts: o.close()

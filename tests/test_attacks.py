@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 import subprocess
-import threading
 import time
 import zlib
 from base64 import b64encode
@@ -20,7 +19,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from conftest import content, picture
+from conftest import content, picture, web
 from malformed import FILES, PROBLEM, png, whole
 from test_serve import COMMAND, form, serving
 
@@ -285,7 +284,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     def pass_on(self):
         body = self.rfile.read(int(self.headers.get('content-length') or 0))
         headers = {'host': self.headers['host'], 'authorization': 'Bearer hush', 'content-type': self.headers.get('content-type') or ''}
-        came = self.server.service.request(self.command, self.path.removeprefix('/heels') or '/', content=body, headers=headers)
+        came = self.service.request(self.command, self.path.removeprefix('/heels') or '/', content=body, headers=headers)
         self.send_response(came.status_code)
         for k, v in came.headers.items():
             if k not in ('content-length', 'content-encoding', 'transfer-encoding', 'connection', 'date'): self.send_header(k, v)
@@ -296,18 +295,13 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = pass_on
 
 
-def test_the_page_works_behind_a_proxy(behind, browser):
-    proxy = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Proxy)
-    proxy.service = behind
-    threading.Thread(target=proxy.serve_forever, daemon=True).start()
-    page, asked = browser.new_page(), []
-    page.on('request', lambda o: asked.append(o.url))
-    page.goto(f'http://127.0.0.1:{proxy.server_port}/heels/')
-    page.locator('.examples button').nth(3).click()
-    assert page.locator('.verdict strong').inner_text() == 'No answer'
-    assert {o.split('/heels/')[0] for o in asked if o.startswith('http')} == {f'http://127.0.0.1:{proxy.server_port}'}
-    page.close()
-    proxy.shutdown()
+def test_the_page_works_behind_a_proxy(behind, opened):
+    Proxy.service = behind
+    with web(Proxy) as address:
+        page = opened(f'{address}heels/')
+        page.locator('.examples button').nth(3).click()
+        assert page.locator('.verdict strong').inner_text() == 'No answer'
+        assert {o.split('heels/')[0] for o in page.asked if o.startswith('http')} == {address}
 
 
 MISTYPED = {'name': ({'ANKLEALIGN_SERVE_APIKEY': 'hushhush'}, ''), 'section': ({'ANKLEALIGN_SERV_API_KEY': 'hushhush'}, ''),

@@ -1,5 +1,4 @@
 """The law of the data path: whatever tree it is given, everything found is used or reported, once, with a reason."""
-import io
 import json
 import tempfile
 from collections import Counter
@@ -7,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import saved
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,10 +23,8 @@ SETTINGS = Settings(images=ImageSettings(size=32, workers=1))
 
 def jpeg(seed):
     "A small picture, different for each seed."
-    out = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 255, (5, 4, 3), dtype=np.uint8)
-    Image.fromarray(pixels).resize((48, 60)).save(out, 'JPEG')
-    return out.getvalue()
+    return saved(Image.fromarray(pixels).resize((48, 60)))
 
 
 CONTENT = [jpeg(i) for i in range(6)] + [jpeg(0)[:200], b'', b'<html>no picture</html>', b'{"a": 1}', b'\0\1\2']

@@ -1,9 +1,8 @@
 """The backend of Label Studio in the service, behind its key, as a Label Studio 1.23 server talks to it. The whole loop: tests/labelstudio.py."""
-import io
 import json
 
 import pytest
-from conftest import picture, task
+from conftest import picture, saved, task
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -12,7 +11,7 @@ from anklealign.core import AnklealignError, Settings
 from anklealign.deploy import Predictor
 from anklealign.loop.backend import Loop, add_label_studio
 from anklealign.loop.job import pull
-from anklealign.loop.server import LABEL_CONFIG, LabelStudio, project_home
+from anklealign.loop.server import LABEL_CONFIG, LabelStudio
 from anklealign.study.manifest import read_manifest
 
 KEY = 'hush-hush'
@@ -26,9 +25,7 @@ class Server(LabelStudio):
         if 'gone' in url: raise AnklealignError(f'{self.address} has no {url[21:]}.')
         if url.endswith('/api/projects/3/'): return json.dumps({'label_config': LABEL_CONFIG}).encode()
         if 'export' in url: return json.dumps(self.tasks).encode()
-        out = io.BytesIO()
-        Image.new('RGB', (80, 120), 'grey').save(out, 'JPEG')
-        return out.getvalue()
+        return saved(Image.new('RGB', (80, 120), 'grey'))
 
 
 @pytest.fixture(scope='module')
@@ -80,11 +77,11 @@ def test_what_cannot_be_answered_is_one_sentence(client, wrong, told):
 
 
 def test_a_server_that_goes_away_leaves_the_folder_usable(client, tmp_path):
-    server, home = Server(), project_home(client.loop.settings, 3)
+    server = Server()
     server.tasks = [{'id': 1, 'data': {'image': '/data/upload/3/a.jpg'}, 'annotations': []}]
-    root, refused, _ = pull(server, 3, home)
+    root, refused, _ = pull(server, 3, client.loop.settings)
     server.tasks += [{'id': i, 'data': {'image': f'/data/upload/3/away{i}.jpg'}, 'annotations': []} for i in range(2, 30)]
-    with pytest.raises(AnklealignError, match='has gone away'): pull(server, 3, home)
+    with pytest.raises(AnklealignError, match='has gone away'): pull(server, 3, client.loop.settings)
     assert (root/'pictures/a.jpg').is_file() and refused == [] and len(json.loads((root/'project-3.json').read_text())) == 1
 
 

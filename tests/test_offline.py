@@ -3,7 +3,6 @@ import http.server
 import io
 import json
 import math
-import threading
 import zipfile
 from base64 import b64decode, b64encode
 from dataclasses import replace
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
+from conftest import saved, web
 from PIL import Image, ImageFilter
 from test_page import heels, upload, verdict
 
@@ -91,10 +91,9 @@ def test_the_model_sees_what_a_study_stores(steps, predictor):
 def test_large_photos_are_decoded_as_in_python(steps, predictor):
     im, about, files = next(scenes()).resize((643, 610), Image.Resampling.BICUBIC), built._about(predictor) | {'size': 150}, []
     for turn, mode, how in [*((o, 'RGB', {}) for o in range(1, 9)), (1, 'L', {}), (6, 'RGB', {'progressive': True}), (1, 'RGB', {'subsampling': 0})]:
-        exif, out = Image.Exif(), io.BytesIO()
+        exif = Image.Exif()
         exif[0x0112] = turn
-        im.convert(mode).save(out, 'JPEG', exif=exif, **how)
-        files.append(out.getvalue())
+        files.append(saved(im.convert(mode), exif=exif, **how))
     for data, said in zip(files, steps('opened', *([{'file': b64encode(o).decode()}, about] for o in files)), strict=True):
         mine = open_picture(data, 150)
         assert [mine.width, mine.height] == said['full'] and min(mine.image.size) == 153 and (levels(said) == mine.image).all()
@@ -202,29 +201,17 @@ def folder(tmp_path_factory, predictor):
 @pytest.fixture(scope='module')
 def address(folder):
     "Where a plain web server shows the folder, under a prefix."
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/clinic/heels/'
-    server.shutdown()
+    with web(partial(Quiet, directory=folder)) as server: yield f'{server}clinic/heels/'
 
 
 @pytest.fixture
-def visit(browser):
-    "Open an address in a window of its own; what the page says and asks for are in `said` and `asked`."
-    contexts = []
+def visit(opened):
+    "Open an address in a window of its own."
     def open_at(address, **how):
-        contexts.append(browser.new_context(**{'locale': 'en-GB', 'reduced_motion': 'reduce'} | how))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(120_000)
-        page.said, page.asked = [], []
-        page.on('console', lambda o: page.said.append(o.text))
-        page.on('pageerror', lambda o: page.said.append(str(o)))
-        contexts[-1].on('request', lambda o: page.asked.append(o.url))
-        page.goto(address)
+        page = opened(address, 120_000, **{'locale': 'en-GB', 'reduced_motion': 'reduce'} | how)
         page.locator('.examples button').first.wait_for()
         return page
-    yield open_at
-    for context in contexts: context.close()
+    return open_at
 
 
 def kept(page):

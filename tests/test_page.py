@@ -3,7 +3,6 @@ import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from conftest import picture
+from conftest import free_port, picture, saved
 from PIL import Image
 from test_report_page import CONTRASTS
 
@@ -43,18 +42,14 @@ def number(text): return float(text.strip('<> '))
 
 def heavy():
     "A picture of more than a megabyte, which servers like to put aside on the disk."
-    out = io.BytesIO()
-    Image.open(io.BytesIO(heels())).resize((1600, 2140)).save(out, 'PNG', compress_level=1)
-    return out.getvalue()
+    return saved(Image.open(io.BytesIO(heels())).resize((1600, 2140)), 'PNG', compress_level=1)
 
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
     "The page, with a home and temporary folders of its own: its address and the folder that holds them."
     home = tmp_path_factory.mktemp('server')
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+    port = free_port()
     places = {o: str(home/o.lower()) for o in ('HOME', 'TMPDIR', 'GRADIO_TEMP_DIR', 'XDG_CACHE_HOME')}
     for o in places.values(): os.mkdir(o)
     process = subprocess.Popen([*SERVE, str(port)], cwd=home, env=os.environ | places | {'PYTHONDONTWRITEBYTECODE': '1'})
@@ -70,21 +65,13 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(browser, server):
-    "Open the page in a window; what it says on the console and asks for are in `said` and `asked`."
-    contexts = []
+def visit(opened, server):
+    "Open the page in a window."
     def open_in(window=DESKTOP, **how):
-        contexts.append(browser.new_context(viewport=window, **{'locale': 'en-GB', 'reduced_motion': 'reduce'} | how))
-        page = contexts[-1].new_page()
-        page.said, page.asked = [], []
-        page.on('console', lambda o: page.said.append(o.text))
-        page.on('pageerror', lambda o: page.said.append(str(o)))
-        page.on('request', lambda o: page.asked.append(o.url))
-        page.goto(server[0])
+        page = opened(server[0], viewport=window, **{'locale': 'en-GB', 'reduced_motion': 'reduce'} | how)
         page.locator('.examples button').first.wait_for()
         return page
-    yield open_in
-    for context in contexts: context.close()
+    return open_in
 
 
 def upload(page, *photos, name='photo.jpg', button='.choose'):

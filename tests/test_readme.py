@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from conftest import QUICK, SEVERAL, content, make_ankle, write_study
+from conftest import QUICK, SEVERAL, content, free_port, make_ankle, write_study
 from fastcore.nbio import read_nb
 
 from anklealign.app.http import _CONNECTIONS, make_app
@@ -99,7 +98,7 @@ def test_from_pictures_to_an_answer(user):
 
 
 def test_the_service(user):
-    with socket.create_server(('127.0.0.1', 0)) as free: port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([Path(sys.executable).with_name('anklealign'), *of('anklealign', 'serve')[0], 'serve'], cwd=user.home, stderr=subprocess.DEVNULL,
                                env=os.environ | {'ANKLEALIGN_SERVE_PORT': str(port)})
     try:

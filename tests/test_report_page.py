@@ -49,23 +49,15 @@ def sample():
 
 
 @pytest.fixture
-def visit(browser, tmp_path):
-    "Open the sample in a window; what it says on the console and asks for are in `said` and `asked`."
+def visit(opened, tmp_path):
+    "Open the sample in a window."
     file = tmp_path/'report.html'
     file.write_text(sample())
-    contexts = []
     def open_in(window, scheme='light'):
-        contexts.append(browser.new_context(viewport=window, color_scheme=scheme))
-        page = contexts[-1].new_page()
-        page.said, page.asked = [], []
-        page.on('console', lambda o: page.said.append(o.text))
-        page.on('pageerror', lambda o: page.said.append(str(o)))
-        page.on('request', lambda o: page.asked.append(o.url))
-        page.goto(file.as_uri())
+        page = opened(file.as_uri(), viewport=window, color_scheme=scheme)
         for o in page.locator('summary').all(): o.click()
         return page
-    yield open_in
-    for context in contexts: context.close()
+    return open_in
 
 
 def levels(page, selector):

@@ -31,24 +31,19 @@ from .server import (LabelConfig, LabelStudio, last_line, picture_bytes, project
 from ..study.labelstudio import label_aliases
 
 # %% ../../nbs/loop/backend.ipynb #c5e028ab
-def prediction(
-    answer: Answer,
-    config: LabelConfig, # of the project
-    version: str, # of the model
-) -> dict: # as Label Studio takes it
-    "The pre-annotation for one picture."
+def prediction(answer: Answer, config: LabelConfig, version: str) -> dict:
+    "The pre-annotation for one picture, as Label Studio takes it, by this version of the model."
     likely = answer.probabilities.get(answer.answer or answer.most_probable, 0.)
     said = {'result': [], 'score': round(likely, 4), 'model_version': version}
     if not answer.answer: return said | {'meta': {'reason': answer.error or ' '.join(answer.sentences()) or 'no answer'}}
     region = {'to_name': config.image, 'original_width': answer.width, 'original_height': answer.height, 'image_rotation': 0}
-    chosen = {'id': 'answer', 'from_name': config.choices, 'to_name': config.image, 'type': 'choices', 'score': said['score'],
-              'value': {'choices': [config.values[answer.answer]]}}
-    made, measured = [chosen], [o for o in answer.feet if o.angle_deg is not None] if config.marks else []
+    made = [{'id': 'answer', 'from_name': config.choices, 'to_name': config.image, 'type': 'choices', 'score': said['score'],
+             'value': {'choices': [config.values[answer.answer]]}}]
+    measured = [o for o in answer.feet if o.angle_deg is not None] if config.marks else []
     for foot, end in product(measured, ('upper', 'lower')):
-        (x, y), width, height = getattr(foot, end), answer.width, answer.height
-        share = {k: round(min(max(100*o/size, 0.), 100.), 3) for k, o, size in (('x', x, width), ('y', y, height))}
+        x, y = (round(min(max(100*o/n, 0.), 100.), 3) for o, n in zip(getattr(foot, end), (answer.width, answer.height), strict=True))
         made.append(region | {'id': f'{foot.side}-{end}', 'from_name': config.marks, 'type': 'keypointlabels',
-                              'value': share | {'width': .6, 'keypointlabels': [config.places[foot.side, end]]}})
+                              'value': {'x': x, 'y': y, 'width': .6, 'keypointlabels': [config.places[foot.side, end]]}})
     return said | {'result': made}
 
 # %% ../../nbs/loop/backend.ipynb #6765652d
@@ -56,68 +51,56 @@ log = logging.getLogger('anklealign.app.http')
 
 class Loop:
     "What a service does for one Label Studio server."
-    def __init__(self,
-        predictor: Predictor, # answers until a training of a project does
-        settings: Settings, # the server in `labelstudio`, and what a training needs
-    ):
-        self.predictor, self.settings, self.lock = predictor, settings, threading.Lock()
-        self.counting = threading.Lock() # one agreement at a time
+    def __init__(self, predictor: Predictor, settings: Settings): # which answers until a training of a project does
+        self.predictor, self.settings, self.aliases = predictor, settings, label_aliases(settings.labels)
+        self.lock, self.counting = threading.Lock(), threading.Lock() # the second: one agreement at a time
         self.server = LabelStudio(settings.labelstudio.address, settings.labelstudio.token.get_secret_value())
-        self.aliases, self.loaded, self.new = label_aliases(settings.labels), {}, Counter()
+        self.loaded, self.new = {}, Counter() # by the number of the project
         self.training = None # project and process of the one that runs, or of the last one
 
-    def answering(self,
-        number: int, # of the project
-    ) -> tuple[Predictor, str]: # and its version
+    def answering(self, number: int) -> tuple[Predictor, str]: # and its version
         "Who answers for a project."
-        home = project_home(self.settings, number)
+        home, before = project_home(self.settings, number), (self.predictor, self.predictor.about.name)
         try: stamp = (home/'current.json').stat().st_mtime_ns
-        except OSError: return self.predictor, self.predictor.about.name
+        except OSError: return before
         with self.lock:
-            if self.loaded.get(number, (0,))[0] != stamp: self._load(number, home, stamp)
-            return self.loaded[number][1:]
-
-    def _load(self, number, home, stamp):
-        run = str(read_json(home/'current.json', {}).get('run', ''))
-        before = self.loaded.get(number, (0, self.predictor, self.predictor.about.name))
-        try: self.loaded[number] = stamp, Predictor(home/'models'/run, self.predictor.language), run
-        except (AnklealignError, OSError) as e:
-            self.loaded[number] = stamp, *before[1:]
-            log.error('a model cannot be loaded', extra={'fields': {'project': number, 'reason': str(e)}})
-        else: log.info('another model answers', extra={'fields': {'project': number, 'run': run}})
+            loaded, *before = self.loaded.get(number, (0, *before))
+            if loaded != stamp:
+                run = str(read_json(home/'current.json', {}).get('run', ''))
+                try: before = Predictor(home/'models'/run, self.predictor.language), run
+                except (AnklealignError, OSError) as e:
+                    log.error('a model cannot be loaded', extra={'fields': {'project': number, 'reason': str(e)}})
+                else: log.info('another model answers', extra={'fields': {'project': number, 'run': run}})
+                self.loaded[number] = stamp, *before
+            return tuple(before)
 
     @property
     def running(self) -> bool:
         "Whether a training is under way."
         return bool(self.training) and self.training[1].poll() is None
 
-    def start(self,
-        number: int, # of the project
-    ) -> str: # what happens now
+    def start(self, number: int) -> str: # what happens now
         "Begin a training, unless one is running."
         with self.lock:
             if self.running: return f'Project {self.training[0]} is being trained: press again when that is done.'
             command = ['label-studio', 'train', f'{self.server.address}/projects/{number}', '--serving', str(self.predictor.bundle.place)]
-            printed = project_home(self.settings, number)/'training.log'
-            self.training = number, start_command(command, self.settings, self.server, printed)
+            home = project_home(self.settings, number)
+            home.mkdir(parents=True, exist_ok=True)
+            with open(home/'training.log', 'w', encoding='utf-8') as printed:
+                self.training = number, start_command(command, self.settings, self.server, printed)
             self.new[number] = 0
         log.info('a training begins', extra={'fields': {'project': number}})
         return f'A training of project {number} has begun.'
 
-    def happened(self,
-        action: str, # as the webhook names it
-        number: int, # of the project
-    ) -> str: # what happens now
-        "React to what Label Studio tells."
+    def happened(self, action: str, number: int) -> str: # what happens now
+        "React to what the webhook of Label Studio tells."
         if action in ('START_TRAINING', 'PROJECT_UPDATED'): return self.start(number)
         if not re.fullmatch(r'ANNOTATIONS?_(CREATED|UPDATED|DELETED)', action): return f'Nothing follows from {action[:40]}.'
         self.new[number] += 1
         if not 0 < self.settings.labelstudio.every <= self.new[number]: return f'{self.new[number]} annotations since the last training.'
         return self.start(number)
 
-    def status(self,
-        number: int, # of the project
-    ) -> dict: # ready for JSON
+    def status(self, number: int) -> dict: # ready for JSON
         "What is known of a project's trainings."
         def alive(pid):
             try: return os.kill(int(pid), 0) is None
@@ -125,24 +108,20 @@ class Loop:
         home = project_home(self.settings, number)
         said, mine = read_json(home/'status.json', {}), self.training[1] if self.training and self.training[0] == number else None
         if mine and said.get('pid') != mine.pid:
-            said = {'state': 'running', 'step': 'The training starts.'}
-            if not self.running:
-                printed = home/'training.log'
-                last = last_line(printed.read_text(encoding='utf-8', errors='replace')) if printed.is_file() else ''
-                said = {'state': 'failed', 'step': last or 'The training did not start.'}
+            printed = home/'training.log'
+            last = last_line(printed.read_text(encoding='utf-8', errors='replace')) if printed.is_file() else ''
+            said = ({'state': 'running', 'step': 'The training starts.'} if self.running else
+                    {'state': 'failed', 'step': last or 'The training did not start.'})
         elif said.get('state') == 'running' and not (self.running if mine else alive(said.get('pid'))):
             said |= {'state': 'failed', 'step': f"The training was stopped at: {said.get('step')}. The model before answers on."}
         history = {k: {a: b for a, b in o.items() if a != 'seen'} for k, o in read_json(home/'history.json', {}).items()}
         return {'project': number, 'answers': self.answering(number)[1], 'annotations_since': self.new[number], 'training': said,
                 'history': history}
 
-    def agreement(self,
-        number: int, # of the project
-    ) -> Path: # of the page
+    def agreement(self, number: int) -> Path: # of the page
         "Have the agreement computed from the annotations as they are now. Raises `AnklealignError` if it cannot be."
-        with self.counting:
-            command = ['label-studio', 'agreement', f'{self.server.address}/projects/{number}']
-            failed, said = run_command(command, self.settings, self.server)
+        command = ['label-studio', 'agreement', f'{self.server.address}/projects/{number}']
+        with self.counting: failed, said = run_command(command, self.settings, self.server)
         if failed: raise AnklealignError(said or 'The agreement could not be computed.')
         return project_home(self.settings, number)/'agreement.html'
 
@@ -151,18 +130,14 @@ class Loop:
         if self.running: self.training[1].terminate()
 
 # %% ../../nbs/loop/backend.ipynb #6e02e87c
+Answering = Callable[[Predictor, bytes, str], Awaitable[Answer]] # a photo and its name → its answer; raises an exception with the reason
 _SECONDS = 85. # for all tasks of a request; Label Studio waits 100
-_AT_ONCE = 4 # pictures that are fetched or answered at a time
 
-async def predict_tasks(
-    loop: Loop,
-    body: Mapping, # of the request
-    answer: Callable[[Predictor, bytes, str], Awaitable[Answer]], # a photo's; raises an exception with the reason
-) -> list: # a prediction a task, in order; an empty list for one that was not looked at
-    "The predictions for the tasks of a request. Raises `AnklealignError` if the project cannot be answered."
+async def predict_tasks(loop: Loop, body: Mapping, answer: Answering) -> list:
+    "A prediction for each task of a request, `[]` if it was not looked at. Raises `AnklealignError` if the project cannot be answered."
     tasks = body.get('tasks')
     if not isinstance(tasks, list): raise AnklealignError("The request has no list of tasks in 'tasks'.")
-    config, gate, end = read_label_config(body.get('label_config'), loop.aliases), asyncio.Semaphore(_AT_ONCE), time.monotonic() + _SECONDS
+    config, gate, end = read_label_config(body.get('label_config'), loop.aliases), asyncio.Semaphore(4), time.monotonic() + _SECONDS
     predictor, version = await asyncio.to_thread(loop.answering, _number(body.get('project')))
     async def one(task):
         async with gate:
@@ -181,20 +156,21 @@ async def predict_tasks(
     return made
 
 def _number(project): # '3.1764280000' or 3 or {'id': 3}
-    if isinstance(project, dict): project = project.get('id')
-    found = re.match(r'\d{1,9}(?=\.|$)', str(project))
+    found = re.match(r'\d{1,9}(?=\.|$)', str(project.get('id') if isinstance(project, dict) else project))
     if not found: raise AnklealignError("The request does not say which project it is about.")
     return int(found[0])
 
 # %% ../../nbs/loop/backend.ipynb #f9d03f0c
-def add_label_studio(
-    app: fastapi.FastAPI, # gets the routes
-    loop: Loop,
-    answer: Callable[[Predictor, bytes, str], Awaitable[Answer]], # a photo's, from the workers of the service
-) -> None:
-    "Mount the backend under `/label-studio`."
+def add_label_studio(app: fastapi.FastAPI, loop: Loop, answer: Answering) -> None:
+    "Mount the backend under `/label-studio`; `answer` is from the workers of the service."
     def route(method, path):
-        return lambda f: app.add_api_route(f'/label-studio/{path}', _refusing(f), methods=[method], include_in_schema=False)
+        def add(endpoint):
+            @wraps(endpoint)
+            async def refusing(*args, **kwargs): # what the caller can put right, with its sentence
+                try: return await endpoint(*args, **kwargs)
+                except AnklealignError as e: raise HTTPException(400, str(e)) from None
+            app.add_api_route(f'/label-studio/{path}', refusing, methods=[method], include_in_schema=False)
+        return add
 
     async def said(request):
         try: body = await request.json()
@@ -237,15 +213,7 @@ def add_label_studio(
         page = await asyncio.to_thread(loop.agreement, project)
         return _page_or_json(request, page.read_bytes(), page.with_suffix('.json').read_bytes())
 
-def _refusing(endpoint): # what the caller can put right is refused with its sentence
-    @wraps(endpoint)
-    async def inner(*args, **kwargs):
-        try: return await endpoint(*args, **kwargs)
-        except AnklealignError as e: raise HTTPException(400, str(e)) from None
-    return inner
-
 # %% ../../nbs/loop/backend.ipynb #a7aec74a
-_CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 _PAGE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Trainings</title>
 <style>:root {{color-scheme: light dark}}
@@ -254,12 +222,14 @@ td, th {{padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top}}</
 
 def _page_or_json(request, page, said):
     if 'text/html' not in request.headers.get('accept', ''): return fastapi.responses.Response(said, media_type='application/json')
-    return fastapi.responses.HTMLResponse(page, headers={'Content-Security-Policy': _CSP})
+    allowed = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+    return fastapi.responses.HTMLResponse(page, headers={'Content-Security-Policy': allowed})
 
 def _status_html(o):
-    training, rows = o['training'], [(k, 'answers or has answered' if v.get('accepted') else 'stayed behind', v.get('why', ''))
-                                     for k, v in reversed(o['history'].items())]
-    table = ''.join(f"<tr>{''.join(f'<td>{escape(str(c))}</td>' for c in r)}</tr>" for r in rows)
+    training, rows = o['training'], ''
+    for run, v in reversed(o['history'].items()):
+        cells = run, 'answers or has answered' if v.get('accepted') else 'stayed behind', v.get('why', '')
+        rows += f"<tr>{''.join(f'<td>{escape(str(c))}</td>' for c in cells)}</tr>"
     return (f"<h2>Project {o['project']}</h2><p>{escape(o['answers'])} answers. {o['annotations_since']} annotations since the last "
             f"training.</p><p><b>{escape(training.get('state', 'not trained yet'))}</b> {escape(training.get('step', ''))}</p>"
-            + (f'<table><tr><th>run</th><th></th><th>compared with the model before</th></tr>{table}</table>' if rows else ''))
+            + (f'<table><tr><th>run</th><th></th><th>compared with the model before</th></tr>{rows}</table>' if rows else ''))

@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -36,132 +36,113 @@ from .server import (LabelConfig, LabelStudio, picture_bytes, project_home, proj
                                     run_command, write_json)
 from ..study.duplicates import connected, fingerprint, near_duplicates
 from ..study.files import RawFile, owner_of, parse_ref, participant_of
-from ..study.labelstudio import ALIASES, label_aliases, read_export
+from ..study.labelstudio import label_aliases, read_export
 from ..study.manifest import is_synthetic, read_manifest
 
 
 # %% ../../nbs/loop/job.ipynb #251fed56
 def _place(ref, taken): # of a picture below the raw folder
-    if ref.startswith('data:'): return f'pictures/embedded/{hashlib.sha256(ref.encode()).hexdigest()[:32]}'
+    digest = hashlib.sha256(ref.encode()).hexdigest()
+    if ref.startswith('data:'): return f'pictures/embedded/{digest[:32]}'
     parsed = parse_ref(ref)
     folders = [re.sub(r'^\.+', '_', o)[:100] for o in parsed.folders]
     name = re.sub(r'[\x00-\x1f]', '', parsed.name)[-150:].lstrip('.') or 'picture'
     short = re.sub(r'^[0-9a-f]{8}-(?=.)', '', name)
-    names = ['/'.join(['pictures', *folders, o])
-             for o in (short, name)] + ['/'.join(['pictures', *folders, hashlib.sha256(ref.encode()).hexdigest()[:8], short])]
-    return next(o for o in names if o.casefold() not in taken)
+    places = ('/'.join(['pictures', *folders, o]) for o in (short, name, f'{digest[:8]}/{short}'))
+    return next(o for o in places if o.casefold() not in taken)
 
 # %% ../../nbs/loop/job.ipynb #dca38e8b
 def pull(
-    server: LabelStudio, # that is asked
-    number: int, # of the project
-    folder: Path, # keeps the raw folder and what is known of its pictures
-    aliases: Mapping[str, str]=ALIASES, # folded spelling → class
+    server: LabelStudio, number: int, settings: Settings, # in whose output folder the project has its own
     progress: Callable[[int, int], None]=lambda done, total: None, # called with the number of pictures fetched, and of all
 ) -> tuple[Path, list[RawFile], LabelConfig]: # the raw folder, the pictures that could not be had, the project's names
     "Bring a raw folder up to date with a project. Raises `AnklealignError`; then the folder is as it was, or has more pictures."
-    config = read_label_config(server.project(number).get('label_config'), aliases)
+    config = read_label_config(server.project(number).get('label_config'), label_aliases(settings.labels))
     tasks = server.ask(f'/api/projects/{number}/export', seconds=600, exportType='JSON', download_all_tasks='true')
     if not isinstance(tasks, list):
         raise AnklealignError(f'{server.address} exports something other than a list of tasks: is it a Label Studio server?')
-    root, index = folder/f'project-{number}', folder/'pictures.json'
+    home = project_home(settings, number)
+    root, index = home/f'project-{number}', home/'pictures.json'
     known = read_json(index, {})
     refs = {r: o.get('id', '') for o in tasks if isinstance(o, dict) and isinstance(o.get('data'), dict)
             and isinstance(r := o['data'].get(config.key), str) and r.strip()}
     kept = {r: p for r, p in known.items() if r in refs}
     taken = {o.casefold() for o in kept.values()}
     for ref in refs:
-        if ref not in kept: taken.add((kept.setdefault(ref, _place(ref, taken))).casefold())
+        if ref not in kept: taken.add(kept.setdefault(ref, _place(ref, taken)).casefold())
     try:
         for o in known.keys() - refs.keys(): (root/known[o]).unlink(missing_ok=True)
         write_json(index, kept)
         refused = _fetch_all(server, refs, kept, root, progress)
         write_atomic(root/f'project-{number}.json', json.dumps(tasks, ensure_ascii=False))
-    except OSError as e: raise file_error(e, folder) from e
+    except OSError as e: raise file_error(e, home) from e
     return root, refused, config
-
-_FETCHERS = 8 # pictures at a time
-_AWAY = 5 # pictures in a row that fail because the server is away, after which it is given up
 
 def _fetch_all(server, refs, places, root, progress):
     def fetch(ref):
         if (root/places[ref]).is_file(): return None
         try: write_atomic(root/places[ref], picture_bytes(ref, server, refs[ref]))
         except AnklealignError as e: return RawFile(places[ref], 'image', reason=f'could not be fetched: {str(e).rstrip(".")}')
-    refused, away = [], 0
-    with ThreadPoolExecutor(_FETCHERS) as pool:
+    refused, away = [], 0 # in a row
+    with ThreadPoolExecutor(8) as pool:
         for i, o in enumerate(pool.map(fetch, refs), 1):
             progress(i, len(refs))
-            away = away + 1 if o and 'cannot be reached' in o.reason else 0
             if o: refused.append(o)
-            if away >= _AWAY:
-                pool.shutdown(cancel_futures=True)
-                raise AnklealignError(f'{server.address} has gone away after {i - away} of {len(refs)} pictures: run again, it goes on '
-                                      'there.')
+            away = away + 1 if o and 'cannot be reached' in o.reason else 0
+            if away < 5: continue
+            pool.shutdown(cancel_futures=True)
+            raise AnklealignError(f'{server.address} has gone away after {i - away} of {len(refs)} pictures: run again, it goes on there.')
     return refused
 
 # %% ../../nbs/loop/job.ipynb #e80582f7
 def pull_project(
-    project: str, # its address, or its number
-    settings: Settings, # of the study; the folder of the project is made in their output folder
+    project: str, settings: Settings, # the project's address, or its number; its folder is made in the output folder
     progress: Callable[[int, int], None]=lambda done, total: None, # called with the number of pictures fetched, and of all
 ) -> tuple[Path, Settings, list[RawFile], dict[str, str]|None]: # for `prepare`: raw folder, settings, what could not be had, earlier splits
     "A project as a raw folder, with what `prepare` has to know of it. Raises `AnklealignError` if it cannot be had."
     server, number = project_of(project, settings.labelstudio)
-    root, refused, config = pull(server, number, project_home(settings, number), label_aliases(settings.labels), progress)
+    root, refused, config = pull(server, number, settings, progress)
     named = {k: getattr(settings.study, k) or v for k, v in {'from_name': config.choices, 'picture_key': config.key}.items()}
-    chosen = settings.model_copy(update={'study': settings.study.model_copy(update=named)})
-    study = Path(settings.output)/'processed'
-    if read_json(study/'report.json', {}).get('raw') != root.name: return root, chosen, refused, None
-    return root, chosen, refused, dict(read_manifest(study).set_index('source').split)
+    chosen, study = settings.model_copy(update={'study': settings.study.model_copy(update=named)}), Path(settings.output)/'processed'
+    again = read_json(study/'report.json', {}).get('raw') == root.name
+    return root, chosen, refused, dict(read_manifest(study).set_index('source').split) if again else None
 
 # %% ../../nbs/loop/job.ipynb #cd7008f2
-def answers_of(
-    predictor: Callable, # photo to `Answer`
-    rows: pd.DataFrame, # of a manifest
-    root: Path, # of the raw folder that it was made from
-) -> pd.DataFrame: # image, group, label, predicted, and a probability for each class
-    "What a model answers to pictures of a study, as photos; nothing where it can say nothing."
-    def said(o):
-        try: return predictor(root/o.source)
-        except (PictureError, AnklealignError): return None
-    answers = [said(o) for o in rows.itertuples()]
-    table = rows[['image', 'group', 'label']].assign(predicted=[o.most_probable if o else '' for o in answers])
-    chances = [[o.probabilities.get(c, np.nan) if o else np.nan for o in answers] for c in CLASSES]
-    return table.assign(**dict(zip(PROBABILITIES, chances, strict=True))).reset_index(drop=True)
+def answers_of(predictor: Callable, rows: pd.DataFrame, root: Path) -> pd.DataFrame: # image, group, label, predicted, prob_<class>
+    "What a model answers to pictures of a study, as photos from its raw folder; nothing where it can say nothing."
+    def said(source):
+        try: o = predictor(root/source)
+        except (PictureError, AnklealignError): return ['', *[np.nan]*len(CLASSES)]
+        return [o.most_probable, *(o.probabilities.get(c, np.nan) for c in CLASSES)]
+    answers = pd.DataFrame(map(said, rows.source), columns=['predicted', *PROBABILITIES])
+    return rows[['image', 'group', 'label']].reset_index(drop=True).join(answers)
 
 # %% ../../nbs/loop/job.ipynb #1768af9e
 def train_project(
-    server: LabelStudio, # that is asked
-    number: int, # of the project
-    settings: Settings, # recipe, seed, and the output folder that the project's folder is made in
+    server: LabelStudio, number: int, settings: Settings,
     serving: str='', # bundle that answers until a run of this project does; empty: the demonstration model
 ) -> str: # what came of it, one sentence
     "Train a model on a project, and let it answer if it is not worse than the one before. Raises `AnklealignError`; then that one stays."
     home = project_home(settings, number)
-    home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home/'lock')
-    try: lock.acquire(timeout=0)
+    try: held = FileLock(home/'lock').acquire(timeout=0)
     except Timeout: raise AnklealignError(f'Project {number} is being trained by another process: wait for it.') from None
-    write_json(home/'status.json', {'state': 'running', 'pid': os.getpid(), 'started': datetime.now(UTC).isoformat(timespec='seconds')})
-    try: return _train(server, number, settings, serving, home)
-    except BaseException as e:
-        tell(home, str(e) if isinstance(e, AnklealignError) else f'stopped ({type(e).__name__})', state='failed')
-        raise
-    finally: lock.release()
+    with held:
+        write_json(home/'status.json', {'state': 'running', 'pid': os.getpid(), 'started': datetime.now(UTC).isoformat(timespec='seconds')})
+        try: return _train(server, number, settings, serving, home)
+        except BaseException as e:
+            tell(home, str(e) if isinstance(e, AnklealignError) else f'stopped ({type(e).__name__})', state='failed')
+            raise
 
 # %% ../../nbs/loop/job.ipynb #30a674a2
 _KEPT = 5 # newest runs that stay, beside the one that answers
 
-def tell(
-    home: Path, # of the project
-    step: str, # what is being done, or a sentence
-    **more: object, # keys of the file
-) -> None:
+def tell(home: Path, step: str, **more: object) -> None: # more: keys of `status.json`
     "Say in `status.json`, and in the log, what a training is doing."
     said = {'step': step, 'at': datetime.now(UTC).isoformat(timespec='seconds')} | more
     write_json(home/'status.json', read_json(home/'status.json', {}) | said)
     logging.getLogger('anklealign').info('%s', step)
+
+def _answering(home): return read_json(home/'current.json', {}).get('run', '')
 
 def _train(server, number, settings, serving, home):
     from anklealign.training.onnx import export_run # which needs PyTorch, and the other work here does not
@@ -182,7 +163,7 @@ def _train(server, number, settings, serving, home):
     history[run] |= {'accepted': better, 'why': why}
     write_json(home/'history.json', history)
     if better: write_json(home/'current.json', {'run': run})
-    for o in {*list(history)[:-_KEPT]} - {read_json(home/'current.json', {}).get('run')}: shutil.rmtree(home/'models'/o, ignore_errors=True)
+    for o in {*list(history)[:-_KEPT]} - {_answering(home)}: shutil.rmtree(home/'models'/o, ignore_errors=True)
     said = f"{'The new model answers from now on' if better else 'The old model stays'}. {why}"
     tell(home, 'judging it, on all people where that is quick', accepted=better)
     if recipe.name in QUICK: # then every label can be doubted; without the folds the test pictures give the verdict
@@ -192,7 +173,7 @@ def _train(server, number, settings, serving, home):
     return said
 
 def _compared(home, run, rows, serving, history, settings):
-    current = read_json(home/'current.json', {}).get('run', '')
+    current = _answering(home)
     try: old = Predictor(home/'models'/current if current else serving or None)
     except AnklealignError as e: return True, f'The model before cannot be asked: {e}'
     met = set(rows.group[rows.source.isin(history.get(current, {}).get('seen', ()))])
@@ -202,45 +183,32 @@ def _compared(home, run, rows, serving, history, settings):
 
 # %% ../../nbs/loop/job.ipynb #1306fc03
 def push_ranks(
-    server: LabelStudio, # that is asked
-    number: int, # of the project
-    tasks: list[dict], # as exported
+    server: LabelStudio, number: int, tasks: list[dict], # as exported
     ranks: dict[int, dict[str, Any]], # number of a task → what its data gets
-    field: str, # of the data by which the tab is sorted, among them
-    title: str, # of the tab
+    field: str, title: str, # the field of the data by which the tab is sorted, among them; the tab's title
 ) -> int: # tasks that were changed
     "Write numbers into tasks, and make a tab that is sorted by them."
     fields, changed = {k for o in ranks.values() for k in o} | {field}, 0
     for o in tasks:
-        old = {k: v for k, v in o['data'].items() if k not in fields}
-        data = old | ranks.get(o['id'], {})
+        data = {k: v for k, v in o['data'].items() if k not in fields} | ranks.get(o['id'], {})
         if data == o['data']: continue
         server.ask(f"/api/tasks/{o['id']}/", {'data': data}, 'PATCH')
         changed += 1
     column = f'tasks:data.{field}'
+    ranked = {'filter': f'filter:{column}', 'operator': 'empty', 'type': 'Number', 'value': False}
     wanted = {'project': number, 'data': {'title': title, 'type': 'list', 'target': 'tasks', 'ordering': [column],
-                                          'columnsDisplayType': {column: 'Number'},
-              'filters': {'conjunction': 'and',
-                          'items': [{'filter': f'filter:{column}', 'operator': 'empty', 'type': 'Number', 'value': False}]}}}
+                                          'columnsDisplayType': {column: 'Number'}, 'filters': {'conjunction': 'and', 'items': [ranked]}}}
     views = server.ask('/api/dm/views/', project=number) or []
     same = next((o['id'] for o in views if o.get('data', {}).get('title') == title), None)
     server.ask(f'/api/dm/views/{same}/' if same else '/api/dm/views/', wanted, 'PATCH' if same else 'POST')
     return changed
 
 # %% ../../nbs/loop/job.ipynb #c0a01c6d
-def worth(
-    p: np.ndarray, # (n, 3) probabilities of the classes
-    counts: np.ndarray, # (3,) pictures that are annotated with each class
-) -> np.ndarray: # (n,) at most 1
+def worth(p: np.ndarray, counts: np.ndarray) -> np.ndarray: # (n, 3) probabilities, (3,) pictures annotated with each class → (n,)
     "How much a picture is worth: 1 if it surely is of the class with the fewest annotations."
     return (p/(counts + 1)).sum(1)*(counts.min() + 1)
 
-def choose_next(
-    weights: np.ndarray, # (n,) what each is worth
-    groups: Sequence, # (n,) of pictures that are one person's or nearly the same
-    most: int, # pictures to choose
-    seed: int=1, # of the draw
-) -> list[int]: # positions, in the order in which they are drawn; at most one a group
+def choose_next(weights: np.ndarray, groups: Sequence, most: int, seed: int=1) -> list[int]: # positions as drawn; at most one a group
     "The pictures to annotate next: drawn in proportion to what they are worth, each of another person."
     order = np.argsort(np.random.default_rng(seed).exponential(size=len(weights))/np.maximum(weights, 1e-6), kind='stable')
     again = pd.Series(list(groups), dtype=object).iloc[order].duplicated().to_numpy()
@@ -248,128 +216,102 @@ def choose_next(
 
 # %% ../../nbs/loop/job.ipynb #4597c75a
 def votes_of_project(
-    tasks: list[dict], # as exported
-    settings: Settings, # spellings of the labels
-    control: str='', # the choice that counts
-    key: str='', # of the tasks' data that names the picture
-) -> pd.DataFrame: # one row a vote, the last of each person on a task: image (number of the task), annotator, label
-    "Who said what in a project."
-    export = read_export(json.dumps(tasks).encode(), 'project.json', label_aliases(settings.labels), control, key)
-    counted = [o for o in export.annotations if o.label and not o.reason]
-    rows = [(o.task, o.annotator.rpartition(':')[2], o.label, o.updated or o.created) for o in counted]
+    data: bytes, settings: Settings, # the project's export
+    control: str='', key: str='', # the choice that counts, and the key of the tasks' data that names the picture; empty: found
+) -> pd.DataFrame: # image (number of the task), annotator, label
+    "Who said what in a project: one row a vote, the last of each person on a task."
+    export = read_export(data, 'project.json', label_aliases(settings.labels), control, key)
+    rows = [(o.task, o.annotator.rpartition(':')[2], o.label, o.updated or o.created) for o in export.annotations if o.label]
     table = pd.DataFrame(rows, columns=['image', 'annotator', 'label', 'at']).sort_values('at', kind='stable')
     return table.drop_duplicates(['image', 'annotator'], keep='last').drop(columns='at').sort_index(ignore_index=True)
 
 def _state(server, number, settings, progress=lambda done, total: None): # raw folder, tasks with the place of each one's picture, votes
-    home = project_home(settings, number)
-    root, _, config = pull(server, number, home, label_aliases(settings.labels), progress)
-    tasks, place = json.loads((root/f'project-{number}.json').read_text(encoding='utf-8')), read_json(home/'pictures.json', {})
+    root, _, config = pull(server, number, settings, progress)
+    data, place = (root/f'project-{number}.json').read_bytes(), read_json(root.parent/'pictures.json', {})
+    tasks = json.loads(data)
     places = {o['id']: place.get(o['data'].get(config.key), '') for o in tasks}
-    return root, tasks, places, votes_of_project(tasks, settings, config.choices, config.key)
+    return root, tasks, places, votes_of_project(data, settings, config.choices, config.key)
 
-def _people(paths, study): # owner and participant
-    return [(owner_of(o, study.owner_pattern), participant_of(o, study.participant_pattern)) for o in paths]
+def _person(path, study): # owner and participant; empty if the path names no participant
+    who = participant_of(path, study.participant_pattern)
+    return who and f'{owner_of(path, study.owner_pattern)}/{who}'
 
 # %% ../../nbs/loop/job.ipynb #ff7f2891
 def queue_of(
     pictures: pd.DataFrame, # one row a task: task, group, votes, label (the first vote, or ''), and prob_<class>
-    most: int=100, # tasks
+    most: int=100,
 ) -> pd.DataFrame: # task, rank (1 first), why
     "The tasks to annotate next: those that nobody has seen, and those of one vote that a second person should see."
-    p = pictures[PROBABILITIES].fillna(1/3).to_numpy(float)
+    p, once = pictures[PROBABILITIES].fillna(1/3).to_numpy(float), pictures.votes == 1
     counts = np.array([(pictures.label == c).sum() for c in CLASSES])
     given = np.array([p[i, CLASSES.index(o)] if o else 0. for i, o in enumerate(pictures.label)])
     at = np.flatnonzero(pictures.votes < 2)
-    chosen = at[choose_next(np.where(pictures.votes == 1, 1 - given, worth(p, counts))[at], pictures.group.to_numpy()[at], most)]
+    chosen = at[choose_next(np.where(once, 1 - given, worth(p, counts))[at], pictures.group.to_numpy()[at], most)]
     maybe = [f'may be {CLASSES[o]}, of which there are {counts[o]}' for o in (p/(counts + 1)).argmax(1)]
-    said = np.where(pictures.votes == 1, 'a second person should see it', maybe)
+    said = np.where(once, 'a second person should see it', maybe)
     return pd.DataFrame({'task': pictures.task.to_numpy()[chosen], 'rank': range(1, len(chosen) + 1), 'why': said[chosen]})
 
 # %% ../../nbs/loop/job.ipynb #bb9cb871
 def look_at_project(
-    server: LabelStudio, # that is asked
-    number: int, # of the project
-    settings: Settings,
+    server: LabelStudio, number: int, settings: Settings,
     progress: Callable[[int, int], None]=lambda done, total: None, # called with the number of pictures done, and of all
 ) -> tuple[list[dict], pd.DataFrame, pd.DataFrame]: # tasks, votes, and pictures as `queue_of` takes them
     "A project with what its model says of every picture that fewer than two people have annotated."
-    home = project_home(settings, number)
     root, tasks, places, votes = _state(server, number, settings, progress)
-    counts, first = votes.groupby('image').size(), votes.groupby('image').label.first()
-    current = read_json(home/'current.json', {}).get('run', '')
-    predictor, rows = Predictor(home/'models'/current if current else None), []
+    labels, current = votes.groupby('image').label.agg(list), _answering(root.parent)
+    predictor, rows = Predictor(root.parent/'models'/current if current else None), []
     for i, o in enumerate(tasks):
         progress(i, len(tasks))
-        n, name, said = int(counts.get(str(o['id']), 0)), places[o['id']], {}
-        try: mark = fingerprint(open_picture(photo := (root/name).read_bytes(), 256).image)
+        path, given, said = places[o['id']], labels.get(str(o['id']), []), {}
+        try: mark = fingerprint(open_picture(photo := (root/path).read_bytes(), 256).image)
         except (OSError, PictureError): continue # it cannot be had, or is none
-        with suppress(PictureError): said = predictor(photo).probabilities if n < 2 else {}
-        rows.append([o['id'], name, n, first[str(o['id'])] if n else '', mark, *(said.get(c, np.nan) for c in CLASSES)])
-    pictures = pd.DataFrame(rows, columns=['task', 'path', 'votes', 'label', 'print', *PROBABILITIES])
-    first_of = {}
-    same = [(first_of.setdefault(o, i), i) for i, o in enumerate(_people(pictures.path, settings.study)) if o[1]]
+        with suppress(PictureError): said = predictor(photo).probabilities if len(given) < 2 else {}
+        rows.append([o['id'], path, len(given), given[0] if given else '', mark, *(said.get(c, np.nan) for c in CLASSES)])
+    pictures, first = pd.DataFrame(rows, columns=['task', 'path', 'votes', 'label', 'print', *PROBABILITIES]), {}
+    same = [(first.setdefault(who, i), i) for i, o in enumerate(pictures.path) if (who := _person(o, settings.study))]
     near = near_duplicates(np.stack(pictures['print'])) if len(pictures) else np.empty((0, 2))
     alike = np.concatenate([np.reshape(same, (-1, 2)), near]).astype(int)
     return tasks, votes, pictures.assign(group=connected(len(pictures), alike))
 
 # %% ../../nbs/loop/job.ipynb #1c985db2
-def look_again(
-    before: dict[str, str], # number of a task → its label when it was sent
-    now: dict[str, str], # the same today; a task may be gone
-    answers: dict[str, str], # number of a task → what the run answered, where it was a test picture
-) -> dict: # sent, changed, agreed with the model …
-    "What a second look has changed."
-    both = {k: (v, now[k]) for k, v in before.items() if k in now}
-    changed = {k: o for k, o in both.items() if o[0] != o[1]}
-    judged = {k: o for k, o in both.items() if k in answers}
-    def right(side): return sum(answers[k] == o[side] for k, o in judged.items())
-    n = len(judged)
-    said = (f'{len(changed)} of {len(before)} labels have changed since they were sent; of the {n} test pictures among them the model '
-            f'answers {right(0)} as they were labelled then, and {right(1)} as they are now.')
-    return {'sent': len(before), 'changed': len(changed), 'gone': len(before) - len(both), 'test_pictures': n, 'right_before': right(0),
-            'right_now': right(1), 'sentence': said}
+def look_again(before: dict[str, str], now: dict[str, str], answers: dict[str, str]) -> str: # all by the number of the task
+    "What a second look has changed: labels as they were sent, those of today, and what the run answered to the test pictures among them."
+    changed = [k for k in before if k in now and now[k] != before[k]]
+    judged = [(answers[k], before[k], now[k]) for k in before if k in now and k in answers]
+    then, today = (sum(o[0] == o[i] for o in judged) for i in (1, 2))
+    return (f'{len(changed)} of {len(before)} labels have changed since they were sent; of the {len(judged)} test pictures among them the '
+            f'model answers {then} as they were labelled then, and {today} as they are now.')
 
 # %% ../../nbs/loop/job.ipynb #3d5a4707
-def send_doubts(
-    server: LabelStudio, # that is asked
-    number: int, # of the project
-    settings: Settings,
-    most: int=50, # labels
-) -> str: # what there is to do, or what has come of it
+def send_doubts(server: LabelStudio, number: int, settings: Settings, most: int=50) -> str: # what there is to do, or has come of it
     "Send the doubtful labels of a project's newest evaluated run back to it, or say what a second look has changed."
-    home = project_home(settings, number)
-    _, tasks, places, votes = _state(server, number, settings)
+    home, (_, tasks, places, votes) = project_home(settings, number), _state(server, number, settings)
     now = {k: o.label.mode()[0] for k, o in votes.groupby('image') if len(o.label.mode()) == 1}
     runs = [o for o in read_json(home/'history.json', {}) if (home/'evaluation'/o/'test_predictions.csv').exists()]
     if not runs:
         raise AnklealignError(f'Project {number} has no evaluated run: train one with the button, or `anklealign label-studio train`.')
-    task = {places[o['id']]: o for o in tasks if places[o['id']]}
-    answers = pd.read_csv(home/'evaluation'/runs[-1]/'test_predictions.csv', keep_default_na=False)
-    answered = {str(task[o.source]['id']): o.predicted for o in answers.itertuples() if o.source in task}
+    run, task = home/'evaluation'/runs[-1], {path: k for k, path in places.items() if path}
     sent = read_json(home/'again.json', {})
-    if sent.get('run') == runs[-1]: return look_again(sent['labels'], now, answered)['sentence']
-    file = home/'evaluation'/runs[-1]/'doubtful_labels.csv'
-    doubts = pd.read_csv(file).head(most) if file.exists() else pd.DataFrame({'source': [], 'doubt': []})
-    found = [(task[o.source], o.doubt) for o in doubts.itertuples() if o.source in task]
-    why = read_json(home/'evaluation'/runs[-1]/'evaluation_report.json', {}).get('doubts', {}).get('verdict', '')
-    if not found: return f'{runs[-1]} names no label to look at again. {why}'.strip()
-    push_ranks(server, number, tasks, {o['id']: {'again_rank': i, 'again_why': why} for i, (o, why) in enumerate(found, 1)}, 'again_rank',
-               'Look again')
-    write_json(home/'again.json', {'run': runs[-1], 'labels': {str(o['id']): now.get(str(o['id']), '') for o, _ in found}})
+    if sent.get('run') == run.name:
+        answers = pd.read_csv(run/'test_predictions.csv', keep_default_na=False).itertuples()
+        return look_again(sent['labels'], now, {str(task[o.source]): o.predicted for o in answers if o.source in task})
+    file = run/'doubtful_labels.csv'
+    doubts = pd.read_csv(file).head(most).itertuples() if file.exists() else ()
+    found = [(task[o.source], o.doubt) for o in doubts if o.source in task]
+    why = read_json(run/'evaluation_report.json', {}).get('doubts', {}).get('verdict', '')
+    if not found: return f'{run.name} names no label to look at again. {why}'.strip()
+    ranks = {o: {'again_rank': i, 'again_why': doubt} for i, (o, doubt) in enumerate(found, 1)}
+    push_ranks(server, number, tasks, ranks, 'again_rank', 'Look again')
+    write_json(home/'again.json', {'run': run.name, 'labels': {str(o): now.get(str(o), '') for o in ranks}})
     return f"{len(found)} labels are in the tab 'Look again' of project {number}; say this again when people have looked."
 
 # %% ../../nbs/loop/job.ipynb #0e38e76a
-def agreement_now(
-    server: LabelStudio, # that is asked
-    number: int, # of the project
-    settings: Settings,
-) -> Path: # of the page; `agreement.json` lies beside it
+def agreement_now(server: LabelStudio, number: int, settings: Settings) -> Path: # of the page; `agreement.json` lies beside it
     "How far the annotators of a project agree at the moment; nothing leaves the machine."
     home, project = project_home(settings, number), server.project(number)
     root, _, places, votes = _state(server, number, settings)
     paths = {str(k): o for k, o in places.items()}
-    who = dict(zip(paths, _people(paths.values(), settings.study), strict=True))
-    found = agreement_of(votes.assign(group=['/'.join(who[o]) if who[o][1] else o for o in votes.image]), Bootstrap.of(settings))
+    found = agreement_of(votes.assign(group=[_person(paths[o], settings.study) or o for o in votes.image]), Bootstrap.of(settings))
     write_atomic(home/'agreement.json', json.dumps(found, indent=1, default=float))
     pictures = {k: root/p for k, p in paths.items() if p and (root/p).is_file()}
     return write_atomic(home/'agreement.html',

@@ -20,13 +20,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 from xml.etree import ElementTree
-
-from pydantic import SecretStr
 
 from ..core import CLASSES, AnklealignError, LabelStudioSettings, Settings
 from ..storage import write_atomic
@@ -42,44 +41,35 @@ class LabelConfig:
     key: str # of the task's data that holds its address
     choices: str # of the control with the classes
     values: dict[str, str] # class → the choice as the project spells it
-    marks: str='' # of the control for marks on the heels; empty if there is none
-    places: dict[tuple[str, str], str]=field(default_factory=dict) # side of the foot, 'upper' or 'lower' → the label of such a mark
+    marks: str # of the control for marks on the heels; empty if there is none
+    places: dict[tuple[str, str], str] # side of the foot, 'upper' or 'lower' → the label of such a mark
 
 # %% ../../nbs/loop/server.ipynb #39bb598e
-_WORDS = {'left': ('left', 'bal'), 'right': ('right', 'jobb'), 'upper': ('upper', 'felso'), 'lower': ('lower', 'also')}
+_WORDS = {'left': {'left', 'bal'}, 'right': {'right', 'jobb'}, 'upper': {'upper', 'felso'}, 'lower': {'lower', 'also'}}
+
+def _spelled(control, tag): return [o.get('alias') or o.get('value') or '' for o in control.iter(tag)]
 
 def _places(control):
-    labels = [o.get('alias') or o.get('value') or '' for o in control.iter('Label')]
-    words = {o: re.findall(r'\w+', plain(o)) for o in labels}
-    def named(what): return {o for o, w in words.items() if any(k in w for k in _WORDS[what])}
-    found = {(side, end): min(both) for side in SIDES for end in ('upper', 'lower') if (both := named(side) & named(end))}
-    return found if len(found) == 2*len(SIDES) else {}
+    words = {o: set(re.findall(r'\w+', plain(o))) for o in _spelled(control, 'Label')}
+    marks = {mark: [o for o in words if all(words[o] & _WORDS[k] for k in mark)] for mark in product(SIDES, ('upper', 'lower'))}
+    return {k: min(v) for k, v in marks.items()} if all(marks.values()) else {}
 
 # %% ../../nbs/loop/server.ipynb #16694b07
-_MAX_CONFIG = 1_000_000 # characters
-
-def read_label_config(
-    xml: str, # as the project holds it
-    aliases: Mapping[str, str]=ALIASES, # folded spelling → class
-) -> LabelConfig:
+def read_label_config(xml: str, aliases: Mapping[str, str]=ALIASES) -> LabelConfig: # aliases: folded spelling → class
     "What a labelling configuration calls things. Raises `AnklealignError` if the classes cannot be answered with it."
-    if not isinstance(xml, str) or len(xml) > _MAX_CONFIG or re.search(r'<!(DOCTYPE|ENTITY)', xml, re.I):
-        raise AnklealignError('The labelling configuration is not one that Label Studio makes: save it again in the settings of the '
-                              'project.')
+    again = 'save it again in the settings of the project.'
+    if not isinstance(xml, str) or len(xml) > 1_000_000 or re.search(r'<!(DOCTYPE|ENTITY)', xml, re.I):
+        raise AnklealignError(f'The labelling configuration is not one that Label Studio makes: {again}')
     try: tree = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as e:
-        raise AnklealignError(f'The labelling configuration is no XML ({e}): save it again in the settings of the project.') from None
-    images = {o.get('name', ''): (o.get('value') or '').removeprefix('$') for o in tree.iter('Image') if o.get('value')}
-    seen = []
+    except ElementTree.ParseError as e: raise AnklealignError(f'The labelling configuration is no XML ({e}): {again}') from None
+    images, seen = {o.get('name', ''): o.get('value').removeprefix('$') for o in tree.iter('Image') if o.get('value')}, []
     for control in tree.iter('Choices'):
-        spelled = [o.get('alias') or o.get('value') or '' for o in control.iter('Choice')]
+        name, image, spelled = control.get('name', ''), control.get('toName', ''), _spelled(control, 'Choice')
         values = {c: o for o in reversed(spelled) if (c := label_of(o, aliases))}
-        image = control.get('toName', '')
         if image in images and set(values) == set(CLASSES):
-            marks = next(((o.get('name'), p) for o in tree.iter('KeyPointLabels') if o.get('toName') == image and (p := _places(o))),
-                         ('', {}))
-            return LabelConfig(image, images[image], control.get('name', ''), values, *marks)
-        seen.append(f"'{control.get('name', '')}' with {', '.join(spelled[:5]) or 'nothing'}")
+            marks = ((o.get('name'), _places(o)) for o in tree.iter('KeyPointLabels') if o.get('toName') == image)
+            return LabelConfig(image, images[image], name, values, *next((o for o in marks if o[1]), ('', {})))
+        seen.append(f"'{name}' with {', '.join(spelled[:5]) or 'nothing'}")
     raise AnklealignError(f"No choice of the labelling configuration holds {', '.join(CLASSES)} for a picture (there is "
                           f"{'; '.join(seen) or 'no choice'}): make the project with `anklealign label-studio init`, or name its spellings "
                           'in [labels] of settings.ini.')
@@ -102,38 +92,30 @@ class _Elsewhere(Exception): "A redirect leads to another host."
 # %% ../../nbs/loop/server.ipynb #3fba2743
 class LabelStudio:
     "A Label Studio server. Every method raises `AnklealignError`, in one sentence, if it cannot be asked or says something odd."
-    def __init__(self,
-        address: str, # such as http://127.0.0.1:8080
-        token: str, # access token of one of its users, old or new
-        seconds: float=20., # for a response, all of it
-    ):
+    def __init__(self, address: str, token: str, seconds: float=20.): # token of a user, old or new; seconds for all of a response
         try: parts, _ = urlsplit(address), urlsplit(address).port
         except ValueError: parts = urlsplit('')
         if parts.scheme not in ('http', 'https') or not parts.hostname or parts.username or parts.query:
             raise AnklealignError(f"'{shortened(address)}' is no address of a Label Studio server: give one like http://127.0.0.1:8080.")
-        self.address, self.token, self.seconds, self.opener = address.rstrip('/'), token.strip(), seconds, urllib.request.OpenerDirector()
-        for o in (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler, _SameHost,
-                  urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor): self.opener.add_handler(o())
-        self._lock, self._bearer = threading.Lock(), ('', 0.)
+        self.address, self.token, self.seconds = address.rstrip('/'), token.strip(), seconds
+        self.opener, self._lock, self._bearer = urllib.request.build_opener(_SameHost), threading.Lock(), ('', 0.)
 
-    def fetch(self,
-        url: str, # whole, of this server
-        body: Any=None, # sent as JSON
-        method: str='', # else GET, or POST with a body
-        most: int=512*1024**2, # bytes of the response
-        seconds: float=0., # for all of the response; 0: as for all requests
-        authorised: bool=True, # whether the token goes along
-    ) -> bytes:
+    def fetch(self, url: str, body: Any=None, method: str='', # body: sent as JSON; method: else GET, or POST with a body
+              most: int=512*1024**2, seconds: float=0., authorised: bool=True) -> bytes: # most bytes, and seconds for all of them
         "What an address of the server holds."
-        seconds = seconds or self.seconds
         if _origin(url) != _origin(self.address):
             raise AnklealignError(f'{shortened(url)} is not on {self.address}: nothing else is fetched.')
         headers = {'Accept': '*/*', 'Content-Type': 'application/json'} | ({'Authorization': self._authorisation()} if authorised else {})
-        data = None if body is None else json.dumps(body).encode()
-        asked = urllib.request.Request(url, data, headers, method=method or ('GET' if data is None else 'POST'))
+        asked = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers, method=method)
+        said, seconds = bytearray(), seconds or self.seconds
         try:
             end = time.monotonic() + seconds
-            with self.opener.open(asked, timeout=seconds) as response: return b''.join(_within(response, most, end))
+            with self.opener.open(asked, timeout=seconds) as response:
+                while block := response.read1(2**16):
+                    said += block
+                    if len(said) > most: raise ValueError(f'it sends more than {most:,} bytes')
+                    if time.monotonic() > end: raise TimeoutError
+            return bytes(said)
         except urllib.error.HTTPError as e: raise AnklealignError(self._refusal(e, url)) from None
         except _Elsewhere as e: raise AnklealignError(f'{shortened(url)} leads to another host ({e}), which is not followed.') from None
         except (OSError, http.client.HTTPException, ValueError) as e:
@@ -148,8 +130,7 @@ class LabelStudio:
         with self._lock:
             access, until = self._bearer
             if time.monotonic() > until:
-                said = self.fetch(f'{self.address}/api/token/refresh', {'refresh': self.token}, authorised=False)
-                access = _object_of(_parsed(said, self.address), self.address).get('access', '')
+                access = self.ask('/api/token/refresh', {'refresh': self.token}, authorised=False, kind=dict).get('access', '')
                 self._bearer = access, time.monotonic() + 60
         return f'Bearer {access}'
 
@@ -160,80 +141,49 @@ class LabelStudio:
                     'ANKLEALIGN_LABELSTUDIO_TOKEN.')
         if error.code == 404: return f'{self.address} has no {what}: check the number of the project, and that the user may see it.'
         try: said = error.read(2000).decode(errors='replace')
-        except OSError: said = ''
+        except (OSError, http.client.HTTPException): said = ''
         detail = '' if said.lstrip()[:1] == '<' else ': ' + ' '.join(said.split())[:200]
         return f'{self.address} refuses {what} with {error.code}{detail}.'
 
-    def ask(self,
-        path: str, # of the API, such as '/api/projects/3/'
-        body: Any=None, # sent as JSON
-        method: str='', # else GET, or POST with a body
-        seconds: float=0., # for all of the response; 0: as for all requests
-        **query: Any, # of the address
-    ) -> Any: # what the JSON says; None if the response is empty
-        "What the API says."
-        said = self.fetch(f'{self.address}{path}' + (f'?{urlencode(query)}' if query else ''), body, method, seconds=seconds)
-        return _parsed(said, self.address) if said.strip() else None
+    def ask(self, path: str, body: Any=None, method: str='', seconds: float=0., authorised: bool=True, # as in `fetch`
+            kind: type=object, **query: Any) -> Any: # kind: of what the JSON must say
+        "What the API says at a path such as '/api/projects/3/'; None if the response is empty."
+        said = self.fetch(f'{self.address}{path}' + (f'?{urlencode(query)}' if query else ''), body, method, seconds=seconds,
+                          authorised=authorised)
+        try: value = json.loads(said) if said.strip() else None
+        except (ValueError, RecursionError): what = f"{'a web page' if said.lstrip()[:1] == b'<' else 'something else'} and not with JSON"
+        else:
+            if isinstance(value, kind): return value
+            what = 'JSON of another kind'
+        raise AnklealignError(f'{self.address} answers with {what}: give the address of Label Studio itself.')
 
-    def project(self,
-        number: int, # of the project
-    ) -> dict: # title, label_config, task_number …
-        "A project."
-        return _object_of(self.ask(f'/api/projects/{number}/'), self.address)
-
-# %% ../../nbs/loop/server.ipynb #45b370bd
-def _within(response, most, end):
-    left = most
-    while block := response.read1(2**16):
-        left -= len(block)
-        if left < 0: raise ValueError(f'it sends more than {most:,} bytes')
-        if time.monotonic() > end: raise TimeoutError
-        yield block
-
-def _parsed(said, address):
-    try: return json.loads(said)
-    except (ValueError, RecursionError):
-        kind = 'a web page' if said.lstrip()[:1] == b'<' else 'something else'
-        raise AnklealignError(f'{address} answers with {kind} and not with JSON: give the address of Label Studio itself.') from None
-
-def _object_of(value, address):
-    if isinstance(value, dict): return value
-    raise AnklealignError(f'{address} answers with JSON of another kind: give the address of Label Studio itself.')
+    def project(self, number: int) -> dict:
+        "A project: its title, label_config, task_number …"
+        return self.ask(f'/api/projects/{number}/', kind=dict)
 
 # %% ../../nbs/loop/server.ipynb #3bb5c000
-MAX_PICTURE = 50*1024**2 # bytes
-
-def picture_address(
-    ref: str, # as a task names its picture
-    server: LabelStudio, # that is asked
-    task: int|str='', # number of the task, which resolves addresses of cloud storages
-) -> str: # of the server
-    "Where the server has a picture. Raises `AnklealignError` if the address is none that may be fetched."
-    ref = ref.strip()
-    kind = re.match(r'[a-z][a-z0-9+.-]*(?=://)', ref, re.I)
-    if kind and kind[0].lower() in ('s3', 'gs', 'azure-blob') and str(task).isdigit():
+def picture_address(ref: str, server: LabelStudio, task: int|str='') -> str: # task: its number, by which a cloud storage is read
+    "Where the server has the picture that a task names so. Raises `AnklealignError` if the address is none that may be fetched."
+    ref, base = ref.strip(), urlsplit(server.address)
+    kind = re.match(r'(?:[a-z][a-z0-9+.-]*(?=://))?', ref, re.I)[0]
+    if kind.lower() in ('s3', 'gs', 'azure-blob') and str(task).isdigit():
         return f'{server.address}/tasks/{task}/resolve/?fileuri={base64.urlsafe_b64encode(ref.encode()).decode()}'
-    if kind and kind[0].lower() not in ('http', 'https'): raise AnklealignError(f'{kind[0]}:// is never opened.')
-    base = urlsplit(server.address)
-    if not kind and not ref.startswith('/') or ref.startswith('//'): raise AnklealignError(f"'{shortened(ref)}' is no address.")
-    try: url = ref if kind else urljoin(server.address, ref if base.path and ref.startswith(base.path + '/') else base.path + ref)
-    except ValueError: raise AnklealignError(f"'{shortened(ref)}' is no address.") from None
-    if _origin(url) != _origin(server.address):
-        raise AnklealignError(f'it lies on another host ({urlsplit(url).hostname}), which is not asked.')
-    path = urlsplit(url).path.removeprefix(base.path)
-    climbs = '..' in re.split(r'[/\\]', unquote(unquote(urlsplit(url).path + '/' + urlsplit(url).query.replace('=', '/'))))
-    if climbs or not re.match(r'/data/|/storage-data/|/tasks/\d+/(resolve|presign)/', path):
+    if kind.lower() not in ('', 'http', 'https'): raise AnklealignError(f'{kind}:// is never opened.')
+    wrong = AnklealignError(f"'{shortened(ref)}' is no address.")
+    if not kind and not ref.startswith('/') or ref.startswith('//'): raise wrong
+    try:
+        url = ref if kind else urljoin(server.address, ref if base.path and ref.startswith(base.path + '/') else base.path + ref)
+        parts, elsewhere = urlsplit(url), _origin(url) != _origin(server.address)
+    except ValueError: raise wrong from None
+    if elsewhere: raise AnklealignError(f'it lies on another host ({parts.hostname}), which is not asked.')
+    climbs = '..' in re.split(r'[/\\]', unquote(unquote(parts.path + '/' + parts.query.replace('=', '/'))))
+    if climbs or not re.match(r'/data/|/storage-data/|/tasks/\d+/(resolve|presign)/', parts.path.removeprefix(base.path)):
         raise AnklealignError(f"'{shortened(ref)}' is no picture of the server.")
     return quote(url, safe="%/:=&?~#+!$,;'@()*[]")
 
 # %% ../../nbs/loop/server.ipynb #6736223f
-def picture_bytes(
-    ref: str, # as a task names its picture
-    server: LabelStudio, # that is asked
-    task: int|str='', # number of the task
-    most: int=MAX_PICTURE, # bytes
-) -> bytes: # a file with a picture
-    "The picture of a task. Raises `AnklealignError` with the reason if there is none, or it must not be fetched."
+def picture_bytes(ref: str, server: LabelStudio, task: int|str='', most: int=50*1024**2) -> bytes: # most: bytes of the file
+    "The picture of a task, as in `picture_address`. Raises `AnklealignError` with the reason if there is none that may be fetched."
     if not isinstance(ref, str) or not ref.strip(): raise AnklealignError('the task names no picture.')
     if ref.startswith('data:'):
         head, _, body = ref.partition(',')
@@ -245,11 +195,8 @@ def picture_bytes(
     return data
 
 # %% ../../nbs/loop/server.ipynb #47d1b121
-def project_of(
-    text: str, # address of a project as the browser shows it, or its number
-    settings: LabelStudioSettings=LabelStudioSettings(), # token, and address if the text has none
-) -> tuple[LabelStudio, int]: # the server, and the number of the project
-    "The project that a user means. Raises `AnklealignError` if that cannot be told."
+def project_of(text: str, settings: LabelStudioSettings) -> tuple[LabelStudio, int]: # the server, and the number of the project
+    "The project that a user means by its address, or its number alone. Raises `AnklealignError` if that cannot be told."
     found = re.fullmatch(r'(?:(https?://.+?)/projects/)?(\d{1,9})(?:/.*)?', text.strip())
     if not found: raise AnklealignError(f"'{shortened(text)}' is no project: give its address, such as http://127.0.0.1:8080/projects/3.")
     if not (address := found[1] or settings.address):
@@ -263,27 +210,18 @@ def project_of(
     return LabelStudio(address, token), int(found[2])
 
 # %% ../../nbs/loop/server.ipynb #c8184a25
-def project_home(
-    settings: Settings, # whose output folder counts
-    number: int, # of the project
-) -> Path:
-    "Where everything of a project lies."
-    output, own = Path(settings.output), f'project-{int(number)}'
+def project_home(settings: Settings, number: int) -> Path:
+    "Where everything of a project lies: below the output folder, or there if that is the project's own already."
+    output, own = Path(settings.output), f'project-{number}'
     return output if output.parts[-2:] == ('label-studio', own) else output/'label-studio'/own
 
-def read_json(
-    file: Path, # of ours
-    otherwise: object, # what it says if it is missing or damaged
-) -> object: # of the same type
-    "What one of the small files says."
+def read_json(file: Path, otherwise: object) -> object: # of the type of `otherwise`
+    "What one of the small files says; `otherwise` if it is missing or damaged."
     try: said = json.loads(file.read_text(encoding='utf-8'))
     except (OSError, ValueError): return otherwise
     return said if isinstance(said, type(otherwise)) else otherwise
 
-def write_json(
-    file: Path, # of ours
-    value: object, # that JSON can hold
-) -> None:
+def write_json(file: Path, value: object) -> None:
     "Keep something in one of the small files."
     write_atomic(file, json.dumps(value, ensure_ascii=False, indent=1))
 
@@ -300,51 +238,40 @@ LABEL_CONFIG = """<View>
 </View>
 """
 
-def start_files(
-    folder: Path, # with pictures
-    out: Path, # folder for the files
-) -> tuple[int, dict[str, str]]: # pictures, and the variables that Label Studio has to be started with
-    "Write what a new project needs. Raises `AnklealignError` if the folder holds no pictures."
+def start_files(folder: Path, out: Path) -> tuple[int, dict[str, str]]: # pictures, and variables that Label Studio is started with
+    "Write into `out` what a new project with the pictures of `folder` needs. Raises `AnklealignError` if there are none."
     folder = folder.resolve()
-    found = [o for o in walk(folder) if o.kind == 'image' and not o.reason]
+    found = [o.path for o in walk(folder) if o.kind == 'image' and not o.reason]
     if not found: raise AnklealignError(f'{folder} holds no picture that can be opened: give the folder with the pictures.')
-    tasks = [{'data': {'image': f'/data/local-files/?d={quote(f"{folder.name}/{o.path}")}', 'source': o.path}} for o in found]
-    storage = {'title': folder.name, 'path': str(folder), 'use_blob_urls': True, 'regex_filter': ''}
+    tasks = [{'data': {'image': f'/data/local-files/?d={quote(f"{folder.name}/{o}")}', 'source': o}} for o in found]
     write_atomic(out/'label_config.xml', LABEL_CONFIG)
     write_json(out/'tasks.json', tasks)
-    write_json(out/'storage.json', storage)
+    write_json(out/'storage.json', {'title': folder.name, 'path': str(folder), 'use_blob_urls': True, 'regex_filter': ''})
     return len(found), {'LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED': 'true', 'LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT': str(folder.parent)}
 
 # %% ../../nbs/loop/server.ipynb #a02ece50
-_PART = 250 # tasks that are sent at a time
-
 def create_project(
-    server: LabelStudio, # that is asked
-    title: str, # of the project
-    files: Path, # folder that `start_files` has written
-    backend: str='', # address of the backend, such as http://127.0.0.1:8000/label-studio; empty: none is connected
-    key: str='', # of the service, if it has one
+    server: LabelStudio, title: str, files: Path, # folder that `start_files` has written
+    backend: str, # its address, such as http://127.0.0.1:8000/label-studio; empty: none is connected
+    key: str, # of the service; empty: it has none
 ) -> int: # number of the project
     "Make a project with storage, tasks and backend. Raises `AnklealignError` at the first that the server refuses."
-    config = (files/'label_config.xml').read_text(encoding='utf-8')
-    number = server.ask('/api/projects/', {'title': title, 'label_config': config, 'show_collab_predictions': True})['id']
-    server.ask('/api/storages/localfiles/', json.loads((files/'storage.json').read_text(encoding='utf-8')) | {'project': number})
-    tasks = json.loads((files/'tasks.json').read_text(encoding='utf-8'))
-    for i in range(0, len(tasks), _PART): server.ask(f'/api/projects/{number}/import', tasks[i:i + _PART], seconds=120)
+    number = server.ask('/api/projects/', {'title': title, 'label_config': LABEL_CONFIG, 'show_collab_predictions': True})['id']
+    server.ask('/api/storages/localfiles/', read_json(files/'storage.json', {}) | {'project': number})
+    tasks = read_json(files/'tasks.json', [])
+    for i in range(0, len(tasks), 250): server.ask(f'/api/projects/{number}/import', tasks[i:i + 250], seconds=120)
     if backend:
         access = {'auth_method': 'BASIC_AUTH', 'basic_auth_user': 'anklealign', 'basic_auth_pass': key} if key else {'auth_method': 'NONE'}
         server.ask('/api/ml/', {'project': number, 'url': backend, 'title': 'anklealign', 'is_interactive': False} | access)
-        told = {'url': f'{backend}/webhook', 'project': number, 'send_payload': True, 'send_for_all_actions': False,
-                'actions': ['ANNOTATION_CREATED', 'ANNOTATION_UPDATED', 'ANNOTATIONS_DELETED'],
-                'headers': {'Authorization': f'Bearer {key}'} if key else {}}
-        server.ask('/api/webhooks/', told)
+        server.ask('/api/webhooks/', {
+            'url': f'{backend}/webhook', 'project': number, 'send_payload': True, 'send_for_all_actions': False,
+            'actions': ['ANNOTATION_CREATED', 'ANNOTATION_UPDATED', 'ANNOTATIONS_DELETED'],
+            'headers': {'Authorization': f'Bearer {key}'} if key else {}})
     return number
 
 # %% ../../nbs/loop/server.ipynb #7cb514b4
-def environment_of(
-    settings: Settings, # as they are; those of the service are left out
-) -> dict[str, str]: # names of variables → texts
-    "The environment in which a command finds the same settings."
+def environment_of(settings: Settings) -> dict[str, str]: # names of variables → texts
+    "The environment in which a command finds the same settings; those of the service are left out."
     tree = {'run': {'output': os.path.abspath(settings.output), 'seed': settings.seed}}
     tree |= {k: vars(v) for k, v in settings if k not in ('output', 'seed', 'serve')}
     def text(v):
@@ -352,34 +279,19 @@ def environment_of(
         return ','.join(v) if isinstance(v, tuple) else '' if v is None else str(v)
     return {f'ANKLEALIGN_{s}_{k}'.upper(): text(v) for s, keys in tree.items() for k, v in keys.items()}
 
-def start_command(
-    command: list[str], # of `anklealign`
-    settings: Settings,
-    server: LabelStudio, # that the command asks too, perhaps with a token that it has sent itself
-    printed: Path|None=None, # file for what it prints; None: a pipe
-) -> subprocess.Popen:
-    "Start a command of this package as a process of its own."
-    mine = {'address': server.address, 'token': SecretStr(server.token)}
-    settings = settings.model_copy(update={'labelstudio': settings.labelstudio.model_copy(update=mine)})
-    asked = [sys.executable, '-c', 'from anklealign.app.cli import app; app()', *command]
-    how = dict(stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | environment_of(settings),
-               text=True)
-    if printed is None: return subprocess.Popen(asked, stdout=subprocess.PIPE, **how)
-    printed.parent.mkdir(parents=True, exist_ok=True)
-    with open(printed, 'w', encoding='utf-8') as file: return subprocess.Popen(asked, stdout=file, **how)
+def start_command(command: list[str], settings: Settings, server: LabelStudio, stdout: Any=subprocess.PIPE) -> subprocess.Popen:
+    "Start a command of `anklealign` as a process of its own. It asks `server` too, perhaps with a token that Label Studio has sent."
+    mine = {'ANKLEALIGN_LABELSTUDIO_ADDRESS': server.address, 'ANKLEALIGN_LABELSTUDIO_TOKEN': server.token}
+    return subprocess.Popen([sys.executable, '-c', 'from anklealign.app.cli import app; app()', *command], stdin=subprocess.DEVNULL,
+                            stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True, text=True,
+                            env=os.environ | environment_of(settings) | mine)
 
-def run_command(
-    command: list[str], # of `anklealign`
-    settings: Settings,
-    server: LabelStudio, # as in `start_command`
-) -> tuple[int, str]: # exit code, and the last that it has said
-    "Wait for a command of this package in a process of its own."
+def run_command(command: list[str], settings: Settings, server: LabelStudio) -> tuple[int, str]: # exit code, and its last line
+    "Wait for a command that is started so."
     process = start_command(command, settings, server)
-    said = last_line(process.communicate()[0])
-    return process.returncode, said
+    said, _ = process.communicate()
+    return process.returncode, last_line(said)
 
-def last_line(
-    printed: str, # by a command
-) -> str: # shortened; empty if it has said nothing
+def last_line(printed: str) -> str: # shortened; empty if there is none
     "The last that a command has said."
-    return next((o.strip()[:300] for o in reversed(printed.split('\n')) if o.strip()), '').removeprefix('anklealign: ')
+    return printed.strip().rpartition('\n')[2].strip()[:300].removeprefix('anklealign: ')
