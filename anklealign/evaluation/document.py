@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from io import BytesIO, StringIO
-from itertools import starmap
+from itertools import count, repeat, starmap
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
@@ -29,12 +29,6 @@ from ..core import CLASSES, AnklealignError, class_names, markdown_cell, markdow
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
 # %% ../../nbs/evaluation/document.ipynb #cb840e4a
-TITLES = {'accuracy': 'accuracy', 'balanced_accuracy': 'balanced accuracy', 'macro_f1': 'macro-F1', 'weighted_f1': 'weighted F1',
-          'quadratic_kappa': 'quadratic weighted kappa', 'ordinal_mae': 'ordinal MAE (less is better)',
-          'opposite_rate': 'opposite rate (less is better)',
-          'macro_auc': 'macro-AUC', 'brier': 'Brier score (less is better)', 'log_loss': 'log loss (less is better)', 'f1': 'F1',
-          'auc': 'AUC'}
-
 OVERALL = {'accuracy': 'share of the pictures that are answered rightly',
            'balanced_accuracy': 'mean of the recalls of the three classes',
            'macro_f1': 'mean of the F1 of the three classes',
@@ -46,63 +40,43 @@ OVERALL = {'accuracy': 'share of the pictures that are answered rightly',
            'brier': 'squared error of the three probabilities, summed; less is better',
            'log_loss': 'mean of minus the natural logarithm of the probability of the right class; less is better'} # name → what it means
 
-def metric_title(
-    metric: str, # as in `score`: 'macro_f1', 'recall_neutral'
-    language: str='en', # of the class names
-) -> str:
-    "What readers call `metric`."
+_SPELT = {'macro_f1': 'macro-F1', 'weighted_f1': 'weighted F1', 'quadratic_kappa': 'quadratic weighted kappa', 'ordinal_mae': 'ordinal MAE',
+          'macro_auc': 'macro-AUC', 'brier': 'Brier score'} # the others as their keys
+TITLES = {k: _SPELT.get(k, k.replace('_', ' ')) + ' (less is better)' * meaning.endswith('less is better')
+          for k, meaning in OVERALL.items()} | {'f1': 'F1', 'auc': 'AUC'}
+
+def metric_title(metric: str, language: str='en') -> str:
+    "What readers call `metric`, such as 'macro_f1' or 'recall_neutral'; the class in `language`."
     kind, _, c = metric.partition('_')
     if c not in CLASSES: return TITLES[metric]
     return f'{TITLES.get(kind, kind)}, {class_names(language)[CLASSES.index(c)]}'
 
 # %% ../../nbs/evaluation/document.ipynb #258ea586
-def interval_title(
-    report: Mapping, # with its intervals
-) -> str: # '95% interval'
+def interval_title(report: Mapping) -> str: # '95% interval'
     "What a column of intervals is called."
     return f"{report['intervals']['confidence']:.0%} interval"
 
-def names_of(
-    report: Mapping, # with its language
-) -> dict[str, str]: # class → display name
-    "The names of the classes in the language of `report`."
+def names_of(report: Mapping) -> dict[str, str]:
+    "Each class's name in the language of `report`."
     return dict(zip(CLASSES, class_names(report['language']), strict=True))
 
 # %% ../../nbs/evaluation/document.ipynb #1c45cba7
-def number(
-    value: float|None, # None: cannot be computed
-    signed: bool=False, # with a plus, as for a difference
-    form: str='.3f', # as in a format specification
-) -> str:
-    "`value` with three digits, and with a minus if it is negative; or a dash."
+def number(value: float|None, signed: bool=False, form: str='.3f') -> str:
+    "`value` in `form`, with a minus if it is negative and a plus if it is `signed` and is not; or a dash."
     return '–' if value is None or np.isnan(value) else f"{value:{'+' if signed else ''}{form}}".replace('-', '−')
 
-def span(
-    row: Mapping, # with low and high
-    signed: bool=False, # as in `number`
-    prefix: str='', # of the keys of the two ends, such as 'macro_f1_'
-    form: str='.3f', # as in `number`
-) -> str:
+def span(row: Mapping, signed: bool=False, prefix: str='', form: str='.3f') -> str: # prefix: of its low and high, such as 'macro_f1_'
     "The ends of an interval, or a dash."
     low, high = (number(row[f'{prefix}{end}'], signed, form) for end in ('low', 'high'))
     return low if low == '–' else f'{low} to {high}'
 
-def sure(
-    row: Mapping, # with low and high
-    confidence: float, # of the interval
-    signed: bool=False, # as in `number`
-    prefix: str='', # as in `span`
-    form: str='.3f', # as in `number`
-) -> str: # '95% interval 0.500 to 0.700', or 'no interval'
-    "An interval as sentences tell it."
+def sure(row: Mapping, confidence: float, signed: bool=False, prefix: str='', form: str='.3f') -> str:
+    "An interval as sentences tell it: '95% interval 0.500 to 0.700', or 'no interval'."
     ends = span(row, signed, prefix, form)
     return 'no interval' if ends == '–' else f'{confidence:.0%} interval {ends}'
 
-def estimate(
-    row: Mapping, # with value, low and high
-    signed: bool=False, # as in `number`
-) -> str: # '0.600 (0.500 to 0.700)'
-    "A figure with its interval, if there is one, as a cell of a table."
+def estimate(row: Mapping, signed: bool=False) -> str: # '0.600 (0.500 to 0.700)'
+    "The value of a figure with its interval, if there is one, as a cell of a table."
     ends = span(row, signed)
     return number(row['value'], signed) + ('' if ends == '–' else f' ({ends})')
 
@@ -110,10 +84,8 @@ def estimate(
 DISCLAIMER = 'A screening aid, never a diagnosis.' # on every page
 
 # %% ../../nbs/evaluation/document.ipynb #c7eb60a1
-def shown(
-    value: object, # a cell: text, number or None
-) -> str: # NaN and None as a dash
-    "`value` as a reader sees it in a table."
+def shown(value: object) -> str:
+    "Text, number or None as a reader sees it in a table: NaN and None as a dash."
     if value is None or isinstance(value, Real) and math.isnan(value): return '–'
     if isinstance(value, bool | str) or not isinstance(value, Real): return str(value)
     return f'{value:,}' if isinstance(value, Integral) else number(value)
@@ -151,13 +123,8 @@ class Table:
                                   "column.")
 
     @classmethod
-    def of(cls,
-        header: str, # of the names
-        records: Mapping[str, Mapping], # name of a row → its figures
-        columns: Mapping[str, str|Callable], # heading → a key of the figures, or what makes a cell of them
-        caption: str, # as in every table
-    ) -> 'Table':
-        "A table of figures: a row a record."
+    def of(cls, header: str, records: Mapping[str, Mapping], columns: Mapping[str, str|Callable], caption: str) -> 'Table':
+        "A row a record, its name below `header`; a column is a key of the records, or what makes a cell of one."
         rows = [[name, *(o[cell] if isinstance(cell, str) else cell(o) for cell in columns.values())] for name, o in records.items()]
         return cls([header, *columns], rows, caption)
 
@@ -168,26 +135,23 @@ class Table:
         return [None, *('number' if o else None for o in numeric[1:])]
 
     def __ft__(self):
-        def column(name, kind): return xml.Th(*_explained(name), scope='col', cls=kind) if name else xml.Td(cls=kind)
         kinds, shades = self.kinds, self.shades or [[None] * (len(self.header) - 1)] * len(self.rows)
+        def column(name, kind): return xml.Th(*_explained(name), scope='col', cls=kind) if name else xml.Td(cls=kind)
         def cell(value, kind, shade, at):
             content, style = shown(value), None if shade is None else f'--share: {shade:.0%}'
             if at in self.behind: content = xml.Button(content, popovertarget=_place(at), title=self.behind[at].title)
             return xml.Td(content, cls=kind, style=style)
-        head = xml.Tr(*map(column, self.header, kinds))
-        def places(i): return ((i, j) for j in range(len(self.header) - 1))
-        body = (xml.Tr(xml.Th(*_explained(shown(first)), scope='row'), *map(cell, rest, kinds[1:], dark, places(i)))
+        body = (xml.Tr(xml.Th(*_explained(shown(first)), scope='row'), *map(cell, rest, kinds[1:], dark, zip(repeat(i), count())))
                 for i, ((first, *rest), dark) in enumerate(zip(self.rows, shades, strict=True)))
+        head = xml.Tr(*map(column, self.header, kinds))
         table = xml.Table(xml.Caption(xml.Span(self.caption)), xml.Thead(head), xml.Tbody(*body))
         def opened(at, section): # browsers show it without a script, and close it by the button, Escape, or a click elsewhere
             close = xml.Button('Close', popovertarget=_place(at), popovertargetaction='hide')
             return xml.Div(xml.H3(section.title), *map(xml.P, section.paragraphs), *section.parts, close, popover='auto', id=_place(at))
         return _scroll(self.caption, table, *starmap(opened, self.behind.items()))
 
-def text_lines(
-    table: Table,
-) -> list[str]: # without its caption
-    "`table` for a terminal, its columns in line."
+def text_lines(table: Table) -> list[str]:
+    "`table` for a terminal, its columns in line, without its caption."
     from rich import box
     from rich.console import Console
     from rich.table import Table as Lines
@@ -207,10 +171,8 @@ def _place(at): return f'behind-{at[0]}-{at[1]}'
 # %% ../../nbs/evaluation/document.ipynb #a01c7ad4
 def _data_uri(kind, content): return f'data:image/{kind};base64,{b64encode(content).decode()}'
 
-def svg(
-    figure: 'Figure', # a matplotlib figure, drawn here for the first time
-) -> bytes: # equal figures, equal bytes
-    "`figure` as the content of an SVG file with nothing behind it."
+def svg(figure: 'Figure') -> bytes:
+    "`figure`, drawn here for the first time, as the content of an SVG file with nothing behind it; equal figures, equal bytes."
     from matplotlib import rc_context
     buffer = BytesIO()
     with rc_context({'svg.hashsalt': 'anklealign', 'svg.fonttype': 'path'}):
@@ -342,10 +304,9 @@ def png(
 def interval_panels(
     names: Sequence[str], # of the lines, the first at the top
     panels: Sequence[Sequence[tuple]], # each with value, low and high of every line; None: no figure, or no interval
-    size: tuple[float, float], # width and height, inches
-    colours: Sequence[str]|None=None, # of the lines; None: blue
-): # a matplotlib figure
-    "Draw figures with their intervals, panel beside panel: dots on lines, hollow where there is no interval."
+    size: tuple[float, float], colours: Sequence[str]|None=None, # inches; one colour a line
+):
+    "A matplotlib figure of values with their intervals, panel beside panel: dots on lines, hollow where there is no interval."
     from matplotlib.figure import Figure
     figure = Figure(figsize=size, layout='constrained')
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]

@@ -46,8 +46,7 @@ def judge(
     scores = score(labels, predicted, given.group, CLASSES.index(majority), how, probabilities, shares)
     gain = difference(labels, predicted, np.full(len(given), CLASSES.index(majority)), given.group, how)
     report = {'disclaimer': DISCLAIMER, 'synthetic': synthetic, 'language': settings.display.language, 'images': len(given),
-              'groups': given.group.nunique(),
-              'images_per_class': {c: int((given.label == c).sum()) for c in CLASSES},
+              'groups': given.group.nunique(), 'images_per_class': {c: int((given.label == c).sum()) for c in CLASSES},
               'without_answer': answers.image[answers.predicted == ''].tolist(),
               'majority_class': majority, 'prior': dict(prior), 'intervals': how.model_dump(), 'metrics': plain(scores),
               'gain_over_majority': plain(gain),
@@ -68,22 +67,18 @@ def _notes(report):
     return notes
 
 # %% ../../nbs/evaluation/report.ipynb #0a58d879
-def conclude(
-    report: Mapping, # from `judge`
-    more: str='', # what else to say of the pictures
-) -> str: # whether the model beats always-majority, and by what figures
-    "What can be concluded from `report`, in one sentence."
+def conclude(report: Mapping, more: str='') -> str: # more: what else to say of the pictures
+    "Whether the model beats always-majority, and by what figures, in one sentence; `report` as from `judge`."
     def against(metric):
         row = report['metrics'][metric]
         if row['value'] is None: return 'cannot be computed'
         return f"{number(row['value'])} ({sure(row, report['intervals']['confidence'])}) against {number(row['majority'])}"
-    names, n = names_of(report), f"{report['images']} {kind_of(report['synthetic'])}"
-    only = constant_answer(report)
-    learned = 'so its answers tell nothing, though its probabilities do' if _ordered(report) else 'so it has learned nothing'
-    if report['groups'] < MIN_GROUPS: learned = 'too few to tell whether it has learned anything'
+    names, n, only = names_of(report), f"{report['images']} {kind_of(report['synthetic'])}", constant_answer(report)
+    learned = ('too few to tell whether it has learned anything' if report['groups'] < MIN_GROUPS else
+               'so its answers tell nothing, though its probabilities do' if _ordered(report) else 'so it has learned nothing')
     verdict = (f"The model answered '{names[only]}' for all {n}, {learned}" if only else
                f"{_verdict(report)} always answering '{names[report['majority_class']]}'")
-    return (f"{verdict}: accuracy {against('accuracy')}; macro-F1 {against('macro_f1')} (n = {n} of {report['groups']} groups{more}).")
+    return f"{verdict}: accuracy {against('accuracy')}; macro-F1 {against('macro_f1')} (n = {n} of {report['groups']} groups{more})."
 
 def _verdict(report):
     accuracy, recalls = (report['gain_over_majority'][o] for o in ('accuracy', 'balanced_accuracy'))
@@ -98,17 +93,13 @@ def _verdict(report):
 def _ordered(report): # whether its probabilities have been shown to tell the classes apart
     return (report['metrics'].get('macro_auc', {}).get('low') or 0) > .5
 
-def constant_answer(
-    report: Mapping, # with a confusion matrix
-) -> str: # a class, or nothing
+def constant_answer(report: Mapping) -> str: # a class, or nothing
     "The class that every picture got for an answer, though they are of several."
     counts = np.asarray(report['confusion_matrix'])
     given = np.flatnonzero(counts.sum(0))
     return CLASSES[given[0]] if len(given) == 1 and np.count_nonzero(counts.sum(1)) > 1 else ''
 
-def left_out(
-    report: Mapping, # from `judge`, and `folds`, which may be None
-) -> str: # a sentence, or nothing
+def left_out(report: Mapping) -> str: # from `judge`, with `folds`, which may be None → a sentence, or nothing
     "Why the report leaves out what only a model that beats always-majority by more than chance can tell."
     known = [o['gain_over_majority'] for o in (report, report['folds']) if o]
     constant = constant_answer(report)
@@ -118,10 +109,8 @@ def left_out(
     return f'Label issues, changed pictures, heat maps and galleries are left out: {why}, so what they show would mislead.'
 
 # %% ../../nbs/evaluation/report.ipynb #32c04eb6
-def row_shares(
-    counts: Sequence[Sequence[int]], # true class × predicted class
-) -> np.ndarray: # each row adds up to 1, or is NaN if the class has no pictures
-    "The confusion matrix as shares of each true class."
+def row_shares(counts: Sequence[Sequence[int]]) -> np.ndarray: # true class × predicted class
+    "The confusion matrix as shares of each true class, which add up to 1, or are NaN for a class without pictures."
     counts = np.asarray(counts, float)
     with np.errstate(invalid='ignore'): return counts / counts.sum(1, keepdims=True)
 
@@ -156,7 +145,6 @@ def findings(
 ) -> dict: # plain values, ready for JSON
     "What the answers show beyond the score: baselines, calibration, sets, abstention, slices, several pictures of a person, labels."
     how, given = Bootstrap(**judged['intervals']), (answers.predicted != '').to_numpy()
-    telling = _ordered(judged)
     answers, raw = answers[given].reset_index(drop=True), raw[given]
     calibrated, sets, _ = rule.answer(raw)
     known = answers.label.map(CLASSES.index), answers.group
@@ -167,11 +155,11 @@ def findings(
     together = aggregation_gain(answers, rule.sharpening, how)
     found = {'trust': rule.model_dump(), 'yardsticks': plain(baselines(answers, judged['majority_class'], ratings, how)),
              'calibration': {k: plain(calibration_error(p, *known, how=how)) for k, p in (('before', raw), ('after', calibrated))},
-             'points': operating_points(raw, rule, *known, how),
-             'sets': plain(set_coverage(sets, *known, how)), 'silence': plain(abstention),
-             'slices': list(plain(slices(answers, how=how)).values()),
+             'points': operating_points(raw, rule, *known, how), 'sets': plain(set_coverage(sets, *known, how)),
+             'silence': plain(abstention), 'slices': list(plain(slices(answers, how=how)).values()),
              'together': together | {'verdict': conclude_aggregation(together, is_synthetic(answers), how.confidence)}}
-    return found | label_issue_findings(answers, issues, judged['prior'], telling, judged['synthetic'], how, judged.get('left_out', ''))
+    return found | label_issue_findings(answers, issues, judged['prior'], _ordered(judged), judged['synthetic'], how,
+                                        judged.get('left_out', ''))
 
 # %% ../../nbs/evaluation/report.ipynb #14cca4d0
 def glance(
@@ -179,8 +167,8 @@ def glance(
 ) -> tuple[Table, Table]: # accuracy, macro-F1 and recalls beside baseline and ceiling; the confusion matrix
     "What stands on the first screen of a report: of all people if folds have asked them, else of the test pictures."
     known, names, kind = report.get('folds') or report, names_of(report), kind_of(report['synthetic'])
-    held, ceilings = known['yardsticks'], ('exact angle', 'one annotator, on average')
-    best = next((o for o in ceilings if held.get(o, {}).get('images')), '')
+    held = known['yardsticks']
+    best = next((o for o in ('exact angle', 'one annotator, on average') if held.get(o, {}).get('images')), '')
     beside = {o: held[o] for o in (SHIPPED,) if o in held} | {'ceiling': held.get(best, {})}
     n = f"{known['images']} {kind} of {known['groups']} groups"
     who = f'Each of {n}, answered by a model that has not met its group' if report.get('folds') else f'On the {n} of the test split'
@@ -221,9 +209,9 @@ def _local(text, names):
 # %% ../../nbs/evaluation/report.ipynb #0b031c01
 def show_lines(
     lines: Mapping[str, Mapping], # name → accuracy and macro_f1 with their intervals, majority, images, groups; None: no figure
-    title: str, # what they are, and whether the pictures are synthetic
-): # a matplotlib figure
-    "Draw accuracy and macro-F1 of `lines` with their intervals, n beside each name; a line without a figure is left out."
+    title: str,
+):
+    "A matplotlib figure: accuracy and macro-F1 of `lines` with intervals, n beside each name; a line without a figure is left out."
     lines = {k: o for k, o in lines.items() if o['accuracy'] is not None}
     counted = {k: f"{o['rows']} votes" if o.get('rows', o['images']) != o['images'] else o['images'] for k, o in lines.items()}
     rows = [[[o[k] for k in keys] for o in lines.values()] for keys in (HEADLINE[:3], HEADLINE[3:])]
@@ -239,12 +227,9 @@ def show_lines(
     return figure
 
 def lines_section(
-    report: Mapping, # with synthetic and intervals
-    title: str, # of the section
-    text: str|Sequence[str], # its paragraphs
+    report: Mapping, title: str, text: str|Sequence[str],
     lines: Mapping[str, Mapping], # as `show_lines` takes them, each with a note
-    caption: str, # of the table
-    plotted: str, # what the plot shows
+    caption: str, plotted: str, # what the table shows, and the plot
     more: Mapping[str, str|Callable]={}, # further columns, as `Table.of` takes them
 ) -> Section:
     "A table of lines, and their plot."
@@ -263,8 +248,8 @@ def _slices(report):
     table, kind, interval = pd.DataFrame(report['slices']).astype(numbers), kind_of(report['synthetic']), interval_title(report)
     judged = {f"{o['column']}: {o['slice']}": o for o in report['slices'] if o['accuracy'] is not None}
     small = ', '.join(f'{n} by {c}' for c, n in table[table.accuracy.isna()].groupby('column', sort=False).size().items())
-    text = [conclude_slices(table, report['synthetic'], report['intervals']['confidence']),
-            *[f'Too small to judge: {small}.'] * bool(small)]
+    text = [conclude_slices(table, report['synthetic'], report['intervals']['confidence'])]
+    if small: text.append(f'Too small to judge: {small}.')
     columns = {'accuracy': 'accuracy', interval: span, 'minus all others': lambda o: number(o['difference'], signed=True),
                f'{interval}, difference': partial(span, signed=True, prefix='difference_'), 'macro-F1': 'macro_f1', **COUNTED}
     shown = Table.of('slice', judged, columns, f'Each slice of the {kind} that is large enough; intervals over groups.')

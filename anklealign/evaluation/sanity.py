@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from fastai.callback.hook import Hooks
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 from torch import nn
@@ -32,10 +33,8 @@ from ..images import PAD_COLOUR
 from ..training.runs import Mirrored
 
 # %% ../../nbs/evaluation/sanity.ipynb #f8f44393
-def as_floats(
-    pictures: torch.Tensor, # n × 3 × side × side, bytes or numbers in 0–1
-) -> torch.Tensor: # the same in 0–1
-    "Pictures as a model takes them. Raises `AnklealignError` if they are no square colour pictures in 0–1."
+def as_floats(pictures: torch.Tensor) -> torch.Tensor: # n × 3 × side × side, bytes or numbers in 0–1
+    "Pictures in 0–1, as a model takes them. Raises `AnklealignError` if they are no square colour pictures in 0–1."
     if pictures.ndim != 4 or pictures.shape[1] != 3 or pictures.shape[2] != pictures.shape[3] or not len(pictures):
         raise AnklealignError(f'Pictures have the shape {tuple(pictures.shape)}: give n × 3 × side × side, at least one.')
     x = pictures.as_subclass(torch.Tensor)/255 if pictures.dtype == torch.uint8 else pictures.as_subclass(torch.Tensor).float()
@@ -43,38 +42,27 @@ def as_floats(
         raise AnklealignError(f'Pictures have values from {x.min():g} to {x.max():g}: give bytes, or numbers from 0 to 1.')
     return x
 
-def answers_of(
-    model: nn.Module, # pictures in 0–1 to logits or log probabilities
-    pictures: torch.Tensor, # n × 3 × side × side, in 0–1
-) -> np.ndarray: # n class ids; -1 where the model returns not a number
-    "What `model` answers. Raises `AnklealignError` if it is in training mode."
+def answers_of(model: nn.Module, pictures: torch.Tensor) -> np.ndarray: # n × 3 × side × side, in 0–1
+    "The class ids that `model` answers, -1 where it returns not a number. Raises `AnklealignError` if it is in training mode."
     if model.training: raise AnklealignError('The model is in training mode, so its answers vary: call its eval() first.')
     with torch.inference_mode(): scores = model(pictures.contiguous(memory_format=torch.channels_last)) # twice as fast for convolutions
     return torch.where(scores.isfinite().all(1), scores.argmax(1), -1).numpy()
 
 # %% ../../nbs/evaluation/sanity.ipynb #e16076d8
-def shown(
-    picture: torch.Tensor, # 1 × 3 × side × side, in 0–1
-) -> tuple[slice, slice]: # rows and columns
-    "The part of a square between its grey bars; all of it if it is grey throughout."
+def shown(picture: torch.Tensor) -> tuple[slice, slice]: # 1 × 3 × side × side, in 0–1
+    "The rows and columns of a square between its grey bars; all of them if it is grey throughout."
     grey = (picture[0] - torch.tensor(PAD_COLOUR).view(3, 1, 1)/255).abs().amax(0) < 12/255 # JPEG and resizing change a bar by less
     runs = [[int(o.int().cumprod(0).sum()) for o in (line, line.flip(0))] for line in (grey.all(1), grey.all(0))]
     return tuple(slice(bar, len(grey) - bar) for bar in (min(o) % len(grey) for o in runs))
 
 # %% ../../nbs/evaluation/sanity.ipynb #e74d2ea7
-def reframe(
-    pictures: torch.Tensor, # n × 3 × height × width, in 0–1
-    matrix: Sequence[Sequence[float]], # 2 × 3, from the frame to the picture
-) -> torch.Tensor: # the same shape
-    "The pictures seen through another frame, their outermost pixels continued outward."
+def reframe(pictures: torch.Tensor, matrix: Sequence[Sequence[float]]) -> torch.Tensor: # matrix: 2 × 3, from the frame to the picture
+    "The pictures (n × 3 × height × width, in 0–1) seen through another frame, their outermost pixels continued outward."
     where = affine_grid(torch.tensor(matrix, dtype=torch.float32).expand(len(pictures), 2, 3), pictures.shape, align_corners=False)
     return grid_sample(pictures, where, padding_mode='border', align_corners=False)
 
 # %% ../../nbs/evaluation/sanity.ipynb #f7c20211
-def roll(
-    pictures: torch.Tensor, # n × 3 × height × width, in 0–1
-    degrees: float, # by which the camera rolls clockwise
-) -> torch.Tensor: # the same shape
+def roll(pictures: torch.Tensor, degrees: float) -> torch.Tensor: # degrees by which the camera rolls clockwise
     "The pictures as a tilted camera takes them."
     sin, cos, (height, width) = np.sin(np.radians(degrees)), np.cos(np.radians(degrees)), pictures.shape[-2:]
     return reframe(pictures, [[cos, -sin*height/width, 0], [sin*width/height, cos, 0]])
@@ -100,11 +88,9 @@ PERTURBATIONS = {
 
 # %% ../../nbs/evaluation/sanity.ipynb #00f2434c
 def perturb(
-    picture: torch.Tensor, # 1 × 3 × side × side, in 0–1
-    perturbation: Perturbation, # how to change it
-    level: float, # and how much
+    picture: torch.Tensor, perturbation: Perturbation, level: float, # 1 × 3 × side × side, in 0–1
     place: tuple[slice, slice]|None=None, # from `shown`, if it is known
-) -> torch.Tensor: # the same shape
+) -> torch.Tensor:
     "The picture changed, grey bars as they were."
     inside, changed = (..., *(place or shown(picture))), picture.clone()
     changed[inside] = perturbation.change(picture[inside], level)
@@ -112,13 +98,9 @@ def perturb(
 
 # %% ../../nbs/evaluation/sanity.ipynb #11aec744
 def robustness(
-    model: nn.Module, # pictures in 0–1 to logits or log probabilities, ready to answer
-    pictures: torch.Tensor, # n × 3 × side × side, bytes or numbers in 0–1, at the model's size
-    labels: Sequence[int], # n true class ids
-    groups: Sequence, # n names: each picture's group
-    majority: int, # class id of always-majority
-    perturbations: Mapping[str, Perturbation]=PERTURBATIONS, # what is tried
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+    model: nn.Module, pictures: torch.Tensor, # n × 3 × side × side, bytes or numbers in 0–1, at the model's size
+    labels: Sequence[int], groups: Sequence, majority: int, # true class ids and groups of the pictures, class id of always-majority
+    perturbations: Mapping[str, Perturbation]=PERTURBATIONS, how: Bootstrap=Bootstrap(),
 ) -> pd.DataFrame: # perturbation, unit, level, n, groups, accuracy and flip_rate with their intervals, majority
     "Accuracy and flip rate of `model` at every level. Raises `AnklealignError` if it answers no picture."
     labels, groups, tried = np.asarray(labels), np.asarray(groups), [(k, level) for k, o in perturbations.items() for level in o.levels]
@@ -142,19 +124,15 @@ def robustness(
     return pd.DataFrame(rows)
 
 # %% ../../nbs/evaluation/sanity.ipynb #c47b13d9
-def show_robustness(
-    table: pd.DataFrame, # from `robustness`
-    synthetic: bool, # whether the pictures are phantoms
-): # a matplotlib figure
-    "Draw accuracy and flip rate of every perturbation, always-majority dotted."
+def show_robustness(table: pd.DataFrame, synthetic: bool): # from `robustness`
+    "A matplotlib figure: accuracy and flip rate of every perturbation, always-majority dotted."
     from matplotlib.figure import Figure
-    names = table.perturbation.unique()
-    lines = -(-len(names)//4)
+    n = table.perturbation.nunique()
+    lines = -(-n//4)
     figure = Figure(figsize=(9, .6 + 2*lines), layout='constrained')
-    axes = figure.subplots(lines, min(4, len(names)), sharey=True, squeeze=False)
-    for ax in axes.flat[len(names):]: ax.axis('off')
-    for ax, name in zip(axes.flat, names, strict=False):
-        part = table[table.perturbation == name]
+    axes = figure.subplots(lines, min(4, n), sharey=True, squeeze=False)
+    for ax in axes.flat[n:]: ax.axis('off')
+    for ax, (name, part) in zip(axes.flat, table.groupby('perturbation', sort=False), strict=False):
         ax.plot(part.level, part.accuracy, color='tab:blue', marker='o', markersize=3, linewidth=1.2, label='accuracy')
         ax.fill_between(part.level, part.accuracy_low, part.accuracy_high, color='tab:blue', alpha=.15, linewidth=0)
         reach = [(part.flip_rate - part.flip_low).clip(0), (part.flip_high - part.flip_rate).clip(0)] # below 0 by a rounding
@@ -171,15 +149,10 @@ def show_robustness(
 # %% ../../nbs/evaluation/sanity.ipynb #0767906b
 TOLERABLE = .05 # share of flips that is put up with
 
-def rotation_verdict(
-    table: pd.DataFrame, # from `robustness`
-    synthetic: bool, # whether the pictures are phantoms
-    confidence: float=.95, # of the table's intervals
-) -> str: # with flip rates within ±5, ±10 and ±15 degrees
-    "Whether a small camera roll changes the answers, in one sentence. Raises `AnklealignError` if no small roll was measured."
+def rotation_verdict(table: pd.DataFrame, synthetic: bool, confidence: float=.95) -> str: # from `robustness`
+    "Whether a camera roll within ±5, ±10 and ±15 degrees changes answers, in a sentence. Raises `AnklealignError` if none was measured."
     rolled = table[(table.perturbation == 'roll') & (table.level != 0) & (table.level.abs() <= 15) & (table.n > 0)]
-    within = {d: rolled[rolled.level.abs() <= d] for d in (5, 10, 15)}
-    worst = {d: o.loc[o.flip_rate.idxmax()] for d, o in within.items() if len(o)}
+    worst = {d: o.loc[o.flip_rate.idxmax()] for d in (5, 10, 15) if len(o := rolled[rolled.level.abs() <= d])}
     if not worst: raise AnklealignError("The table holds no camera roll of at most 15 degrees: measure it with the perturbation 'roll'.")
     shares = ', '.join(f"{o.flip_rate:.1%} within ±{d} ({sure(o, confidence, prefix='flip_', form='.1%')})" for d, o in worst.items())
     other = [d for d, o in worst.items() if o.flip_low > TOLERABLE]
@@ -193,20 +166,13 @@ def rotation_verdict(
             f'{rolled.groups.max()} groups.')
 
 # %% ../../nbs/evaluation/sanity.ipynb #45fb2c25
-def last_feature_map(
-    model: nn.Module, # pictures in 0–1 to logits or log probabilities
-    picture: torch.Tensor, # 1 × 3 × side × side, in 0–1
-) -> nn.Module: # the part of `model` from which the last feature map comes
+def last_feature_map(model: nn.Module, picture: torch.Tensor) -> nn.Module: # 1 × 3 × side × side, in 0–1
     "The last part of `model` whose output still has places. Raises `AnklealignError` if there is none, or the model is in training mode."
     if model.training: raise AnklealignError('The model is in training mode, so its maps vary: call its eval() first.')
     found = []
     def note(part, _, out):
         if torch.is_tensor(out) and out.ndim == 4 and out.shape[2]*out.shape[3] > 1: found.append(part)
-    hooks = [o.register_forward_hook(note) for o in model.modules()]
-    try:
-        with torch.no_grad(): model(picture)
-    finally:
-        for hook in hooks: hook.remove()
+    with Hooks(model.modules(), note, detach=False), torch.no_grad(): model(picture)
     if not found:
         raise AnklealignError('No part of the model keeps places apart, so there is no map to draw: use a convolutional model, or larger '
                               'pictures.')
@@ -233,12 +199,8 @@ def heat_maps(
     return torch.where(top > 0, maps/top, 0).numpy()
 
 # %% ../../nbs/evaluation/sanity.ipynb #7e1f16fb
-def randomised(
-    model: nn.Module, # any model; it stays as it is
-    stages: int=3, # from the last layer alone to all layers
-    seed: int=1, # of the new weights
-) -> Iterator[tuple[int, nn.Module]]: # how many layers are drawn anew, and the copy
-    "A copy of `model` whose weights are drawn anew from the last layer upward, stage by stage."
+def randomised(model: nn.Module, stages: int=3, seed: int=1) -> Iterator[tuple[int, nn.Module]]:
+    "How many layers are drawn anew, from the last alone to all, and the copy of `model` in which they are."
     copy = deepcopy(model)
     layers = [o for o in copy.modules() if hasattr(o, 'reset_parameters') and any(True for _ in o.parameters(recurse=False))][::-1]
     done = 0
@@ -250,20 +212,15 @@ def randomised(
         yield upto, copy
 
 # %% ../../nbs/evaluation/sanity.ipynb #6e2218ba
-def rank_correlation(
-    first: np.ndarray, # n × side × side
-    second: np.ndarray, # n × side × side
-) -> np.ndarray: # n, from -1 to 1; NaN where a map is the same everywhere
-    "How much alike the maps of each picture are."
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray: # n × side × side → n, from -1 to 1
+    "How much alike the maps of each picture are; NaN where one is the same everywhere."
     a, b = (rankdata(adaptive_avg_pool2d(torch.from_numpy(o), 16).flatten(1).numpy(), axis=1) for o in (first, second))
     a, b = (o - o.mean(1, keepdims=True) for o in (a, b))
     with np.errstate(invalid='ignore'): return (a*b).sum(1)/np.sqrt((a**2).sum(1)*(b**2).sum(1))
 
 # %% ../../nbs/evaluation/sanity.ipynb #be88ea36
 def mean_over_groups(
-    values: np.ndarray, # pictures × copies; NaN where there is none
-    groups: Sequence, # each picture's group
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+    values: np.ndarray, groups: Sequence, how: Bootstrap=Bootstrap(), # pictures × copies, NaN where there is none; each picture's group
 ) -> tuple[float, float, float]: # mean, low, high
     "The mean of `values`, with an interval over groups and, if there are several, copies; NaN on fewer than ten of either."
     if not len(values): return (np.nan,)*3
@@ -277,19 +234,15 @@ def mean_over_groups(
 
 # %% ../../nbs/evaluation/sanity.ipynb #367039f5
 def randomised_similarity(
-    model: nn.Module, # pictures in 0–1 to logits or log probabilities, ready to answer
-    pictures: torch.Tensor, # n × 3 × side × side, bytes or numbers in 0–1; one a group is enough
-    classes: Sequence[int], # n class ids that the trained model answers
-    groups: Sequence, # n names: each picture's group
+    model: nn.Module, pictures: torch.Tensor, # n × 3 × side × side, bytes or numbers in 0–1; one a group is enough
+    classes: Sequence[int], groups: Sequence, # class ids that the trained model answers, and the pictures' groups
     copies: int=MIN_GROUPS, # of the model, with other random weights each
-    stages: int=3, # from the last layer alone to all layers
-    explain: Callable=heat_maps, # what makes maps of model, pictures and classes
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
+    explain: Callable=heat_maps, how: Bootstrap=Bootstrap(), # what makes maps of model, pictures and classes
 ) -> pd.DataFrame: # layers drawn anew -> of, similarity, low, high, n, groups, copies
     "How much the maps of randomised copies are like those of `model`: rank correlation, a row a stage."
     original, found = explain(model, pictures, classes), {}
     for i in range(copies):
-        for layers, copy in randomised(model, stages, how.seed*copies + i):
+        for layers, copy in randomised(model, seed=how.seed*copies + i):
             found.setdefault(layers, []).append(rank_correlation(original, explain(copy, pictures, classes)))
     rows, groups = {}, np.asarray(groups)
     for layers, alike in found.items():
@@ -302,12 +255,8 @@ def randomised_similarity(
 # %% ../../nbs/evaluation/sanity.ipynb #e9993257
 ALIKE = .5 # rank correlation from which a map counts as hardly changed; to say that all is well, every stage must be known to lie below
 
-def similarity_verdict(
-    table: pd.DataFrame, # from `randomised_similarity`
-    synthetic: bool, # whether the pictures are phantoms
-    confidence: float=.95, # of the table's intervals
-) -> str: # with the similarity at the stage where the maps change least
-    "Whether the heat maps may be believed, in one sentence."
+def similarity_verdict(table: pd.DataFrame, synthetic: bool, confidence: float=.95) -> str: # from `randomised_similarity`
+    "Whether the heat maps may be believed, in a sentence, with the similarity at the stage where they change least."
     known = table.dropna(subset='similarity')
     if known.empty:
         return ('It cannot be told whether the heat maps depend on what the model has learned: they, or those of its randomised copies, '
