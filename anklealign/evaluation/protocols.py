@@ -168,8 +168,8 @@ def _folds_sections(report):
                       {'accuracy': 'accuracy', interval: span, **COUNTED, **{c: f'share_{c}' for c in CLASSES}},
                       'Pictures labelled by the consensus of several annotators and by their owner alone, answers of the first repeat, '
                       'and the share of each class among the labels.')
-    several = [Section('How much is luck', text, [luck])] * (report['repeats'] > 1)
-    return [*several, Section("Consensus and owners' labels", report['sources_sentence'], [labels])]
+    found = [Section('How much is luck', text, [luck]), Section("Consensus and owners' labels", report['sources_sentence'], [labels])]
+    return found if report['repeats'] > 1 else found[1:]
 
 # %% ../../nbs/evaluation/protocols.ipynb #1316ae82
 _OVERVIEW = ('The test split is one split and one training. In each repeat of the folds, every picture is answered by a model that has not '
@@ -233,8 +233,7 @@ class _Plan: # what all protocols need
             told()
             return said
         if protocol == 'naive': return leaky_claims(answer, rows, self.folds, self.how)
-        if protocol == 'folds':
-            return repeated_folds(answer, rows, self.folds, self.repeats, seed).assign(majority=_commonest(rows))
+        if protocol == 'folds': return repeated_folds(answer, rows, self.folds, self.repeats, seed).assign(majority=_commonest(rows))
         if protocol == 'owners':
             answers = leave_one_owner_out(answer, rows, seed)
             if (answers.predicted < 0).all(): raise AnklealignError(answers.reason.iloc[0])
@@ -292,9 +291,8 @@ def _conclusions(report, found):
         metrics = {m: {'value': line[m], 'low': line[f'{prefix}low'], 'high': line[f'{prefix}high'], 'majority': float(always[m])}
                    for m, prefix in (('accuracy', ''), ('macro_f1', 'macro_f1_'))}
         gain = difference(given.label_id, given.predicted, given.majority, given.group, how=Bootstrap(**report['intervals']))
-        counts = group_confusions(given.label_id, given.predicted, given.group).sum(0)
-        said.append(conclude(report | {'metrics': metrics, 'gain_over_majority': plain(gain), 'images': line['images'],
-                                       'groups': line['groups'], 'confusion_matrix': counts}))
+        said.append(conclude(report | dict(metrics=metrics, gain_over_majority=plain(gain), images=line['images'], groups=line['groups'],
+                                           confusion_matrix=group_confusions(given.label_id, given.predicted, given.group).sum(0))))
     if main == 'folds' and 'owners' in found:
         said.append(f"On owners it has not met, its accuracy is {_figure(lines['owners']['all owners'], report)}.")
     if 'naive' in found: said.append(_claimed(lines['naive'], report))
@@ -316,8 +314,8 @@ def _report(plan, found, reasons):
     first = found['folds'].query('repeat == 0')
     sources = by_source(add_answers(first, first[PROBABILITIES].to_numpy()), how=plan.how)
     repeats = repeat_figures(answered(found['folds']), report['majority_class'], plan.how)
-    return report | {'repeat_figures': plain(repeats), 'sources': plain(sources),
-                     'sources_sentence': conclude_sources(sources, report['synthetic'], plan.how.confidence)}
+    return report | dict(repeat_figures=plain(repeats), sources=plain(sources),
+                         sources_sentence=conclude_sources(sources, report['synthetic'], plan.how.confidence))
 
 # %% ../../nbs/evaluation/protocols.ipynb #379e1a32
 def run_protocols(
@@ -337,14 +335,13 @@ def run_protocols(
     plan = _Plan(study, recipe, read_manifest(study), settings, repeats, folds)
     with threadpool_limits(1 if recipe.size <= 64 else None): found, reasons = plan.ask_all(which, step)
     report = _report(plan, found, reasons)
-    sections = protocol_sections(report)
-    with new_folder(out, _MARK) as folder: _write(folder, plan, report, found, sections)
+    with new_folder(out, _MARK) as folder: _write(folder, report, found)
     return report
 
 _MARK = 'protocols.json'
 _COLUMNS = ['image', 'owner', 'group', 'label', 'predicted', *PROBABILITIES, 'majority', 'repeat', 'fold', 'reason']
 
-def _write(folder, plan, report, found, sections):
+def _write(folder, report, found):
     lines = pd.concat({k: pd.DataFrame.from_dict(o, orient='index') for k, o in report['protocols'].items()}, names=['protocol', 'line'])
     tables, names = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))}, dict(enumerate(CLASSES))
     for protocol, o in found.items():
@@ -352,7 +349,8 @@ def _write(folder, plan, report, found, sections):
         said = add_answers(o, o[PROBABILITIES].to_numpy()).assign(majority=o.majority.map(names))
         tables[f'{protocol}_answers.csv'] = said[[c for c in _COLUMNS if c in said]].set_index('image')
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
-    title, page = f'Protocols: {plan.recipe.name}', (report['summary'], report['notes'], report['disclaimer'], sections)
+    page = report['summary'], report['notes'], report['disclaimer'], protocol_sections(report)
+    title = f"Protocols: {report['recipe']['name']}"
     write_atomic(folder/'protocols.md', f'# {title}\n\n{markdown_page(*page)}')
     write_atomic(folder/'report.html', html_page(title, *page))
     write_atomic(folder/_MARK, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
