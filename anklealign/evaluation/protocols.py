@@ -40,11 +40,8 @@ from ..training.train import answer_fold
 
 # %% ../../nbs/evaluation/protocols.ipynb #5ffc0972
 def repeated_folds(
-    answer: Callable[[pd.DataFrame, int], pd.DataFrame], # manifest rows with splits, and a seed → the test rows with prob_… and predicted
-    rows: pd.DataFrame, # manifest rows to split into folds
-    k: int=5, # folds
-    repeats: int=3, # times that folds are drawn
-    seed: int=1, # of the first repeat; the next ones take the next seeds
+    answer: Callable[[pd.DataFrame, int], pd.DataFrame], # rows with splits, and a seed → the test rows with prob_… and predicted
+    rows: pd.DataFrame, k: int=5, repeats: int=3, seed: int=1, # the next repeats take the next seeds
 ) -> pd.DataFrame: # one row a picture and repeat, with columns prob_…, predicted, fold, repeat
     "Out-of-sample answers to every picture, `repeats` times. Raises `AnklealignError` if a class cannot be in all folds."
     if repeats < 1: raise AnklealignError(f'repeats = {repeats} tests nothing: use at least 1.')
@@ -52,13 +49,9 @@ def repeated_folds(
     return pd.concat([answer(part, seed + i).assign(fold=fold, repeat=i) for part, i, fold in parts], ignore_index=True)
 
 # %% ../../nbs/evaluation/protocols.ipynb #acc34dc0
-def owner_split(
-    rows: pd.DataFrame, # one row an image: owner, group, label
-    owner: str, # who is left out
-    valid: int=8, # one group in so many of the others validates; more of them where a class has fewer groups
-    seed: int=1, # draws the validation pictures
-) -> pd.DataFrame: # `rows` with `split`: the owner's pictures are 'test'; without the others' pictures of the same people
-    "Train and valid from the other owners, test from `owner`. Raises `AnklealignError` if the others lack a class."
+def owner_split(rows: pd.DataFrame, owner: str, seed: int=1) -> pd.DataFrame: # seed: draws the validation pictures
+    """`rows` with `split`: test from `owner`, train and valid from the others, without their pictures of the same people.
+    Raises `AnklealignError` if the others lack a class."""
     own = rows.owner == owner
     if not own.any():
         raise AnklealignError(f"No picture is of the owner '{owner}': use one of {', '.join(sorted(rows.owner.unique())[:5])}.")
@@ -67,15 +60,15 @@ def owner_split(
     if groups.min() < 2:
         raise AnklealignError(f"Without '{owner}', {groups.min()} group(s) have pictures of {groups.idxmin()}, but training and validation "
                               'need one each: add pictures of this class by other owners.')
-    held = kfold(rest, max(2, min(valid, int(groups.min()))), seed) == 0
-    split = pd.concat([pd.Series('test', rows.index[own]), held.map({True: 'valid', False: 'train'})])
-    return rows.loc[rows.index.isin(split.index)].assign(split=split)
+    held = kfold(rest, min(8, int(groups.min())), seed) == 0 # one group in eight, or more of them where a class has fewer groups
+    split = held.map({True: 'valid', False: 'train'}).reindex(rows.index).mask(own, 'test')
+    return rows.assign(split=split).dropna(subset='split')
+
+def _commonest(rows): return int(rows.label_id.mode()[0])
 
 # %% ../../nbs/evaluation/protocols.ipynb #1012583a
 def leave_one_owner_out(
-    answer: Callable[[pd.DataFrame, int], pd.DataFrame], # as in `repeated_folds`
-    rows: pd.DataFrame, # manifest rows to use
-    seed: int=1, # of validation pictures and trainings
+    answer: Callable[[pd.DataFrame, int], pd.DataFrame], rows: pd.DataFrame, seed: int=1, # as in `repeated_folds`
 ) -> pd.DataFrame: # one row a picture, with columns prob_…, predicted, majority (class id, commonest in its training) and reason
     "What a model trained on the other owners says about each owner's pictures. Raises `AnklealignError` if there is one owner only."
     if rows.owner.nunique() < 2:
@@ -84,8 +77,7 @@ def leave_one_owner_out(
     for owner in sorted(rows.owner.unique()):
         try:
             part = owner_split(rows, owner, seed=seed)
-            commonest = int(part.label_id[part.split != 'test'].mode()[0])
-            parts.append(answer(part, seed).assign(majority=commonest, reason=''))
+            parts.append(answer(part, seed).assign(majority=_commonest(part[part.split != 'test']), reason=''))
         except AnklealignError as e:
             nothing = dict.fromkeys(PROBABILITIES, np.nan)
             parts.append(rows[rows.owner == owner].assign(**nothing, predicted=-1, majority=-1, reason=str(e)))
@@ -94,8 +86,7 @@ def leave_one_owner_out(
 # %% ../../nbs/evaluation/protocols.ipynb #95177731
 def answer_line(
     answers: pd.DataFrame, # with majority, the class id that always-majority answers; `reason`, if any, says why there is no answer
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-    table: pd.DataFrame|None=None, # the figures, if they are not those of `score`
+    how: Bootstrap=Bootstrap(), table: pd.DataFrame|None=None, # the figures, if they are not those of `score`
 ) -> dict: # accuracy and macro-F1 with intervals, majority, images, groups, note
     "One line of figures; the note says what is missing, and why."
     given = answered(answers)
@@ -105,23 +96,18 @@ def answer_line(
     line = headline(given.label_id, given.predicted, given.group, how, notes, given.image, table)
     return dict.fromkeys([*HEADLINE, 'majority']) | line | dict(majority=(given.label_id == given.majority).mean())
 
-def owner_figures(
-    answers: pd.DataFrame, # from `leave_one_owner_out`
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # owner, and all owners together -> accuracy, macro-F1, always-majority, images, groups, note
-    "How good the recipe is on owners it has not seen."
+def owner_figures(answers: pd.DataFrame, how: Bootstrap=Bootstrap()) -> pd.DataFrame: # from `leave_one_owner_out`
+    "How good the recipe is on owners it has not seen: the columns of `answer_line` for each owner, and for all together."
     lines = {owner: answer_line(own, how) for owner, own in [*answers.groupby('owner'), ('all owners', answers.assign(reason=''))]}
     return pd.DataFrame.from_dict(lines, orient='index').rename_axis('owner').astype({'images': int, 'groups': int})
 
 # %% ../../nbs/evaluation/protocols.ipynb #aad88eeb
 def pixel_model(
-    study: str|Path, # study folder
-    images: pd.Series, # names of the pictures that will be asked for
-    size: int=16, # side of the grey pictures it sees, pixels
+    study: str|Path, images: pd.Series, # names of the pictures that will be asked for
 ) -> Callable[[pd.DataFrame, int], pd.DataFrame]: # as `repeated_folds` takes it; the seed is not read
-    "A logistic regression on a few grey pixels, as a quick stand-in for a network."
+    "A logistic regression on 16 × 16 grey pixels, as a quick stand-in for a network."
     def seen(name):
-        with Image.open(Path(study)/'images'/name) as image: grey = image.convert('L').resize((size, size), Image.Resampling.BOX)
+        with Image.open(Path(study)/'images'/name) as image: grey = image.convert('L').resize((16, 16), Image.Resampling.BOX)
         return np.asarray(grey, float).ravel() / 255
     pixels = {name: seen(name) for name in images.unique()}
     def answer(rows, seed=1):
@@ -135,37 +121,33 @@ def pixel_model(
 # %% ../../nbs/evaluation/protocols.ipynb #02f1cdb8
 def leaky_claims(
     answer: Callable[[pd.DataFrame, int], pd.DataFrame], # as in `repeated_folds`, or what `pixel_model` returns
-    rows: pd.DataFrame, # manifest rows to split
-    k: int=5, # folds
-    how: Bootstrap=Bootstrap(), # rounds, confidence and seed of the intervals
-) -> pd.DataFrame: # way of splitting -> accuracy, macro-F1, known, excess with low and high, rows, images, groups, note, majority
+    rows: pd.DataFrame, k: int=5, how: Bootstrap=Bootstrap(),
+) -> pd.DataFrame: # way of splitting -> the columns `_CLAIMED`
     "What a model would have been said to reach, had pictures or annotations been split one by one, beside the same data split by group."
     lines = {}
     for unit, table in (('pictures', rows.reset_index(drop=True)), ('annotations', votes_of(rows.sort_values('image', kind='stable')))):
-        alone, by_group = pd.Series(np.arange(len(table)).astype(str), table.index), None
-        for way, units in (('by group', table.group), ('one by one', alone)):
-            lines[f'{unit}, {way}'] = line = dict.fromkeys([*HEADLINE, 'known', 'excess', 'excess_low', 'excess_high'], np.nan)
-            line |= dict(rows=0, images=0, groups=0, note='', majority=(table.label_id == _commonest(table)).mean())
+        by_group, majority = None, (table.label_id == _commonest(table)).mean()
+        for way, units in (('by group', table.group), ('one by one', table.index.astype(str))):
             try:
                 if unit == 'annotations' and len(table) == len(rows):
                     raise AnklealignError('every picture has one vote: the rows are the pictures')
                 answers = _split_answers(table, units, answer, k, how.seed)
-            except AnklealignError as e: line['note'], answers = str(e), None
-            else: line |= headline(answers.label_id, answers.predicted, answers.group, how, images=answers.image) | dict(
-                known=answers.known.mean(), rows=len(answers))
+                line = headline(answers.label_id, answers.predicted, answers.group, how, images=answers.image)
+                line |= dict(known=answers.known.mean(), rows=len(answers))
+            except AnklealignError as e: answers, line = None, headline((), (), (), how, [str(e)]) | dict(rows=0)
             if answers is not None and by_group is not None: # paired, row by row, with the same rows split by group
-                paired = difference(answers.label_id, answers.predicted, by_group.predicted, answers.group, how=how)
-                line |= dict(zip(('excess', 'excess_low', 'excess_high'), paired.loc['accuracy', ['value', 'low', 'high']], strict=True))
-            by_group = answers
-    return pd.DataFrame.from_dict(lines, orient='index').rename_axis('split').astype({'rows': int, 'images': int, 'groups': int})
+                paired = difference(answers.label_id, answers.predicted, by_group.predicted, answers.group, how=how).loc['accuracy']
+                line |= dict(excess=paired.value, excess_low=paired.low, excess_high=paired.high)
+            lines[f'{unit}, {way}'], by_group = line | dict(majority=majority), answers
+    table = pd.DataFrame.from_dict(lines, orient='index').reindex(columns=_CLAIMED).rename_axis('split')
+    return table.astype({'rows': int, 'images': int, 'groups': int})
 
-def _commonest(rows): return int(rows.label_id.mode()[0])
+_CLAIMED = [*HEADLINE, 'known', 'excess', 'excess_low', 'excess_high', 'rows', 'images', 'groups', 'note', 'majority']
 
 def _split_answers(table, units, answer, k, seed):
-    parts = [(part, answer(part, seed)) for part in cross_splits(table.assign(group=units), k, seed=seed)]
-    true = table.group
-    answers = pd.concat([tested.assign(group=true[tested.index], known=true[tested.index].isin(true[part.index[part.split != 'test']]))
-                         for part, tested in parts]).sort_index()
+    parts = [(part.split != 'test', answer(part, seed)) for part in cross_splits(table.assign(group=units), k, seed=seed)]
+    answers = pd.concat([tested.assign(group=table.group[tested.index], known=table.group[tested.index].isin(table.group[learned]))
+                         for learned, tested in parts]).sort_index()
     if broken := len(answers) - len(answered(answers)):
         raise AnklealignError(f'{broken} of {len(answers)} rows have no proper probabilities')
     return answers
@@ -186,8 +168,8 @@ def _folds_sections(report):
                       {'accuracy': 'accuracy', interval: span, **COUNTED, **{c: f'share_{c}' for c in CLASSES}},
                       'Pictures labelled by the consensus of several annotators and by their owner alone, answers of the first repeat, '
                       'and the share of each class among the labels.')
-    several = [Section('How much is luck', text, [luck])] * (report['repeats'] > 1)
-    return [*several, Section("Consensus and owners' labels", report['sources_sentence'], [labels])]
+    found = [Section('How much is luck', text, [luck]), Section("Consensus and owners' labels", report['sources_sentence'], [labels])]
+    return found if report['repeats'] > 1 else found[1:]
 
 # %% ../../nbs/evaluation/protocols.ipynb #1316ae82
 _OVERVIEW = ('The test split is one split and one training. In each repeat of the folds, every picture is answered by a model that has not '
@@ -200,10 +182,8 @@ _LEAKY = ['The same data and the same plain model, a logistic regression on a fe
           'The excess is what is claimed beyond the same rows split by group, paired, with an interval over the true groups.']
 _EXCESS = {'excess': 'excess', 'its interval': partial(span, signed=True, prefix='excess_'), 'people known': 'known', 'rows': 'rows'}
 
-def protocol_sections(
-    report: Mapping, # as `protocols.json` says it, see `run_protocols`
-) -> list[Section]: # one for each thing that was done
-    "The sections of the page of `report`, for `html_page`."
+def protocol_sections(report: Mapping) -> list[Section]: # as `protocols.json` says it, see `run_protocols`
+    "The sections of the page of `report`, for `html_page`: one for each thing that was done."
     done, sections = report['protocols'], []
     def tell(title, text, lines, *more):
         if lines: sections.append(lines_section(report, title, text, lines, *more))
@@ -218,8 +198,6 @@ def protocol_sections(
     return sections
 
 # %% ../../nbs/evaluation/protocols.ipynb #01e507a2
-_SIZE, _EPOCHS = 48, 6 # side of the pictures in pixels, and epochs, at most
-
 def quick_recipe(
     train: TrainSettings, # the section `train` of the study's settings
 ) -> Recipe: # named …-quick
@@ -227,10 +205,9 @@ def quick_recipe(
     Raises `AnklealignError` if there is none of that name."""
     own = chosen_recipe(train)
     if own.weights == 'phantoms': return replace(own, name=f'{own.name}-quick') # quick as it is, and a heel needs its pixels
-    size = train.size or min(own.size, _SIZE)
+    size = train.size or min(own.size, 48) # pixels
     load = max(size, own.load * size // own.size) if own.load else 0
-    return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, _EPOCHS), steps=0,
-                   average=0.)
+    return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, 6), steps=0, average=0.)
 
 # %% ../../nbs/evaluation/protocols.ipynb #3da11e74
 PROTOCOLS = Registry('protocol', split='test split', folds='repeated folds', owners='owner left out', naive='leaky splits')
@@ -256,8 +233,7 @@ class _Plan: # what all protocols need
             told()
             return said
         if protocol == 'naive': return leaky_claims(answer, rows, self.folds, self.how)
-        if protocol == 'folds':
-            return repeated_folds(answer, rows, self.folds, self.repeats, seed).assign(majority=_commonest(rows))
+        if protocol == 'folds': return repeated_folds(answer, rows, self.folds, self.repeats, seed).assign(majority=_commonest(rows))
         if protocol == 'owners':
             answers = leave_one_owner_out(answer, rows, seed)
             if (answers.predicted < 0).all(): raise AnklealignError(answers.reason.iloc[0])
@@ -315,9 +291,8 @@ def _conclusions(report, found):
         metrics = {m: {'value': line[m], 'low': line[f'{prefix}low'], 'high': line[f'{prefix}high'], 'majority': float(always[m])}
                    for m, prefix in (('accuracy', ''), ('macro_f1', 'macro_f1_'))}
         gain = difference(given.label_id, given.predicted, given.majority, given.group, how=Bootstrap(**report['intervals']))
-        counts = group_confusions(given.label_id, given.predicted, given.group).sum(0)
-        said.append(conclude(report | {'metrics': metrics, 'gain_over_majority': plain(gain), 'images': line['images'],
-                                       'groups': line['groups'], 'confusion_matrix': counts}))
+        said.append(conclude(report | dict(metrics=metrics, gain_over_majority=plain(gain), images=line['images'], groups=line['groups'],
+                                           confusion_matrix=group_confusions(given.label_id, given.predicted, given.group).sum(0))))
     if main == 'folds' and 'owners' in found:
         said.append(f"On owners it has not met, its accuracy is {_figure(lines['owners']['all owners'], report)}.")
     if 'naive' in found: said.append(_claimed(lines['naive'], report))
@@ -339,8 +314,8 @@ def _report(plan, found, reasons):
     first = found['folds'].query('repeat == 0')
     sources = by_source(add_answers(first, first[PROBABILITIES].to_numpy()), how=plan.how)
     repeats = repeat_figures(answered(found['folds']), report['majority_class'], plan.how)
-    return report | {'repeat_figures': plain(repeats), 'sources': plain(sources),
-                     'sources_sentence': conclude_sources(sources, report['synthetic'], plan.how.confidence)}
+    return report | dict(repeat_figures=plain(repeats), sources=plain(sources),
+                         sources_sentence=conclude_sources(sources, report['synthetic'], plan.how.confidence))
 
 # %% ../../nbs/evaluation/protocols.ipynb #379e1a32
 def run_protocols(
@@ -358,17 +333,15 @@ def run_protocols(
     for o in which: PROTOCOLS[o]
     check_place(out, _MARK)
     plan = _Plan(study, recipe, read_manifest(study), settings, repeats, folds)
-    with threadpool_limits(1 if recipe.size <= _SMALL else None): found, reasons = plan.ask_all(which, step)
+    with threadpool_limits(1 if recipe.size <= 64 else None): found, reasons = plan.ask_all(which, step)
     report = _report(plan, found, reasons)
-    sections = protocol_sections(report)
-    with new_folder(out, _MARK) as folder: _write(folder, plan, report, found, sections)
+    with new_folder(out, _MARK) as folder: _write(folder, report, found)
     return report
 
-_SMALL = 64 # side of pictures that one thread is enough for, pixels
 _MARK = 'protocols.json'
 _COLUMNS = ['image', 'owner', 'group', 'label', 'predicted', *PROBABILITIES, 'majority', 'repeat', 'fold', 'reason']
 
-def _write(folder, plan, report, found, sections):
+def _write(folder, report, found):
     lines = pd.concat({k: pd.DataFrame.from_dict(o, orient='index') for k, o in report['protocols'].items()}, names=['protocol', 'line'])
     tables, names = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))}, dict(enumerate(CLASSES))
     for protocol, o in found.items():
@@ -376,7 +349,8 @@ def _write(folder, plan, report, found, sections):
         said = add_answers(o, o[PROBABILITIES].to_numpy()).assign(majority=o.majority.map(names))
         tables[f'{protocol}_answers.csv'] = said[[c for c in _COLUMNS if c in said]].set_index('image')
     for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
-    title, page = f'Protocols: {plan.recipe.name}', (report['summary'], report['notes'], report['disclaimer'], sections)
+    page = report['summary'], report['notes'], report['disclaimer'], protocol_sections(report)
+    title = f"Protocols: {report['recipe']['name']}"
     write_atomic(folder/'protocols.md', f'# {title}\n\n{markdown_page(*page)}')
     write_atomic(folder/'report.html', html_page(title, *page))
     write_atomic(folder/_MARK, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))

@@ -157,14 +157,15 @@ class Explanation(Part):
     stages: list[Stage] = Field(description='more and more layers random')
 
 # %% ../../nbs/evaluation/schema.ipynb #4ce016df
+_Three = _each(('accuracy', 'macro_f1', 'log_loss'), Estimate)
+
 class Together(Rests):
     "All pictures of a group answered together, against one by one."
     verdict: str = Field(description='in a sentence')
     pictures_each: Number = Field(description='mean number of pictures of a group; null if no group has several')
-    alone: _each(('accuracy', 'macro_f1', 'log_loss'), Estimate) = Field(description='of the answer to each picture')
-    together: _each(('accuracy', 'macro_f1', 'log_loss'),
-                    Estimate) = Field(description="of the sharpened mean answer to all pictures of the picture's group")
-    gain: _each(('accuracy', 'macro_f1', 'log_loss'), Estimate) = Field(description='together minus alone, paired')
+    alone: _Three = Field(description='of the answer to each picture')
+    together: _Three = Field(description="of the sharpened mean answer to all pictures of the picture's group")
+    gain: _Three = Field(description='together minus alone, paired')
 
 # %% ../../nbs/evaluation/schema.ipynb #f33bbde9
 class Sources(Part):
@@ -201,22 +202,24 @@ class LabelIssues(Rests, Estimate):
 
 # %% ../../nbs/evaluation/schema.ipynb #45378cd7
 _Row = Annotated[list[Count], Field(min_length=3, max_length=3)]
+_Confusion = Annotated[list[_Row], Field(min_length=3, max_length=3,
+                                         description='pictures: a row for each true class, a column for each answer')]
+_Gain = dict[Literal[*OVERALL], Estimate]
 
 class Folds(Rests):
     "What models of the same recipe say about all people: each picture is answered once, by a model that has not met its group."
     summary: str = Field(description='what can be concluded from them, in one sentence')
     majority_class: Literal[CLASSES] = Field(description='the commonest class of the study')
     metrics: dict[Literal[*METRICS], Score] = Field(description='name → figure', json_schema_extra=_NAMES)
-    gain_over_majority: dict[Literal[*OVERALL], Estimate] = Field(description='name → figure minus that of always-majority, paired')
-    confusion_matrix: list[_Row] = Field(min_length=3, max_length=3,
-                                         description='pictures: a row for each true class, a column for each answer')
+    gain_over_majority: _Gain = Field(description='name → figure minus that of always-majority, paired')
+    confusion_matrix: _Confusion
     yardsticks: dict[str, Baseline] = Field(description='name → what the figures are to be held against')
 
 class Shipped(Rests):
     "What training on the study has added to the demonstration model that ships with the package, which answered the same pictures."
     verdict: str = Field(description='in a sentence; if that model was not asked, why')
-    gain: dict[Literal[*OVERALL], Estimate] = Field(description='name → figure of the model minus that of the shipped one, paired; of all '
-                                                                'people if `folds` knows, else of the test pictures; empty if not asked')
+    gain: _Gain = Field(description='name → figure of the model minus that of the shipped one, paired; of all people if `folds` knows, '
+                                    'else of the test pictures; empty if not asked')
 
 class Evaluation(Part):
     "What an evaluation of one run on the test pictures of one study found: `evaluation_report.json`."
@@ -236,20 +239,18 @@ class Evaluation(Part):
     prior: _each(CLASSES, Share) = Field(description='class → its share of the training pictures')
     intervals: Bootstrap = Field(description='how the intervals are made')
     metrics: dict[Literal[*METRICS], Score] = Field(description='name → figure', json_schema_extra=_NAMES)
-    gain_over_majority: dict[Literal[*OVERALL],
-                             Estimate] = Field(description='name → figure of the model minus that of always-majority, paired')
-    confusion_matrix: list[_Row] = Field(min_length=3, max_length=3,
-                                         description='pictures: a row for each true class, a column for each answer')
+    gain_over_majority: _Gain = Field(description='name → figure of the model minus that of always-majority, paired')
+    confusion_matrix: _Confusion
     notes: list[str] = Field(description='what cannot be computed and why, and other warnings, a sentence each')
     trust: DecisionRule = Field(description='how far the answers can be trusted, fitted on validation pictures')
     yardsticks: dict[str, Baseline] = Field(description='name → what the figures are to be held against')
-    calibration: _each(('before', 'after'),
-                       Errors) = Field(description='errors before and after the correction: of the answer, mean over classes, each class')
+    calibration: _each(('before', 'after'), Errors) = Field(
+        description='errors before and after the correction: of the answer, mean over classes, each class')
     points: dict[Literal['as_trained', 'macro_f1', 'accuracy'], Point] = Field(
         description='objective → what the same probabilities reach with the factors that were chosen for it on validation pictures')
     sets: _each(('all', *CLASSES), Sets) = Field(description='the prediction sets of all pictures, and of those of each true class')
-    silence: _each(('answered', 'area'),
-                   Abstention) = Field(description='the answers above the threshold, and the area under the risk–coverage curve')
+    silence: _each(('answered', 'area'), Abstention) = Field(
+        description='the answers above the threshold, and the area under the risk–coverage curve')
     slices: list[Slice] = Field(description='parts of the test pictures')
     together: Together = Field(description='what several pictures of a person are worth, answered together')
     sources: Sources = Field(description='labels of several annotators against labels of the owner alone')
