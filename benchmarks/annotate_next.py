@@ -29,7 +29,7 @@ def read(study, rows):
     recipe = recipes['measured']
     model = models['measured'](recipe)
     pretrained['phantoms']['measured'](model)
-    feet = torch.cat([model.eval().read(x) for x, _ in picture_loader(study, rows, recipe.size)])
+    feet = torch.cat([model.eval().read(x) for x in picture_loader(study, rows, recipe.size)])
     return feet
 
 
