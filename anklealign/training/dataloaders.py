@@ -66,7 +66,7 @@ class Pixels:
         self._let_go()
         return TensorImage(torch.from_numpy(chosen).permute(0, 3, 1, 2))
 
-    def batches(self, images: Sequence[str], size: int=4) -> Iterator[TensorImage]: # uint8, at most size × 3 × side × side
+    def batches(self, images: Sequence[str], size: int=4) -> Iterator[TensorImage]: # uint8, size × 3 × side × side
         "All of the pictures named, some at a time."
         return map(self.batch, chunked(images, size))
 
@@ -77,9 +77,9 @@ _LET_GO = 64 # pictures
 
 # %% ../../nbs/training/dataloaders.ipynb #fea70a02
 class Features:
-    "What a network that does not change sees of pictures, in place of their `Pixels`; a process reads each picture once."
+    "What a network that does not change makes of pictures in 0–1, in place of their `Pixels`; a process reads each picture once."
     read: ClassVar[dict[bytes, torch.Tensor]] = {} # by network and picture
-    def __init__(self, network: torch.nn.Module, pixels: Pixels, size: int=4): # pictures in 0–1 to features, picture first, and more
+    def __init__(self, network: torch.nn.Module, pixels: Pixels, size: int=4): # the first that it gives is kept
         state = blake2b(b''.join(o.numpy().tobytes() for o in network.state_dict().values())).digest()
         self.at = pixels.at
         bits = (o.permute(1, 2, 0).numpy() for part in pixels.batches(list(pixels.at)) for o in part)
@@ -96,7 +96,7 @@ class Features:
 # %% ../../nbs/training/dataloaders.ipynb #92358aca
 SHARES = [f'share_{c}' for c in CLASSES]
 
-def with_shares(rows: pd.DataFrame, target: str) -> pd.DataFrame: # manifest rows, with columns `SHARES`, unless the target is the label
+def with_shares(rows: pd.DataFrame, target: str) -> pd.DataFrame: # manifest rows, `SHARES` beside them if not 'label'
     "What is learned from each picture: its label alone, the shares of its votes, or those of all votes of its group; shares add up to 1."
     if target == 'label': return rows
     votes = rows[[f'votes_{c}' for c in CLASSES]]
@@ -114,7 +114,7 @@ class Photo(PILImage):
 class ToSquare(RandTransform):
     "A picture as the study stores it, resized to what the model sees."
     split_idx, order = None, 1
-    def __init__(self, study: str|Path, size: int, load: int=0): # sides of what the model sees and of training pictures, pixels; 0: `size`
+    def __init__(self, study: str|Path, size: int, load: int=0): # sides: what the model sees, and of training pictures; 0: `size`
         super().__init__()
         stored = json.loads((Path(study)/'report.json').read_text(encoding='utf-8'))['settings']['images']
         self.size, self.load, self.stored, self.fit = size, load or size, stored['size'], stored['fit']
@@ -166,7 +166,7 @@ def picture_loader(study: str|Path, rows: pd.DataFrame, size: int, pixels: Pixel
         yield x.float().div_(255) if x.dtype == torch.uint8 else x
 
 # %% ../../nbs/training/dataloaders.ipynb #a98a9ed6
-def window(n: int, changes: Changes) -> tuple[torch.Tensor, torch.Tensor]: # n × 2 × 3; n: seen is left -1, right 1, or both 0
+def window(n: int, changes: Changes) -> tuple[torch.Tensor, torch.Tensor]: # n × 2 × 3; n: left -1, right 1, both 0
     "Random affine matrices from the window a model sees to the picture, for `affine_grid`, and which foot they leave."
     between = lambda low, high: torch.empty(n).uniform_(low, high)
     area, aspect = between(*changes.area), between(-1, 1).mul(math.log(changes.aspect)).exp()

@@ -152,7 +152,7 @@ def overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor: # n × 4 each: le
     common, (one, other) = (high - low).clamp(min=0).prod(1), ((o[:, 2:] - o[:, :2]).prod(1) for o in (a, b))
     return common/(one + other - common).clamp(min=1e-9)
 
-def edges(mask: torch.Tensor) -> torch.Tensor: # n × height × width, logits → n × height × 2, columns of the mask; NaN where a row is empty
+def edges(mask: torch.Tensor) -> torch.Tensor: # n × height × width, logits → n × height × 2; NaN where a row is empty
     "The sides of a heel, where each row of its mask begins and ends, finer than the mask's grid."
     def begin(logits): # where the first step from below 0 to above it lies
         first = (logits > 0).int().argmax(2, keepdim=True)
@@ -265,7 +265,7 @@ class OrdinalHead(nn.Module):
         middle, half = self.middle.item(), self.log_width.exp().item()/2
         return middle - half, middle + half
 
-    def of(self, feet: torch.Tensor, counts: torch.Tensor) -> torch.Tensor: # n × 2 × 21; n × 2: 1 for a foot that counts, else 0 → n × 3
+    def of(self, feet: torch.Tensor, counts: torch.Tensor) -> torch.Tensor: # n × 2 × 21; n × 2, 1 for a foot that counts → n × 3
         "Log probabilities from the feet that count."
         angle, spread = feet[..., _ANGLE], feet[..., _ANGLE + 1].exp()
         weight = counts/spread

@@ -36,7 +36,7 @@ from .recipes import Recipe
 from .runs import load_run
 
 # %% ../../nbs/training/onnx.ipynb #225279b0
-def parts_of(model: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module, bool]: # …, whether the head takes pooled features
+def parts_of(model: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module, bool]: # the last: whether the head pools
     "Early stages, late stages and head of a model, between which its feature maps lie. Raises `AnklealignError` if it has none."
     if hasattr(model, 'stages') and hasattr(model, 'head'):
         return nn.Sequential(_Scaled(model), *model.stages[:-1]), model.stages[-1], model.head, True
@@ -60,7 +60,7 @@ class _Scaled(nn.Module):
 # %% ../../nbs/training/onnx.ipynb #7cfd59f8
 _STEP = 3e-3 # towards the features of a place, as a share of them
 
-def pooled_evidence(head: nn.Module, last: torch.Tensor) -> torch.Tensor: # n × features × height × width → n × classes × height × width
+def pooled_evidence(head: nn.Module, last: torch.Tensor) -> torch.Tensor: # n × features × height × width → n × classes × …
     "Gradient times feature, summed over the features, of a head that sees their mean over places."
     n, features, height, width = last.shape
     places, pooled = last.flatten(2).transpose(1, 2), last.mean((2, 3))[:, None]
@@ -82,12 +82,12 @@ class EveryPlace(nn.Module):
         self.register_buffer('weight', by_place.transpose(1, 2).contiguous())
         self.register_buffer('bias', first.bias.detach())
 
-    def blocks(self, maps: torch.Tensor) -> torch.Tensor: # n × features × side × side → blocks × n × features of all places of a block
+    def blocks(self, maps: torch.Tensor) -> torch.Tensor: # n × features × side × side → blocks × n × features of all their places
         "The map cut into blocks, row by row."
         n, features, b, side = *maps.shape[:2], self.block, maps.shape[2]//self.block
         return maps.view(n, features, side, b, side, b).permute(2, 4, 0, 1, 3, 5).reshape(side*side, n, features*b*b)
 
-    def forward(self, last: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: # n × classes; n × classes × height and width in blocks
+    def forward(self, last: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: # n × classes; n × classes × blocks × blocks
         shares = self.blocks(last) @ self.weight # blocks × n × hidden
         hidden = shares.sum(0) + self.bias
         evidence = (shares*(hidden > 0)) @ self.second.weight.T
@@ -161,7 +161,7 @@ def fold_norms(model: nn.Module, example: torch.Tensor) -> None: # ready to answ
         for name, o in parent.named_children():
             if o in folded: setattr(parent, name, folded[o])
 
-def to_onnx(served: nn.Module, size: int, outputs: Sequence[str]=OUTPUTS) -> bytes: # side of the pictures, pixels; names of what it gives
+def to_onnx(served: nn.Module, size: int, outputs: Sequence[str]=OUTPUTS) -> bytes: # side of the pictures, pixels
     "The ONNX model of `served`, ready to answer; the number of pictures is free."
     served = copy.deepcopy(served).eval().requires_grad_(False)
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
@@ -181,9 +181,8 @@ def to_onnx(served: nn.Module, size: int, outputs: Sequence[str]=OUTPUTS) -> byt
 # %% ../../nbs/training/onnx.ipynb #47d72e95
 def halved(graph: bytes) -> bytes: # about half as large
     "The same graph with its weights stored in half precision."
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-    made, widened = onnx.load_from_string(graph), []
+    from onnx import TensorProto, helper, load_from_string, numpy_helper
+    made, widened = load_from_string(graph), []
     for o in made.graph.initializer:
         values, half = numpy_helper.to_array(o), f'{o.name}_half'
         if o.data_type != TensorProto.FLOAT or values.size < 64 or np.abs(values).max() > 6e4: continue

@@ -182,7 +182,7 @@ def without_gone(told: Mapping) -> dict: # the recipe in a `config.json` → fie
     return {k: v for k, v in told.items() if (k, v) not in _GONE.items()}
 
 # %% ../../nbs/training/recipes.ipynb #736af5b0
-def enough_epochs(recipe: Recipe, pictures: int) -> Recipe: # training pictures of the study → a recipe with at least its `steps`
+def enough_epochs(recipe: Recipe, pictures: int) -> Recipe: # training pictures of the study
     "`recipe` with as many epochs as its steps take on so many pictures."
     return replace(recipe, epochs=max(recipe.epochs, math.ceil(recipe.steps/math.ceil(pictures/recipe.batch_size))))
 

@@ -144,7 +144,7 @@ def processes() -> tuple[int, int]: # rank of this process, and how many train t
     return rank_distrib(), max(1, num_distrib())
 
 # %% ../../nbs/training/runs.ipynb #fcee45e8
-def share_of_batch(batch_size: int, count: int) -> int: # pictures between two steps, of all processes together; processes → pictures of one
+def share_of_batch(batch_size: int, count: int) -> int: # pictures between two steps; processes
     "The part of a batch that each process computes. Raises `AnklealignError` if the batch cannot be dealt evenly."
     if batch_size % count:
         raise AnklealignError(f'batch_size = {batch_size} cannot be dealt to {count} processes: use a multiple of {count}.')
@@ -208,13 +208,13 @@ def agreed(
     return None if told['rows'] is None else (by_part(tensors), told['rows'])
 
 # %% ../../nbs/training/runs.ipynb #13000002
-def checkpoint_of(run: str|Path) -> Path: # a file in a hidden folder beside it, which is there as long as the training is unfinished
+def checkpoint_of(run: str|Path) -> Path: # in a hidden folder beside it, there while the training is unfinished
     "Where the training of `run` keeps its checkpoint."
     return Path(run).with_name(f'.{Path(run).name}.checkpoint')/'checkpoint.safetensors'
 
 @contextmanager
-def training_lock(run: str|Path) -> Iterator[None]: # a run folder need not be there yet; its lock may be taken again by the same thread
-    "Hold the training of `run`. Raises `AnklealignError` if another process holds it."
+def training_lock(run: str|Path) -> Iterator[None]: # may be taken again by the same thread
+    "Hold the training of `run`, which need not be there yet. Raises `AnklealignError` if another process holds it."
     file = checkpoint_of(run).with_name('lock')
     missing, lock = [o for o in file.parents if not o.exists()], FileLock(file, is_singleton=True)
     if processes()[0]: return (yield)

@@ -83,7 +83,7 @@ def learner(
                             splitter=split, metrics=[accuracy, _MACRO_F1], cbs=precision_callbacks(precision, dls.device)[1])
 
 # %% ../../nbs/training/train.ipynb #516b823d
-def recipe_callbacks(recipe: Recipe, seed: int, history: History) -> list[Callback]: # empty, or that of a training to go on with
+def recipe_callbacks(recipe: Recipe, seed: int, history: History) -> list[Callback]: # empty, or of a training to go on with
     "The callbacks that make a `fit` follow `recipe`."
     always = [EpochSeed(seed, processes()[0]), history, TerminateOnNaNCallback(), BatchExtras()]
     return always + (recipe.keep == 'best')*[KeepBest()] + bool(recipe.average)*[AverageWeights(recipe.average)] \
@@ -236,7 +236,7 @@ def run_learner(
     return learn
 
 # %% ../../nbs/training/train.ipynb #bce7a896
-def answer_fold(study: str|Path, recipe: Recipe, rows: pd.DataFrame, seed: int=1, precision: str='auto') -> pd.DataFrame: # rows have splits
+def answer_fold(study: str|Path, recipe: Recipe, rows: pd.DataFrame, seed: int=1, precision: str='auto') -> pd.DataFrame:
     "The test rows with columns prob_…, predicted and seconds, as `recipe` answers them, trained on the train and valid rows."
     with tempfile.TemporaryDirectory() as place:
         start = time.perf_counter()
