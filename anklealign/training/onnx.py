@@ -30,17 +30,16 @@ from ..heels.feet import shipped_rule
 from ..inference.bundle import GRAPH, MARK, SCHEMA, WEIGHTS, About, file_entry, graph_fault
 from ..storage import write_atomic
 from ..study.manifest import read_manifest, study_fingerprint
-from .callbacks import free_memory
+from .callbacks import free_memory, log
 from .dataloaders import Pixels, picture_loader
 from .recipes import Recipe
 from .runs import load_run
 
 # %% ../../nbs/training/onnx.ipynb #225279b0
-def parts_of(
-    model: nn.Module, # of any recipe
-) -> tuple[nn.Module, nn.Module, nn.Module, bool]: # early and late stages, head, whether the head takes pooled features
-    "The parts of a model between which its feature maps lie. Raises `AnklealignError` if it has none."
-    if hasattr(model, 'stages') and hasattr(model, 'head'): return _Scaled(model), model.stages[-1], model.head, True
+def parts_of(model: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module, bool]: # the last: whether the head pools
+    "Early stages, late stages and head of a model, between which its feature maps lie. Raises `AnklealignError` if it has none."
+    if hasattr(model, 'stages') and hasattr(model, 'head'):
+        return nn.Sequential(_Scaled(model), *model.stages[:-1]), model.stages[-1], model.head, True
     layers = list(model) if isinstance(model, nn.Sequential) else []
     end = next((i for i, o in enumerate(layers) if isinstance(o, (nn.AdaptiveAvgPool2d, nn.Flatten))), 0)
     ends = [i + 1 + isinstance(layers[i + 1], nn.ReLU) for i, o in enumerate(layers[:end]) if isinstance(o, nn.MaxPool2d)]
@@ -54,21 +53,14 @@ def parts_of(
 class _Scaled(nn.Module):
     def __init__(self, model):
         super().__init__()
-        self.stages = model.stages[:-1]
         self.register_buffer('mean', model.mean)
         self.register_buffer('std', model.std)
-    def forward(self, x):
-        x = (x - self.mean)/self.std
-        for stage in self.stages: x = stage(x)
-        return x
+    def forward(self, x): return (x - self.mean)/self.std
 
 # %% ../../nbs/training/onnx.ipynb #7cfd59f8
 _STEP = 3e-3 # towards the features of a place, as a share of them
 
-def pooled_evidence(
-    head: nn.Module, # features to scores
-    last: torch.Tensor, # n × features × height × width
-) -> torch.Tensor: # n × classes × height × width
+def pooled_evidence(head: nn.Module, last: torch.Tensor) -> torch.Tensor: # n × features × height × width → n × classes × …
     "Gradient times feature, summed over the features, of a head that sees their mean over places."
     n, features, height, width = last.shape
     places, pooled = last.flatten(2).transpose(1, 2), last.mean((2, 3))[:, None]
@@ -79,8 +71,7 @@ def pooled_evidence(
 class EveryPlace(nn.Module):
     "A head that sees every place: last feature map to scores and evidence."
     def __init__(self,
-        head: nn.Module, # a sequence with two linear layers, a ReLU between them
-        features: int, # of the last feature map
+        head: nn.Module, features: int, # a sequence with two linear layers, a ReLU between them; features of the last map
         block: int=2, # places a side that share one piece of evidence; 1 if they do not fit
     ):
         super().__init__()
@@ -91,16 +82,12 @@ class EveryPlace(nn.Module):
         self.register_buffer('weight', by_place.transpose(1, 2).contiguous())
         self.register_buffer('bias', first.bias.detach())
 
-    def blocks(self,
-        maps: torch.Tensor, # n × features × side × side
-    ) -> torch.Tensor: # blocks × n × features of all places of a block
+    def blocks(self, maps: torch.Tensor) -> torch.Tensor: # n × features × side × side → blocks × n × features of all their places
         "The map cut into blocks, row by row."
         n, features, b, side = *maps.shape[:2], self.block, maps.shape[2]//self.block
         return maps.view(n, features, side, b, side, b).permute(2, 4, 0, 1, 3, 5).reshape(side*side, n, features*b*b)
 
-    def forward(self,
-        last: torch.Tensor, # n × features × height × width
-    ) -> tuple[torch.Tensor, torch.Tensor]: # n × classes, n × classes × height and width in blocks
+    def forward(self, last: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: # n × classes; n × classes × blocks × blocks
         shares = self.blocks(last) @ self.weight # blocks × n × hidden
         hidden = shares.sum(0) + self.bias
         evidence = (shares*(hidden > 0)) @ self.second.weight.T
@@ -112,9 +99,7 @@ _DIRECTIONS = 64 # at most; a quarter of the training pictures if these are few
 
 class Typical(nn.Module):
     "What the early feature maps of training pictures look like."
-    def __init__(self,
-        looks: np.ndarray, # pictures × features, from `looks_of`
-    ):
+    def __init__(self, looks: np.ndarray): # pictures × features, from `looks_of`
         from sklearn.decomposition import PCA
         super().__init__()
         scale = looks.std(0) + 1e-3*looks.std() + 1e-6
@@ -123,39 +108,29 @@ class Typical(nn.Module):
         buffers = dict(scale=scale, middle=pca.mean_, directions=pca.components_.T, weights=1/spread - 1/rest, rest=np.array(1/rest))
         for name, o in buffers.items(): self.register_buffer(name, torch.from_numpy(np.asarray(o, np.float32)))
 
-    def forward(self,
-        looks: torch.Tensor, # pictures × features
-    ) -> torch.Tensor: # pictures; about 1 for the pictures it was made from
+    def forward(self, looks: torch.Tensor) -> torch.Tensor: # one a picture; about 1 for the pictures it was made from
         "Mean squared distance from the middle, in spreads."
         off = looks/self.scale - self.middle
         return ((off**2).sum(1)*self.rest + ((off @ self.directions)**2*self.weights).sum(1))/off.shape[1]
 
-def looks_of(
-    early: torch.Tensor, # n × features × height × width
-) -> torch.Tensor: # n × twice as many
+def looks_of(early: torch.Tensor) -> torch.Tensor: # n × features × height × width → n × twice as many
     "Mean and standard deviation over the places of each feature."
     return torch.cat([early.mean((2, 3)), early.flatten(2).std(2, correction=0)], 1)
 
 # %% ../../nbs/training/onnx.ipynb #f6e385db
-INPUT, OUTPUTS, HEELS = 'pixels', ('log_probabilities', 'evidence', 'strangeness'), ('feet', 'outlines',
-                                                                                     'views') # the last of measured heels
+INPUT, OUTPUTS = 'pixels', ('log_probabilities', 'evidence', 'strangeness')
+HEELS = 'feet', 'outlines', 'views' # what measured heels give beside these
 
 class Served(nn.Module):
-    "A model as the graph has it."
-    def __init__(self,
-        model: nn.Module, # pictures in 0–1 to logits or log probabilities, ready to answer
-        typical: nn.Module, # looks to OOD score
-        mirror: bool=False, # answer the mean over the picture and the mirrored picture
-    ):
+    "A model as the graph has it; with `mirror`, its answer is the mean over the picture and the mirrored picture."
+    def __init__(self, model: nn.Module, typical: nn.Module, mirror: bool=False): # ready to answer; looks to OOD score
         super().__init__()
         self.early, self.late, head, self.pools = parts_of(model)
         self.head = head if self.pools else EveryPlace(head, [o for o in self.late if isinstance(o, nn.Conv2d)][-1].out_channels)
         self.typical, self.mirror = typical, mirror
 
-    def look(self,
-        pictures: torch.Tensor, # n × 3 × side × side
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # log probabilities, evidence, OOD score
-        "The outputs for pictures in 0–1, as they are."
+    def look(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # log probabilities, evidence, OOD score
+        "The outputs for pictures in 0–1 (n × 3 × side × side), as they are."
         early = self.early(pictures)
         last = self.late(early)
         said, evidence = (self.head(last.mean((2, 3))), pooled_evidence(self.head, last)) if self.pools else self.head(last)
@@ -170,19 +145,15 @@ class Served(nn.Module):
         return ((said.exp() + other.exp())/2).log(), (evidence + turned.flip(3))/2, score
 
 # %% ../../nbs/training/onnx.ipynb #78e91802
-def fold_norms(
-    model: nn.Module, # ready to answer; changed
-    example: torch.Tensor, # what it takes
-) -> None:
+def fold_norms(model: nn.Module, example: torch.Tensor) -> None: # ready to answer, changed; what it takes
     "Put each batch norm into the convolution before it, so that there is less to trace."
     made, folded = {}, {} # output → convolution; batch norm → what stays of it
     def note(module, given, out):
         if isinstance(module, nn.Conv2d): made[id(out)] = module, out
         elif (before := made.get(id(given[0]))) and module not in folded:
-            conv, norm = before[0], module
-            conv.weight, conv.bias = fuse_conv_bn_weights(
-                conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-            folded[norm] = getattr(norm, 'act', nn.Identity()) # timm's batch norms bring their activation along
+            conv, n = before[0], module
+            conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, n.running_mean, n.running_var, n.eps, n.weight, n.bias)
+            folded[n] = getattr(n, 'act', nn.Identity()) # timm's batch norms bring their activation along
     hooks = [o.register_forward_hook(note) for o in model.modules() if isinstance(o, (nn.Conv2d, nn.BatchNorm2d))]
     with torch.no_grad(): model(example)
     for o in hooks: o.remove()
@@ -190,12 +161,8 @@ def fold_norms(
         for name, o in parent.named_children():
             if o in folded: setattr(parent, name, folded[o])
 
-def to_onnx(
-    served: Served, # ready to answer
-    size: int, # side of the pictures, pixels
-    outputs: Sequence[str]=OUTPUTS, # names of what it gives
-) -> bytes: # an ONNX model; the number of pictures is free
-    "The graph of `served`."
+def to_onnx(served: nn.Module, size: int, outputs: Sequence[str]=OUTPUTS) -> bytes: # side of the pictures, pixels
+    "The ONNX model of `served`, ready to answer; the number of pictures is free."
     served = copy.deepcopy(served).eval().requires_grad_(False)
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     fold_norms(served, example)
@@ -212,32 +179,23 @@ def to_onnx(
     return made.model_proto.SerializeToString()
 
 # %% ../../nbs/training/onnx.ipynb #47d72e95
-def halved(
-    graph: bytes, # an ONNX model
-) -> bytes: # about half as large
+def halved(graph: bytes) -> bytes: # about half as large
     "The same graph with its weights stored in half precision."
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-    made = onnx.load_from_string(graph)
-    kept, widened = [], []
+    from onnx import TensorProto, helper, load_from_string, numpy_helper
+    made, widened = load_from_string(graph), []
     for o in made.graph.initializer:
-        values = numpy_helper.to_array(o)
-        if o.data_type != TensorProto.FLOAT or values.size < 64 or np.abs(values).max() > 6e4: kept.append(o)
-        else:
-            kept.append(numpy_helper.from_array(values.astype(np.float16), f'{o.name}_half'))
-            widened.append(helper.make_node('Cast', [f'{o.name}_half'], [o.name], to=TensorProto.FLOAT))
+        values, half = numpy_helper.to_array(o), f'{o.name}_half'
+        if o.data_type != TensorProto.FLOAT or values.size < 64 or np.abs(values).max() > 6e4: continue
+        widened.append(helper.make_node('Cast', [half], [o.name], to=TensorProto.FLOAT))
+        o.CopyFrom(numpy_helper.from_array(values.astype(np.float16), half))
     nodes = [*widened, *made.graph.node]
-    for field, values in ((made.graph.initializer, kept), (made.graph.node, nodes)):
-        del field[:]
-        field.extend(values)
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
     return made.SerializeToString()
 
 # %% ../../nbs/training/onnx.ipynb #10724473
-def graph_answers(
-    graph: bytes, # an ONNX model
-    batches: Iterable[np.ndarray], # of pictures as bytes, n × side × side × 3 each
-) -> tuple[np.ndarray, np.ndarray]: # probabilities, pictures × classes; OOD score of each picture
-    "What a graph says of pictures, before any decision rule."
+def graph_answers(graph: bytes, batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]: # bytes, n × side × side × 3 each
+    "Probabilities (pictures × classes) and OOD scores of pictures as a graph gives them, before any decision rule."
     import onnxruntime
     session = onnxruntime.InferenceSession(graph)
     said = [session.run([OUTPUTS[0], OUTPUTS[2]], {INPUT: o}) for o in batches]
@@ -246,9 +204,7 @@ def graph_answers(
 
 class Graph(torch.nn.Module):
     "A graph in place of the model that it was made of: pictures in 0–1 to log probabilities, in little more than half of PyTorch's time."
-    def __init__(self,
-        graph: bytes, # an ONNX model
-    ):
+    def __init__(self, graph: bytes):
         import onnxruntime
         super().__init__()
         options = onnxruntime.SessionOptions()
@@ -256,25 +212,21 @@ class Graph(torch.nn.Module):
         self.session = onnxruntime.InferenceSession(graph, options)
         self.eval()
 
-    def forward(self,
-        pictures: torch.Tensor, # n × 3 × side × side, in 0–1
-    ) -> torch.Tensor: # n × classes
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor: # n × 3 × side × side, in 0–1 → n × classes
         pixels = (255*pictures).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
         return torch.from_numpy(self.session.run(OUTPUTS[:1], {INPUT: pixels})[0])
 
-TOLERANCE = 1e-3 # largest difference of a probability between the graph and PyTorch
+TOLERANCE = {'float32': 1e-3, 'float16': .05} # by stored weights: largest difference of a probability to PyTorch's
 
 def check_graph(
-    graph: bytes, # an ONNX model
-    batches: Iterable[np.ndarray], # of real pictures as bytes, n × side × side × 3 each
-    expected: np.ndarray, # pictures × classes, probabilities
-    tolerance: float=TOLERANCE, # largest difference
+    graph: bytes, batches: Iterable[np.ndarray], # of real pictures as bytes, n × side × side × 3 each
+    expected: np.ndarray, stored: str='float32', # probabilities, pictures × classes; one of `TOLERANCE`
 ) -> tuple[dict[str, float], np.ndarray]: # how far they are apart, on how many pictures; OOD score of each
     "Compare what the graph says with what PyTorch says. Raises `AnklealignError` if they differ."
-    said, scores = graph_answers(graph, batches)
+    (said, scores), allowed = graph_answers(graph, batches), TOLERANCE[stored]
     apart = float(np.abs(said - expected).max())
-    if not apart <= tolerance:
-        raise AnklealignError(f'The exported graph differs from the model by {apart:.2g} in a probability, more than {tolerance:g}: '
+    if not apart <= allowed:
+        raise AnklealignError(f'The exported graph differs from the model by {apart:.2g} in a probability, more than {allowed:g}: '
                               'report it with the recipe.')
     return {'pictures': len(said), 'largest_difference': apart}, scores
 
@@ -283,35 +235,32 @@ SHARE = .99 # of the validation pictures that are below the threshold
 _MOST = 2000 # training pictures that what is typical is learned from
 
 # %% ../../nbs/training/onnx.ipynb #856c823f
-log = logging.getLogger('anklealign')
-
 def _checked_graph(model, recipe, run, study, half):
     "The graph of `run`, and what `About` says of it."
-    rows = read_manifest(study)
-    if hasattr(model, 'served'): graph, learned_from = to_onnx(model.served(), recipe.size, [*OUTPUTS, *HEELS]), 0
+    rows, measured, learned_from = read_manifest(study), hasattr(model, 'served'), 0
+    outputs, stored = [*OUTPUTS, *HEELS*measured], 'float16' if half else 'float32'
+    if measured: graph = to_onnx(model.served(), recipe.size, outputs)
     else:
         if recipe.mirror: model = model.inner # the graph mirrors for itself
         learned = rows[rows.split == 'train']
-        learned = learned.sample(min(len(learned), _MOST), random_state=1).reset_index(drop=True)
-        (early, *_), learned_from, batches = parts_of(model), len(learned), picture_loader(study, learned, recipe.size)
-        with torch.inference_mode(): looks = [looks_of(early(o.contiguous(memory_format=torch.channels_last))) for o, _ in batches]
+        learned = learned.sample(min(len(learned), _MOST), random_state=1)
+        (early, *_), learned_from, pictures = parts_of(model), len(learned), picture_loader(study, learned, recipe.size)
+        with torch.inference_mode(): looks = [looks_of(early(o.contiguous(memory_format=torch.channels_last))) for o in pictures]
         graph = to_onnx(Served(model, Typical(torch.cat(looks).numpy()), recipe.mirror), recipe.size)
     if half: graph = halved(graph)
-    if fault := graph_fault(graph, recipe.size, [*OUTPUTS, *HEELS*hasattr(model, 'served')]):
+    if fault := graph_fault(graph, recipe.size, outputs):
         raise AnklealignError(f'The graph of {run} would be refused ({fault}): use a model of simpler parts.')
     valid = rows.image[rows.split == 'valid']
     said = pd.read_csv(run/'valid_predictions.csv', index_col='image').reindex(valid)[[f'prob_{c}' for c in CLASSES]].to_numpy()
     seen = (o.permute(0, 2, 3, 1).numpy() for o in Pixels(study, valid, recipe.size).batches(valid.tolist()))
-    verified, scores = check_graph(graph, seen, said, _HALF_TOLERANCE if half else TOLERANCE)
-    measured = hasattr(model, 'served') # then the score is 1 where no heel is found, or the view is not from behind
-    score = dict(threshold=1. if measured else float(np.quantile(scores, SHARE)), share=float((scores <= 1).mean()) if measured else SHARE,
-                 images=len(scores), learned_from=learned_from)
-    heels = shipped_rule(model.head.cutoffs()) if measured else None
-    return graph, dict(stored='float16' if half else 'float32', verified=verified, strangeness=score, heels=heels)
+    verified, scores = check_graph(graph, seen, said, stored)
+    # measured heels: the score is 1 where no heel is found, or the view is not from behind
+    threshold, share = (1., float((scores <= 1).mean())) if measured else (float(np.quantile(scores, SHARE)), SHARE)
+    strangeness = dict(threshold=threshold, share=share, images=len(scores), learned_from=learned_from)
+    return graph, dict(stored=stored, verified=verified, strangeness=strangeness,
+                       heels=shipped_rule(model.head.cutoffs()) if measured else None)
 
 # %% ../../nbs/training/onnx.ipynb #283bdee2
-_HALF_TOLERANCE = .05 # in half precision; 99 of 100 pictures change by less than a tenth of it
-
 def export_run(
     run: str|Path, # run folder, which gets model.onnx and bundle.json
     study: str|Path, # the study it was trained on

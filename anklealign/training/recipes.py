@@ -63,11 +63,8 @@ class Registry(UserDict):
         return iter(self.data)
 
 # %% ../../nbs/training/recipes.ipynb #404a3873
-def class_weights(
-    counts: torch.Tensor, # training pictures of each class
-    power: float=1., # 1: all classes count the same; 0: all pictures do
-) -> torch.Tensor: # one weight a class; they add up to the number of classes
-    "Weights with which rare classes count as much as common ones, or somewhat less."
+def class_weights(counts: torch.Tensor, power: float=1.) -> torch.Tensor: # pictures of each class → as many weights
+    "Weights with which rare classes count as much as common ones (power 1), or somewhat less (0: all pictures count the same)."
     weights = counts.float()**-power
     return weights*len(counts)/weights.sum()
 
@@ -137,10 +134,10 @@ class Recipe:
     def __post_init__(self):
         for key, (low, high) in _LIMITS.items():
             if (value := getattr(self, key)) is not None and not low <= value <= high:
-                raise AnklealignError(f"Recipe '{self.name}' has {key} = {getattr(self, key)}: it must be from {low} to {high}.")
+                raise AnklealignError(f"Recipe '{self.name}' has {key} = {value}: it must be from {low} to {high}.")
         for key, known in _CHOICES.items():
-            if getattr(self, key) in known: continue
-            raise AnklealignError(f"Recipe '{self.name}' has {key} = '{getattr(self, key)}': use {' or '.join(map(repr, known))}.")
+            if (value := getattr(self, key)) not in known:
+                raise AnklealignError(f"Recipe '{self.name}' has {key} = '{value}': use {' or '.join(map(repr, known))}.")
         if 0 < self.load < self.size:
             raise AnklealignError(f"Recipe '{self.name}' has load = {self.load}: it must be 0, or at least size = {self.size}.")
 
@@ -161,10 +158,10 @@ class Recipe:
     def _repr_markdown_(self): return _table([[f'**{self.name}**', ''], *map(list, self.in_words().items())])
 
 # %% ../../nbs/training/recipes.ipynb #40295b59
-TARGETS = ('label', 'votes', 'group')
 _LIMITS = {'size': (32, 2048), 'load': (0, 2048), 'epochs': (1, 10_000), 'steps': (0, 1_000_000), 'batch_size': (1, 4096), 'lr': (1e-9, 10),
            'weight_decay': (0, 10), 'dropout': (0, .99), 'patience': (0, 10_000), 'body_lr': (0, 1), 'average': (0, .99999)}
-_CHOICES = {'target': TARGETS, 'keep': ('best', 'last'), 'schedule': ('flat', 'one_cycle', 'plateau'), 'weights': ('none', *pretrained)}
+_CHOICES = {'target': ('label', 'votes', 'group'), 'keep': ('best', 'last'), 'schedule': ('flat', 'one_cycle', 'plateau'),
+            'weights': ('none', *pretrained)}
 
 # %% ../../nbs/training/recipes.ipynb #1dd26148
 def _table(rows): return '\n'.join(f"| {' | '.join(o)} |" for o in [rows[0], ['---']*len(rows[0]), *rows[1:]])
@@ -180,17 +177,12 @@ recipes = _Recipes('recipe', extended=True)
 # %% ../../nbs/training/recipes.ipynb #50f56b25
 _GONE = {'frozen_epochs': 0, 'weights': 'sketches'} # what recipes had, and a finished run does not need
 
-def without_gone(
-    told: Mapping, # the recipe in a `config.json`
-) -> dict: # fields of `Recipe`
+def without_gone(told: Mapping) -> dict: # the recipe in a `config.json` → fields of `Recipe`
     "`told` without what is gone."
     return {k: v for k, v in told.items() if (k, v) not in _GONE.items()}
 
 # %% ../../nbs/training/recipes.ipynb #736af5b0
-def enough_epochs(
-    recipe: Recipe,
-    pictures: int, # training pictures of the study
-) -> Recipe: # with at least its `steps`
+def enough_epochs(recipe: Recipe, pictures: int) -> Recipe: # training pictures of the study
     "`recipe` with as many epochs as its steps take on so many pictures."
     return replace(recipe, epochs=max(recipe.epochs, math.ceil(recipe.steps/math.ceil(pictures/recipe.batch_size))))
 
