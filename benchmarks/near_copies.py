@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from anklealign.study.duplicates import NEAR_BITS, near_duplicates, near_pairs
+from anklealign.study.splits import NEAR_BITS, near_duplicates, near_pairs
 
 
 def each_with_each(hashes, bits):
