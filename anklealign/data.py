@@ -67,8 +67,7 @@ def account(items: pd.DataFrame) -> dict[str, dict[str, int]]: # 'images' and 'a
     "The sums of `entries`, which must balance. Raises `AnklealignError` if one is entered twice, or has no reason where it needs one."
     twice = items[items.duplicated(['kind', 'item'])]
     if len(twice):
-        raise AnklealignError(f'The account does not balance: {twice.kind.iloc[0]} {twice.item.iloc[0]} is entered twice; please '
-                              'report it.')
+        raise AnklealignError('The account does not balance: {kind} {item} is entered twice; please report it.'.format(**twice.iloc[0]))
     odd = items[items.outcome.isin(['used', 'vote']) != (items.reason == '')]
     if len(odd):
         raise AnklealignError('The account does not balance: {kind} {item} is {outcome!r} for the reason {reason!r}; please report it.'
@@ -270,27 +269,23 @@ def export_folders(
 # %% ../nbs/00_data.ipynb #0dfe2e83
 def make_report(study: RawStudy, items: pd.DataFrame, manifest: pd.DataFrame, leaks: dict, settings: Settings) -> dict:
     "Everything the report of a study says, in the order in which it is read; `leaks` are the counts of the audit."
-    notes, splits, warnings = study.annotations, describe_splits(manifest), _warnings(study, manifest)
-    rules = Counter(o or 'none' for o in notes.rule)
+    notes, warnings, rules = study.annotations, _warnings(study, manifest), Counter(study.annotations.rule.replace('', 'none'))
     unknown = Counter(notes.raw_label[notes.reason.str.startswith('unknown value')])
-    kinds = {k: reason_kinds(items.reason[items.kind == kind])
-             for k, kind in (('images', 'image'), ('annotations', 'annotation'), ('files', 'file'))}
+    kinds = {f'{k}s': reason_kinds(items.reason[items.kind == k]) for k in ('image', 'annotation', 'file')}
     voted = study.pictures.loc[study.pictures.n_votes > 0, [f'votes_{c}' for c in CLASSES]]
     before = Counter(consensus(o).label or 'tie' for o in voted.to_numpy()) # by the class with most votes, whatever the policy
     group_of = study.ratings.image.map(dict(zip(manifest.source, manifest.group, strict=True))).fillna(study.ratings.image)
     return {'schema': 1, 'made_by': f'anklealign {__version__}', 'raw': study.name, 'synthetic': is_synthetic(manifest),
-            'language': settings.display.language,
-            'settings': settings.model_dump(mode='json', include={'seed', 'study', 'images', 'split', 'labels'},
-                                            exclude={'images': {'workers'}}),
+            'language': settings.display.language, 'settings': settings.model_dump(
+                mode='json', include={'seed', 'study', 'images', 'split', 'labels'}, exclude={'images': {'workers'}}),
             **account(items), 'reasons': kinds, 'unknown_labels': dict(sorted(unknown.items())),
             'rules': dict(sorted(rules.items(), key=lambda o: (-o[1], o[0]))), 'exports': _exports(study),
             'classes': {'before': {c: before[c] for c in (*CLASSES, 'tie')}, 'after': {c: Counter(manifest.label)[c] for c in CLASSES}},
             'splits': [{'split': s, **{c: int(o[f'{c} images']) for c in CLASSES}, **{k: int(o[f'all {k}']) for k in ('images', 'groups')}}
-                       for s, o in splits.iterrows()],
+                       for s, o in describe_splits(manifest).iterrows()],
             'quality': dict(sorted(Counter(' '.join(manifest.quality).split()).items())),
             'agreement': agreement_report(study.ratings.assign(group=group_of), seed=settings.seed), 'audit': leaks,
-            'warnings': warnings,
-            'notes': [*warnings, *_notes(study, manifest, leaks, settings.study.near_copies == 'apart')],
+            'warnings': warnings, 'notes': [*warnings, *_notes(study, manifest, leaks, settings.study.near_copies == 'apart')],
             'items': (items if len(items) <= _LISTED else items[items.reason != ''][:_LISTED]).to_dict('records')}
 
 # %% ../nbs/00_data.ipynb #74e684d3

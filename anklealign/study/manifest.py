@@ -131,11 +131,10 @@ def read_folder(root: str|os.PathLike, settings: Settings=Settings(), refused: S
 
 # %% ../../nbs/study/manifest.ipynb #52101ece
 MAX_DOWNLOAD_BYTES = 8 * 1024**3
-_ADDRESS = re.compile(r'https?://[^/\s]', re.I)
 
 def is_address(raw: str|os.PathLike) -> bool:
     "Whether a raw study lies on a server and has to be fetched."
-    return bool(_ADDRESS.match(os.fspath(raw)))
+    return bool(re.match(r'https?://[^/\s]', os.fspath(raw), re.I))
 
 class _Redirects(HTTPRedirectHandler):
     max_redirections = 5

@@ -75,8 +75,6 @@ RULES = {'name':      (lambda n, o: [n], lambda f, o: [_nfc(f)]),
                        lambda f, o: [_copy.sub('', k) for k in RULES['extension'][1](f, o)])}
 
 # %% ../../nbs/study/matching.ipynb #b4af7741
-CUT_LENGTH = range(84, 92) # characters of a name that was cut, with its prefix
-
 @dataclass
 class Files:
     "The images of a study, indexed by the keys of each rule."
@@ -103,7 +101,7 @@ class Files:
     def find_cut(self, name: str) -> list[str]: # sorted paths
         "The images whose names begin and end as `name` does; none if it has not about the length at which Label Studio cuts names."
         start, end = (fold(o) for o in _cut_parts(without_prefix(name)))
-        if len(name) not in CUT_LENGTH or not start: return []
+        if not 84 <= len(name) < 92 or not start: return [] # a name that was cut has so many characters, with its prefix
         low = bisect.bisect_left(self._folded, (start, ''))
         high = bisect.bisect_left(self._folded, (start + '\U0010ffff', ''), low)
         return sorted(p for stored, p in self._folded[low:high] if stored.endswith(end))
