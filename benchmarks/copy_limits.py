@@ -18,8 +18,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from anklealign.images import PictureError, open_picture, square, unpadded
 from anklealign.storage import demo_study
-from anklealign.study.duplicates import fingerprint, near_duplicates
-from anklealign.study.splits import audit
+from anklealign.study.splits import audit, fingerprint, near_duplicates
 
 
 def again(im, quality): return Image.open(io.BytesIO(saved(im, quality=quality))).convert('RGB')

@@ -5,7 +5,7 @@ python benchmarks/near_copies.py [--n 10000 30000 100000] [--bits 10]
 import numpy as np
 from common import options, timed
 
-from anklealign.study.duplicates import NEAR_BITS, near_duplicates, near_pairs
+from anklealign.study.splits import NEAR_BITS, near_duplicates, near_pairs
 
 
 def each_with_each(hashes, bits):

@@ -22,14 +22,14 @@ from common import HIDDEN, options
 
 from anklealign import data
 from anklealign.core import ImageSettings, Settings
-from anklealign.study import account, manifest, preprocess
-from anklealign.study.duplicates import as_text
+from anklealign.study import manifest, preprocess
 from anklealign.study.files import RawFile, walk
 from anklealign.study.preprocess import Checked, image_spec
+from anklealign.study.splits import as_text
 
 FOLDER = 2000 # pictures a folder
 STEPS = {'read': data, 'match': data, 'check': data, 'find_duplicates': preprocess, 'label': data, 'group': data, 'split': data, 'write': data,
-         '_audited': account, 'annotator_tables': account, 'make_report': account, 'report_markdown': account, '_as_json': account}
+         '_audited': data, 'annotator_tables': data, 'make_report': data, 'report_markdown': data, '_as_json': data}
 
 
 def name_of(i): return f'D{i//FOLDER:04}F/sajat_resztvevo{i//4:07}_{i % 4}.jpg'
@@ -73,10 +73,10 @@ def without_pictures(n, settings):
                 for o in files if (i := which[o.path]) >= 0]
     manifest.walk = lambda root: sorted([*walk(root), *(RawFile(o, 'image', 10**6, i) for o, i in which.items())], key=lambda o: o.path)
     preprocess.look_at = looked
-    account.gather = lambda study, manifest, stage, folder, settings: folder.mkdir(parents=True)
-    account.Image = SimpleNamespace(open=lambda file: SimpleNamespace(convert=lambda mode: file))
-    account.unpadded = lambda file, *_: file
-    account.fingerprint = lambda file: stack[which['/'.join(file.name.rpartition('.')[0].split('__')) + '.jpg']]
+    data.gather = lambda study, manifest, stage, folder, settings: folder.mkdir(parents=True)
+    data.Image = SimpleNamespace(open=lambda file: SimpleNamespace(convert=lambda mode: file))
+    data.unpadded = lambda file, *_: file
+    data.fingerprint = lambda file: stack[which['/'.join(file.name.rpartition('.')[0].split('__')) + '.jpg']]
     data.PLOTS.pop('quality.png') # which shows some of them
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anklealign.core import CLASSES, ImageSettings, Settings
-from anklealign.study.account import account, entries
+from anklealign.data import account, entries
 from anklealign.study.manifest import read_folder
 from anklealign.study.matching import match
 from anklealign.study.preprocess import Stage, check

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TORCH_FREE = ('core', 'images', 'study.files', 'study.labelstudio', 'study.matching', 'study.votes', 'study.duplicates', 'study.splits', 'study.preprocess', 'study.account',
+TORCH_FREE = ('core', 'images', 'study.files', 'study.labelstudio', 'study.matching', 'study.votes', 'study.splits', 'study.preprocess',
               'study.manifest', 'phantom.defects', 'phantom.study', 'data', 'evaluation.metrics', 'evaluation.report', 'inference.bundle',
               'deploy', 'app.photos', 'app.terminal', 'app.cli')
 

@@ -34,7 +34,7 @@ from ..evaluation.metrics import PROBABILITIES, Bootstrap
 from ..images import PictureError, open_picture
 from .server import (LabelConfig, LabelStudio, picture_bytes, project_home, project_of, read_json, read_label_config,
                                     run_command, write_json)
-from ..study.duplicates import connected, fingerprint, near_duplicates
+from ..study.splits import connected, fingerprint, near_duplicates
 from ..study.files import RawFile, owner_of, parse_ref, participant_of
 from ..study.labelstudio import label_aliases, read_export
 from ..study.manifest import is_synthetic, read_manifest

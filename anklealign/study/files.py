@@ -19,7 +19,7 @@ import stat
 import unicodedata
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -62,12 +62,8 @@ _text_suffixes, _archive_suffixes = ('.json', '.csv', '.tsv', '.txt', ''), ('.zi
 MAX_TEXT_BYTES = 512 * 1024**2
 
 # %% ../../nbs/study/files.ipynb #20c04f84
-def classify(
-    path: str, # relative path, POSIX
-    head: bytes, # its first bytes
-    size: int, # bytes
-) -> tuple[str, str]: # kind and reason
-    "What the file is, and why it cannot be used if it cannot."
+def classify(path: str, head: bytes, size: int) -> tuple[str, str]: # its first bytes, its size in bytes → kind and reason
+    "What the file at a relative path is, and why it cannot be used if it cannot."
     p = PurePosixPath(path)
     suffix = p.suffix.lower()
     if any(o.startswith('.') or o == '__MACOSX' for o in p.parts[:-1]): return 'other', 'lies in a hidden folder'
@@ -192,9 +188,7 @@ def _renamed(name): # in UTF-8, or in the code page of a Hungarian console, if i
     return name
 
 def _member(m): # as a file of the study
-    name, reason = m.filename, ''
-    if not m.flag_bits & 0x800: name = _renamed(name)
-    name = name.replace('\\', '/')
+    name, reason = (m.filename if m.flag_bits & 0x800 else _renamed(m.filename)).replace('\\', '/'), ''
     if m.filename.startswith(('/', '\\')) or re.match(r'[A-Za-z]:', m.filename) or '..' in PurePosixPath(name).parts:
         reason = 'its path leaves the study folder'
     elif stat.S_ISLNK(m.external_attr >> 16): reason = 'a link: links are never followed'
@@ -223,18 +217,13 @@ def _extract(z, m, target, file):
     return replace(file, reason=reason)
 
 # %% ../../nbs/study/files.ipynb #7d53be6d
-def plain(
-    text: str, # any text
-) -> str: # without accents, in small letters
+def plain(text: str) -> str:
     "`text` with accents dropped, so that two spellings of one name compare equal however their accents are composed."
     if text.isascii(): return text.casefold() # most names; a tenth of the time
     return ''.join(c for c in unicodedata.normalize('NFKD', text) if not unicodedata.combining(c)).casefold()
 
 # %% ../../nbs/study/files.ipynb #d6a032b9
-def owner_of(
-    path: str, # relative path, POSIX
-    pattern: str=r'[A-Z0-9]{6}', # of an owner's code
-) -> str: # the code, or '' if the path holds none
+def owner_of(path: str, pattern: str=r'[A-Z0-9]{6}') -> str: # '' if the path holds none
     "The owner's code in a path: a folder's name first, then a part of a folder's name, then a part of the file's name."
     *folders, name = PurePosixPath(path).parts
     tokens = [t for o in folders for t in re.split(r'[_\-. ]', o)]
@@ -244,20 +233,15 @@ def owner_of(
     return (with_digit or codes[0] or [''])[0]
 
 # %% ../../nbs/study/files.ipynb #a95843cb
-def participant_of(
-    path: str, # relative path, POSIX
-    pattern: str, # whose first bracket is the participant's number; matched without accents and case
-) -> str: # the number without leading zeros, or ''
-    "The participant a file name, or else a folder name, speaks of."
+def participant_of(path: str, pattern: str) -> str: # without leading zeros; ''
+    "The participant's number a file name, or else a folder name, speaks of: the first bracket of `pattern`, whatever accents and case."
     for part in reversed(PurePosixPath(path).parts):
         for text in (part, plain(part)):
             if m := re.search(pattern, text, re.I): return m[1].lstrip('0') or '0'
     return ''
 
 # %% ../../nbs/study/files.ipynb #af720448
-def origin_of(
-    path: str, # relative path, POSIX
-) -> str: # 'internet', 'own' or ''
+def origin_of(path: str) -> str: # 'internet', 'own' or ''
     "Where a picture comes from, as the prefixes of its file's and folders' names say."
     for part in reversed(PurePosixPath(path).parts):
         if m := re.match(r'(internet|sajat|own)(?![a-z])', plain(part)): return 'internet' if m[1] == 'internet' else 'own'
@@ -269,12 +253,10 @@ _side = re.compile(r'(.*\d)[ _.-]*(?:left|right|bal|jobb|rear|back|hat|l|r|b|j)'
 _date = re.compile(r'(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d')
 FEWEST_PEOPLE, SMALL_FAMILY = 5, 8 # by which a scheme is believed: families of an owner, and the median of their sizes
 
-def recognise_people(
-    paths: Iterable[str], # pictures of one owner whose participant is unknown
-) -> dict[str, str]: # path → what its name says of the person; empty if the names follow no scheme
-    "The people that names tell apart by themselves."
+def recognise_people(paths: list[str]) -> dict[str, str]: # path → what its name says of the person
+    "The people whom the names of one owner's pictures tell apart by themselves; empty if the names follow no scheme."
     people = {o: who for o in paths if (who := _who(plain(PurePosixPath(o).stem)))}
-    sizes, n = sorted(Counter(people.values()).values()), len(list(paths))
+    sizes, n = sorted(Counter(people.values()).values()), len(paths)
     several = sum(o for o in sizes if o > 1)
     believed = len(sizes) >= FEWEST_PEOPLE and 3*several >= 2*n and sizes[len(sizes)//2] <= SMALL_FAMILY
     return people if believed else {}
@@ -295,16 +277,12 @@ class Ref:
     refused: str='' # why it must not be used
 
 # %% ../../nbs/study/files.ipynb #3a9087a0
-def shortened(
-    text: str, # of any length
-) -> str: # at most 80 characters
-    "`text`, without its middle if it is long."
+def shortened(text: str) -> str:
+    "`text`, without its middle if it has more than 80 characters."
     return text if len(text) <= 80 else text[:60] + '…' + text[-17:]
 
-def parse_refs(
-    text: str, # as it stands in the export
-) -> list[Ref]: # folders and name, or the digest, or a refusal; several if an address may or may not be encoded
-    "What `text` may say about the picture's path, the likeliest first."
+def parse_refs(text: str) -> list[Ref]: # several if an address may or may not be encoded
+    "What `text`, as it stands in an export, may say about the picture's path, the likeliest first."
     text = text.strip()
     if text.startswith('data:'):
         head, _, body = text.partition(',')
@@ -331,16 +309,12 @@ def _readings(rest, query): # of an address: as it should be read, with what was
     found = [decode(re.split(ends, rest)[0]), unquote(rest), rest]
     return [o for o in found if PurePosixPath(o).suffix.lower() in IMAGE_SUFFIXES] or found[:1]
 
-def parse_ref(
-    text: str, # as it stands in the export
-) -> Ref: # folders and name, or the digest, or a refusal
+def parse_ref(text: str) -> Ref:
     "What `text` says about the picture's path, as it should be read."
     return parse_refs(text)[0]
 
 # %% ../../nbs/study/files.ipynb #cebbe4a0
-def read_listing(
-    text: str, # content of a text file
-) -> dict[str, tuple[str, ...]]: # name → the paths listed under it; empty if the text is no listing
+def read_listing(text: str) -> dict[str, tuple[str, ...]]: # name → the paths listed under it; empty if the text is no listing
     "The paths that `text` lists, by file name. A text of which most lines are no paths of images is no listing."
     lines = [o.strip() for o in text.splitlines() if o.strip()]
     paths = [o for o in lines if PurePosixPath(o.replace('\\', '/')).suffix.lower() in IMAGE_SUFFIXES and ('\\' in o or '/' in o)]

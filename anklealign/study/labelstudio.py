@@ -38,10 +38,8 @@ def _fold(raw):
 ALIASES = dict(pronation='pronation', pronacio='pronation', pronalo='pronation', neutral='neutral', neutralis='neutral',
                supination='supination', szupinacio='supination', szupinalo='supination')
 
-def label_aliases(
-    labels: LabelSettings|None=None, # more spellings, from the settings
-) -> dict[str, str]: # folded spelling -> class
-    "`ALIASES` and the study's own spellings. Raises `AnklealignError` if one spelling stands for two classes."
+def label_aliases(labels: LabelSettings|None=None) -> dict[str, str]: # folded spelling → class
+    "`ALIASES` and the study's own spellings, from its settings. Raises `AnklealignError` if one spelling stands for two classes."
     own = {}
     for c in CLASSES:
         for o in getattr(labels, c, ()):
@@ -235,8 +233,7 @@ def _from_row(row, position, controls=(), fixed=()):
         regions = [o.get('choices') if isinstance(o, dict) else o for o in _several(value)]
         if chosen := [v for o in regions if (v := _values(o))]: answers[column] = chosen
     return _Found(_text(row.get('id')) or f'at {position}', refs, _text(row.get('annotation_id')), _person(row.get('annotator') or None),
-                  answers, flaw=unclear if answers else '',
-                  created=_time(row.get('created_at')), updated=_time(row.get('updated_at')))
+                  answers, flaw=unclear if answers else '', created=_time(row.get('created_at')), updated=_time(row.get('updated_at')))
 
 # %% ../../nbs/study/labelstudio.ipynb #4bbe8135
 def _is_task(o): return isinstance(o, dict) and ('annotations' in o or 'completions' in o)
@@ -316,12 +313,9 @@ def _read_all(tasks, elements, controls):
         except Exception as e: yield _Found(f'at {i}', (), flaw=f'it cannot be read ({type(e).__name__}: {str(e)[:80]})')
 
 def read_export(
-    data: bytes, # content of the file
-    name: str, # its path relative to the raw folder, POSIX
-    aliases: Mapping[str, str]=ALIASES, # folded spelling -> class, as `label_aliases` makes it
-    from_name: str='', # the choice control to read; empty: the one whose values are known labels
-    picture_key: str='', # the key of a task that names the picture; empty: found
-) -> Export: # every annotation in it, and what else was seen
+    data: bytes, name: str, aliases: Mapping[str, str]=ALIASES, # content of the file, and its path relative to the raw folder, POSIX
+    from_name: str='', picture_key: str='', # the choice control, and the key of a task that names the picture; empty: found
+) -> Export:
     "Read a Label Studio export of any format. Raises `NotAnExport`, with the reason, if it is something else."
     name, (text, problems) = _text(name), _decode(data)
     if text.lstrip()[:1] in ('[', '{'): form, elements, more = _read_json(text)

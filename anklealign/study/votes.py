@@ -63,15 +63,14 @@ def count_votes(
 def _decide(votes, path, settings):
     if sum(votes): return consensus(votes, settings.policy, settings.min_agreement, settings.min_votes)
     folder, _ = class_folder(path)
-    if not folder: return Consensus('', 0., 'no vote')
-    return Consensus('', 0., f"no vote: it lies in a folder called '{folder}', but folder names are no annotations")
+    lies = f": it lies in a folder called '{folder}', but folder names are no annotations" if folder else ''
+    return Consensus('', 0., 'no vote' + lies)
 
 def _with_folders(study): # and the votes of class folders on pictures that have no other
     rows = study.pictures[(study.pictures.stands_for != '') & ~study.pictures.stands_for.isin(study.ratings.image)]
     found = pd.DataFrame([(f'{p}#folder', p, image, *class_folder(p)) for p, image in rows.stands_for.items()],
-                         columns=['item', 'picture', 'image', 'raw_label',
-                                  'label']).query("label != ''").drop_duplicates(['image', 'label'])
-    votes = found.set_index('item').assign(export=_FOLDERS, annotator=_FOLDERS, rule='class folder', reason='')
+                         columns=['item', 'picture', 'image', 'raw_label', 'label']).set_index('item').query("label != ''")
+    votes = found.drop_duplicates(['image', 'label']).assign(export=_FOLDERS, annotator=_FOLDERS, rule='class folder', reason='')
     if votes.empty: return study
     return replace(study, annotations=pd.concat([study.annotations, votes.reindex(columns=study.annotations.columns)]),
                    exports=(*study.exports, Export(_FOLDERS, 'folder names', tuple(votes.index), tasks=len(votes))))
@@ -91,15 +90,14 @@ def label(
     image = ['' if o else stands_for[p] for o, p in zip(reason, notes.picture, strict=True)]
     who = notes.annotator.str.replace(r'(?<=:)[^:]*@[^:]*\Z', lambda m: f'person-{sha256(m[0].casefold().encode()).hexdigest()[:8]}',
                                       regex=True)
-    study = replace(study, annotations=notes.assign(annotator=who, image=image))
+    study = replace(study, annotations=notes.assign(annotator=who, image=image, reason=reason))
     if settings.class_folders: study = _with_folders(study)
     notes = study.annotations
     counts = count_votes(study.ratings).reindex(pictures.index[pictures.stands_for == pictures.index], fill_value=0).astype(int)
-    decided = pd.DataFrame([_decide(o[1:], o[0], settings) for o in counts.itertuples()], counts.index,
-                           columns=['label', 'agreement', 'reason'])
-    dropped, more = dict(decided.reason), len(notes) - len(reason)
-    reason = [o or (f'its picture is dropped: {dropped[p]}' if dropped.get(p) else '')
-              for o, p in zip(reason + ['']*more, notes.image, strict=True)]
+    decided = pd.DataFrame([_decide(n, p, settings) for p, *n in counts.itertuples()], counts.index, ['label', 'agreement', 'reason'])
+    dropped = dict(decided.reason)
+    reason = [o or (f'its picture is dropped: {why}' if (why := dropped.get(p)) else '')
+              for o, p in zip(notes.reason, notes.image, strict=True)]
     votes = counts.add_prefix('votes_').assign(n_votes=counts.sum(axis=1), label=decided.label,
                                                agreement=decided.agreement.round(4)).reindex(pictures.index)
     pictures = pictures.join(votes.fillna({'label': ''}).fillna(0).astype({o: int for o in votes if 'votes' in o}))
@@ -142,11 +140,8 @@ def _figure(statistic, counts, groups, rounds, seed, chance_corrected):
     return dict(value=statistic(counts), low=low, high=high, n=len(counts), reason='')
 
 # %% ../../nbs/study/votes.ipynb #39c762b3
-def pair_kappas(
-    ratings: pd.DataFrame, # one row a vote: image, annotator, label
-    min_shared: int=10, # fewest images that both must have rated
-) -> pd.DataFrame: # one row a pair: first, second, n, agreement, kappa
-    "Cohen's kappa of every two annotators who share enough images."
+def pair_kappas(ratings: pd.DataFrame, min_shared: int=10) -> pd.DataFrame: # one row a pair: first, second, n, agreement, kappa
+    "Cohen's kappa of every two annotators who have rated at least `min_shared` images both."
     names, said = _said(ratings)
     first, second = np.nonzero(np.triu((sum(said) @ sum(said).T).toarray(), 1) >= max(min_shared, 1))
     table = np.array([[(a @ b.T).toarray()[first, second] for b in said] for a in said], float) # class, class, pair: images
@@ -157,8 +152,8 @@ def pair_kappas(
 
 def _said(votes): # annotators in order, and of each class who said so about which picture: annotators × images, sparse
     (who, names), (image, images) = pd.factorize(votes.annotator, sort=True), pd.factorize(votes.image)
-    return names, [csr_array((np.ones(o.sum(), int), (who[o], image[o])), shape=(len(names), len(images)))
-                   for o in ((votes.label == c).to_numpy(bool) for c in CLASSES)]
+    given = ((votes.label == c).to_numpy(bool) for c in CLASSES)
+    return names, [csr_array((np.ones(o.sum(), int), (who[o], image[o])), shape=(len(names), len(images))) for o in given]
 
 # %% ../../nbs/study/votes.ipynb #e6c24297
 def once_each(
@@ -169,9 +164,7 @@ def once_each(
     return distinct[~distinct.duplicated(['image', 'annotator'], keep=False)]
 
 # %% ../../nbs/study/votes.ipynb #ad1b74d3
-def against_others(
-    votes: pd.DataFrame, # one row a vote: image, label
-) -> pd.DataFrame: # `votes` with columns others (a class, or '' if there is no majority) and alone (no other vote)
+def against_others(votes: pd.DataFrame) -> pd.DataFrame: # with columns others ('' if there is no majority) and alone (no other vote)
     "What most of the others said about the picture of each vote."
     own = np.eye(len(CLASSES), dtype=int)[votes.label.map(CLASSES.index).to_numpy(int)]
     rest = count_votes(votes).loc[votes.image].to_numpy() - own
@@ -181,9 +174,7 @@ def against_others(
 # %% ../../nbs/study/votes.ipynb #f6e93476
 MOST_CELLS = 10_000_000 # of a label matrix: a larger one, nearly all of it empty, is left out
 
-def annotator_tables(
-    ratings: pd.DataFrame, # one row a vote: image, annotator, label
-) -> dict[str, pd.DataFrame]: # file name → table
+def annotator_tables(ratings: pd.DataFrame) -> dict[str, pd.DataFrame]: # file name → table
     "Each annotator beside the others, every two of them, and the label matrix."
     clean = once_each(ratings)
     people = pd.crosstab(clean.annotator, clean.label).reindex(columns=list(CLASSES), fill_value=0).rename_axis(columns=None)
