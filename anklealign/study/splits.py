@@ -362,12 +362,12 @@ def audit(table: pd.DataFrame, descriptors: np.ndarray) -> tuple[pd.DataFrame, d
     order = table.image.argsort()
     table, descriptors = table.iloc[order].reset_index(drop=True), descriptors[order]
     n, at, sizes = len(table), table.split.to_numpy(), table.split.value_counts()
-    i, j = near_duplicates(descriptors, 8, -1).T
+    i, j = near_duplicates(descriptors, 8, -1).T # 8: hash bits by which two processed pictures may differ
     i, j = i[at[i] != at[j]], j[at[i] != at[j]]
     straight, mirrored = (similarity(descriptors, np.column_stack([i, k])) for k in (j, n + j))
     straight = np.where((descriptors[i] == descriptors[j]).all((1, 2)), 1, straight)
     hits = pd.DataFrame({'image_a': table.image[i].array, 'split_a': at[i], 'image_b': table.image[j].array, 'split_b': at[j],
                          'similarity': np.maximum(straight, mirrored), 'mirrored': mirrored > straight})
-    hits = hits[hits.similarity >= .985]
+    hits = hits[hits.similarity >= .985] # of a copy; `NEAR_SIMILARITY` is less strict
     counts = {'pictures': n, 'pairs': sum(a*b for a, b in combinations(sizes, 2)), 'looked_at': len(i), 'hits': len(hits)}
     return hits.sort_values('similarity', ascending=False, kind='stable', ignore_index=True), counts
