@@ -154,8 +154,8 @@ def answer_inference(
 # %% ../../nbs/app/photos.ipynb #535f5ae0
 PART, PLAN = 256, 'shard.json' # photos of a part; what a shard is a share of
 
-def plan_of(predictor: Predictor, photos: Sequence[Photo], shard: str) -> tuple[dict, list[int]]:
-    "What `shard.json` holds of a share of all photos, such as '3/16', and the positions of its own. Raises `AnklealignError` if it is none."
+def plan_of(predictor: Predictor, photos: Sequence[Photo], shard: str) -> tuple[dict, list[int]]: # such as '3/16'
+    "What `shard.json` holds of a share of all `photos`, and the positions of its own. Raises `AnklealignError` if `shard` is none."
     paths = [o.path or PurePath(o.name).name for o in photos]
     mine, sha = share_of(paths, shard), hashlib.sha256
     model = sha(b''.join(sha(o).digest() for _, o in sorted(predictor.bundle.files.items()))).hexdigest()
