@@ -12,6 +12,7 @@ import base64
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from heapq import heappop, heappush
 from itertools import combinations
 
@@ -140,7 +141,7 @@ NEAR_SIMILARITY = .975 # least `similarity` of near-duplicates
 def near_duplicates(descriptors: np.ndarray, bits: int=NEAR_BITS, least: float=NEAR_SIMILARITY) -> np.ndarray: # (m, 2), smaller one first
     "Positions of pictures that show the same pixels, changed, straight or mirrored: enough pairs to connect all copies of a picture."
     n = len(descriptors)
-    codes, _ = pd.factorize(np.array([o.tobytes() for o in descriptors], object))
+    codes, _ = pd.factorize(np.array([blake2b(o.tobytes(), digest_size=16).digest() for o in descriptors], object)) # saves memory
     _, first = np.unique(codes, return_index=True)
     small = descriptors[first, :8, :8]
     i, j = near_pairs(np.concatenate([_hashes(small), _hashes(small*_MIRROR[:8])]), bits).T
