@@ -64,8 +64,8 @@ def file_error(error: OSError, path: str|os.PathLike) -> AnklealignError: # the 
     return AnklealignError(f"Cannot write {path}: {why.lower()}; {advice.get(why, 'choose another place with --output')}.")
 
 # %% ../nbs/core/core.ipynb #abbacb08
-def ordinary(path: str|os.PathLike) -> Path: # of a file that is to be opened, whether it is there or not
-    "The same, a file that can be read without waiting. Raises `OSError` for a pipe, a socket or a device."
+def ordinary(path: str|os.PathLike) -> Path: # the same; of a file that is to be opened, whether it is there or not
+    "A file that can be read without waiting. Raises `OSError` for a pipe, a socket or a device."
     path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir(): raise OSError(errno.EINVAL, 'It is no ordinary file', os.fspath(path))
     return path

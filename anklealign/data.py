@@ -319,7 +319,7 @@ def _notes(study, manifest, leaks, apart):
     if apart and leaks['hits']:
         notes.append(f"{leaks['hits']} pairs of pictures that look the same stand in different splits, since study.near_copies is apart: "
                      'if they are copies, figures of the test are too good.')
-    who = {p: (owner, one) for p, owner, one in study.pictures[['owner', 'participant']].itertuples() if one}
+    who = {p: (owner, one) for p, owner, one in study.used[['owner', 'participant']].itertuples() if one}
     pairs = [(p, q) for p, q in study.near if p in who and q in who and who[p] != who[q]]
     if pairs and not apart:
         notes.append(f"{len(pairs)} pairs of pictures look the same, although their names speak of different people ("

@@ -381,6 +381,15 @@ def test_one_fixed_camera_I13q(tmp_path):
     assert report['audit']['hits'] == 0 or any('stand in different splits' in o for o in report['notes'])
 
 
+def test_a_near_copy_that_is_not_used_is_no_other_person(tmp_path):
+    raw = control_group(tmp_path/'raw')
+    (raw/'D6AE9F'/'participant01_3.jpg').write_bytes(saved(Image.open(raw/'D6AE9F'/PEOPLE[0]), quality=50))
+    (raw/'D6AE9F'/'tie.json').write_text(json.dumps([task(50, 'participant01_3.jpg', *SAID[:2])]))
+    report, rows = prepared(raw, tmp_path/'out')
+    assert 'tie' in why_of(report)['D6AE9F/participant01_3.jpg'] and len(rows) == 18
+    assert not [o for o in report['notes'] if 'look the same' in o]
+
+
 def test_what_only_the_audit_finds_shares_a_group(tmp_path, monkeypatch):
     "The originals pass as different, the processed pictures do not: they share a group, and the study is prepared."
     from anklealign.study import preprocess

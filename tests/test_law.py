@@ -53,10 +53,10 @@ exports = st.dictionaries(st.sampled_from(FOLDERS), st.lists(task, max_size=6), 
 
 @pytest.mark.parametrize('examples', [60, pytest.param(300, marks=pytest.mark.slow)])
 def test_everything_found_is_used_or_reported(examples):
-    settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))(everything_is_used_or_reported)()
+    law = given(pictures, exports)(everything_is_used_or_reported)
+    settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))(law)()
 
 
-@given(pictures, exports)
 def everything_is_used_or_reported(pictures, exports):
     with tempfile.TemporaryDirectory() as d:
         root = Path(d)/'raw'

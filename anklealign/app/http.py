@@ -319,8 +319,8 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 # %% ../../nbs/app/http.ipynb #18ec0a22
-def run_app(app: fastapi.FastAPI, listening: socket.socket, seconds: float, started: Callable[[], None]) -> None: # called when it answers
-    "Answer requests until told to stop; those that are running then have so many seconds left."
+def run_app(app: fastapi.FastAPI, listening: socket.socket, seconds: float, started: Callable[[], None]) -> None:
+    "Answer requests until told to stop; those that are running then have `seconds` left. `started` is called when it answers."
     return_memory()
     sys.setswitchinterval(5e-4) # an answer must not wait long for a loop that others keep busy
     config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, ws='none', http=_Connection,

@@ -152,7 +152,7 @@ _FIRST, _RATE, _LAST = 5, 4096, 3 # seconds for the first bytes, bytes a second 
 
 class Patience:
     "Middleware: a request arrives in time, all that arrive fit into memory, and no stream outlives the service."
-    def __init__(self, app: ASGIApp, seconds: float, stopping: asyncio.Event, most: float=math.inf): # for a request; bytes of all of them
+    def __init__(self, app: ASGIApp, seconds: float, stopping: asyncio.Event, most: float=math.inf): # to arrive in; bytes of all requests
         self.app, self.seconds, self.stopping, self.most, self.held = app, seconds, stopping, most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -279,8 +279,8 @@ class _InMemory(MultiPartParser):
     def on_end(self): self.whole = True
 
 # %% ../../nbs/app/middleware.ipynb #a678cfe2
-async def read_photos(request: Request, field: str, most: int) -> list[tuple[str, bytes]]: # name of the form field; name and content
-    "The photos of a request, one to `most`. Raises `Refused` if there are none, too many, or something else."
+async def read_photos(request: Request, field: str, most: int) -> list[tuple[str, bytes]]: # name and content
+    "The photos of a request, one to `most`, in this field of a form or alone. Raises `Refused` for none, too many, or something else."
     kind = request.headers.get('content-type', '').split(';')[0].strip().lower()
     if kind.startswith('image/') or kind == 'application/octet-stream': return [('photo', await request.body())]
     right = f"form field '{field}' (multipart/form-data)"
@@ -294,7 +294,7 @@ async def read_photos(request: Request, field: str, most: int) -> list[tuple[str
         raise Refused('malformed', f'The form cannot be read: {e.message}') from e
     except ValueError as e: raise Refused('malformed', 'The form cannot be read: its charset is not one for text.') from e
     if not parser.whole: raise Refused('malformed', 'The form ends before its last part does: send it again.')
-    known = (field, 'file') if field == 'photo' else (field,) # as an earlier system had it
+    known = (field, 'file') if field == 'photo' else (field,) # 'file': as an earlier system had it
     if texts := [name for name, o in items if isinstance(o, str) and name in known]:
         raise Refused('parameters', f"'{texts[0]}' holds text: send it as a file, in {right}.")
     if unknown := [name for name, _ in items if name not in known]:

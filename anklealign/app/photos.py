@@ -88,8 +88,8 @@ def _in_folder(folder):
 # %% ../../nbs/app/photos.ipynb #9c318e37
 AT_ONCE = 16 # photos that are opened and answered together
 
-def answer_all(predictor: Predictor, photos: Sequence[Photo], explain: bool=False) -> Iterator[Answer]: # with pictures and heat maps
-    "The answers for `photos`, in order; those that cannot be used have their reason in `error`."
+def answer_all(predictor: Predictor, photos: Sequence[Photo], explain: bool=False) -> Iterator[Answer]:
+    "The answers for `photos`, in order, with pictures and heat maps if `explain`; what cannot be used has its reason in `error`."
     def fetched(o): # as its bytes; what is not there is its row's problem, a server that fails is everybody's
         if o.problem or not isinstance(o.source, RemotePath): return o
         try: return o._replace(source=o.source.read_bytes())
@@ -154,8 +154,8 @@ def answer_inference(
 # %% ../../nbs/app/photos.ipynb #535f5ae0
 PART, PLAN = 256, 'shard.json' # photos of a part; what a shard is a share of
 
-def plan_of(predictor: Predictor, photos: Sequence[Photo], shard: str) -> tuple[dict, list[int]]: # all photos, such as '3/16'
-    "What `shard.json` holds of a share, and the positions of its photos. Raises `AnklealignError` if `shard` is none."
+def plan_of(predictor: Predictor, photos: Sequence[Photo], shard: str) -> tuple[dict, list[int]]: # such as '3/16'
+    "What `shard.json` holds of a share of all `photos`, and the positions of its own. Raises `AnklealignError` if `shard` is none."
     paths = [o.path or PurePath(o.name).name for o in photos]
     mine, sha = share_of(paths, shard), hashlib.sha256
     model = sha(b''.join(sha(o).digest() for _, o in sorted(predictor.bundle.files.items()))).hexdigest()

@@ -137,7 +137,7 @@ PROBLEMS = { # code → status and title
 # %% ../../nbs/app/schemas.ipynb #c6ae3cf7
 class Refused(AnklealignError):
     "A request that is not answered, and why."
-    def __init__(self, code: str, detail: str, headers: Mapping[str, str]|None=None): # what was wrong, and what would be right
+    def __init__(self, code: str, detail: str, headers: Mapping[str, str]|None=None): # one of `PROBLEMS`; what was wrong, what is right
         super().__init__(detail)
         self.code, self.detail, self.headers = code, detail, headers
         self.status, self.title = PROBLEMS[code]

@@ -76,7 +76,9 @@ class _Screen(logging.Handler):
 @contextmanager
 def log_to(output: str|Path|None=None) -> Iterator[None]:
     "Show the log on screen while the block runs, and keep it as `log/run.log` in the folder `output` if there is one."
-    if os.environ.get('RANK', '0') != '0': return (yield) # one of several processes speaks for all
+    if os.environ.get('RANK', '0') != '0': # one of several processes speaks for all
+        yield
+        return
     fresh, handlers = bool(output) and not Path(output).exists(), [_Screen()]
     if output:
         (Path(output)/'log').mkdir(parents=True, exist_ok=True)
@@ -95,13 +97,14 @@ def log_to(output: str|Path|None=None) -> Iterator[None]:
 
 # %% ../../nbs/app/terminal.ipynb #879d2877
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]: # of what; to be called with the number done and the number of all
-    "A progress bar on a terminal, a line for every tenth elsewhere."
+def progress(what: str) -> Iterator[Callable[[int, int], None]]: # to be called with the number done and the number of all
+    "A progress bar on a terminal, a line for every tenth elsewhere; `what` is counted, such as 'pictures'."
     if sys.stdout.isatty():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True) as bar:
             task = bar.add_task(what, total=None)
-            return (yield lambda done, total: bar.update(task, completed=done, total=total))
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
     told = set()
     def step(done, total):
         tenth = 10 * done // max(total, 1)

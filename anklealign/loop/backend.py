@@ -51,7 +51,7 @@ log = logging.getLogger('anklealign.app.http')
 
 class Loop:
     "What a service does for one Label Studio server."
-    def __init__(self, predictor: Predictor, settings: Settings): # which answers until a training of a project does
+    def __init__(self, predictor: Predictor, settings: Settings): # the first answers until a training of a project does
         self.predictor, self.settings, self.aliases = predictor, settings, label_aliases(settings.labels)
         self.lock, self.counting = threading.Lock(), threading.Lock() # the second: one agreement at a time
         self.server = LabelStudio(settings.labelstudio.address, settings.labelstudio.token.get_secret_value())

@@ -12,6 +12,7 @@ import base64
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from heapq import heappop, heappush
 from itertools import combinations
 
@@ -140,7 +141,7 @@ NEAR_SIMILARITY = .975 # least `similarity` of near-duplicates
 def near_duplicates(descriptors: np.ndarray, bits: int=NEAR_BITS, least: float=NEAR_SIMILARITY) -> np.ndarray: # (m, 2), smaller one first
     "Positions of pictures that show the same pixels, changed, straight or mirrored: enough pairs to connect all copies of a picture."
     n = len(descriptors)
-    codes, _ = pd.factorize(np.array([o.tobytes() for o in descriptors], object))
+    codes, _ = pd.factorize(np.array([blake2b(o.tobytes(), digest_size=16).digest() for o in descriptors], object)) # saves memory
     _, first = np.unique(codes, return_index=True)
     small = descriptors[first, :8, :8]
     i, j = near_pairs(np.concatenate([_hashes(small), _hashes(small*_MIRROR[:8])]), bits).T
@@ -362,12 +363,12 @@ def audit(table: pd.DataFrame, descriptors: np.ndarray) -> tuple[pd.DataFrame, d
     order = table.image.argsort()
     table, descriptors = table.iloc[order].reset_index(drop=True), descriptors[order]
     n, at, sizes = len(table), table.split.to_numpy(), table.split.value_counts()
-    i, j = near_duplicates(descriptors, 8, -1).T
+    i, j = near_duplicates(descriptors, 8, -1).T # 8: hash bits by which two processed pictures may differ
     i, j = i[at[i] != at[j]], j[at[i] != at[j]]
     straight, mirrored = (similarity(descriptors, np.column_stack([i, k])) for k in (j, n + j))
     straight = np.where((descriptors[i] == descriptors[j]).all((1, 2)), 1, straight)
     hits = pd.DataFrame({'image_a': table.image[i].array, 'split_a': at[i], 'image_b': table.image[j].array, 'split_b': at[j],
                          'similarity': np.maximum(straight, mirrored), 'mirrored': mirrored > straight})
-    hits = hits[hits.similarity >= .985]
+    hits = hits[hits.similarity >= .985] # of a copy; `NEAR_SIMILARITY` is less strict
     counts = {'pictures': n, 'pairs': sum(a*b for a, b in combinations(sizes, 2)), 'looked_at': len(i), 'hits': len(hits)}
     return hits.sort_values('similarity', ascending=False, kind='stable', ignore_index=True), counts
