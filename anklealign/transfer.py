@@ -144,7 +144,7 @@ def imagenet_resnet18(model: Transfer, file: str|Path='') -> None: # torchvision
     "Give a `resnet18_body` its ImageNet weights. Raises `AnklealignError` if they cannot be had or do not fit."
     try: state = read_weights(file) if file else torchvision.models.ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
     except OSError as e:
-        raise AnklealignError("ResNet-18's ImageNet weights cannot be downloaded (no network?): give torchvision's file resnet18-f37072fd.pth "
+        raise AnklealignError("ResNet-18's ImageNet weights cannot be downloaded (no network?): give the file resnet18-f37072fd.pth "
                               "with --weights, or use a recipe that brings its weights along, as 'measured' does.") from e
     check_fit(torchvision.models.resnet18(), state, f'{file} are not those of ResNet-18', "give torchvision's resnet18-f37072fd.pth")
     fill_body(model, state)

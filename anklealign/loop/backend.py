@@ -161,6 +161,12 @@ def _number(project): # '3.1764280000' or 3 or {'id': 3}
     return int(found[0])
 
 # %% ../../nbs/loop/backend.ipynb #f9d03f0c
+async def _said(request):
+    try: body = await request.json()
+    except (ValueError, RecursionError): raise HTTPException(400, 'The request is no JSON: is it Label Studio that asks?') from None
+    if not isinstance(body, dict): raise HTTPException(400, 'The request is no JSON object: is it Label Studio that asks?')
+    return body
+
 def add_label_studio(app: fastapi.FastAPI, loop: Loop, answer: Answering) -> None:
     "Mount the backend under `/label-studio`; `answer` is from the workers of the service."
     def route(method, path):
@@ -172,29 +178,23 @@ def add_label_studio(app: fastapi.FastAPI, loop: Loop, answer: Answering) -> Non
             app.add_api_route(f'/label-studio/{path}', refusing, methods=[method], include_in_schema=False)
         return add
 
-    async def said(request):
-        try: body = await request.json()
-        except (ValueError, RecursionError): raise HTTPException(400, 'The request is no JSON: is it Label Studio that asks?') from None
-        if not isinstance(body, dict): raise HTTPException(400, 'The request is no JSON object: is it Label Studio that asks?')
-        return body
-
     @route('GET', 'health')
     async def health() -> dict: return {'status': 'UP', 'model_class': 'anklealign'}
 
     @route('POST', 'setup')
     async def setup(request: fastapi.Request) -> dict:
-        body = await said(request)
+        body = await _said(request)
         token = str(body.get('access_token'))
         if not loop.server.token and re.fullmatch(r'[\w.-]{10,4096}', token): loop.server.token = token
         read_label_config(body.get('schema'), loop.aliases)
         return {'model_version': (await asyncio.to_thread(loop.answering, _number(body.get('project'))))[1]}
 
     @route('POST', 'predict')
-    async def predict(request: fastapi.Request) -> dict: return {'results': await predict_tasks(loop, await said(request), answer)}
+    async def predict(request: fastapi.Request) -> dict: return {'results': await predict_tasks(loop, await _said(request), answer)}
 
     @route('POST', 'webhook')
     async def webhook(request: fastapi.Request) -> dict:
-        body = await said(request)
+        body = await _said(request)
         return {'status': await asyncio.to_thread(loop.happened, str(body.get('action', '')), _number(body.get('project')))}
 
     @route('GET', 'status')

@@ -220,7 +220,7 @@ class EpochSeed(Callback):
 
 # %% ../../nbs/training/callbacks.ipynb #3530f151
 def write_tensors(path: str|Path, tensors: Mapping[str, torch.Tensor], words: Mapping[str, str]|None=None) -> None:
-    "Write contiguous `tensors` as safetensors, without a second copy in memory. Raises `AnklealignError` if it cannot, and keeps the old file."
+    "Write contiguous `tensors` as safetensors, without a second copy in memory. Raises `AnklealignError` if it cannot."
     def write(file):
         mode = file.stat().st_mode # safetensors makes another file, for its owner alone
         try: safetensors.torch.save_file(tensors, file, words)
