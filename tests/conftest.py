@@ -64,8 +64,8 @@ def web(handler):
     "The address of a web server in a thread of this process."
     with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f'http://127.0.0.1:{server.server_port}/'
-        server.shutdown()
+        try: yield f'http://127.0.0.1:{server.server_port}/'
+        finally: server.shutdown()
 
 
 def task(i, name, *answers, month=10, **more):
