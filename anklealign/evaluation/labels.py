@@ -271,7 +271,8 @@ def _suspects(found, kind):
 def label_issue_findings(
     answers: pd.DataFrame, # of the test pictures, from `add_answers`, with the columns of the manifest
     issues: pd.DataFrame, # from `find_label_issues`, of all pictures the model was not trained on
-    prior: Mapping[str, float], telling: bool, synthetic: bool, how: Bootstrap=Bootstrap(), # of training; whether it tells classes apart
+    prior: Mapping[str, float], telling: bool, # class shares in training; whether the probabilities have been shown to tell classes apart
+    synthetic: bool, how: Bootstrap=Bootstrap(),
     left_out: str='', # why no label may be doubted; nothing if it may
 ) -> dict: # plain values, ready for JSON
     "Sources of the labels, estimated class shares and doubtful labels."
