@@ -3,7 +3,7 @@
 python benchmarks/smaller.py RUN STUDY OTHER_STUDY
 
 RUN was trained on STUDY; nobody of OTHER_STUDY is in that. Eight bits are the convolutions only, by onnxruntime's static quantisation with its
-defaults, per channel, calibrated on 200 training pictures. One look at a picture, without the mirrored one, since the quantised graph would hold its
+defaults, per channel, calibrated on 200 training pictures at most. One look at a picture, without the mirrored one, since the quantised graph would hold its
 weights twice; one picture at a time, one thread, the three in turns.
 """
 import json
@@ -16,9 +16,12 @@ from common import machine, options
 from serve import in_turns
 
 from anklealign.core import load_settings
+from anklealign.evaluation.metrics import PROBABILITIES
 from anklealign.study.manifest import read_manifest
 from anklealign.training.dataloaders import Pixels
 from anklealign.training.onnx import GRAPH, INPUT, OUTPUTS, export_run, halved
+from anklealign.training.recipes import Recipe
+from anklealign.training.runs import load_run, probabilities
 
 
 def eight_bits(graph, examples, folder):
@@ -51,9 +54,13 @@ def main(run, study, other):
     size = config['recipe']['size']
     with tempfile.TemporaryDirectory() as folder:
         mine = Path(shutil.copytree(run, Path(folder)/run.name))
-        (mine/'config.json').write_text(json.dumps(config | {'recipe': config['recipe'] | {'mirror': False}}))
+        recipe, valid = config['recipe'] | {'mirror': False}, rows[rows.split == 'valid']
+        (mine/'config.json').write_text(json.dumps(config | {'recipe': recipe}))
+        once = probabilities(load_run(mine)[0], study, valid, Recipe(**recipe)) # the run holds what two looks say
+        valid[['image', 'group', 'label']].assign(**dict(zip(PROBABILITIES, once.T, strict=True))).to_csv(mine/'valid_predictions.csv', index=False)
         graph = (export_run(mine, study, load_settings(env={}))/GRAPH).read_bytes()
-        examples = Pixels(study, rows[rows.split == 'train'].image.sample(200, random_state=1), size).store
+        learned = rows[rows.split == 'train'].image
+        examples = Pixels(study, learned.sample(min(200, len(learned)), random_state=1), size).store
         graphs = {'float32': graph, 'float16, computing in float32': halved(graph), 'int8, per channel': eight_bits(graph, examples, Path(folder))}
     store = Pixels(other, others.image, size).store
     pictures = [store[i:i + 32] for i in range(0, len(store), 32)]

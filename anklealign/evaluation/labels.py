@@ -20,7 +20,8 @@ from PIL import ImageOps
 from ..core import CLASSES, AnklealignError, kind_of
 from ..storage import write_atomic
 from ..decision import MIN_GROUPS, DecisionRule, class_of_angle, validation_answers
-from .document import COUNTED, DISCLAIMER, Gallery, Section, Table, html_page, names_of, number, span, sure
+from .document import (COUNTED, DISCLAIMER, Gallery, Section, Table, html_page, interval_title, names_of, number, span,
+                                           sure)
 from .metrics import PROBABILITIES, Bootstrap, add_answers, difference, drawn_interval, headline, plain, resample
 from .slices import by_source, conclude_sources, prior_interval
 from ..images import PictureError, open_picture
@@ -129,8 +130,8 @@ def agreement_of(votes: pd.DataFrame, how: Bootstrap=Bootstrap()) -> dict: # one
         classes[c] = {'value': value, 'low': low, 'high': high, 'n': int((several[c] > 0).sum())}
     people = annotator_figures(votes, 5, how).reset_index()
     disputed = several.assign(share=several.max(axis=1)/n).query('share < 1').sort_values('share', kind='stable').head(12)
-    return agreement_report(votes, how.rounds, how.seed) | {
-        'classes': classes, 'people': people.astype(object).where(people.notna(), None).to_dict('records'),
+    return agreement_report(votes, how.rounds, how.seed, how.confidence) | {
+        'intervals': how.model_dump(), 'classes': classes, 'people': people.astype(object).where(people.notna(), None).to_dict('records'),
         'disputed': disputed[[*CLASSES]].rename_axis('task').reset_index().to_dict('records')}
 
 # %% ../../nbs/evaluation/labels.ipynb #3aac7532
@@ -140,12 +141,13 @@ def agreement_page(found: dict, title: str, pictures: dict[str, Path], address: 
              'krippendorff_alpha': "Krippendorff's alpha, ordinal"}
     missing = list(dict.fromkeys(o['reason'] for k in names if (o := found[k])['reason']))
     pairs = {f"{o['first']} and {o['second']}": o for o in sorted(found['pairs'], key=lambda o: o['agreement'])}
-    columns = {'value': 'value', '95 % interval': span, 'pictures': 'n'}
+    interval = interval_title(found)
+    columns = {'value': 'value', interval: span, 'pictures': 'n'}
     tables = [Table.of('', {v: found[k] for k, v in names.items()}, columns, 'All annotators together.'),
               Table.of('class', found['classes'], columns,
                        'Of two votes on a picture, one of which is for the class: how often the other is too.'),
               Table.of('annotator', {o['annotator']: o for o in found['people']},
-                       {'agrees': 'accuracy', '95 % interval': span, 'pictures': 'images'},
+                       {'agrees': 'accuracy', interval: span, 'pictures': 'images'},
                        'Each annotator against the majority of the others, the lowest first.'),
               Table.of('pair', pairs, {'agree': 'agreement', 'kappa': 'kappa', 'pictures': 'n'},
                        'Pairs that share ten pictures, those that differ most first.')]
@@ -269,7 +271,8 @@ def _suspects(found, kind):
 def label_issue_findings(
     answers: pd.DataFrame, # of the test pictures, from `add_answers`, with the columns of the manifest
     issues: pd.DataFrame, # from `find_label_issues`, of all pictures the model was not trained on
-    prior: Mapping[str, float], telling: bool, synthetic: bool, how: Bootstrap=Bootstrap(), # of training; whether it tells classes apart
+    prior: Mapping[str, float], telling: bool, # class shares in training; whether the probabilities have been shown to tell classes apart
+    synthetic: bool, how: Bootstrap=Bootstrap(),
     left_out: str='', # why no label may be doubted; nothing if it may
 ) -> dict: # plain values, ready for JSON
     "Sources of the labels, estimated class shares and doubtful labels."

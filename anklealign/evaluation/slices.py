@@ -206,7 +206,7 @@ _WHO = {'consensus': 'consensus', 'owner': "owners'"}
 # %% ../../nbs/evaluation/slices.ipynb #6368e135
 _COMPARED = ['accuracy', 'macro_f1', 'log_loss']
 
-def aggregation_gain(answers: pd.DataFrame, sharpening: float=0., how: Bootstrap=Bootstrap()) -> dict: # calibrated → ready for JSON
+def aggregation_gain(answers: pd.DataFrame, sharpening: float=0., how: Bootstrap=Bootstrap()) -> dict: # prob_… calibrated
     """What is gained by answering all pictures of a group together: alone, together and gain, each accuracy, macro_f1 and log_loss with
     value, low, high; None without groups of several. The decision rule says the sharpening."""
     of = answers[answers.predicted != '']

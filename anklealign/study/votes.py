@@ -124,7 +124,7 @@ def _alpha(counts):
     return float(krippendorff.alpha(value_counts=counts, level_of_measurement='ordinal'))
 
 # %% ../../nbs/study/votes.ipynb #507590ef
-def _figure(statistic, counts, groups, rounds, seed, chance_corrected):
+def _figure(statistic, counts, groups, rounds, seed, confidence, chance_corrected):
     missing = dict(value=None, low=None, high=None, n=len(counts))
     if not len(counts): return missing | {'reason': 'no image has votes of two annotators'}
     if chance_corrected and np.count_nonzero(counts.sum(0)) < 2:
@@ -136,7 +136,7 @@ def _figure(statistic, counts, groups, rounds, seed, chance_corrected):
         return by_group[np.repeat(start[d] - size[d].cumsum() + size[d], size[d]) + np.arange(size[d].sum())]
     draws = (drawn() for _ in range(rounds))
     values = [statistic(counts[d]) for d in draws if np.count_nonzero(counts[d].sum(0)) > 1] if len(size) > 1 else []
-    low, high = np.quantile(values, [.025, .975]).tolist() if values else (None, None)
+    low, high = np.percentile(values, [50 - 50*confidence, 50 + 50*confidence]).tolist() if values else (None, None)
     return dict(value=statistic(counts), low=low, high=high, n=len(counts), reason='')
 
 # %% ../../nbs/study/votes.ipynb #39c762b3
@@ -193,15 +193,16 @@ def annotator_tables(ratings: pd.DataFrame) -> dict[str, pd.DataFrame]: # file n
 # %% ../../nbs/study/votes.ipynb #e2daf3e8
 def agreement_report(
     ratings: pd.DataFrame, # one row a vote: image, annotator, label, and group if known
-    rounds: int=200, # bootstrap rounds of the 95 % intervals
+    rounds: int=200, # of the bootstrap
     seed: int=1, # of the bootstrap
+    confidence: float=.95, # of the intervals
 ) -> dict: # ready for JSON: n's, and figures with value, low, high, n, reason
     "How far the annotators agree. A figure that cannot be computed is None and has its reason."
     clean = once_each(ratings)
     counts = count_votes(clean)
     several = counts[counts.sum(axis=1) > 1]
     groups = clean.groupby('image')['group'].first().reindex(several.index) if 'group' in clean else pd.Series(several.index)
-    args = several.to_numpy(), pd.factorize(groups)[0], rounds, seed
+    args = several.to_numpy(), pd.factorize(groups)[0], rounds, seed, confidence
     pairs = pair_kappas(clean)
     kappas = pairs.kappa.dropna()
     of_pairs = {k: float(kappas.agg(k)) if len(kappas) else None for k in ('mean', 'min', 'max')}

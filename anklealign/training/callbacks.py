@@ -20,7 +20,6 @@ import random
 import re
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +67,8 @@ def precision_callbacks(precision: str='auto', device: torch.device|str='cpu') -
     return chosen, [ChannelsLast(), *formats[chosen]]
 
 # %% ../../nbs/training/callbacks.ipynb #7ba7c78e
-@cache
 def keep_memory() -> bool: # whether anything was changed
-    "Let this process keep the memory it has freed, where the C library is glibc; once is enough."
+    "Let this process keep the memory it frees, where the C library is glibc; until `free_memory`."
     if platform.libc_ver()[0] != 'glibc': return False
     tell = ctypes.CDLL(None).mallopt
     return bool(tell(_M_MMAP_MAX, 0) and tell(_M_TRIM_THRESHOLD, -1)) # -1: never

@@ -36,7 +36,7 @@ from .recipes import Recipe
 from .runs import load_run
 
 # %% ../../nbs/training/onnx.ipynb #225279b0
-def parts_of(model: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module, bool]: # the last: whether the head pools
+def parts_of(model: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module, bool]: # the last: whether the head takes pooled features
     "Early stages, late stages and head of a model, between which its feature maps lie. Raises `AnklealignError` if it has none."
     if hasattr(model, 'stages') and hasattr(model, 'head'):
         return nn.Sequential(_Scaled(model), *model.stages[:-1]), model.stages[-1], model.head, True
