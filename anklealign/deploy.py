@@ -142,10 +142,9 @@ def open_photo(photo: str|os.PathLike|bytes|np.ndarray|Image.Image, how: Preproc
     picture = picture_of(photo, how.size, how.max_megapixels)
     return Opened(picture, seen_pixels(picture, how), check_quality(picture.image, picture.width, picture.height, how.model_size, language))
 
-# %% ../nbs/05_deploy.ipynb #35e25c1e
+# %% ../nbs/05_deploy.ipynb #dd380acb
 _OUTPUTS, _HEELS = ['log_probabilities', 'evidence', 'strangeness'], ['feet', 'outlines', 'views'] # as in `training.onnx`
 
-# %% ../nbs/05_deploy.ipynb #dd380acb
 class Predictor:
     "Answers for photos, from a bundle."
     def __init__(self,

@@ -1,4 +1,4 @@
-"""A camera, a z-buffer, meshes, textures, lamps and shadows, from which the rooms above draw people
+"""A camera, a z-buffer, meshes, textures, lamps and shadows: all that a phantom is drawn with
 
 Docs: https://anklealign.github.io/anklealign/phantom/render.html.md"""
 
