@@ -365,8 +365,9 @@ def phantom(out: Annotated[Path, typer.Argument(help='A folder that does not exi
     Example: anklealign phantom --n 965 --seed 1 phantoms/
     """
     from importlib.metadata import entry_points
-    [found] = entry_points(group='anklealign.studies', name='phantom')
-    make_study, start = found.load(), time.perf_counter()
+    found = [*entry_points(group='anklealign.studies', name='phantom')]
+    if not found: stop('The installation is older than its files: install anklealign again.')
+    make_study, start = found[0].load(), time.perf_counter()
     with log_to(), progress('phantoms') as step:
         make_study(out, n=n, seed=seed, layout=layout, progress=step)
         log.info('%d synthetic pictures in %s, %.1f a second.', n, out, n / (time.perf_counter() - start))

@@ -333,7 +333,7 @@ def queue(
     from anklealign.loop.server import project_home
     from anklealign.storage import write_atomic
     with log_to(), progress('pictures') as step:
-        tasks, _, pictures = look_at_project(server, number, chosen, step)
+        tasks, pictures = look_at_project(server, number, chosen, step)
         found = queue_of(pictures, n)
         ranks = {o.task: {'next_rank': o.rank, 'next_why': o.why} for o in found.itertuples(index=False)}
         if push: push_ranks(server, number, tasks, ranks, 'next_rank', 'Next')

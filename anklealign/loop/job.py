@@ -255,7 +255,7 @@ def queue_of(
 def look_at_project(
     server: LabelStudio, number: int, settings: Settings,
     progress: Callable[[int, int], None]=lambda done, total: None, # called with the number of pictures done, and of all
-) -> tuple[list[dict], pd.DataFrame, pd.DataFrame]: # tasks, votes, and pictures as `queue_of` takes them
+) -> tuple[list[dict], pd.DataFrame]: # tasks, and pictures as `queue_of` takes them
     "A project with what its model says of every picture that fewer than two people have annotated."
     root, tasks, places, votes = _state(server, number, settings, progress)
     labels, current = votes.groupby('image').label.agg(list), _answering(root.parent)
@@ -271,7 +271,7 @@ def look_at_project(
     same = [(first.setdefault(who, i), i) for i, o in enumerate(pictures.path) if (who := _person(o, settings.study))]
     near = near_duplicates(np.stack(pictures['print'])) if len(pictures) else np.empty((0, 2))
     alike = np.concatenate([np.reshape(same, (-1, 2)), near]).astype(int)
-    return tasks, votes, pictures.assign(group=connected(len(pictures), alike))
+    return tasks, pictures.assign(group=connected(len(pictures), alike))
 
 # %% ../../nbs/loop/job.ipynb #1c985db2
 def look_again(before: dict[str, str], now: dict[str, str], answers: dict[str, str]) -> str: # all by the number of the task
