@@ -358,8 +358,9 @@ def merge(
 # %% ../../nbs/app/cli.ipynb #3f99cba6
 @app.command(cls=Command)
 def phantom(out: Annotated[Path, typer.Argument(help='A folder that does not exist yet.')],
-            n: Annotated[int, typer.Option('--n', min=1, help='Number of pictures.')]=965,
-            layout: Annotated[str, typer.Option(help='owners, consensus or both.')]='both', seed: Seed=1, debug: Debug=False):
+            n: Annotated[int, typer.Option('--n', min=1, help='Number of pictures; fewer than about 60 may lack a class.')]=965,
+            layout: Annotated[str, typer.Option(help='owners, consensus or both.')]='both',
+            seed: Annotated[int, typer.Option(help='Seed of people, pictures and answers.')]=1, debug: Debug=False):
     """Make a raw study of synthetic pictures whose rear-foot angle is known.
 
     Example: anklealign phantom --n 965 --seed 1 phantoms/

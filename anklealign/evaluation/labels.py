@@ -178,6 +178,7 @@ def shipped_gain(
     did = ('has made the model better than the shipped one' if above(accuracy)
            else 'has left the model worse than the shipped one' if (accuracy['high'] or 0) < 0
            else 'has raised macro-F1 above that of the shipped model' if above(macro_f1)
+           else 'has lowered macro-F1 below that of the shipped model' if (macro_f1['high'] or 0) < 0
            else 'cannot be shown to have added anything to the shipped model')
     verdict = (f'Training on this study {did}: accuracy {told(accuracy)}, macro-F1 {told(macro_f1)} '
                f'(n = {len(asked)} {kind_of(synthetic)} of {n} groups).')

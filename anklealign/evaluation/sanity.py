@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from fastai.callback.hook import Hooks
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 from torch import nn
@@ -165,6 +164,7 @@ def rotation_verdict(table: pd.DataFrame, synthetic: bool, confidence: float=.95
 # %% ../../nbs/evaluation/sanity.ipynb #45fb2c25
 def last_feature_map(model: nn.Module, picture: torch.Tensor) -> nn.Module: # 1 × 3 × side × side, in 0–1
     "The last part of `model` whose output still has places. Raises `AnklealignError` if there is none, or the model is in training mode."
+    from fastai.callback.hook import Hooks
     if model.training: raise AnklealignError('The model is in training mode, so its maps vary: call its eval() first.')
     found = []
     def note(part, _, out):

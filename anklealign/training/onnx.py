@@ -264,7 +264,7 @@ def _checked_graph(model, recipe, run, study, half):
 def export_run(
     run: str|Path, # run folder, which gets model.onnx and bundle.json
     study: str|Path, # the study it was trained on
-    settings: Settings, # coverage of the sets, target risk, confidence
+    settings: Settings=Settings(), # coverage of the sets, target risk, confidence
     half: bool=False, # store the graph's weights in half precision
     demonstration: bool=False, # label its answers as those of a demonstration model
 ) -> Path: # `run`

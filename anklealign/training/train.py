@@ -220,7 +220,8 @@ def _finish(run, learn, recipe, config, history):
         write_atomic(folder/'valid_predictions.csv', answers.to_csv(**table))
     checkpoint_of(run).unlink(missing_ok=True)
     row = history.rows[kept - 1]
-    log.info('kept the weights of epoch %d (valid accuracy %.3f, macro-F1 %.3f) in %s', kept, row['accuracy'], row['macro_f1'], run)
+    log.info('kept the %s weights, of epoch %d (valid accuracy %.3f, macro-F1 %.3f), in %s',
+             recipe.keep, kept, row['accuracy'], row['macro_f1'], run)
 
 
 # %% ../../nbs/training/train.ipynb #4cd0512e
