@@ -2,7 +2,7 @@
 
     from anklealign import Predictor, demo_study, evaluate, prepare, recipes, train
     study = prepare(demo_study(), 'output') # or a raw folder or .zip of yours, as it is
-    run = train(study, 'output/models/baseline', recipes['baseline'])
+    run = train(study, 'output/models/baseline', recipes['baseline']) # a minute or two
     report = evaluate(run, study, 'output/evaluation/baseline')
     answer = Predictor()(next((study/'images').iterdir())) # from the demonstration model
 """

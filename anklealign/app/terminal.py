@@ -182,7 +182,7 @@ def predict(
     photos: Annotated[list[str], typer.Argument(help='Photos, folders, patterns such as "*.jpg", or - for standard input.')],
     model: Model=None,
     as_json: Annotated[bool, typer.Option('--json', help='JSON instead of a table.')]=False,
-    as_csv: Annotated[bool, typer.Option('--csv', help='CSV instead of a table.')]=False,
+    as_csv: Annotated[bool, typer.Option('--csv', help='CSV instead of a table; what is piped is CSV anyway.')]=False,
     overlay: Annotated[Path|None, typer.Option('--overlay', help='Folder for the photos with their lines and degrees drawn in.')]=None,
     together: Annotated[bool, typer.Option('--together', help='The photos show one person: one more row, the '
                                                              'answer of all of them.')]=False,
