@@ -45,7 +45,7 @@ def show(raw, output, cost):
     print(f'\nverdict: {report["verdict"]}')
     print(f'the run itself on the test pictures: {report["summary"]}')
     print(f'the shipped model beside it: {report["shipped"]["verdict"]}')
-    reached = (folds['gain_over_majority']['balanced_accuracy']['low'] or 0) > 0
+    reached = bool(folds) and (folds['gain_over_majority']['balanced_accuracy']['low'] or 0) > 0 # a small study gets no folds
     print(f'\nshown to tell the classes apart: {"yes" if reached else "no"}')
     print(f'time: {cost["seconds"]:.0f} s by the clock, {cost["cpu"]:.0f} s of processors')
     print(f'peak of memory: {cost["peak"]:.0f} MB ({cost["own"]:.0f} MB its own, the rest pages of files)')
