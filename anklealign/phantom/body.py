@@ -38,13 +38,13 @@ class Leg:
     faces: np.ndarray # (m, 3) triangles, outward
     length: float # of the foot, in metres
 
-# %% ../../nbs/phantom/body.ipynb #877d3d6a
+# %% ../../nbs/phantom/body.ipynb #f44f187c
 def spin(points: np.ndarray, deg: float) -> np.ndarray: # (n, 3)
     "Turn points about the vertical."
     a = np.deg2rad(deg)
     return points @ np.array([[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]])
 
-# %% ../../nbs/phantom/body.ipynb #821dfc86
+# %% ../../nbs/phantom/body.ipynb #276e00ba
 def _middle(x): return (x.min() + x.max())/2
 
 def _heading(points):
@@ -52,7 +52,7 @@ def _heading(points):
     toes, heel = low[low[:, 1] < -.55], low[low[:, 1] > -.2]
     return np.rad2deg(np.arctan2(_middle(toes[:, 0]) - _middle(heel[:, 0]), .8))
 
-# %% ../../nbs/phantom/body.ipynb #34f469fb
+# %% ../../nbs/phantom/body.ipynb #d1b57590
 def draw_leg(rng: np.random.Generator) -> Leg: # standing, foot straight ahead
     "The leg of somebody between two people of the basis, before anything is done to it."
     mean, directions, places, faces = load_basis()
@@ -81,7 +81,7 @@ class Shape:
     abduct: tuple[float, float]=(.45, 0.) # how far the forefoot turns out with the heel's tilt; radians of its own
     inward: tuple[float, float]=(.35, 0.) # the same for the shank turning inward
 
-# %% ../../nbs/phantom/body.ipynb #9e689468
+# %% ../../nbs/phantom/body.ipynb #eeee941c
 def draw_shape(rng: np.random.Generator) -> Shape:
     "Ankles from bony to plump."
     plump = rng.beta(1.8, 2.2)
@@ -98,14 +98,14 @@ def _levels(values, z, step, top): # the largest value within `step` of each hei
     most[n:] = -np.inf
     return np.maximum(np.maximum(most[:-2], most[1:-1]), np.r_[-np.inf, most[:-3]])[:n]
 
-# %% ../../nbs/phantom/body.ipynb #7ef48aac
+# %% ../../nbs/phantom/body.ipynb #cc16bd76
 def _behind(y, z):
     "How far each corner lies before the back of its height."
     step = z.max()/80
     backs = _levels(y, z, step, z.max())
     return np.interp(z, step*(np.arange(len(backs)) + .5), np.where(np.isfinite(backs), backs, backs[np.isfinite(backs)].min())) - y
 
-# %% ../../nbs/phantom/body.ipynb #8bd19a12
+# %% ../../nbs/phantom/body.ipynb #d462da9f
 def _pad(x, z, behind, shape):
     "Bring the back part of each height to the width a heel has there, symmetric about the heel's own line."
     near, step = behind < .09, .015
@@ -176,7 +176,7 @@ def _cut(shapes, axis, at):
     t = (at - a[:, axis])/(b[:, axis] - a[:, axis])
     return (a + t[:, None]*(b - a)).reshape(-1, 2, 3)
 
-# %% ../../nbs/phantom/body.ipynb #6f4908cd
+# %% ../../nbs/phantom/body.ipynb #cc98c80f
 def _section(corners, height): # of triangles, all of which need not be tried
     low, high = extent(corners[..., 2])
     return _cut(corners[(low < height) & (high > height)], 2, height)
@@ -206,7 +206,7 @@ class Stance:
     toe_out_deg: float=8. # foot-progression angle
     forward: float=0. # shift along the line of sight, in metres
 
-# %% ../../nbs/phantom/body.ipynb #6afc0005
+# %% ../../nbs/phantom/body.ipynb #ce6c51ba
 @dataclass(frozen=True)
 class PosedLeg:
     "A leg in the room, in metres, and its measured angle."
@@ -236,7 +236,7 @@ def _solve(measure, target, slope=.92):
         slope = np.clip((got - before)/(b - a), .3, 2) if b != a else slope
     return b
 
-# %% ../../nbs/phantom/body.ipynb #80a8f6cb
+# %% ../../nbs/phantom/body.ipynb #721a9d86
 def _place(points, length, side, stance):
     points = spin(points, stance.toe_out_deg)*length + [stance.half_width, stance.forward, 0]
     above = points[:, 2]/length - .3
@@ -245,13 +245,13 @@ def _place(points, length, side, stance):
     points[:, 0] = np.where(above > .25, np.maximum(points[:, 0], .003), points[:, 0])
     return points if side == 'left' else points*[-1, 1, 1]
 
-# %% ../../nbs/phantom/body.ipynb #c0aeab3e
+# %% ../../nbs/phantom/body.ipynb #293daa90
 def _onto_skin(mark, corners):
     "The mark moved along the line of sight to the skin."
     section = _cut(_section(corners, mark[2]), 0, mark[0]).reshape(-1, 3)
     return np.array([mark[0], section[:, 1].max() if len(section) else mark[1], mark[2]])
 
-# %% ../../nbs/phantom/body.ipynb #e8b22033
+# %% ../../nbs/phantom/body.ipynb #940a73bc
 def _marks(points, faces, heel, low, high, length):
     marks = dict(lower=_onto_skin(low, points[heel]), upper=_onto_skin(high, points[heel]))
     floor, corners = points[np.unique(heel)], points[faces]
@@ -305,13 +305,13 @@ class Skin:
     gloss: float # strength of the shine
     seed: int # of its fields
 
-# %% ../../nbs/phantom/body.ipynb #b02a1d47
+# %% ../../nbs/phantom/body.ipynb #65d9cf43
 def _draw_creases(rng):
     n, low, step = rng.integers(2, 12), rng.uniform(.14, .2), rng.uniform(.009, .019)
     heights, depths = low + step*(np.arange(n) + rng.normal(0, .25, n)), rng.gamma(2, .3, n)*rng.uniform(.15, 1.2)
     return np.stack([heights, depths, rng.uniform(.0015, .0045, n), rng.normal(rng.normal(.2, .6), .5, n), rng.normal(0, .025, n)], 1)
 
-# %% ../../nbs/phantom/body.ipynb #8f8d99d4
+# %% ../../nbs/phantom/body.ipynb #a09ef660
 def draw_skin(rng: np.random.Generator) -> Skin:
     "Mostly light skin, of any age."
     tone, dry = rng.beta(1.0, 2.6), rng.beta(1.5, 2.5)
@@ -351,7 +351,7 @@ def _spots(colour, rest, u, v, shift, skin, dark):
         colour = colour*(1 + print_[:, None]*np.array([-.02, -.16, -.13])*dark)
     return colour
 
-# %% ../../nbs/phantom/body.ipynb #efa1e869
+# %% ../../nbs/phantom/body.ipynb #f0a2e984
 def _creases(x, z, u, v, skin):
     "How dark, and how steep along the height, the creases over the tendon are."
     dark, steep = np.zeros_like(z), np.zeros_like(z)
@@ -400,7 +400,7 @@ class Person:
     shape: Shape # of the ankle
     skin: Skin # colour and marks
 
-# %% ../../nbs/phantom/body.ipynb #d210a8e0
+# %% ../../nbs/phantom/body.ipynb #8c74f317
 def draw_person(rng: np.random.Generator) -> Person:
     "Anybody from school age on."
     return Person(draw_leg(rng), draw_shape(rng), draw_skin(rng))
