@@ -43,7 +43,7 @@ def draw_stances(length: float, rng: np.random.Generator, pad: float=.13) -> dic
 # %% ../../nbs/phantom/picture.ipynb #6559bf5f
 VIEWS = dict(behind=.72, oblique=.06, side=.05, front=.06, sole=.03, lying=.03, none=.05) # share of the pictures
 
-# %% ../../nbs/phantom/picture.ipynb #eb01376a
+# %% ../../nbs/phantom/picture.ipynb #9a6d87a8
 def draw_yaw(view: str, rng: np.random.Generator) -> float: # degrees
     "From where the person is seen: how far the camera stands to their left (negative) or right of straight behind."
     sign = rng.choice([-1, 1])
@@ -54,7 +54,7 @@ def draw_yaw(view: str, rng: np.random.Generator) -> float: # degrees
     if view == 'lying': return float(sign*rng.uniform(25, 140))
     return float(rng.normal(0, 15))
 
-# %% ../../nbs/phantom/picture.ipynb #5b096639
+# %% ../../nbs/phantom/picture.ipynb #e9e294e8
 def in_view(camera: Camera, points: np.ndarray) -> bool:
     "Whether a camera sees any of some points of the room."
     x, y, depth = camera.project(points).T
@@ -115,7 +115,7 @@ class Foot:
     footwear: str # bare, sock, shoe, slipper
     measurable: bool # whether a clinician could draw the line
 
-# %% ../../nbs/phantom/picture.ipynb #075a96b7
+# %% ../../nbs/phantom/picture.ipynb #ffe53810
 @dataclass(frozen=True)
 class Picture:
     "A synthetic picture and its truth."
@@ -150,7 +150,7 @@ def _visible(leg, camera, drawn):
     near = drawn.depth[(y*FINE).clip(0, h - 1).astype(int), (x*FINE).clip(0, w - 1).astype(int)]
     return float((inside & (depth < near + .012)).mean()), float(inside.mean())
 
-# %% ../../nbs/phantom/picture.ipynb #f8e5a667
+# %% ../../nbs/phantom/picture.ipynb #6fca6291
 def _truth(leg, camera, drawn, view, footwear, frame):
     def place(points): return camera.project(points)[:, :2]*frame.scale + [frame.left, frame.top]
     at = {k: place(v[None])[0] for k, v in leg.marks.items()}
@@ -169,7 +169,7 @@ def _truth(leg, camera, drawn, view, footwear, frame):
     rounded = {k: round(float(v), 3) for k, v in figures.items()}
     return Foot(side=leg.side, box=edges, footwear=footwear, measurable=bool(good), **marks, **rounded)
 
-# %% ../../nbs/phantom/picture.ipynb #ea2f8cef
+# %% ../../nbs/phantom/picture.ipynb #e0b87dab
 def _mask(drawn, size, frame):
     heel = (drawn.rest[..., 2] < .3) & (drawn.rest[..., 1] > -.33)
     label = np.where(drawn.label > 0, drawn.label + np.where(heel, 0, 2), 0).astype(np.uint8)
@@ -267,7 +267,7 @@ def _write_one(task):
     picture.mask.save(folder/f'{name}.png', optimize=True)
     return json.dumps(dict(name=f'{name}.jpg', mask=f'{name}.png', person=number) | picture.truth())
 
-# %% ../../nbs/phantom/picture.ipynb #890911c1
+# %% ../../nbs/phantom/picture.ipynb #688e2281
 def _existing(truth):
     if not truth.exists(): return set()
     text = truth.read_text(encoding='utf-8')
@@ -275,7 +275,7 @@ def _existing(truth):
     if text and not text.endswith('\n'): truth.write_text('\n'.join([*kept, '']), encoding='utf-8')
     return {json.loads(line)['name'] for line in kept}
 
-# %% ../../nbs/phantom/picture.ipynb #6e0bf326
+# %% ../../nbs/phantom/picture.ipynb #1ae4d402
 def _run(work, tasks, workers, chunk=1):
     if workers <= 1: yield from map(work, tasks); return
     one_thread = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), '1')
@@ -324,7 +324,7 @@ class Phantom:
     participant: int # number of the body, unique in the study
     params: dict # plain values: skin_tone, footwear, yaw_deg, roll_deg …
 
-# %% ../../nbs/phantom/picture.ipynb #518ebbee
+# %% ../../nbs/phantom/picture.ipynb #952235b5
 FOOTWEAR_SHARES = dict(bare=.8, sock=.12, shoe=.08) # of the pictures of a study
 
 def render_phantom(
@@ -340,7 +340,7 @@ def render_phantom(
     params = facts | marks | dict(footwear=footwear, both_feet=len(angles) == 2)
     return Phantom(picture.image, float(np.mean(list(angles.values()))), angles.get('left'), angles.get('right'), participant, params)
 
-# %% ../../nbs/phantom/picture.ipynb #e687f67f
+# %% ../../nbs/phantom/picture.ipynb #c877b264
 def _participant(task):
     seed, size, rows = task
     person = draw_person(np.random.default_rng([seed, int(rows[0][1]), 1]))

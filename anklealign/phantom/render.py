@@ -70,7 +70,7 @@ def extent(o: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (n,) each
     "The least and the greatest of three columns."
     return np.minimum(np.minimum(o[:, 0], o[:, 1]), o[:, 2]), np.maximum(np.maximum(o[:, 0], o[:, 1]), o[:, 2])
 
-# %% ../../nbs/phantom/render.ipynb #5b473cd6
+# %% ../../nbs/phantom/render.ipynb #13436ede
 def _bins(box):
     "Triangles of like extent together, so that little is tried in vain."
     span = np.log2(box[:, 2:] - box[:, :2] + 1).astype('f4')
@@ -80,7 +80,7 @@ def _bins(box):
     kinds, starts = np.unique(kind[order], return_index=True)
     return [((2**(k//16), 2**(k % 16)), o) for k, o in zip(kinds, np.split(order, starts[1:]), strict=True)]
 
-# %% ../../nbs/phantom/render.ipynb #83f5ffa5
+# %% ../../nbs/phantom/render.ipynb #1684a34c
 def _fragments(at, area, box, number, kind):
     "Pixels inside of triangles whose boxes fit into `kind`: x, y, which triangle, weights of its corners."
     columns, rows = np.arange(kind[0], dtype=np.int32), np.arange(kind[1], dtype=np.int32)[:, None]
@@ -101,7 +101,7 @@ def _fragments(at, area, box, number, kind):
     weights = np.stack([o.ravel()[found] for o in (*weights, last)], 1)
     return box[tri, 0] + column, box[tri, 1] + row, number[tri], weights
 
-# %% ../../nbs/phantom/render.ipynb #fdd66d9c
+# %% ../../nbs/phantom/render.ipynb #ef938106
 def rasterise(corners: np.ndarray, triangles: np.ndarray, size: tuple[int, int], cull: np.ndarray|bool=False) -> Seen:
     "The nearest triangle of each pixel; `corners` are as `Camera.project` gives them, `cull` tells which are seen from outside only."
     width, height = size
@@ -146,7 +146,7 @@ def _smoothing(ends, n, inner, split):
     beta = np.where(still, 0, .625 - (.375 + .25*np.cos(2*np.pi/np.maximum(degree, 3)))**2)
     return [around[:, 0], np.arange(n)], [around[:, 1], np.arange(n)], [(beta/np.maximum(degree, 1))[around[:, 0]], 1 - beta]
 
-# %% ../../nbs/phantom/render.ipynb #6ba85556
+# %% ../../nbs/phantom/render.ipynb #4ba8ccfe
 def _split(faces, middles):
     "Triangles with new corners on some edges (-1: none), cut into one, two, three or four."
     count, out = (middles >= 0).sum(1), [faces[(middles < 0).all(1)]]
@@ -221,7 +221,7 @@ def lookup(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     "The texel nearest to each place; the texture repeats every 1."
     return texture[(v*_TEXELS).astype(np.int32) & (_TEXELS - 1), (u*_TEXELS).astype(np.int32) & (_TEXELS - 1)]
 
-# %% ../../nbs/phantom/render.ipynb #1bd2f775
+# %% ../../nbs/phantom/render.ipynb #e6771dc1
 def soft(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     "Between the four texels about each place: for textures that are seen enlarged."
     x, y = u*_TEXELS - .5, v*_TEXELS - .5
@@ -231,7 +231,7 @@ def soft(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     k, m = (i + 1) & (_TEXELS - 1), (j + 1) & (_TEXELS - 1)
     return (1 - t)*((1 - s)*texture[j, i] + s*texture[j, k]) + t*((1 - s)*texture[m, i] + s*texture[m, k])
 
-# %% ../../nbs/phantom/render.ipynb #04b80a0a
+# %% ../../nbs/phantom/render.ipynb #cfc77a24
 def paint(rng: np.random.Generator, hue: tuple=(0, 1), saturation: tuple=(0, .5), value: tuple=(.1, .95)) -> np.ndarray: # (3,)
     "A colour of a thing in linear light, from a range each of hue (in turns), saturation and value."
     return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))**2.2
@@ -241,7 +241,7 @@ def piece_tone(i: np.ndarray, j: np.ndarray, seed: int) -> np.ndarray:
     "What makes the plank or tile in row `i` and column `j` differ from the next: a random number."
     return field(0., 11)[(i*7 + seed) & 511, (j*13 + seed//7) & 511]
 
-# %% ../../nbs/phantom/render.ipynb #ae347657
+# %% ../../nbs/phantom/render.ipynb #0392e786
 def lines(t: np.ndarray, width: float) -> np.ndarray:
     "1 on a line about each whole number, else 0: gaps between planks, tiles and bricks."
     f = np.abs(t - np.round(t))
@@ -257,7 +257,7 @@ class Lamp:
     shadow: float # share of it that is kept away by what stands in its way
     place: np.ndarray|None=None # of a flash, in metres: its light falls off
 
-# %% ../../nbs/phantom/render.ipynb #3c9a561c
+# %% ../../nbs/phantom/render.ipynb #23408beb
 @dataclass(frozen=True)
 class Light:
     "All light of a scene."
@@ -303,7 +303,7 @@ class Shadow:
         out[near] = 1 - self.lamp.shadow*(1 - lit/6)
         return out
 
-# %% ../../nbs/phantom/render.ipynb #f26f598b
+# %% ../../nbs/phantom/render.ipynb #6aa6bbaf
 @functools.lru_cache(4)
 def _neighbours(key, n): # key: bytes of the triangles
     faces = np.frombuffer(key, np.int64).reshape(-1, 3)
@@ -327,7 +327,7 @@ def smoothstep(x: np.ndarray, lo: float, hi: float) -> np.ndarray:
     t = np.clip((x - lo)/(hi - lo), 0, 1)
     return t*t*(3 - 2*t)
 
-# %% ../../nbs/phantom/render.ipynb #03148cb5
+# %% ../../nbs/phantom/render.ipynb #6a45d992
 def bump(x: np.ndarray, centre: float, width: float) -> np.ndarray:
     "A bell: 1 at `centre`, fallen to 1/e at `width` from it."
     return np.exp(-((x - centre)/width)**2)
@@ -338,7 +338,7 @@ def floor_fade(height: np.ndarray, normals: np.ndarray, cavity: np.ndarray, ligh
     under = 1 - .55*np.exp(-height/.018)*(1 - smoothstep(normals[:, 2], -.6, .3)*.7)
     return (under*np.clip(1 - light.hollow*np.clip(cavity, -.25, 1), .15, 1.25)).astype('f4')
 
-# %% ../../nbs/phantom/render.ipynb #26dbaacb
+# %% ../../nbs/phantom/render.ipynb #e54fd6b1
 def _f4(x): return np.asarray(x, 'f4')
 
 def _dot(a, b): return np.einsum('ij,ij->i', a, b)

@@ -34,7 +34,7 @@ from ..study.votes import consensus
 # %% ../../nbs/phantom/study.ipynb #3952f883
 VOTE_SHARES = (.23, .66, .11) # of the classes among 877 real votes
 
-# %% ../../nbs/phantom/study.ipynb #025fd31b
+# %% ../../nbs/phantom/study.ipynb #cfbd84ec
 @dataclass(frozen=True)
 class Annotators:
     "How a group of people answers."
@@ -42,7 +42,7 @@ class Annotators:
     bias_sd_deg: float=1. # spread of what each of them sees too much, in degrees
     noise_sd_deg: float=1.2 # spread of what one of them sees on one picture, in degrees
 
-# %% ../../nbs/phantom/study.ipynb #bb9a3908
+# %% ../../nbs/phantom/study.ipynb #fe483abe
 PANEL = Annotators(guess=.465)
 OWNERS = Annotators(guess=0., bias_sd_deg=.8, noise_sd_deg=1.)
 
@@ -63,7 +63,7 @@ def answer_probability(angle: Sequence[float], people: Annotators) -> np.ndarray
     seen = np.stack([1 - above, above - below, below], axis=-1)
     return (1 - people.guess) * seen + people.guess * np.array(VOTE_SHARES)
 
-# %% ../../nbs/phantom/study.ipynb #87fc9748
+# %% ../../nbs/phantom/study.ipynb #053a7c54
 def _with_intervals(label, said, member, draws):
     cells = np.zeros((draws.shape[1], len(CLASSES), len(CLASSES)), int)
     np.add.at(cells, (member, label, said), 1)
@@ -87,7 +87,7 @@ def best_reachable(
     figures = {f'{who}_{name}': o for who, said in answers.items() for name, o in _with_intervals(label, said, member, draws).items()}
     return dict(n=len(label), participants=len(names), **figures)
 
-# %% ../../nbs/phantom/study.ipynb #8eb5fce3
+# %% ../../nbs/phantom/study.ipynb #28e28f87
 def _draw(angles, look, size, rng):
     skin, wall = look
     floor = Image.fromarray(rng.integers(40, 220, (9, 7, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
@@ -114,11 +114,11 @@ def drawn_phantoms(n: int, seed: int=1, size: tuple[int, int]=(150, 200)) -> lis
 # %% ../../nbs/phantom/study.ipynb #dcf87bc1
 LAYOUTS = ('owners', 'consensus', 'both')
 
-# %% ../../nbs/phantom/study.ipynb #b5457feb
+# %% ../../nbs/phantom/study.ipynb #b106a7e9
 _CODES = ('D6AE9F', 'H51B9J', 'B8V41Y', 'K3PZ7Q', 'X09LMT', 'R7C2WD', 'T4NJ8E', 'Z6YV1A',
           'M2QF5S', 'P8GH3U', 'W1KB9C', 'L5RX7N', 'F9DE2V', 'J3TS6Y', 'C7UA4Z')
 
-# %% ../../nbs/phantom/study.ipynb #2b541dd3
+# %% ../../nbs/phantom/study.ipynb #3f51edf8
 _SPELLINGS = (('1_Pronacio', '1_Pronáló', '1_Pronáló ', 'Pronáció', 'pronation'),
               ('2_Neutralis', '2_Neutrális', '2_Neutral', 'Neutral', 'neutral'),
               ('3_Szupinacio', '3_Szupináló', 'Szupináció', 'supination', 'SUPINATION'))
@@ -142,7 +142,7 @@ def _add_pictures(plan, folder, own, quality, spelling):
         paths.append(path)
     return paths
 
-# %% ../../nbs/phantom/study.ipynb #348fc00c
+# %% ../../nbs/phantom/study.ipynb #ba07a489
 def _when(i, second): return f'2025-10-{i % 27 + 1:02}T{i // 27 % 24:02}:{i % 60:02}:{second % 60:02}.{(i * 7919 + second) % 1000000:06d}Z'
 
 # %% ../../nbs/phantom/study.ipynb #fd81b7c7
@@ -210,7 +210,7 @@ def _min_rows(tasks):
             if values: row['label'] = values[0] if len(values) == 1 else {'choices': values}
             yield row | dict(annotator=a['completed_by'], annotation_id=a['id'], **{k: a[k] for k in _KEPT})
 
-# %% ../../nbs/phantom/study.ipynb #5d14f3ca
+# %% ../../nbs/phantom/study.ipynb #4011b213
 def _as_csv(rows, columns, lineterminator='\n', **how):
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator=lineterminator, **how)
