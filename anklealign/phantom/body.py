@@ -38,6 +38,21 @@ class Leg:
     faces: np.ndarray # (m, 3) triangles, outward
     length: float # of the foot, in metres
 
+# %% ../../nbs/phantom/body.ipynb #f44f187c
+def spin(points: np.ndarray, deg: float) -> np.ndarray: # (n, 3)
+    "Turn points about the vertical."
+    a = np.deg2rad(deg)
+    return points @ np.array([[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]])
+
+# %% ../../nbs/phantom/body.ipynb #276e00ba
+def _middle(x): return (x.min() + x.max())/2
+
+def _heading(points):
+    low = points[points[:, 2] < .15]
+    toes, heel = low[low[:, 1] < -.55], low[low[:, 1] > -.2]
+    return np.rad2deg(np.arctan2(_middle(toes[:, 0]) - _middle(heel[:, 0]), .8))
+
+# %% ../../nbs/phantom/body.ipynb #d1b57590
 def draw_leg(rng: np.random.Generator) -> Leg: # standing, foot straight ahead
     "The leg of somebody between two people of the basis, before anything is done to it."
     mean, directions, places, faces = load_basis()
@@ -47,18 +62,6 @@ def draw_leg(rng: np.random.Generator) -> Leg: # standing, foot straight ahead
     heel = foot[foot[:, 1] > np.quantile(foot[:, 1], .8)]
     points = (points - [_middle(heel[:, 0]), foot[:, 1].max(), points[:, 2].min()])/np.ptp(foot[:, 1])
     return Leg(spin(points, -_heading(points)), faces, float(np.ptp(foot[:, 1])))
-
-def _middle(x): return (x.min() + x.max())/2
-
-def spin(points: np.ndarray, deg: float) -> np.ndarray: # (n, 3)
-    "Turn points about the vertical."
-    a = np.deg2rad(deg)
-    return points @ np.array([[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]])
-
-def _heading(points):
-    low = points[points[:, 2] < .15]
-    toes, heel = low[low[:, 1] < -.55], low[low[:, 1] > -.2]
-    return np.rad2deg(np.arctan2(_middle(toes[:, 0]) - _middle(heel[:, 0]), .8))
 
 # %% ../../nbs/phantom/body.ipynb #2f8ff6f9
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Shape:
     abduct: tuple[float, float]=(.45, 0.) # how far the forefoot turns out with the heel's tilt; radians of its own
     inward: tuple[float, float]=(.35, 0.) # the same for the shank turning inward
 
+# %% ../../nbs/phantom/body.ipynb #eeee941c
 def draw_shape(rng: np.random.Generator) -> Shape:
     "Ankles from bony to plump."
     plump = rng.beta(1.8, 2.2)
@@ -85,6 +89,36 @@ def draw_shape(rng: np.random.Generator) -> Shape:
                  (.034*(1 - plump) + .004)*rng.uniform(.6, 1.2), rng.uniform(.008, .022), rng.uniform(0, .03),
                  rng.normal(.02, .03), rng.normal(.205, .015), rng.normal(0, .008), (rng.uniform(.21, .27), rng.uniform(.45, .72)),
                  rng.uniform(0, .6), (rng.uniform(-.1, .7), rng.normal(0, .07)), (rng.uniform(-.1, .6), rng.normal(0, .07)))
+
+# %% ../../nbs/phantom/body.ipynb #68367c19
+def _levels(values, z, step, top): # the largest value within `step` of each height
+    level, n = (z/step).astype(int).clip(0), int(top/step) + 2
+    most = np.full(n + 2, -np.inf)
+    np.maximum.at(most, level.clip(0, n), values)
+    most[n:] = -np.inf
+    return np.maximum(np.maximum(most[:-2], most[1:-1]), np.r_[-np.inf, most[:-3]])[:n]
+
+# %% ../../nbs/phantom/body.ipynb #cc16bd76
+def _behind(y, z):
+    "How far each corner lies before the back of its height."
+    step = z.max()/80
+    backs = _levels(y, z, step, z.max())
+    return np.interp(z, step*(np.arange(len(backs)) + .5), np.where(np.isfinite(backs), backs, backs[np.isfinite(backs)].min())) - y
+
+# %% ../../nbs/phantom/body.ipynb #d462da9f
+def _pad(x, z, behind, shape):
+    "Bring the back part of each height to the width a heel has there, symmetric about the heel's own line."
+    near, step = behind < .09, .015
+    low, high = (k*_levels(k*x[near], z[near], step, .5) for k in (-1, 1))
+    heights, full = step*(np.arange(len(low)) + .5), high - low > .06
+    low, high = (np.interp(heights, heights[full], o[full]) for o in (low, high))
+    have = (high - low)/2
+    at = [0, .02, .06, .10, .14, shape.insertion, shape.insertion + .06, .34, .5]
+    pad, cord = shape.pad, shape.cord
+    want = [.88*pad, .98*pad, pad, .97*pad, .87*pad, .40*pad + .033, cord + .045, cord + .05, have[-1]]
+    centre, scale = np.interp(z, heights, (low + high)/2), np.interp(z, heights, np.interp(heights, at, want)/have)
+    fade = (1 - smoothstep(z, .2, .34))*(1 - smoothstep(behind, .1, .4 - .15*smoothstep(z, .08, .25)))
+    return x + fade*((x - centre)*scale - x)
 
 # %% ../../nbs/phantom/body.ipynb #74a4c4af
 def sculpt(points: np.ndarray, shape: Shape) -> np.ndarray: # (n, 3), the sole on the floor
@@ -102,34 +136,6 @@ def sculpt(points: np.ndarray, shape: Shape) -> np.ndarray: # (n, 3), the sole o
     z = np.maximum(z - shape.flat*(1 - smoothstep(behind, .2, .5))*(1 - smoothstep(z, .05, .3)), .06*z)
     x = x + shape.lean*np.maximum(0, z - .4) + shape.skew*(1 - smoothstep(z, .01, .1))*(1 - smoothstep(behind, .2, .5))
     return np.stack([x, y, z], 1)
-
-# %% ../../nbs/phantom/body.ipynb #68367c19
-def _levels(values, z, step, top): # the largest value within `step` of each height
-    level, n = (z/step).astype(int).clip(0), int(top/step) + 2
-    most = np.full(n + 2, -np.inf)
-    np.maximum.at(most, level.clip(0, n), values)
-    most[n:] = -np.inf
-    return np.maximum(np.maximum(most[:-2], most[1:-1]), np.r_[-np.inf, most[:-3]])[:n]
-
-def _behind(y, z):
-    "How far each corner lies before the back of its height."
-    step = z.max()/80
-    backs = _levels(y, z, step, z.max())
-    return np.interp(z, step*(np.arange(len(backs)) + .5), np.where(np.isfinite(backs), backs, backs[np.isfinite(backs)].min())) - y
-
-def _pad(x, z, behind, shape):
-    "Bring the back part of each height to the width a heel has there, symmetric about the heel's own line."
-    near, step = behind < .09, .015
-    low, high = (k*_levels(k*x[near], z[near], step, .5) for k in (-1, 1))
-    heights, full = step*(np.arange(len(low)) + .5), high - low > .06
-    low, high = (np.interp(heights, heights[full], o[full]) for o in (low, high))
-    have = (high - low)/2
-    at = [0, .02, .06, .10, .14, shape.insertion, shape.insertion + .06, .34, .5]
-    pad, cord = shape.pad, shape.cord
-    want = [.88*pad, .98*pad, pad, .97*pad, .87*pad, .40*pad + .033, cord + .045, cord + .05, have[-1]]
-    centre, scale = np.interp(z, heights, (low + high)/2), np.interp(z, heights, np.interp(heights, at, want)/have)
-    fade = (1 - smoothstep(z, .2, .34))*(1 - smoothstep(behind, .1, .4 - .15*smoothstep(z, .08, .25)))
-    return x + fade*((x - centre)*scale - x)
 
 # %% ../../nbs/phantom/body.ipynb #771165f0
 def _bend(x, z, angle, heights, pivot=.08):
@@ -170,6 +176,7 @@ def _cut(shapes, axis, at):
     t = (at - a[:, axis])/(b[:, axis] - a[:, axis])
     return (a + t[:, None]*(b - a)).reshape(-1, 2, 3)
 
+# %% ../../nbs/phantom/body.ipynb #cc98c80f
 def _section(corners, height): # of triangles, all of which need not be tried
     low, high = extent(corners[..., 2])
     return _cut(corners[(low < height) & (high > height)], 2, height)
@@ -199,6 +206,7 @@ class Stance:
     toe_out_deg: float=8. # foot-progression angle
     forward: float=0. # shift along the line of sight, in metres
 
+# %% ../../nbs/phantom/body.ipynb #ce6c51ba
 @dataclass(frozen=True)
 class PosedLeg:
     "A leg in the room, in metres, and its measured angle."
@@ -215,6 +223,45 @@ class PosedLeg:
     def normals(self) -> np.ndarray: # (n, 3)
         "Outward directions of the corners."
         return corner_normals(self.points, self.faces)
+
+# %% ../../nbs/phantom/body.ipynb #e866a001
+def _solve(measure, target, slope=.92):
+    "The turn of the heel that gives the wanted angle; a turn of one degree gives about `slope`."
+    b = target/slope
+    got = measure(b)
+    for _ in range(8):
+        if abs(got - target) < .15: break
+        a, before, b = b, got, np.clip(b + (target - got)/slope, -32, 32)
+        got = measure(b)
+        slope = np.clip((got - before)/(b - a), .3, 2) if b != a else slope
+    return b
+
+# %% ../../nbs/phantom/body.ipynb #721a9d86
+def _place(points, length, side, stance):
+    points = spin(points, stance.toe_out_deg)*length + [stance.half_width, stance.forward, 0]
+    above = points[:, 2]/length - .3
+    lean = ((.004 - points[:, 0])[above > .25]/above[above > .25]).max(initial=0) # knees do not run into each other
+    points[:, 0] += min(lean, .14)*np.maximum(above, 0)
+    points[:, 0] = np.where(above > .25, np.maximum(points[:, 0], .003), points[:, 0])
+    return points if side == 'left' else points*[-1, 1, 1]
+
+# %% ../../nbs/phantom/body.ipynb #293daa90
+def _onto_skin(mark, corners):
+    "The mark moved along the line of sight to the skin."
+    section = _cut(_section(corners, mark[2]), 0, mark[0]).reshape(-1, 3)
+    return np.array([mark[0], section[:, 1].max() if len(section) else mark[1], mark[2]])
+
+# %% ../../nbs/phantom/body.ipynb #940a73bc
+def _marks(points, faces, heel, low, high, length):
+    marks = dict(lower=_onto_skin(low, points[heel]), upper=_onto_skin(high, points[heel]))
+    floor, corners = points[np.unique(heel)], points[faces]
+    touching = floor[floor[:, 2] < .008*length]
+    touching = touching[touching[:, 1] > touching[:, 1].max() - .12*length]
+    marks['contact'] = np.array([_middle(touching[:, 0]), touching[:, 1].max(), 0])
+    for name, height in dict(leg_lower=.62, leg_upper=1.05).items():
+        section = _section(corners, height*length).reshape(-1, 3)
+        marks[name] = _onto_skin(np.array([_middle(section[:, 0]), 0, height*length]), corners)
+    return marks
 
 # %% ../../nbs/phantom/body.ipynb #0ae4aba6
 def pose_leg(
@@ -238,42 +285,6 @@ def pose_leg(
     marks['heel_place'] = np.array([(1, -1)[side == 'right']*stance.half_width, stance.forward, 0]) # of the resting leg's origin
     return PosedLeg(points, faces, base, leg.length, side, rearfoot_angle(low, high, side), stance.toe_out_deg, marks)
 
-# %% ../../nbs/phantom/body.ipynb #e866a001
-def _solve(measure, target, slope=.92):
-    "The turn of the heel that gives the wanted angle; a turn of one degree gives about `slope`."
-    b = target/slope
-    got = measure(b)
-    for _ in range(8):
-        if abs(got - target) < .15: break
-        a, before, b = b, got, np.clip(b + (target - got)/slope, -32, 32)
-        got = measure(b)
-        slope = np.clip((got - before)/(b - a), .3, 2) if b != a else slope
-    return b
-
-def _place(points, length, side, stance):
-    points = spin(points, stance.toe_out_deg)*length + [stance.half_width, stance.forward, 0]
-    above = points[:, 2]/length - .3
-    lean = ((.004 - points[:, 0])[above > .25]/above[above > .25]).max(initial=0) # knees do not run into each other
-    points[:, 0] += min(lean, .14)*np.maximum(above, 0)
-    points[:, 0] = np.where(above > .25, np.maximum(points[:, 0], .003), points[:, 0])
-    return points if side == 'left' else points*[-1, 1, 1]
-
-def _onto_skin(mark, corners):
-    "The mark moved along the line of sight to the skin."
-    section = _cut(_section(corners, mark[2]), 0, mark[0]).reshape(-1, 3)
-    return np.array([mark[0], section[:, 1].max() if len(section) else mark[1], mark[2]])
-
-def _marks(points, faces, heel, low, high, length):
-    marks = dict(lower=_onto_skin(low, points[heel]), upper=_onto_skin(high, points[heel]))
-    floor, corners = points[np.unique(heel)], points[faces]
-    touching = floor[floor[:, 2] < .008*length]
-    touching = touching[touching[:, 1] > touching[:, 1].max() - .12*length]
-    marks['contact'] = np.array([_middle(touching[:, 0]), touching[:, 1].max(), 0])
-    for name, height in dict(leg_lower=.62, leg_upper=1.05).items():
-        section = _section(corners, height*length).reshape(-1, 3)
-        marks[name] = _onto_skin(np.array([_middle(section[:, 0]), 0, height*length]), corners)
-    return marks
-
 # %% ../../nbs/phantom/body.ipynb #878ae89c
 @dataclass(frozen=True)
 class Skin:
@@ -294,6 +305,13 @@ class Skin:
     gloss: float # strength of the shine
     seed: int # of its fields
 
+# %% ../../nbs/phantom/body.ipynb #65d9cf43
+def _draw_creases(rng):
+    n, low, step = rng.integers(2, 12), rng.uniform(.14, .2), rng.uniform(.009, .019)
+    heights, depths = low + step*(np.arange(n) + rng.normal(0, .25, n)), rng.gamma(2, .3, n)*rng.uniform(.15, 1.2)
+    return np.stack([heights, depths, rng.uniform(.0015, .0045, n), rng.normal(rng.normal(.2, .6), .5, n), rng.normal(0, .025, n)], 1)
+
+# %% ../../nbs/phantom/body.ipynb #a09ef660
 def draw_skin(rng: np.random.Generator) -> Skin:
     "Mostly light skin, of any age."
     tone, dry = rng.beta(1.0, 2.6), rng.beta(1.5, 2.5)
@@ -308,10 +326,42 @@ def draw_skin(rng: np.random.Generator) -> Skin:
                 hair=rng.gamma(1.4, 6.) if rng.random() < .55 else rng.gamma(1, .4),
                 hair_dark=np.clip(rng.normal(.45 + .5*tone, .25), .05, 1), gloss=rng.gamma(2, .05), seed=int(rng.integers(2**31)))
 
-def _draw_creases(rng):
-    n, low, step = rng.integers(2, 12), rng.uniform(.14, .2), rng.uniform(.009, .019)
-    heights, depths = low + step*(np.arange(n) + rng.normal(0, .25, n)), rng.gamma(2, .3, n)*rng.uniform(.15, 1.2)
-    return np.stack([heights, depths, rng.uniform(.0015, .0045, n), rng.normal(rng.normal(.2, .6), .5, n), rng.normal(0, .025, n)], 1)
+# %% ../../nbs/phantom/body.ipynb #26f511ce
+_callus = np.array([226, 202, 168])/255
+
+def _spots(colour, rest, u, v, shift, skin, dark):
+    "Callus, veins, moles, the print of a sock."
+    x, y, z = rest.T
+    edge = z + .012*lookup(field(1.5, 4), u + shift[4], v)
+    rim = (skin.callus*(1 - smoothstep(edge, .03, .085)))[:, None]*.8
+    colour = colour*(1 - rim) + rim*(.35*colour + .65*_callus*(colour.mean()/_callus.mean())*1.12)
+    if skin.fissures:
+        cracks = smoothstep(lookup(field(1., 6), 2.6*(x + y) + shift[5], .5*z), 1.1, 2.)*(1 - smoothstep(z, .04, .08))
+        colour = colour*(1 - .4*skin.fissures*cracks)[:, None]
+    vein = np.exp(-(soft(field(2.6, 7), 1.1*u + shift[6], .6*v)/.045)**2)*smoothstep(lookup(field(2., 8), .3*u, .3*v + shift[7]), -.3, 1)
+    colour = colour*(1 - (skin.veins*vein*dark)[:, None]*np.array([.13, .06, .015]))
+    for at in skin.moles:
+        colour = colour*(1 - .55*np.exp(-(((rest - at[:3])**2).sum(1)/at[3]**2)**1.5)[:, None]*np.array([.7, .9, 1]))
+    for at in skin.stickers:
+        on = (((rest - at[:3])*[1, .3, 1])**2).sum(1) < at[3]**2
+        colour[on] = at[4:]*.95
+    height, strength = skin.sock_mark
+    if strength:
+        print_ = strength*bump(z + .02*lookup(field(1.5, 4), u, v), height, .05)*(.6 + .4*np.sin(260*u))
+        colour = colour*(1 + print_[:, None]*np.array([-.02, -.16, -.13])*dark)
+    return colour
+
+# %% ../../nbs/phantom/body.ipynb #f0a2e984
+def _creases(x, z, u, v, skin):
+    "How dark, and how steep along the height, the creases over the tendon are."
+    dark, steep = np.zeros_like(z), np.zeros_like(z)
+    wobble = .006*lookup(field(1.6, 9), 1.2*u, .2*v)
+    fade = .5 + .5*np.tanh(lookup(field(1.5, 10), 1.5*u, 2*v))
+    for height, depth, width, curve, across in skin.creases:
+        d = (z - height - curve*(x - across)**2 - wobble)/width
+        line = depth*np.exp(-d*d)*np.exp(-((x - across)/.06)**2)*fade
+        dark, steep = dark + line, steep + d*line
+    return .3*np.minimum(dark, 1.2), np.clip(.8*steep, -.7, .7)
 
 # %% ../../nbs/phantom/body.ipynb #32ab3f03
 _tones = np.array([[246, 216, 198], [232, 190, 164], [205, 158, 126], [146, 102, 76], [82, 56, 44]])/255 # sRGB
@@ -342,42 +392,6 @@ def skin_surface(rest: np.ndarray, skin: Skin, side: str) -> tuple[np.ndarray, n
     relief = np.stack([.05*gu, .05*wave, -rear*lines + .05*gv + .03*wave], 1)
     return colour.clip(.01, 1).astype('f4')**np.float32(2.2), relief.astype('f4')
 
-# %% ../../nbs/phantom/body.ipynb #26f511ce
-_callus = np.array([226, 202, 168])/255
-
-def _spots(colour, rest, u, v, shift, skin, dark):
-    "Callus, veins, moles, the print of a sock."
-    x, y, z = rest.T
-    edge = z + .012*lookup(field(1.5, 4), u + shift[4], v)
-    rim = (skin.callus*(1 - smoothstep(edge, .03, .085)))[:, None]*.8
-    colour = colour*(1 - rim) + rim*(.35*colour + .65*_callus*(colour.mean()/_callus.mean())*1.12)
-    if skin.fissures:
-        cracks = smoothstep(lookup(field(1., 6), 2.6*(x + y) + shift[5], .5*z), 1.1, 2.)*(1 - smoothstep(z, .04, .08))
-        colour = colour*(1 - .4*skin.fissures*cracks)[:, None]
-    vein = np.exp(-(soft(field(2.6, 7), 1.1*u + shift[6], .6*v)/.045)**2)*smoothstep(lookup(field(2., 8), .3*u, .3*v + shift[7]), -.3, 1)
-    colour = colour*(1 - (skin.veins*vein*dark)[:, None]*np.array([.13, .06, .015]))
-    for at in skin.moles:
-        colour = colour*(1 - .55*np.exp(-(((rest - at[:3])**2).sum(1)/at[3]**2)**1.5)[:, None]*np.array([.7, .9, 1]))
-    for at in skin.stickers:
-        on = (((rest - at[:3])*[1, .3, 1])**2).sum(1) < at[3]**2
-        colour[on] = at[4:]*.95
-    height, strength = skin.sock_mark
-    if strength:
-        print_ = strength*bump(z + .02*lookup(field(1.5, 4), u, v), height, .05)*(.6 + .4*np.sin(260*u))
-        colour = colour*(1 + print_[:, None]*np.array([-.02, -.16, -.13])*dark)
-    return colour
-
-def _creases(x, z, u, v, skin):
-    "How dark, and how steep along the height, the creases over the tendon are."
-    dark, steep = np.zeros_like(z), np.zeros_like(z)
-    wobble = .006*lookup(field(1.6, 9), 1.2*u, .2*v)
-    fade = .5 + .5*np.tanh(lookup(field(1.5, 10), 1.5*u, 2*v))
-    for height, depth, width, curve, across in skin.creases:
-        d = (z - height - curve*(x - across)**2 - wobble)/width
-        line = depth*np.exp(-d*d)*np.exp(-((x - across)/.06)**2)*fade
-        dark, steep = dark + line, steep + d*line
-    return .3*np.minimum(dark, 1.2), np.clip(.8*steep, -.7, .7)
-
 # %% ../../nbs/phantom/body.ipynb #36e82139
 @dataclass(frozen=True)
 class Person:
@@ -386,6 +400,7 @@ class Person:
     shape: Shape # of the ankle
     skin: Skin # colour and marks
 
+# %% ../../nbs/phantom/body.ipynb #8c74f317
 def draw_person(rng: np.random.Generator) -> Person:
     "Anybody from school age on."
     return Person(draw_leg(rng), draw_shape(rng), draw_skin(rng))

@@ -35,6 +35,7 @@ class ShoeStyle:
     pattern: int # which parts have which colour
     seed: int # of its pattern
 
+# %% ../../nbs/phantom/clothes.ipynb #a6745a9d
 def draw_shoes(rng: np.random.Generator) -> ShoeStyle:
     "A pair of sneakers, low shoes or boots."
     kind = rng.choice(['sneaker', 'low', 'boot'], p=[.62, .23, .15])
@@ -54,6 +55,7 @@ _half = [[0, .05], [.34, .04], [.62, .01], [.86, -.06], [.98, -.15], [.97, -.3],
 
 _outline = np.array(_half + [[-1.06*x if -.9 < y < -.3 else -x, y - (.02 if y < -.9 else 0)] for x, y in _half[-2:0:-1]])
 
+# %% ../../nbs/phantom/clothes.ipynb #9ff8929e
 def _ring(count):
     "The outline of a left sole at `count` even places: lateral in heel widths, forward in foot lengths."
     closed = np.concatenate([_outline, _outline[:1]])
@@ -61,6 +63,7 @@ def _ring(count):
     t = np.linspace(0, at[-1], count, endpoint=False)
     return CubicSpline(at, closed, bc_type='periodic')(t)
 
+# %% ../../nbs/phantom/clothes.ipynb #b2a4e267
 def _sole_mesh(style, count=64):
     ring = _ring(count)*[style.wide*1.06, 1.02]
     thick = np.where(ring[:, 1] > -.5, style.sole, .75*style.sole)
@@ -105,6 +108,7 @@ def _shoe_colours(style):
         return colour*(weave*(1 - seam))[:, None].clip(.1, 2), None
     return surface
 
+# %% ../../nbs/phantom/clothes.ipynb #36a37e33
 def _sole_colours(style):
     def surface(at):
         around, h, y, z = at.T
@@ -121,6 +125,7 @@ def _place_shoe(points, leg, shift=0, lean_deg=0):
     local = np.stack([x*c - points[:, 1]*s, x*s + points[:, 1]*c, points[:, 2]], 1)
     return (local*leg.length)*[mirror, 1, 1] + leg.marks['heel_place']
 
+# %% ../../nbs/phantom/clothes.ipynb #0e843987
 def lift(leg: PosedLeg, by: float) -> PosedLeg:
     "Raise a leg and its marks by metres."
     up = np.array([0, 0, by])
@@ -168,6 +173,7 @@ class SockStyle:
     pattern: int # plain, heel patch, stripes, cuff band
     thick: float # in foot lengths
 
+# %% ../../nbs/phantom/clothes.ipynb #73892cd9
 def draw_socks(rng: np.random.Generator) -> SockStyle:
     "A pair of socks, short or long."
     height = rng.choice([rng.uniform(.27, .4), rng.uniform(.4, .8), rng.uniform(.8, 1.4)], p=[.35, .4, .25])
@@ -209,6 +215,7 @@ class TrouserStyle:
     seam: bool # whether it has one, as jeans have
     seed: int # of its pattern
 
+# %% ../../nbs/phantom/clothes.ipynb #e867ecab
 def draw_trousers(rng: np.random.Generator) -> TrouserStyle:
     "Jeans and others, from the floor to the knee, let down or rolled up."
     jeans = rng.random() < .5

@@ -69,12 +69,14 @@ def annotation(id: int, who: int|dict, choice: str|list|None, when: str, **more)
     return dict(id=id, completed_by=who, result=result, was_cancelled=False, ground_truth=False, created_at=when, updated_at=when,
                 lead_time=4.2, unique_id=f'00000000-0000-4000-8000-{id:012d}', last_action=None) | more
 
+# %% ../../nbs/phantom/defects.ipynb #6eacc05d
 def task(id: int, path: str, annotations: list[dict], rng: np.random.Generator) -> dict:
     "A task about an uploaded picture, given by its path in the raw folder."
     name = upload_name(path.rpartition('/')[2], rng)
     return dict(id=id, _path=path, data=dict(image=f'/data/upload/1/{quote(name)}'), file_upload=name, annotations=annotations,
                 drafts=[], predictions=[], meta={}, project=1, inner_id=id)
 
+# %% ../../nbs/phantom/defects.ipynb #3608e2eb
 def picture_bytes(im: Image.Image, kind: str='JPEG', **options) -> bytes:
     "`im` as a file, in Pillow's format and with its writer's options."
     out = io.BytesIO()
@@ -97,6 +99,7 @@ def item_of(export: str, t: dict, i: int) -> str: # such as 'D6AE9F/export.json#
     "The name in the account of a task's annotation number `i`."
     return f'{export}#{t["id"]}/{t["annotations"][i]["id"]}'
 
+# %% ../../nbs/phantom/defects.ipynb #2d1d8e2c
 def next_annotation(plan: Plan, export: str, choice: str|list|None, who: int|dict=77, **more) -> dict: # later than all of the export
     "An annotation that the export does not have yet; `more` are further keys."
     number = 1 + max(a['id'] for t in plan.exports[export] for a in t['annotations'] if isinstance(a, dict))
@@ -107,6 +110,7 @@ def _named(plan, pattern): # a new name that still says who stands there
     path = plan.take()
     plan.note('image', rename(plan, path, pattern.format(path.rpartition('/')[2].rpartition('.')[0]) + '.jpg'), 'used')
 
+# %% ../../nbs/phantom/defects.ipynb #f5046796
 def _called(plan, pattern, kept='{name}'): # another name in the exports
     path = plan.take()
     folder, _, name = path.rpartition('/')
@@ -114,11 +118,13 @@ def _called(plan, pattern, kept='{name}'): # another name in the exports
     parts |= dict(owner=re.search(r'[A-Z0-9]{6}', folder)[0], hex=f'{plan.rng.integers(2**32):08x}')
     plan.note('image', rename(plan, path, kept.format(**parts), pattern.format(**parts)), 'used')
 
+# %% ../../nbs/phantom/defects.ipynb #3f29a671
 def _embedded(plan):
     path = plan.take()
     ref = 'data:image/jpeg;base64,' + base64.b64encode(plan.files[path]).decode()
     plan.note('image', rename(plan, path, path.rpartition('/')[2], ref), 'used')
 
+# %% ../../nbs/phantom/defects.ipynb #b50a8890
 def _lost(plan, ref, reason, path=None):
     export, t = plan.tasks_of(path or plan.take())[0]
     number = 1 + max(o['id'] for o in plan.exports[export])
@@ -154,25 +160,30 @@ def _task(plan): return plan.tasks_of(plan.take())[0] # its export, and the task
 
 def _choices(t): return t['annotations'][0]['result'][0]['value']['choices'] # the first answer of a task
 
+# %% ../../nbs/phantom/defects.ipynb #d5c00cc9
 def _adds(plan, choice, reason, **more): # a second annotation
     export, t = _task(plan)
     t['annotations'].append(next_annotation(plan, export, choice, **more))
     plan.note('annotation', item_of(export, t, -1), 'dropped', reason)
 
+# %% ../../nbs/phantom/defects.ipynb #5b5c4105
 def _still_votes(plan, change): # a task that looks odd
     export, t = _task(plan)
     change(t)
     plan.note('annotation', item_of(export, t, 0), 'vote')
 
+# %% ../../nbs/phantom/defects.ipynb #4a76aeaf
+def _on_rectangles(t):
+    for a in t['annotations']: a['result'][0]['value'].update(x=10., y=20., width=50., height=60., rotation=0)
+
+# %% ../../nbs/phantom/defects.ipynb #77aabafa
 def _without_id(plan):
     export, t = _task(plan)
     t['annotations'].append(next_annotation(plan, export, _choices(t), who=dict(id=78, email='annotator')))
     t['annotations'][-1]['result'][0].pop('id')
     plan.note('annotation', item_of(export, t, -1), 'vote')
 
-def _on_rectangles(t):
-    for a in t['annotations']: a['result'][0]['value'].update(x=10., y=20., width=50., height=60., rotation=0)
-
+# %% ../../nbs/phantom/defects.ipynb #9e7a606e
 def _changed_mind(plan):
     export, t = _task(plan)
     t['annotations'].append(next_annotation(plan, export, _choices(t), who=t['annotations'][0]['completed_by']))
@@ -195,29 +206,34 @@ DEFECTS |= {
 # %% ../../nbs/phantom/defects.ipynb #707878c8
 def _open(plan, path): return Image.open(io.BytesIO(plan.files[path])).convert('RGB')
 
+def _same(im): return im
+
+def _smaller(im, times): return im.resize((im.width // times, im.height // times))
+
+# %% ../../nbs/phantom/defects.ipynb #a9390d85
 def _as(plan, convert, kind, suffix='jpg', **options):
     path = plan.take()
     plan.files[path] = picture_bytes(convert(_open(plan, path)), kind, **options)
     stem = path.rpartition('/')[2].rpartition('.')[0]
     plan.note('image', path if suffix == 'jpg' else rename(plan, path, f'{stem}.{suffix}'), 'used')
 
-def _same(im): return im
-
-def _smaller(im, times): return im.resize((im.width // times, im.height // times))
-
+# %% ../../nbs/phantom/defects.ipynb #206957ba
 def _sideways(plan):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, 'Some Phone'
     exif[0x8825] = {1: 'N', 2: (47., 29., 33.), 3: 'E', 4: (19., 3., 5.)}
     _as(plan, lambda im: im.rotate(90, expand=True), 'JPEG', quality=88, exif=exif)
 
+# %% ../../nbs/phantom/defects.ipynb #a5f8f49f
 def _sixteen_bit(im): return Image.fromarray(np.asarray(_smaller(im, 3).convert('L')).astype(np.uint16)*257)
 
+# %% ../../nbs/phantom/defects.ipynb #2ab55cbb
 def _heic(plan):
     import pillow_heif
     pillow_heif.register_heif_opener()
     _as(plan, _same, 'HEIF', 'heic', quality=60)
 
+# %% ../../nbs/phantom/defects.ipynb #82891161
 def _unusable(plan, data, reason):
     path = plan.take()
     plan.files[path] = data(plan.files[path])
@@ -253,10 +269,12 @@ def _copied(plan, data, name='copy of it', merged='', elsewhere=False): # elsewh
         plan.note('image', path, 'used')
     return path, new
 
+# %% ../../nbs/phantom/defects.ipynb #275f7645
 def _add_task(plan, export, path, choice, who):
     number = 1 + max(t['id'] for t in plan.exports[export])
     plan.exports[export].append(task(number, path, [next_annotation(plan, export, choice, who)], plan.rng))
 
+# %% ../../nbs/phantom/defects.ipynb #4d02c1f5
 def _contradiction(plan):
     path, new = _copied(plan, plan.files.get, 'again')
     said = [(e, t['annotations'][0]['completed_by'], label_of(_choices(t)[0])) for e, t in plan.tasks_of(path)]
@@ -265,6 +283,7 @@ def _contradiction(plan):
     plan.note('image', min(path, new), 'dropped', 'tie')
     plan.note('image', max(path, new), 'merged', 'bytes')
 
+# %% ../../nbs/phantom/defects.ipynb #f6ca75b7
 def _resized_copy(plan):
     def smaller(im): return im.resize([int(o * .7) for o in im.size])
     path, new = _copied(plan, lambda path: picture_bytes(smaller(_open(plan, path)), 'JPEG', quality=70), 'small')
@@ -272,6 +291,7 @@ def _resized_copy(plan):
     _add_task(plan, export, new, _choices(t), t['annotations'][0]['completed_by'])
     plan.note('image', new, 'near', path)
 
+# %% ../../nbs/phantom/defects.ipynb #335fd4cc
 DEFECTS |= {
     'exact_copy': ('The same file under another name.', lambda p: _copied(p, p.files.get, merged='bytes')),
     'pixel_copy': ('The same pixels in another format.',
@@ -286,16 +306,19 @@ def _debris(plan, name, data, reason):
     plan.files[path] = data
     plan.note('file', path, 'dropped', reason)
 
+# %% ../../nbs/phantom/defects.ipynb #cf639dfe
 def _apple_double(plan):
     plan.files['__MACOSX/._scan.jpg'] = b'\0\5\26\7\0\2\0\0'
     plan.note('file', '__MACOSX/._scan.jpg', 'dropped', 'hidden folder')
 
+# %% ../../nbs/phantom/defects.ipynb #f30fcb5e
 def _without_vote(plan, name, turn, reason):
     path = plan.take()
     new = f'{path.rpartition("/")[0]}/{name} {plan.rng.integers(9999)}.jpg'
     plan.files[new] = picture_bytes(turn(_open(plan, path)), 'JPEG', quality=80)
     plan.note('image', new, 'dropped', reason)
 
+# %% ../../nbs/phantom/defects.ipynb #351a6e3b
 DEFECTS |= {
     'notebook': ('A notebook somebody left.', lambda p: _debris(p, 'labeling.ipynb', b'{"cells": [], "nbformat": 4}', 'notebook')),
     'thumbs': ('A database of thumbnails.', lambda p: _debris(p, 'Thumbs.db', b'\xd0\xcf\x11\xe0\xa1\xb1', 'left behind')),
@@ -315,6 +338,7 @@ def _csv_import(plan):
     for _, t in plan.tasks_of(path): t['file_upload'] = '0a1b2c3d-import.csv'
     plan.note('image', path, 'used')
 
+# %% ../../nbs/phantom/defects.ipynb #440362c6
 def _ambiguous(plan):
     path = plan.take()
     folder, _, name = path.rpartition('/')
@@ -324,6 +348,7 @@ def _ambiguous(plan):
         plan.note('image', twin, 'dropped', 'no vote')
     _lost(plan, f'which of us {name}', 'ambiguous', path)
 
+# %% ../../nbs/phantom/defects.ipynb #f686f7f8
 RARE_DEFECTS = {
     'web_address': ('The picture was imported by its address on the web.', lambda p: _called(p, 'https://pictures.example/feet/{name}')),
     'csv_import': ("The picture was imported by a table, whose name stands where the upload's would.", _csv_import),
@@ -339,6 +364,7 @@ def _respelt(t):
     spelt = ('1_Pronáló', '2_Neutrális', '3_Szupináló')[CLASSES.index(label_of(_choices(t)[0]))]
     t['annotations'][0]['result'][0]['value']['choices'] = [unicodedata.normalize('NFD', spelt).upper() + ' ']
 
+# %% ../../nbs/phantom/defects.ipynb #d3409d1d
 def _exported_twice(plan):
     export, t = _task(plan)
     again = export.removesuffix('.json') + '_again.json'
@@ -347,12 +373,14 @@ def _exported_twice(plan):
     plan.note('annotation', item_of(again, t, 0), 'dropped', 'the same annotation')
     plan.note('annotation', item_of(export, t, 0), 'vote')
 
+# %% ../../nbs/phantom/defects.ipynb #f3f2b48d
 def _only_predicted(plan):
     path = plan.take()
     predicted = dict(id=9, result=[dict(type='choices', value=dict(choices=['neutral']))], score=.9)
     for _, t in plan.tasks_of(path): t.update(annotations=[], predictions=[predicted])
     plan.note('image', path, 'dropped', 'no vote')
 
+# %% ../../nbs/phantom/defects.ipynb #7c63d614
 RARE_DEFECTS |= {
     'second_control': ('Another choice control stands beside the one that counts.', lambda p: _still_votes(
         p, lambda t: t['annotations'][0]['result'].append(
@@ -368,11 +396,13 @@ def _sold(im):
     ImageDraw.Draw(framed).text((framed.width // 4, framed.height // 2), 'STOCK PHOTO', fill=(230, 230, 230))
     return framed
 
+# %% ../../nbs/phantom/defects.ipynb #3b191e4b
 def _oversized(data):
     def chunk(kind, body): return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
     header = chunk(b'IHDR', struct.pack('>IIBBBBB', 50_000, 50_000, 8, 2, 0, 0, 0))
     return b'\x89PNG\r\n\x1a\n' + header + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b'')
 
+# %% ../../nbs/phantom/defects.ipynb #e94c0439
 RARE_DEFECTS |= {
     'largest': ('A picture of 34 megapixels.',
                 lambda p: _as(p, lambda im: im.resize((5048, 6731), Image.Resampling.NEAREST), 'JPEG', quality=30)),

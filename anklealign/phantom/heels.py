@@ -28,6 +28,7 @@ def read_truth(folder: str|Path) -> list[dict]: # a row a picture, by name; plac
     rows = [json.loads(o) for o in (Path(folder)/'truth.jsonl').read_text(encoding='utf-8').splitlines() if o.endswith('}')]
     return sorted(rows, key=lambda r: r['name'])
 
+# %% ../../nbs/phantom/heels.ipynb #1c86318f
 _POINTS = (*MARKS, 'leg_upper', 'leg_lower') # of a foot's truth
 
 def moved(foot: Mapping, scale: float, shift: Sequence[float]) -> dict:
@@ -59,10 +60,12 @@ def window_maps(
     turned = np.stack([np.stack([cos*across, -sin*down], -1), np.stack([sin*across, cos*down], -1)], 1)
     return np.concatenate([turned, (centre - turned @ np.array([size[1]/2, size[0]/2]))[:, :, None]], 2)
 
+# %% ../../nbs/phantom/heels.ipynb #88494158
 def in_window(maps: np.ndarray, points: Sequence) -> np.ndarray: # k × 2, pixels of the window
     "Where points of the source, k × 2 in its pixels, are seen through one of `window_maps`."
     return np.linalg.solve(maps[:, :2], np.asarray(points, float).T - maps[:, 2:]).T
 
+# %% ../../nbs/phantom/heels.ipynb #0bb9e44c
 def windows(sources: np.ndarray, maps: np.ndarray, size: tuple[int, int]) -> torch.Tensor: # n × channels × height × width, 0–1
     "What of the sources, n × side × side × channels in bytes, is seen through the windows."
     x, maps = torch.from_numpy(sources).permute(0, 3, 1, 2).float()/255, torch.from_numpy(maps).float()
@@ -84,16 +87,19 @@ def recoloured(x: torch.Tensor) -> torch.Tensor: # n × 3 × height × width, in
                    F.interpolate(F.avg_pool2d(x[soft], 2), scale_factor=2, mode='bilinear'))
     return (x + torch.randn(x.shape)*torch.empty(n, 1, 1, 1).exponential_(25)).clamp(0, 1)
 
-# %% ../../nbs/phantom/heels.ipynb #9c9b6f83
-CUT, _CUT_REACH = 256, 2.55 # side of the square that is cut out around a heel, in pixels and in heights of its box
-
-def _middle(box): return np.array([(box[0] + box[2])/2, box[1]*(1 - BELOW) + box[3]*BELOW])
-
+# %% ../../nbs/phantom/heels.ipynb #651b6152
 def measured_feet(rows: Sequence[Mapping]) -> list[tuple[int, dict]]: # number of the row, foot
     "The feet that the measurer learns from."
     return [(i, f) for i, r in enumerate(rows) for f in r['feet'] if r['view'] in ('behind', 'oblique', 'side')
             and f['visible'] > .3 and f['in_picture'] > .6 and abs(f['yaw_deg']) < 60]
 
+# %% ../../nbs/phantom/heels.ipynb #9c9b6f83
+CUT, _CUT_REACH = 256, 2.55 # side of the square that is cut out around a heel, in pixels and in heights of its box
+
+# %% ../../nbs/phantom/heels.ipynb #d6bb7b8c
+def _middle(box): return np.array([(box[0] + box[2])/2, box[1]*(1 - BELOW) + box[3]*BELOW])
+
+# %% ../../nbs/phantom/heels.ipynb #d926f7cd
 def heel_cuts(
     folder: str|Path, rows: Sequence[Mapping], feet: Sequence[tuple[int, Mapping]], # synthetic pictures, their truth, `measured_feet` of it
 ) -> tuple[np.ndarray, list[dict]]: # n × 256 × 256 × 4, bytes: red, green, blue and the heel's mask; the feet's truth in their pixels
@@ -155,6 +161,7 @@ def laplace(off: torch.Tensor, spread: torch.Tensor) -> torch.Tensor: # degrees 
     spread = spread.clamp(*SPREADS)
     return off.abs()*(-spread).exp() + spread
 
+# %% ../../nbs/phantom/heels.ipynb #547f2615
 def measurer_loss(said: tuple[torch.Tensor, ...], truth: Mapping[str, torch.Tensor]) -> torch.Tensor: # one number
     "How wrong marks, line, angle with its spread, footwear, measurability, yaw, offset and mask are that a `HeelMeasurer` said."
     marks, angle, spread, footwear, measurable, yaw, offset, mask, _ = said
@@ -167,25 +174,6 @@ def measurer_loss(said: tuple[torch.Tensor, ...], truth: Mapping[str, torch.Tens
             .3*F.cross_entropy(footwear, truth['footwear']) + .3*F.binary_cross_entropy_with_logits(measurable, able) +
             .04*(yaw - truth['yaw']).abs().mean() + 5*(offset - truth['offset']).abs().mean() +
             F.binary_cross_entropy_with_logits(mask, truth['mask']))
-
-# %% ../../nbs/phantom/heels.ipynb #7a689ace
-class PictureLoader(HeelLoader):
-    "Square pictures, and maps that show their heels."
-    def create_batch(self, samples: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: # n × 3 × 192 × 192; …
-        "Pictures in 0–1 and what is to be said of them."
-        n, side, random = len(samples), self.pictures.shape[1], np.random
-        centre, scale, turn, mirror = np.full((n, 2), side/2), np.full((n, 2), side/SQUARE), np.zeros(n), np.ones(n)
-        if self.change:
-            far = random.random((n, 1)) < .25 # much of the room in the picture
-            centre = centre + random.uniform(-.15, .15, (n, 2))*side
-            scale = scale*np.exp(np.where(far, random.uniform(.3, .9, (n, 1)), random.uniform(-.45, .3, (n, 1))))
-            scale, turn = scale*np.exp(random.normal(0, .06, (n, 1))*[[1, 0]]), np.radians(random.normal(0, 3, n))
-            mirror = random.choice([-1, 1], n)
-        maps = window_maps(centre, scale, turn, mirror, (SQUARE, SQUARE))
-        drawn = [heel_maps(self.truth[k], m, o < 0) for k, m, o in zip(samples, maps, mirror, strict=True)]
-        truth = {k: torch.from_numpy(np.stack([o[k] for o in drawn])) for k in drawn[0]}
-        truth['view'] = torch.tensor([VIEWS.index(self.truth[k]['view']) for k in samples])
-        return self.seen(samples, maps, (SQUARE, SQUARE))[0], truth
 
 # %% ../../nbs/phantom/heels.ipynb #e19ad79a
 def heel_maps(row: Mapping, window: np.ndarray, mirrored: bool) -> dict[str, np.ndarray]:
@@ -213,6 +201,26 @@ def heel_maps(row: Mapping, window: np.ndarray, mirrored: bool) -> dict[str, np.
         out['boxes'][:, line, column] = [x/STRIDE - column - .5, y/STRIDE - line - .5, math.log(width/32), math.log(height/32), vertical]
     return out
 
+# %% ../../nbs/phantom/heels.ipynb #7a689ace
+class PictureLoader(HeelLoader):
+    "Square pictures, and maps that show their heels."
+    def create_batch(self, samples: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: # n × 3 × 192 × 192; …
+        "Pictures in 0–1 and what is to be said of them."
+        n, side, random = len(samples), self.pictures.shape[1], np.random
+        centre, scale, turn, mirror = np.full((n, 2), side/2), np.full((n, 2), side/SQUARE), np.zeros(n), np.ones(n)
+        if self.change:
+            far = random.random((n, 1)) < .25 # much of the room in the picture
+            centre = centre + random.uniform(-.15, .15, (n, 2))*side
+            scale = scale*np.exp(np.where(far, random.uniform(.3, .9, (n, 1)), random.uniform(-.45, .3, (n, 1))))
+            scale, turn = scale*np.exp(random.normal(0, .06, (n, 1))*[[1, 0]]), np.radians(random.normal(0, 3, n))
+            mirror = random.choice([-1, 1], n)
+        maps = window_maps(centre, scale, turn, mirror, (SQUARE, SQUARE))
+        drawn = [heel_maps(self.truth[k], m, o < 0) for k, m, o in zip(samples, maps, mirror, strict=True)]
+        truth = {k: torch.from_numpy(np.stack([o[k] for o in drawn])) for k in drawn[0]}
+        truth['view'] = torch.tensor([VIEWS.index(self.truth[k]['view']) for k in samples])
+        return self.seen(samples, maps, (SQUARE, SQUARE))[0], truth
+
+# %% ../../nbs/phantom/heels.ipynb #3c59eb68
 def finder_loss(said: tuple[torch.Tensor, ...], truth: Mapping[str, torch.Tensor]) -> torch.Tensor: # one number
     "How wrong places ([Law & Deng 2018](https://arxiv.org/abs/1808.01244)), boxes, verticals and view are that a `HeelFinder` said."
     heat, boxes, view = (o.float() for o in said)

@@ -43,6 +43,7 @@ def draw_stances(length: float, rng: np.random.Generator, pad: float=.13) -> dic
 # %% ../../nbs/phantom/picture.ipynb #6559bf5f
 VIEWS = dict(behind=.72, oblique=.06, side=.05, front=.06, sole=.03, lying=.03, none=.05) # share of the pictures
 
+# %% ../../nbs/phantom/picture.ipynb #9a6d87a8
 def draw_yaw(view: str, rng: np.random.Generator) -> float: # degrees
     "From where the person is seen: how far the camera stands to their left (negative) or right of straight behind."
     sign = rng.choice([-1, 1])
@@ -52,6 +53,12 @@ def draw_yaw(view: str, rng: np.random.Generator) -> float: # degrees
     if view == 'front': return float(180 + rng.uniform(-28, 28))
     if view == 'lying': return float(sign*rng.uniform(25, 140))
     return float(rng.normal(0, 15))
+
+# %% ../../nbs/phantom/picture.ipynb #e9e294e8
+def in_view(camera: Camera, points: np.ndarray) -> bool:
+    "Whether a camera sees any of some points of the room."
+    x, y, depth = camera.project(points).T
+    return bool(((depth > 0) & (x > 0) & (y > 0) & (x < camera.size[0]) & (y < camera.size[1])).any())
 
 # %% ../../nbs/phantom/picture.ipynb #c6289c1f
 def draw_camera(legs: list[PosedLeg], view: str, size: tuple[int, int], rng: np.random.Generator) -> Camera: # with the feet in the picture
@@ -78,11 +85,6 @@ def draw_camera(legs: list[PosedLeg], view: str, size: tuple[int, int], rng: np.
         if view in ('sole', 'lying') or not in_view(camera, rim): break
         span *= .85
     return camera
-
-def in_view(camera: Camera, points: np.ndarray) -> bool:
-    "Whether a camera sees any of some points of the room."
-    x, y, depth = camera.project(points).T
-    return bool(((depth > 0) & (x > 0) & (y > 0) & (x < camera.size[0]) & (y < camera.size[1])).any())
 
 # %% ../../nbs/phantom/picture.ipynb #e8e7924e
 ASPECTS = ((3/4, .3), (4/3, .25), (9/16*1.34, .08), (1., .1), (16/9, .15), (3/2, .07), (2.1, .05)) # width : height, share of the pictures
@@ -113,6 +115,7 @@ class Foot:
     footwear: str # bare, sock, shoe, slipper
     measurable: bool # whether a clinician could draw the line
 
+# %% ../../nbs/phantom/picture.ipynb #ffe53810
 @dataclass(frozen=True)
 class Picture:
     "A synthetic picture and its truth."
@@ -126,62 +129,6 @@ class Picture:
         "All but the pixels."
         return dict(size=list(self.image.size), view=self.view, feet=[asdict(o) for o in self.feet]) | self.facts
 
-# %% ../../nbs/phantom/picture.ipynb #abf25573
-def make_picture(
-    person: Person, angles: dict[str, float], # wanted rear-foot angle of 'left' and 'right', in degrees
-    view: str, size: tuple[int, int], rng: np.random.Generator, footwear: str='bare', # size: width and height
-) -> Picture: # with its truth
-    "Take one picture: `rng` draws all that differs between pictures of a person."
-    stances = draw_stances(person.leg.length, rng, person.shape.pad)
-    above = {k: rng.normal(3, 4) if footwear == 'shoe' else None for k in stances}
-    legs = {k: pose_leg(person.leg, k, angles[k], person.shape, o, above[k]) for k, o in stances.items()}
-    if view == 'none': return _without_heels(legs, person, size, rng)
-    if rng.random() < .2: legs.pop(str(rng.choice(['left', 'right'])))
-    if view in ('sole', 'lying'):
-        prone = rng.random() < .5
-        legs = {k: lay_down(o, prone) for k, o in legs.items()}
-    legs, parts = dress(legs, person, footwear, view not in ('sole', 'lying'), rng)
-    camera = draw_camera(list(legs.values()), view, size, rng)
-    return _take(legs, parts, person, camera, view, footwear, rng)
-
-# %% ../../nbs/phantom/picture.ipynb #650d7d05
-def lay_down(leg: PosedLeg, prone: bool) -> PosedLeg: # sole towards +y
-    "Put somebody to bed, toes down (`prone`) or up."
-    k = 1 if prone else -1
-    def turn(p): return np.stack([k*p[:, 0], -p[:, 2], k*p[:, 1]], 1)
-    points = turn(leg.points)
-    lift = np.array([0, 0, -points[:, 2].min()])
-    marks = {k: turn(v[None])[0] + lift for k, v in leg.marks.items()}
-    return replace(leg, points=points + lift, marks=marks)
-
-# %% ../../nbs/phantom/picture.ipynb #3c0671f5
-def _without_heels(legs, person, size, rng):
-    "Furniture, or knees and calves, or shoes that nobody wears."
-    kind = rng.choice(['room', 'calves', 'shoes'], p=[.55, .25, .2])
-    footwear = 'shoe' if kind == 'shoes' else 'bare'
-    legs, parts = dress(legs, person, footwear, True, rng)
-    camera = draw_camera(list(legs.values()), 'behind', size, rng)
-    if kind == 'calves':
-        points, most = np.concatenate([o.points for o in legs.values()]), rng.uniform(1.1, 1.7)*person.leg.length
-        for up in np.linspace(most, .8*most, 4):
-            moved = replace(camera, position=camera.position + [0, 0, up], target=camera.target + [0, 0, up])
-            if not in_view(moved, points[points[:, 2] > .93*points[:, 2].max()]): break
-        camera = moved
-    if kind == 'shoes': parts = [o for o in parts if not o.label]
-    return _take(legs if kind == 'calves' else {}, parts if kind != 'room' else [], person, camera, 'none', footwear, rng)
-
-# %% ../../nbs/phantom/picture.ipynb #3bed958b
-def _take(legs, parts, person, camera, view, footwear, rng):
-    room = turned(draw_room(rng), camera)
-    light = draw_light(camera, room.kind == 'outdoor', rng)
-    drawn = draw_scene(parts + furniture_parts(room), room, light, camera, rng, person.skin)
-    shot = Image.fromarray((255*develop(drawn.light, drawn.label > 0, camera.size, rng)).astype(np.uint8))
-    image, frame = put_in_frame(shot, rng)
-    feet = tuple(o for o in (_truth(o, camera, drawn, view, footwear, frame) for o in legs.values()) if o.in_picture > .05)
-    if not feet: view = 'none'
-    facts = dict(room=room.kind, tone=round(person.skin.tone, 3), **_camera_facts(camera))
-    return Picture(image, _mask(drawn, image.size, frame), view, feet, facts)
-
 # %% ../../nbs/phantom/picture.ipynb #222dc1bd
 def _camera_facts(camera):
     away = camera.position - camera.target
@@ -190,6 +137,20 @@ def _camera_facts(camera):
                  focal_deg=camera.focal_deg, distance_m=far, height_m=camera.position[2])
     return {k: round(float(v), 2) for k, v in facts.items()}
 
+# %% ../../nbs/phantom/picture.ipynb #6e637b6a
+def _visible(leg, camera, drawn):
+    "Shares of the heel's corners that are seen, and that lie in the picture, among those that face the camera."
+    heel = np.flatnonzero((leg.rest[:, 2] < .3) & (leg.rest[:, 1] > -.3))
+    points, away = leg.points[heel], camera.position - leg.points[heel]
+    facing = (away*leg.normals[heel]).sum(1)/np.linalg.norm(away, axis=1) > .15
+    if facing.sum() < 20: return 0., 0.
+    x, y, depth = camera.project(points[facing]).T
+    h, w = drawn.depth.shape
+    inside = (x >= 0) & (y >= 0) & (x < w/FINE) & (y < h/FINE)
+    near = drawn.depth[(y*FINE).clip(0, h - 1).astype(int), (x*FINE).clip(0, w - 1).astype(int)]
+    return float((inside & (depth < near + .012)).mean()), float(inside.mean())
+
+# %% ../../nbs/phantom/picture.ipynb #6fca6291
 def _truth(leg, camera, drawn, view, footwear, frame):
     def place(points): return camera.project(points)[:, :2]*frame.scale + [frame.left, frame.top]
     at = {k: place(v[None])[0] for k, v in leg.marks.items()}
@@ -208,19 +169,7 @@ def _truth(leg, camera, drawn, view, footwear, frame):
     rounded = {k: round(float(v), 3) for k, v in figures.items()}
     return Foot(side=leg.side, box=edges, footwear=footwear, measurable=bool(good), **marks, **rounded)
 
-# %% ../../nbs/phantom/picture.ipynb #6e637b6a
-def _visible(leg, camera, drawn):
-    "Shares of the heel's corners that are seen, and that lie in the picture, among those that face the camera."
-    heel = np.flatnonzero((leg.rest[:, 2] < .3) & (leg.rest[:, 1] > -.3))
-    points, away = leg.points[heel], camera.position - leg.points[heel]
-    facing = (away*leg.normals[heel]).sum(1)/np.linalg.norm(away, axis=1) > .15
-    if facing.sum() < 20: return 0., 0.
-    x, y, depth = camera.project(points[facing]).T
-    h, w = drawn.depth.shape
-    inside = (x >= 0) & (y >= 0) & (x < w/FINE) & (y < h/FINE)
-    near = drawn.depth[(y*FINE).clip(0, h - 1).astype(int), (x*FINE).clip(0, w - 1).astype(int)]
-    return float((inside & (depth < near + .012)).mean()), float(inside.mean())
-
+# %% ../../nbs/phantom/picture.ipynb #e0b87dab
 def _mask(drawn, size, frame):
     heel = (drawn.rest[..., 2] < .3) & (drawn.rest[..., 1] > -.33)
     label = np.where(drawn.label > 0, drawn.label + np.where(heel, 0, 2), 0).astype(np.uint8)
@@ -230,6 +179,62 @@ def _mask(drawn, size, frame):
     small = half.resize((round(half.width*frame.scale), round(half.height*frame.scale)), Image.Resampling.NEAREST)
     out.paste(small, (int(frame.left), int(frame.top)))
     return out
+
+# %% ../../nbs/phantom/picture.ipynb #650d7d05
+def lay_down(leg: PosedLeg, prone: bool) -> PosedLeg: # sole towards +y
+    "Put somebody to bed, toes down (`prone`) or up."
+    k = 1 if prone else -1
+    def turn(p): return np.stack([k*p[:, 0], -p[:, 2], k*p[:, 1]], 1)
+    points = turn(leg.points)
+    lift = np.array([0, 0, -points[:, 2].min()])
+    marks = {k: turn(v[None])[0] + lift for k, v in leg.marks.items()}
+    return replace(leg, points=points + lift, marks=marks)
+
+# %% ../../nbs/phantom/picture.ipynb #3bed958b
+def _take(legs, parts, person, camera, view, footwear, rng):
+    room = turned(draw_room(rng), camera)
+    light = draw_light(camera, room.kind == 'outdoor', rng)
+    drawn = draw_scene(parts + furniture_parts(room), room, light, camera, rng, person.skin)
+    shot = Image.fromarray((255*develop(drawn.light, drawn.label > 0, camera.size, rng)).astype(np.uint8))
+    image, frame = put_in_frame(shot, rng)
+    feet = tuple(o for o in (_truth(o, camera, drawn, view, footwear, frame) for o in legs.values()) if o.in_picture > .05)
+    if not feet: view = 'none'
+    facts = dict(room=room.kind, tone=round(person.skin.tone, 3), **_camera_facts(camera))
+    return Picture(image, _mask(drawn, image.size, frame), view, feet, facts)
+
+# %% ../../nbs/phantom/picture.ipynb #3c0671f5
+def _without_heels(legs, person, size, rng):
+    "Furniture, or knees and calves, or shoes that nobody wears."
+    kind = rng.choice(['room', 'calves', 'shoes'], p=[.55, .25, .2])
+    footwear = 'shoe' if kind == 'shoes' else 'bare'
+    legs, parts = dress(legs, person, footwear, True, rng)
+    camera = draw_camera(list(legs.values()), 'behind', size, rng)
+    if kind == 'calves':
+        points, most = np.concatenate([o.points for o in legs.values()]), rng.uniform(1.1, 1.7)*person.leg.length
+        for up in np.linspace(most, .8*most, 4):
+            moved = replace(camera, position=camera.position + [0, 0, up], target=camera.target + [0, 0, up])
+            if not in_view(moved, points[points[:, 2] > .93*points[:, 2].max()]): break
+        camera = moved
+    if kind == 'shoes': parts = [o for o in parts if not o.label]
+    return _take(legs if kind == 'calves' else {}, parts if kind != 'room' else [], person, camera, 'none', footwear, rng)
+
+# %% ../../nbs/phantom/picture.ipynb #abf25573
+def make_picture(
+    person: Person, angles: dict[str, float], # wanted rear-foot angle of 'left' and 'right', in degrees
+    view: str, size: tuple[int, int], rng: np.random.Generator, footwear: str='bare', # size: width and height
+) -> Picture: # with its truth
+    "Take one picture: `rng` draws all that differs between pictures of a person."
+    stances = draw_stances(person.leg.length, rng, person.shape.pad)
+    above = {k: rng.normal(3, 4) if footwear == 'shoe' else None for k in stances}
+    legs = {k: pose_leg(person.leg, k, angles[k], person.shape, o, above[k]) for k, o in stances.items()}
+    if view == 'none': return _without_heels(legs, person, size, rng)
+    if rng.random() < .2: legs.pop(str(rng.choice(['left', 'right'])))
+    if view in ('sole', 'lying'):
+        prone = rng.random() < .5
+        legs = {k: lay_down(o, prone) for k, o in legs.items()}
+    legs, parts = dress(legs, person, footwear, view not in ('sole', 'lying'), rng)
+    camera = draw_camera(list(legs.values()), view, size, rng)
+    return _take(legs, parts, person, camera, view, footwear, rng)
 
 # %% ../../nbs/phantom/picture.ipynb #0725ea74
 MIXES: dict[str, dict[str, dict[str, float]]] = dict( # shares of views and footwear
@@ -252,6 +257,30 @@ def make_one(index: int, seed: int, size: int, mix: str, each: int) -> tuple[Pic
 
 def _wide_angle(rng): return float(rng.uniform(-15, 20) if rng.random() < .5 else np.clip(rng.normal(3.5, 5), -15, 20)) # degrees
 
+# %% ../../nbs/phantom/picture.ipynb #03ccdbff
+def _write_one(task):
+    folder, index, *how = task
+    picture, number = make_one(index, *how)
+    name = f'{index:06d}'
+    rng = np.random.default_rng([how[0], index, 3])
+    picture.image.save(folder/f'{name}.jpg', quality=int(rng.choice([60, 75, 85, 92, 96])), subsampling=int(rng.choice([0, 2])))
+    picture.mask.save(folder/f'{name}.png', optimize=True)
+    return json.dumps(dict(name=f'{name}.jpg', mask=f'{name}.png', person=number) | picture.truth())
+
+# %% ../../nbs/phantom/picture.ipynb #688e2281
+def _existing(truth):
+    if not truth.exists(): return set()
+    text = truth.read_text(encoding='utf-8')
+    kept = [line for line in text.split('\n') if line.endswith('}')]
+    if text and not text.endswith('\n'): truth.write_text('\n'.join([*kept, '']), encoding='utf-8')
+    return {json.loads(line)['name'] for line in kept}
+
+# %% ../../nbs/phantom/picture.ipynb #1ae4d402
+def _run(work, tasks, workers, chunk=1):
+    if workers <= 1: yield from map(work, tasks); return
+    one_thread = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), '1')
+    with ProcessPoolExecutor(workers, env=one_thread) as pool: yield from pool.map(work, tasks, chunksize=chunk)
+
 # %% ../../nbs/phantom/picture.ipynb #2986c4e1
 def write_pictures(
     out: str|Path, n: int, seed: int=1, size: int=320, # folder, what is there already is kept; size: pixels of the long side
@@ -272,28 +301,6 @@ def write_pictures(
             if done % 100 == 0 or done == len(tasks):
                 say(f'{done}/{len(tasks)} pictures, {done/(time.perf_counter() - start):.1f} a second')
     return out
-
-# %% ../../nbs/phantom/picture.ipynb #03ccdbff
-def _write_one(task):
-    folder, index, *how = task
-    picture, number = make_one(index, *how)
-    name = f'{index:06d}'
-    rng = np.random.default_rng([how[0], index, 3])
-    picture.image.save(folder/f'{name}.jpg', quality=int(rng.choice([60, 75, 85, 92, 96])), subsampling=int(rng.choice([0, 2])))
-    picture.mask.save(folder/f'{name}.png', optimize=True)
-    return json.dumps(dict(name=f'{name}.jpg', mask=f'{name}.png', person=number) | picture.truth())
-
-def _existing(truth):
-    if not truth.exists(): return set()
-    text = truth.read_text(encoding='utf-8')
-    kept = [line for line in text.split('\n') if line.endswith('}')]
-    if text and not text.endswith('\n'): truth.write_text('\n'.join([*kept, '']), encoding='utf-8')
-    return {json.loads(line)['name'] for line in kept}
-
-def _run(work, tasks, workers, chunk=1):
-    if workers <= 1: yield from map(work, tasks); return
-    one_thread = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), '1')
-    with ProcessPoolExecutor(workers, env=one_thread) as pool: yield from pool.map(work, tasks, chunksize=chunk)
 
 # %% ../../nbs/phantom/picture.ipynb #ff3afa64
 def draw_angles(n_participants: int, seed: int, pictures: int=4) -> pd.DataFrame:
@@ -317,6 +324,7 @@ class Phantom:
     participant: int # number of the body, unique in the study
     params: dict # plain values: skin_tone, footwear, yaw_deg, roll_deg …
 
+# %% ../../nbs/phantom/picture.ipynb #952235b5
 FOOTWEAR_SHARES = dict(bare=.8, sock=.12, shoe=.08) # of the pictures of a study
 
 def render_phantom(
@@ -331,6 +339,14 @@ def render_phantom(
     marks = {f'heel_{o.side}_px': [*o.lower, *o.upper] for o in picture.feet}
     params = facts | marks | dict(footwear=footwear, both_feet=len(angles) == 2)
     return Phantom(picture.image, float(np.mean(list(angles.values()))), angles.get('left'), angles.get('right'), participant, params)
+
+# %% ../../nbs/phantom/picture.ipynb #c877b264
+def _participant(task):
+    seed, size, rows = task
+    person = draw_person(np.random.default_rng([seed, int(rows[0][1]), 1]))
+    rngs = [np.random.default_rng([seed, o[0], 0]) for o in rows]
+    return [render_phantom(person, left, right, rng, picture_size(size, rng) if isinstance(size, int) else size, int(who))
+            for (_, who, left, right), rng in zip(rows, rngs, strict=True)]
 
 # %% ../../nbs/phantom/picture.ipynb #3208ba67
 def make_phantoms(
@@ -347,10 +363,3 @@ def make_phantoms(
         phantoms += done
         if progress: progress(len(phantoms), n)
     return phantoms
-
-def _participant(task):
-    seed, size, rows = task
-    person = draw_person(np.random.default_rng([seed, int(rows[0][1]), 1]))
-    rngs = [np.random.default_rng([seed, o[0], 0]) for o in rows]
-    return [render_phantom(person, left, right, rng, picture_size(size, rng) if isinstance(size, int) else size, int(who))
-            for (_, who, left, right), rng in zip(rows, rngs, strict=True)]

@@ -65,6 +65,43 @@ class Seen:
         values, at, w = values.astype('f4'), triangles[self.faces], self.weights
         return w[:, :1]*values[at[:, 0]] + w[:, 1:2]*values[at[:, 1]] + w[:, 2:]*values[at[:, 2]]
 
+# %% ../../nbs/phantom/render.ipynb #c31f424d
+def extent(o: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (n,) each
+    "The least and the greatest of three columns."
+    return np.minimum(np.minimum(o[:, 0], o[:, 1]), o[:, 2]), np.maximum(np.maximum(o[:, 0], o[:, 1]), o[:, 2])
+
+# %% ../../nbs/phantom/render.ipynb #13436ede
+def _bins(box):
+    "Triangles of like extent together, so that little is tried in vain."
+    span = np.log2(box[:, 2:] - box[:, :2] + 1).astype('f4')
+    kind = np.ceil(span - 1e-6).astype(int)
+    kind = kind[:, 0]*16 + kind[:, 1]
+    order = np.argsort(kind.astype(np.uint8), kind='stable')
+    kinds, starts = np.unique(kind[order], return_index=True)
+    return [((2**(k//16), 2**(k % 16)), o) for k, o in zip(kinds, np.split(order, starts[1:]), strict=True)]
+
+# %% ../../nbs/phantom/render.ipynb #1684a34c
+def _fragments(at, area, box, number, kind):
+    "Pixels inside of triangles whose boxes fit into `kind`: x, y, which triangle, weights of its corners."
+    columns, rows = np.arange(kind[0], dtype=np.int32), np.arange(kind[1], dtype=np.int32)[:, None]
+    px, py = box[:, 0, None, None] + columns, box[:, 1, None, None] + rows
+    inside = (px <= box[:, 2, None, None]) & (py <= box[:, 3, None, None])
+    fx, fy, weights = (px + .5).astype('f4'), (py + .5).astype('f4'), []
+    for i in range(2):
+        b, c = at[:, (i + 1) % 3], at[:, (i + 2) % 3]
+        e = (c - b)/area[:, None]
+        part = e[:, 0, None, None]*(fy - b[:, 1, None, None]) - e[:, 1, None, None]*(fx - b[:, 0, None, None])
+        inside &= part >= 0
+        weights.append(part)
+    last = 1 - weights[0] - weights[1]
+    inside &= last >= -1e-6
+    found = np.flatnonzero(inside)
+    pixel, column = np.divmod(found, kind[0])
+    tri, row = np.divmod(pixel, kind[1])
+    weights = np.stack([o.ravel()[found] for o in (*weights, last)], 1)
+    return box[tri, 0] + column, box[tri, 1] + row, number[tri], weights
+
+# %% ../../nbs/phantom/render.ipynb #ef938106
 def rasterise(corners: np.ndarray, triangles: np.ndarray, size: tuple[int, int], cull: np.ndarray|bool=False) -> Seen:
     "The nearest triangle of each pixel; `corners` are as `Camera.project` gives them, `cull` tells which are seen from outside only."
     width, height = size
@@ -91,40 +128,6 @@ def rasterise(corners: np.ndarray, triangles: np.ndarray, size: tuple[int, int],
     first = winner[winner >= 0]
     return Seen(pixel[first], turned[which[face[first]]], near[first]/inverse[first, None], 1/inverse[first])
 
-# %% ../../nbs/phantom/render.ipynb #c31f424d
-def extent(o: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (n,) each
-    "The least and the greatest of three columns."
-    return np.minimum(np.minimum(o[:, 0], o[:, 1]), o[:, 2]), np.maximum(np.maximum(o[:, 0], o[:, 1]), o[:, 2])
-
-def _bins(box):
-    "Triangles of like extent together, so that little is tried in vain."
-    span = np.log2(box[:, 2:] - box[:, :2] + 1).astype('f4')
-    kind = np.ceil(span - 1e-6).astype(int)
-    kind = kind[:, 0]*16 + kind[:, 1]
-    order = np.argsort(kind.astype(np.uint8), kind='stable')
-    kinds, starts = np.unique(kind[order], return_index=True)
-    return [((2**(k//16), 2**(k % 16)), o) for k, o in zip(kinds, np.split(order, starts[1:]), strict=True)]
-
-def _fragments(at, area, box, number, kind):
-    "Pixels inside of triangles whose boxes fit into `kind`: x, y, which triangle, weights of its corners."
-    columns, rows = np.arange(kind[0], dtype=np.int32), np.arange(kind[1], dtype=np.int32)[:, None]
-    px, py = box[:, 0, None, None] + columns, box[:, 1, None, None] + rows
-    inside = (px <= box[:, 2, None, None]) & (py <= box[:, 3, None, None])
-    fx, fy, weights = (px + .5).astype('f4'), (py + .5).astype('f4'), []
-    for i in range(2):
-        b, c = at[:, (i + 1) % 3], at[:, (i + 2) % 3]
-        e = (c - b)/area[:, None]
-        part = e[:, 0, None, None]*(fy - b[:, 1, None, None]) - e[:, 1, None, None]*(fx - b[:, 0, None, None])
-        inside &= part >= 0
-        weights.append(part)
-    last = 1 - weights[0] - weights[1]
-    inside &= last >= -1e-6
-    found = np.flatnonzero(inside)
-    pixel, column = np.divmod(found, kind[0])
-    tri, row = np.divmod(pixel, kind[1])
-    weights = np.stack([o.ravel()[found] for o in (*weights, last)], 1)
-    return box[tri, 0] + column, box[tri, 1] + row, number[tri], weights
-
 # %% ../../nbs/phantom/render.ipynb #51f23d8c
 def corner_normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray: # (n, 3), of length 1
     "Normals of a smooth surface, outward where the triangles run counter-clockwise."
@@ -133,6 +136,28 @@ def corner_normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray: # (n, 3
     face = [u[:, i]*v[:, j] - u[:, j]*v[:, i] for i, j in ((1, 2), (2, 0), (0, 1))]
     out = np.stack([sum(np.bincount(faces[:, k], o, len(points)) for k in range(3)) for o in face], 1)
     return out/np.maximum(np.sqrt(np.einsum('ij,ij->i', out, out)), 1e-12)[:, None]
+
+# %% ../../nbs/phantom/render.ipynb #c1f7b4a2
+def _smoothing(ends, n, inner, split):
+    "Old corners whose edges are all split move towards their neighbours."
+    around = np.concatenate([ends, ends[:, ::-1]])
+    degree, still = np.bincount(around[:, 0], minlength=n), np.zeros(n, bool)
+    still[ends[~inner | ~split]] = True
+    beta = np.where(still, 0, .625 - (.375 + .25*np.cos(2*np.pi/np.maximum(degree, 3)))**2)
+    return [around[:, 0], np.arange(n)], [around[:, 1], np.arange(n)], [(beta/np.maximum(degree, 1))[around[:, 0]], 1 - beta]
+
+# %% ../../nbs/phantom/render.ipynb #4ba8ccfe
+def _split(faces, middles):
+    "Triangles with new corners on some edges (-1: none), cut into one, two, three or four."
+    count, out = (middles >= 0).sum(1), [faces[(middles < 0).all(1)]]
+    for k in range(3):
+        a, b, c = np.roll(faces, -k, 1).T
+        ab, bc, ca = np.roll(middles, -k, 1).T
+        one, two, all_ = (count == 1) & (ab >= 0), (count == 2) & (ca < 0), count == 3
+        out += [np.stack(o, 1)[one] for o in ((a, ab, c), (ab, b, c))]
+        out += [np.stack(o, 1)[two] for o in ((ab, b, bc), (a, ab, bc), (a, bc, c))]
+        out.append(np.stack([a, ab, ca], 1)[all_])
+    return np.concatenate([*out, middles[count == 3]])
 
 # %% ../../nbs/phantom/render.ipynb #44063101
 def loop_matrix(faces: np.ndarray, n: int, chosen: np.ndarray) -> tuple[csr_matrix, np.ndarray]: # (n + new, n); new triangles
@@ -151,27 +176,6 @@ def loop_matrix(faces: np.ndarray, n: int, chosen: np.ndarray) -> tuple[csr_matr
     weights = [np.full(kept.sum(), .125), *(np.where(inner[split], .375, .5),)*2, *shares]
     matrix = csr_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (n + split.sum(), n))
     return matrix, _split(faces, number[of_face])
-
-# %% ../../nbs/phantom/render.ipynb #c1f7b4a2
-def _smoothing(ends, n, inner, split):
-    "Old corners whose edges are all split move towards their neighbours."
-    around = np.concatenate([ends, ends[:, ::-1]])
-    degree, still = np.bincount(around[:, 0], minlength=n), np.zeros(n, bool)
-    still[ends[~inner | ~split]] = True
-    beta = np.where(still, 0, .625 - (.375 + .25*np.cos(2*np.pi/np.maximum(degree, 3)))**2)
-    return [around[:, 0], np.arange(n)], [around[:, 1], np.arange(n)], [(beta/np.maximum(degree, 1))[around[:, 0]], 1 - beta]
-
-def _split(faces, middles):
-    "Triangles with new corners on some edges (-1: none), cut into one, two, three or four."
-    count, out = (middles >= 0).sum(1), [faces[(middles < 0).all(1)]]
-    for k in range(3):
-        a, b, c = np.roll(faces, -k, 1).T
-        ab, bc, ca = np.roll(middles, -k, 1).T
-        one, two, all_ = (count == 1) & (ab >= 0), (count == 2) & (ca < 0), count == 3
-        out += [np.stack(o, 1)[one] for o in ((a, ab, c), (ab, b, c))]
-        out += [np.stack(o, 1)[two] for o in ((ab, b, bc), (a, ab, bc), (a, bc, c))]
-        out.append(np.stack([a, ab, ca], 1)[all_])
-    return np.concatenate([*out, middles[count == 3]])
 
 # %% ../../nbs/phantom/render.ipynb #795d1189
 BOX_FACES = np.array([[0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4],
@@ -217,6 +221,7 @@ def lookup(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     "The texel nearest to each place; the texture repeats every 1."
     return texture[(v*_TEXELS).astype(np.int32) & (_TEXELS - 1), (u*_TEXELS).astype(np.int32) & (_TEXELS - 1)]
 
+# %% ../../nbs/phantom/render.ipynb #e6771dc1
 def soft(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     "Between the four texels about each place: for textures that are seen enlarged."
     x, y = u*_TEXELS - .5, v*_TEXELS - .5
@@ -226,19 +231,21 @@ def soft(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     k, m = (i + 1) & (_TEXELS - 1), (j + 1) & (_TEXELS - 1)
     return (1 - t)*((1 - s)*texture[j, i] + s*texture[j, k]) + t*((1 - s)*texture[m, i] + s*texture[m, k])
 
+# %% ../../nbs/phantom/render.ipynb #cfc77a24
+def paint(rng: np.random.Generator, hue: tuple=(0, 1), saturation: tuple=(0, .5), value: tuple=(.1, .95)) -> np.ndarray: # (3,)
+    "A colour of a thing in linear light, from a range each of hue (in turns), saturation and value."
+    return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))**2.2
+
 # %% ../../nbs/phantom/render.ipynb #30afb574
 def piece_tone(i: np.ndarray, j: np.ndarray, seed: int) -> np.ndarray:
     "What makes the plank or tile in row `i` and column `j` differ from the next: a random number."
     return field(0., 11)[(i*7 + seed) & 511, (j*13 + seed//7) & 511]
 
+# %% ../../nbs/phantom/render.ipynb #0392e786
 def lines(t: np.ndarray, width: float) -> np.ndarray:
     "1 on a line about each whole number, else 0: gaps between planks, tiles and bricks."
     f = np.abs(t - np.round(t))
     return np.clip(1.5 - f/width, 0, 1)
-
-def paint(rng: np.random.Generator, hue: tuple=(0, 1), saturation: tuple=(0, .5), value: tuple=(.1, .95)) -> np.ndarray: # (3,)
-    "A colour of a thing in linear light, from a range each of hue (in turns), saturation and value."
-    return np.array(colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value)))**2.2
 
 # %% ../../nbs/phantom/render.ipynb #88a2a38a
 @dataclass(frozen=True)
@@ -250,6 +257,7 @@ class Lamp:
     shadow: float # share of it that is kept away by what stands in its way
     place: np.ndarray|None=None # of a flash, in metres: its light falls off
 
+# %% ../../nbs/phantom/render.ipynb #23408beb
 @dataclass(frozen=True)
 class Light:
     "All light of a scene."
@@ -295,6 +303,15 @@ class Shadow:
         out[near] = 1 - self.lamp.shadow*(1 - lit/6)
         return out
 
+# %% ../../nbs/phantom/render.ipynb #6aa6bbaf
+@functools.lru_cache(4)
+def _neighbours(key, n): # key: bytes of the triangles
+    faces = np.frombuffer(key, np.int64).reshape(-1, 3)
+    i, j = np.concatenate([faces, faces[:, ::-1]]).ravel(), np.roll(np.concatenate([faces, faces[:, ::-1]]), 1, 1).ravel()
+    matrix = csr_matrix((np.ones(len(i), 'f4'), (i, j)), (n, n))
+    matrix.data[:] = 1
+    return diags((1/np.maximum(np.asarray(matrix.sum(1)).ravel(), 1)).astype('f4')) @ matrix
+
 # %% ../../nbs/phantom/render.ipynb #087a38f7
 def cavities(points: np.ndarray, faces: np.ndarray, normals: np.ndarray, scale: float) -> np.ndarray: # (n,)
     "How deep each corner lies among its neighbours, in `scale` metres: positive in hollows, negative on ridges."
@@ -304,20 +321,13 @@ def cavities(points: np.ndarray, faces: np.ndarray, normals: np.ndarray, scale: 
     deep = ((around - points)*normals).sum(1)/scale
     return mean @ (mean @ deep)
 
-@functools.lru_cache(4)
-def _neighbours(key, n): # key: bytes of the triangles
-    faces = np.frombuffer(key, np.int64).reshape(-1, 3)
-    i, j = np.concatenate([faces, faces[:, ::-1]]).ravel(), np.roll(np.concatenate([faces, faces[:, ::-1]]), 1, 1).ravel()
-    matrix = csr_matrix((np.ones(len(i), 'f4'), (i, j)), (n, n))
-    matrix.data[:] = 1
-    return diags((1/np.maximum(np.asarray(matrix.sum(1)).ravel(), 1)).astype('f4')) @ matrix
-
 # %% ../../nbs/phantom/render.ipynb #586c4d76
 def smoothstep(x: np.ndarray, lo: float, hi: float) -> np.ndarray:
     "A step from 0 below `lo` to 1 above `hi`, without corners."
     t = np.clip((x - lo)/(hi - lo), 0, 1)
     return t*t*(3 - 2*t)
 
+# %% ../../nbs/phantom/render.ipynb #6a45d992
 def bump(x: np.ndarray, centre: float, width: float) -> np.ndarray:
     "A bell: 1 at `centre`, fallen to 1/e at `width` from it."
     return np.exp(-((x - centre)/width)**2)
@@ -327,6 +337,15 @@ def floor_fade(height: np.ndarray, normals: np.ndarray, cavity: np.ndarray, ligh
     "The share of the sky that is seen: hollows and undersides near the floor see less of it."
     under = 1 - .55*np.exp(-height/.018)*(1 - smoothstep(normals[:, 2], -.6, .3)*.7)
     return (under*np.clip(1 - light.hollow*np.clip(cavity, -.25, 1), .15, 1.25)).astype('f4')
+
+# %% ../../nbs/phantom/render.ipynb #e54fd6b1
+def _f4(x): return np.asarray(x, 'f4')
+
+def _dot(a, b): return np.einsum('ij,ij->i', a, b)
+
+def unit(x: np.ndarray) -> np.ndarray: # (k, 3), of length 1
+    "Directions."
+    return x/np.sqrt(np.maximum(_dot(x, x), 1e-18))[:, None]
 
 # %% ../../nbs/phantom/render.ipynb #1ca42052
 def shade(
@@ -357,11 +376,3 @@ def shade(
     if not gloss: return colour*out
     rim = np.float32(gloss*.6*light.sky.mean())*(1 - np.clip(_dot(normals, sight), 0, 1))**4
     return colour*out + (np.float32(gloss)*shine + rim)[:, None]
-
-def _f4(x): return np.asarray(x, 'f4')
-
-def _dot(a, b): return np.einsum('ij,ij->i', a, b)
-
-def unit(x: np.ndarray) -> np.ndarray: # (k, 3), of length 1
-    "Directions."
-    return x/np.sqrt(np.maximum(_dot(x, x), 1e-18))[:, None]

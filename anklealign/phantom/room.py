@@ -30,6 +30,7 @@ def wood_floor(rng: np.random.Generator) -> Callable: # x, y in metres → (k, 3
         return base*tone[:, None]**np.array([.85, 1, 1.2])
     return colour
 
+# %% ../../nbs/phantom/room.ipynb #20e98733
 def tile_floor(rng: np.random.Generator) -> Callable:
     "Square or oblong tiles."
     base, grout = paint(rng, (.02, .16), (.02, .4), (.3, .97)), paint(rng, (.05, .12), (0, .2), (.2, .9))
@@ -58,6 +59,7 @@ def fabric_floor(rng: np.random.Generator) -> Callable:
         return (base + .8*mix*(other - base))*tone[:, None].clip(.15, 2)
     return colour
 
+# %% ../../nbs/phantom/room.ipynb #0fe84e8b
 def sheet(rng: np.random.Generator) -> Callable:
     "Cloth, paper, linoleum or a mat: one colour with folds or without."
     white = rng.random() < .4
@@ -87,6 +89,7 @@ def ground(rng: np.random.Generator) -> Callable:
         return base*tone[:, None].clip(.1, 2.5)
     return colour
 
+# %% ../../nbs/phantom/room.ipynb #ebbc6e58
 def dark_cloth(rng: np.random.Generator) -> Callable:
     "Black cloth, bluish or grey, with a few folds."
     base = np.array([.0045, .0055, .0075])*rng.uniform(.4, 3.5)*(1 + rng.normal(0, .1, 3))
@@ -95,6 +98,7 @@ def dark_cloth(rng: np.random.Generator) -> Callable:
         return base*(1 + .35*folds + .5*np.clip(folds - 1, 0, 1) + .12*lookup(field(.6, 22), 2*x, 2*y))[:, None].clip(.1, 4)
     return colour
 
+# %% ../../nbs/phantom/room.ipynb #8852c623
 FLOORS: dict[str, tuple[Callable, float]] = dict( # of a home, and how frequent
     wood=(wood_floor, .34), tiles=(tile_floor, .24), carpet=(fabric_floor, .16), sheet=(sheet, .26))
 
@@ -110,6 +114,7 @@ class Panel:
     rim: float # brightness of its upper and left edge against its own; the others go the other way
     glow: float=0. # light of its own
 
+# %% ../../nbs/phantom/room.ipynb #31b5745b
 @dataclass(frozen=True)
 class Room:
     "Floor, wall and what lies about."
@@ -200,6 +205,7 @@ def _furniture(rng, distance):
             pieces.append((box_corners((x, y), rng.uniform(.05, .3, 3), turn), paint(rng, (0, 1), (0, rng.choice([.2, .4, .9])))))
     return tuple(pieces)
 
+# %% ../../nbs/phantom/room.ipynb #8dc3735e
 def _things(rng, distance, columns=20):
     "Bottles, bins, balls, pots, lamps: something turned on a lathe, standing or lying about; cables."
     out = []
@@ -222,6 +228,16 @@ def _things(rng, distance, columns=20):
         out.append((points, lathe_faces(3, 40, False), paint(rng, (0, 1), (0, .2))))
     return tuple(out)
 
+# %% ../../nbs/phantom/room.ipynb #358c82bb
+def _home(rng, turn, distance, wall_turn):
+    shares = np.array([o[1] for o in FLOORS.values()])
+    name = rng.choice(list(FLOORS), p=shares/shares.sum())
+    rug = (*np.sort(rng.uniform(-.9, .9, 2)), *np.sort(rng.uniform(-1.2, .8, 2)), fabric_floor(rng)) if rng.random() < .22 else None
+    gloss = rng.beta(1.2, 3)*.6 if name in ('wood', 'tiles') and rng.random() < .65 else 0.
+    turn = turn if rng.random() < .45 else rng.choice([0, np.pi/2]) + rng.normal(0, .06)
+    return Room('home', FLOORS[name][0](rng), turn, _plain_wall(rng), distance, wall_turn, _panels(rng), _furniture(rng, distance),
+                _things(rng, distance), gloss, rng.gamma(1, .3), rug)
+
 # %% ../../nbs/phantom/room.ipynb #bd1ab492
 def draw_room(rng: np.random.Generator) -> Room:
     "A home, a seamless backdrop, black cloth or the street."
@@ -239,15 +255,6 @@ def draw_room(rng: np.random.Generator) -> Room:
         return Room(kind, floor, turn, wall, rng.uniform(.35, .9), wall_turn*.5, haze=rng.gamma(1, .4))
     boxes, things = _furniture(rng, 3.) if rng.random() < .2 else (), _things(rng, 3.) if rng.random() < .2 else ()
     return Room(kind, ground(rng), turn, _far_wall(rng), rng.uniform(2, 8), wall_turn, (), boxes, things, haze=rng.gamma(1.5, .7))
-
-def _home(rng, turn, distance, wall_turn):
-    shares = np.array([o[1] for o in FLOORS.values()])
-    name = rng.choice(list(FLOORS), p=shares/shares.sum())
-    rug = (*np.sort(rng.uniform(-.9, .9, 2)), *np.sort(rng.uniform(-1.2, .8, 2)), fabric_floor(rng)) if rng.random() < .22 else None
-    gloss = rng.beta(1.2, 3)*.6 if name in ('wood', 'tiles') and rng.random() < .65 else 0.
-    turn = turn if rng.random() < .45 else rng.choice([0, np.pi/2]) + rng.normal(0, .06)
-    return Room('home', FLOORS[name][0](rng), turn, _plain_wall(rng), distance, wall_turn, _panels(rng), _furniture(rng, distance),
-                _things(rng, distance), gloss, rng.gamma(1, .3), rug)
 
 # %% ../../nbs/phantom/room.ipynb #3327e402
 def turned(room: Room, camera: Camera) -> Room:
@@ -269,6 +276,30 @@ def hits(room: Room, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, 
     on_floor = to_floor < to_wall
     return origin + rays*np.minimum(np.where(on_floor, to_floor, to_wall), 60)[:, None], on_floor
 
+# %% ../../nbs/phantom/room.ipynb #592051ca
+def _floor(room, place):
+    c, s = np.cos(room.floor_turn), np.sin(room.floor_turn)
+    x, y = place[:, 0] + 7.3, place[:, 1] + 5.1
+    out = room.floor(x*c - y*s, x*s + y*c).astype('f4')
+    if room.rug:
+        left, right, far, near, weave = room.rug
+        on = (place[:, 0] > left) & (place[:, 0] < right) & (place[:, 1] > far) & (place[:, 1] < near)
+        out[on] = weave(x[on], y[on])
+    return out
+
+# %% ../../nbs/phantom/room.ipynb #6c497b5f
+def _hang(panels, u, v, wall):
+    glow = np.zeros(len(u), 'f4')
+    for o in panels:
+        on = np.flatnonzero((u > o.left) & (u < o.right) & (v > o.low) & (v < o.high))
+        if not len(on): continue
+        a, b = u[on], v[on]
+        edge = np.exp(-np.minimum(a - o.left, o.high - b)/.008) - np.exp(-np.minimum(o.right - a, b - o.low)/.008)
+        wall[on] = o.colour*(1 + o.rim*edge + .03*lookup(field(1.5, 13), 2*a, .3*b))[:, None].clip(.1, 2)
+        glow[on] = o.glow
+    return glow
+
+# %% ../../nbs/phantom/room.ipynb #305fc102
 def room_colours(room: Room, place: np.ndarray, on_floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (k, 3); (k,)
     "The colours of floor and wall, and their light of their own."
     colour, glow = np.zeros((len(place), 3), 'f4'), np.zeros(len(place), 'f4')
@@ -280,26 +311,10 @@ def room_colours(room: Room, place: np.ndarray, on_floor: np.ndarray) -> tuple[n
     colour[~on_floor] = wall
     return colour, glow
 
-def _floor(room, place):
-    c, s = np.cos(room.floor_turn), np.sin(room.floor_turn)
-    x, y = place[:, 0] + 7.3, place[:, 1] + 5.1
-    out = room.floor(x*c - y*s, x*s + y*c).astype('f4')
-    if room.rug:
-        left, right, far, near, weave = room.rug
-        on = (place[:, 0] > left) & (place[:, 0] < right) & (place[:, 1] > far) & (place[:, 1] < near)
-        out[on] = weave(x[on], y[on])
-    return out
+# %% ../../nbs/phantom/room.ipynb #252f43b8
+def _tint(rng, spread): return np.exp(rng.normal(0, spread)*np.array([1., .35, -.75])) # reddish or bluish
 
-def _hang(panels, u, v, wall):
-    glow = np.zeros(len(u), 'f4')
-    for o in panels:
-        on = np.flatnonzero((u > o.left) & (u < o.right) & (v > o.low) & (v < o.high))
-        if not len(on): continue
-        a, b = u[on], v[on]
-        edge = np.exp(-np.minimum(a - o.left, o.high - b)/.008) - np.exp(-np.minimum(o.right - a, b - o.low)/.008)
-        wall[on] = o.colour*(1 + o.rim*edge + .03*lookup(field(1.5, 13), 2*a, .3*b))[:, None].clip(.1, 2)
-        glow[on] = o.glow
-    return glow
+def _unit(x): return x/np.linalg.norm(x)
 
 # %% ../../nbs/phantom/room.ipynb #5d21912a
 def draw_light(camera: Camera, outdoors: bool, rng: np.random.Generator) -> Light:
@@ -326,7 +341,3 @@ def draw_light(camera: Camera, outdoors: bool, rng: np.random.Generator) -> Ligh
                        tint*rng.uniform(.3, .7), rng.uniform(.008, .04), rng.uniform(.5, .9))
                   for _ in range(1 if kind == 'room' else rng.integers(2, 4)))
     return Light(lamps, cold*rng.uniform(.3, .65), tint*rng.uniform(.08, .25), **common)
-
-def _tint(rng, spread): return np.exp(rng.normal(0, spread)*np.array([1., .35, -.75])) # reddish or bluish
-
-def _unit(x): return x/np.linalg.norm(x)

@@ -44,6 +44,7 @@ def leg_part(leg: PosedLeg, skin: Skin, hidden: np.ndarray|None=None) -> Part:
     faces = leg.faces if hidden is None else leg.faces[~hidden[leg.faces].all(1)]
     return Part(leg.points, faces, surface, leg.rest, skin.gloss, True, 1 + (leg.side == 'right'), leg=leg, whole=leg.faces)
 
+# %% ../../nbs/phantom/scene.ipynb #29ee6bb2
 def furniture_parts(room: Room) -> list[Part]:
     "Pieces of furniture and smaller things, one part each."
     def plain(colour): return lambda at: (np.broadcast_to(colour, (len(at), 3)), None)
@@ -61,35 +62,6 @@ class Drawn:
     label: np.ndarray # (height, width): of the part, 0 where none is
     rest: np.ndarray # (height, width, 3): place on the resting leg where skin or sock is
     part: np.ndarray # (height, width): number of the part, -1 where none is
-
-# %% ../../nbs/phantom/scene.ipynb #43f3431d
-def draw_scene(parts: list[Part], room: Room, light: Light, camera: Camera, rng: np.random.Generator, skin: Skin) -> Drawn:
-    "Draw a scene; `rng` and `skin` are for the hairs."
-    fine = replace(camera, size=(camera.size[0]*FINE, camera.size[1]*FINE))
-    size, shape, n = fine.size, fine.size[::-1], fine.size[0]*fine.size[1]
-    start = np.cumsum([0, *(len(o.points) for o in parts)])
-    points = np.concatenate([np.zeros((0, 3)), *(o.points for o in parts)])
-    faces = np.concatenate([np.zeros((0, 3), int), *(o.faces + k for o, k in zip(parts, start, strict=False))])
-    owner = np.repeat(np.arange(len(parts)), [len(o.faces) for o in parts])
-    closed = np.isin(owner, [k for k, o in enumerate(parts) if o.leg is not None])
-    seen = rasterise(fine.project(points), faces, size, closed) if len(points) else None
-    shadow = Shadow(light.lamps[0], points, faces) if len(points) else None
-    out = _background(points, faces, seen, room, light, camera, fine, shadow)
-    depth, label, rest, which = np.full(n, np.inf, 'f4'), np.zeros(n, np.uint8), np.zeros((n, 3), 'f4'), np.full(n, -1, np.int16)
-    seen_of = owner[seen.faces] if parts else owner
-    for k, part in enumerate(parts):
-        mine = np.flatnonzero(seen_of == k)
-        if not len(mine): continue
-        pixels = seen.pixels[mine]
-        one, again = _one_each(pixels, size)
-        some = Seen(pixels[one], seen.faces[mine[one]] - np.searchsorted(owner, k), seen.weights[mine[one]], seen.depth[mine[one]])
-        colour, carried = _shine(part, some, light, shadow, camera.position)
-        out[pixels], depth[pixels], label[pixels], which[pixels] = colour[again], seen.depth[mine], part.label, k
-        if part.label: rest[pixels] = carried[again, :3]
-    drawn = Drawn(out.reshape(*shape, 3), depth.reshape(shape), label.reshape(shape), rest.reshape(*shape, 3), which.reshape(shape))
-    for k, part in enumerate(parts):
-        if part.leg is not None: _draw_hair(drawn, part.leg, k, skin, fine, rng)
-    return drawn
 
 # %% ../../nbs/phantom/scene.ipynb #6bf73b60
 def _one_each(pixels, size):
@@ -145,12 +117,29 @@ def contact_shade(points: np.ndarray, light: Light) -> Callable: # (k, 3) places
         return out
     return left
 
+# %% ../../nbs/phantom/scene.ipynb #0677b0f4
 def _shade_room(place, on_floor, room, light, lit, contact):
     "How bright floor and wall are; `lit` and `contact` are the shares left of the first lamp's light and of all light."
     normal = np.where(on_floor[:, None], np.array([0, 0, 1.]), np.array([-np.sin(room.wall_turn), np.cos(room.wall_turn), 0])).astype('f4')
     out = shade(np.ones_like(place), normal, place, np.array([0, 0, 9.]), light, lit, np.ones(len(place), 'f4'))
     corner = 1 if room.kind == 'seamless' else 1 - .3*np.exp(-np.where(on_floor, 9, place[:, 2])/.12)
     return out*(contact*corner)[:, None]
+
+# %% ../../nbs/phantom/scene.ipynb #ed102958
+def _finer(o): return o.repeat(FINE, 0).repeat(FINE, 1) # every pixel twice, as FINE is 2
+
+def _mirror(out, free, on_floor, points, faces, gloss, camera):
+    "Legs and wall, dimly, in a glossy floor."
+    seen = rasterise(camera.project(points*[1, 1, -1]), faces, camera.size)
+    legs = np.zeros(camera.size[0]*camera.size[1], 'f4')
+    legs[seen.pixels] = 1
+    legs = _finer(gaussian_filter(legs.reshape(camera.size[::-1]), (2.5, 1)))
+    place = np.flatnonzero(free)
+    floor, wall = place[on_floor], out[place[~on_floor]]
+    under, legs = out[floor], legs.ravel()[floor, None]
+    mean = under.mean() if len(under) else 0.
+    image = (wall.mean(0) if len(wall) else mean)*(1 - legs) + legs*np.array([.38, .27, .21], 'f4')*max(2*mean, .1)
+    out[floor] = under + np.float32(gloss)*(image - np.float32(.6)*under)
 
 # %% ../../nbs/phantom/scene.ipynb #ff2f603f
 def _background(points, faces, seen, room, light, camera, fine, shadow):
@@ -179,21 +168,6 @@ def _background(points, faces, seen, room, light, camera, fine, shadow):
     if room.haze <= .4: return out
     s = room.haze*max(size)/640
     return _finer(gaussian_filter(out.reshape(*size[::-1], 3)[::FINE, ::FINE], (s, s, 0), truncate=2.5)).reshape(-1, 3)
-
-def _finer(o): return o.repeat(FINE, 0).repeat(FINE, 1) # every pixel twice, as FINE is 2
-
-def _mirror(out, free, on_floor, points, faces, gloss, camera):
-    "Legs and wall, dimly, in a glossy floor."
-    seen = rasterise(camera.project(points*[1, 1, -1]), faces, camera.size)
-    legs = np.zeros(camera.size[0]*camera.size[1], 'f4')
-    legs[seen.pixels] = 1
-    legs = _finer(gaussian_filter(legs.reshape(camera.size[::-1]), (2.5, 1)))
-    place = np.flatnonzero(free)
-    floor, wall = place[on_floor], out[place[~on_floor]]
-    under, legs = out[floor], legs.ravel()[floor, None]
-    mean = under.mean() if len(under) else 0.
-    image = (wall.mean(0) if len(wall) else mean)*(1 - legs) + legs*np.array([.38, .27, .21], 'f4')*max(2*mean, .1)
-    out[floor] = under + np.float32(gloss)*(image - np.float32(.6)*under)
 
 # %% ../../nbs/phantom/scene.ipynb #6688d09c
 def hair_strokes(leg: PosedLeg, skin: Skin, rng: np.random.Generator) -> np.ndarray: # (hairs, 5, 3), metres
@@ -233,6 +207,55 @@ def _draw_hair(drawn, leg, number, skin, fine, rng):
     under = drawn.light[row, column]
     drawn.light[row, column] = under*(1 - cover) + cover*colour*(.3 + under.mean(1, keepdims=True))
 
+# %% ../../nbs/phantom/scene.ipynb #43f3431d
+def draw_scene(parts: list[Part], room: Room, light: Light, camera: Camera, rng: np.random.Generator, skin: Skin) -> Drawn:
+    "Draw a scene; `rng` and `skin` are for the hairs."
+    fine = replace(camera, size=(camera.size[0]*FINE, camera.size[1]*FINE))
+    size, shape, n = fine.size, fine.size[::-1], fine.size[0]*fine.size[1]
+    start = np.cumsum([0, *(len(o.points) for o in parts)])
+    points = np.concatenate([np.zeros((0, 3)), *(o.points for o in parts)])
+    faces = np.concatenate([np.zeros((0, 3), int), *(o.faces + k for o, k in zip(parts, start, strict=False))])
+    owner = np.repeat(np.arange(len(parts)), [len(o.faces) for o in parts])
+    closed = np.isin(owner, [k for k, o in enumerate(parts) if o.leg is not None])
+    seen = rasterise(fine.project(points), faces, size, closed) if len(points) else None
+    shadow = Shadow(light.lamps[0], points, faces) if len(points) else None
+    out = _background(points, faces, seen, room, light, camera, fine, shadow)
+    depth, label, rest, which = np.full(n, np.inf, 'f4'), np.zeros(n, np.uint8), np.zeros((n, 3), 'f4'), np.full(n, -1, np.int16)
+    seen_of = owner[seen.faces] if parts else owner
+    for k, part in enumerate(parts):
+        mine = np.flatnonzero(seen_of == k)
+        if not len(mine): continue
+        pixels = seen.pixels[mine]
+        one, again = _one_each(pixels, size)
+        some = Seen(pixels[one], seen.faces[mine[one]] - np.searchsorted(owner, k), seen.weights[mine[one]], seen.depth[mine[one]])
+        colour, carried = _shine(part, some, light, shadow, camera.position)
+        out[pixels], depth[pixels], label[pixels], which[pixels] = colour[again], seen.depth[mine], part.label, k
+        if part.label: rest[pixels] = carried[again, :3]
+    drawn = Drawn(out.reshape(*shape, 3), depth.reshape(shape), label.reshape(shape), rest.reshape(*shape, 3), which.reshape(shape))
+    for k, part in enumerate(parts):
+        if part.leg is not None: _draw_hair(drawn, part.leg, k, skin, fine, rng)
+    return drawn
+
+# %% ../../nbs/phantom/scene.ipynb #25074aaf
+def _grey(o): return (o[..., 0] + o[..., 1] + o[..., 2])/3
+
+def _sensor(picture, rng):
+    "Blur, noise, smoothing and sharpening."
+    blur = np.clip(rng.gamma(1.1, .22), 0, 1.7)
+    if blur > .25: picture = gaussian_filter(picture, (blur, blur, 0))
+    if rng.random() < .05: # a shaking hand
+        (h, w), (dx, dy) = picture.shape[:2], rng.normal(0, 1.3, 2)
+        def moved(t):
+            rows, columns = (np.clip(np.arange(n) + round(d*t), 0, n - 1) for n, d in ((h, dy), (w, dx)))
+            return picture[rows[:, None], columns]
+        picture = np.mean([moved(t) for t in np.linspace(-1, 1, 5)], axis=0)
+    noise = np.clip(rng.gamma(1.3, .0045), 0, .035)*(1.4 - .8*_grey(picture)[..., None])
+    field = rng.standard_normal(picture.shape, 'f4')*np.float32(.6) + rng.standard_normal((*picture.shape[:2], 1), 'f4')
+    if rng.random() < .5: field = gaussian_filter(field, (.7, .7, 0))*1.8
+    picture = picture + noise*field
+    if rng.random() < .7: picture = picture + rng.uniform(.2, 1.1)*(picture - gaussian_filter(picture, (1., 1., 0)))
+    return picture.clip(0, 1)
+
 # %% ../../nbs/phantom/scene.ipynb #aa725349
 def develop(light: np.ndarray, subject: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     "A photograph, (height, width, 3) in 0–1, of linear light that is finer than its `size`, exposed for where the `subject` is."
@@ -256,26 +279,6 @@ def develop(light: np.ndarray, subject: np.ndarray, size: tuple[int, int], rng: 
     picture = picture*(1 - np.float32(rng.uniform(0, .18))*(x*x + y*y)/2)[..., None]
     return _sensor(picture.clip(0, 1), rng)
 
-def _grey(o): return (o[..., 0] + o[..., 1] + o[..., 2])/3
-
-# %% ../../nbs/phantom/scene.ipynb #e8fdb236
-def _sensor(picture, rng):
-    "Blur, noise, smoothing and sharpening."
-    blur = np.clip(rng.gamma(1.1, .22), 0, 1.7)
-    if blur > .25: picture = gaussian_filter(picture, (blur, blur, 0))
-    if rng.random() < .05: # a shaking hand
-        (h, w), (dx, dy) = picture.shape[:2], rng.normal(0, 1.3, 2)
-        def moved(t):
-            rows, columns = (np.clip(np.arange(n) + round(d*t), 0, n - 1) for n, d in ((h, dy), (w, dx)))
-            return picture[rows[:, None], columns]
-        picture = np.mean([moved(t) for t in np.linspace(-1, 1, 5)], axis=0)
-    noise = np.clip(rng.gamma(1.3, .0045), 0, .035)*(1.4 - .8*_grey(picture)[..., None])
-    field = rng.standard_normal(picture.shape, 'f4')*np.float32(.6) + rng.standard_normal((*picture.shape[:2], 1), 'f4')
-    if rng.random() < .5: field = gaussian_filter(field, (.7, .7, 0))*1.8
-    picture = picture + noise*field
-    if rng.random() < .7: picture = picture + rng.uniform(.2, 1.1)*(picture - gaussian_filter(picture, (1., 1., 0)))
-    return picture.clip(0, 1)
-
 # %% ../../nbs/phantom/scene.ipynb #c9aeca63
 @dataclass(frozen=True)
 class Frame:
@@ -283,26 +286,6 @@ class Frame:
     scale: float=1. # of the photograph
     left: float=0. # pixels
     top: float=0. # pixels
-
-def put_in_frame(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, Frame]: # and where the photograph lies in it
-    "Borders, screenshots, drawn lines, stamps: mostly nothing."
-    w, h = image.size
-    if rng.random() < .13: image = _scribble(image, rng)
-    kind = rng.choice(['none', 'bars', 'screen', 'white'], p=[.87, .06, .04, .03])
-    if kind == 'none': return image, Frame()
-    scale = rng.uniform(.72, .95)
-    small = image.resize((max(8, round(w*scale)), max(8, round(h*scale))), Image.Resampling.LANCZOS)
-    if kind == 'bars':
-        sideways = rng.random() < .5
-        canvas = Image.new('RGB', (w, small.height) if sideways else (small.width, h), (0, 0, 0) if rng.random() < .7 else (127, 127, 127))
-    else: canvas = Image.new('RGB', (w, h), (250, 250, 250) if kind == 'white' or rng.random() < .5 else (18, 18, 20))
-    left, top = (canvas.width - small.width)//2, (canvas.height - small.height)//2
-    canvas.paste(small, (left, top))
-    if kind == 'screen':
-        pen, ink = ImageDraw.Draw(canvas), tuple(rng.integers(90, 170, 3).tolist())
-        for x in rng.uniform(.03, .95, 7): pen.rectangle([x*w, .3*top, x*w + rng.uniform(.01, .07)*w, .3*top + max(2, .25*top)], fill=ink)
-        for x in (.15, .5, .85): pen.ellipse([x*w - .2*top, h - .7*top, x*w + .2*top, h - .3*top], outline=ink)
-    return canvas, Frame(small.width/w, left, top)
 
 # %% ../../nbs/phantom/scene.ipynb #94dab17d
 def _scribble(image, rng):
@@ -331,3 +314,24 @@ def _scribble(image, rng):
         x, y, r = rng.uniform(.2, .8)*w, rng.uniform(.4, .9)*h, rng.uniform(.05, .2)*w
         pen.ellipse([x - r, y - r, x + r, y + r], outline=ink, width=max(1, round(.008*w)))
     return image
+
+# %% ../../nbs/phantom/scene.ipynb #64bbc80b
+def put_in_frame(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, Frame]: # and where the photograph lies in it
+    "Borders, screenshots, drawn lines, stamps: mostly nothing."
+    w, h = image.size
+    if rng.random() < .13: image = _scribble(image, rng)
+    kind = rng.choice(['none', 'bars', 'screen', 'white'], p=[.87, .06, .04, .03])
+    if kind == 'none': return image, Frame()
+    scale = rng.uniform(.72, .95)
+    small = image.resize((max(8, round(w*scale)), max(8, round(h*scale))), Image.Resampling.LANCZOS)
+    if kind == 'bars':
+        sideways = rng.random() < .5
+        canvas = Image.new('RGB', (w, small.height) if sideways else (small.width, h), (0, 0, 0) if rng.random() < .7 else (127, 127, 127))
+    else: canvas = Image.new('RGB', (w, h), (250, 250, 250) if kind == 'white' or rng.random() < .5 else (18, 18, 20))
+    left, top = (canvas.width - small.width)//2, (canvas.height - small.height)//2
+    canvas.paste(small, (left, top))
+    if kind == 'screen':
+        pen, ink = ImageDraw.Draw(canvas), tuple(rng.integers(90, 170, 3).tolist())
+        for x in rng.uniform(.03, .95, 7): pen.rectangle([x*w, .3*top, x*w + rng.uniform(.01, .07)*w, .3*top + max(2, .25*top)], fill=ink)
+        for x in (.15, .5, .85): pen.ellipse([x*w - .2*top, h - .7*top, x*w + .2*top, h - .3*top], outline=ink)
+    return canvas, Frame(small.width/w, left, top)

@@ -34,6 +34,7 @@ from ..study.votes import consensus
 # %% ../../nbs/phantom/study.ipynb #3952f883
 VOTE_SHARES = (.23, .66, .11) # of the classes among 877 real votes
 
+# %% ../../nbs/phantom/study.ipynb #cfbd84ec
 @dataclass(frozen=True)
 class Annotators:
     "How a group of people answers."
@@ -41,6 +42,7 @@ class Annotators:
     bias_sd_deg: float=1. # spread of what each of them sees too much, in degrees
     noise_sd_deg: float=1.2 # spread of what one of them sees on one picture, in degrees
 
+# %% ../../nbs/phantom/study.ipynb #fe483abe
 PANEL = Annotators(guess=.465)
 OWNERS = Annotators(guess=0., bias_sd_deg=.8, noise_sd_deg=1.)
 
@@ -61,6 +63,16 @@ def answer_probability(angle: Sequence[float], people: Annotators) -> np.ndarray
     seen = np.stack([1 - above, above - below, below], axis=-1)
     return (1 - people.guess) * seen + people.guess * np.array(VOTE_SHARES)
 
+# %% ../../nbs/phantom/study.ipynb #053a7c54
+def _with_intervals(label, said, member, draws):
+    cells = np.zeros((draws.shape[1], len(CLASSES), len(CLASSES)), int)
+    np.add.at(cells, (member, label, said), 1)
+    confusion = np.tensordot(np.vstack([np.ones_like(draws[:1]), draws]), cells, 1) # first that of the study itself
+    hits, either = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(1) + confusion.sum(2)
+    scores = dict(accuracy=hits.sum(1)/confusion.sum((1, 2)), macro_f1=(2*hits/either.clip(min=1)).mean(1)) # F1 of a class nobody says is 0
+    def interval(drawn): return zip(('low', 'high'), np.quantile(drawn, [.025, .975]), strict=True)
+    return {k: {name: round(float(x), 4) for name, x in (('value', v[0]), *interval(v[1:]))} for k, v in scores.items()}
+
 # %% ../../nbs/phantom/study.ipynb #2cf6fe66
 def best_reachable(
     angle: Sequence[float], label: Sequence[int], participant: Sequence, # true angle, label as in `CLASSES`, and who is in the picture
@@ -75,24 +87,7 @@ def best_reachable(
     figures = {f'{who}_{name}': o for who, said in answers.items() for name, o in _with_intervals(label, said, member, draws).items()}
     return dict(n=len(label), participants=len(names), **figures)
 
-def _with_intervals(label, said, member, draws):
-    cells = np.zeros((draws.shape[1], len(CLASSES), len(CLASSES)), int)
-    np.add.at(cells, (member, label, said), 1)
-    confusion = np.tensordot(np.vstack([np.ones_like(draws[:1]), draws]), cells, 1) # first that of the study itself
-    hits, either = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(1) + confusion.sum(2)
-    scores = dict(accuracy=hits.sum(1)/confusion.sum((1, 2)), macro_f1=(2*hits/either.clip(min=1)).mean(1)) # F1 of a class nobody says is 0
-    def interval(drawn): return zip(('low', 'high'), np.quantile(drawn, [.025, .975]), strict=True)
-    return {k: {name: round(float(x), 4) for name, x in (('value', v[0]), *interval(v[1:]))} for k, v in scores.items()}
-
-# %% ../../nbs/phantom/study.ipynb #e2c3d7f0
-def drawn_phantoms(n: int, seed: int=1, size: tuple[int, int]=(150, 200)) -> list[Phantom]: # four show the same person
-    "Crude drawings of two heels of known angle, for tests that need no realism."
-    rng = np.random.default_rng(seed)
-    angles = draw_angles(-(-n // 4), seed).head(n)
-    looks = {p: (int(rng.integers(60, 220)), rng.integers(90, 200, 3)) for p in angles.participant.unique()}
-    drawn = [(_draw(o, looks[o.participant], size, rng), o) for o in angles.itertuples()]
-    return [Phantom(im, o.angle_deg, o.left_deg, o.right_deg, int(o.participant), {'footwear': 'bare'}) for im, o in drawn]
-
+# %% ../../nbs/phantom/study.ipynb #28e28f87
 def _draw(angles, look, size, rng):
     skin, wall = look
     floor = Image.fromarray(rng.integers(40, 220, (9, 7, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
@@ -107,10 +102,23 @@ def _draw(angles, look, size, rng):
         draw.polygon(leg, fill=(skin, skin*3//4, skin*3//5))
     return im
 
+# %% ../../nbs/phantom/study.ipynb #e2c3d7f0
+def drawn_phantoms(n: int, seed: int=1, size: tuple[int, int]=(150, 200)) -> list[Phantom]: # four show the same person
+    "Crude drawings of two heels of known angle, for tests that need no realism."
+    rng = np.random.default_rng(seed)
+    angles = draw_angles(-(-n // 4), seed).head(n)
+    looks = {p: (int(rng.integers(60, 220)), rng.integers(90, 200, 3)) for p in angles.participant.unique()}
+    drawn = [(_draw(o, looks[o.participant], size, rng), o) for o in angles.itertuples()]
+    return [Phantom(im, o.angle_deg, o.left_deg, o.right_deg, int(o.participant), {'footwear': 'bare'}) for im, o in drawn]
+
 # %% ../../nbs/phantom/study.ipynb #dcf87bc1
 LAYOUTS = ('owners', 'consensus', 'both')
+
+# %% ../../nbs/phantom/study.ipynb #b106a7e9
 _CODES = ('D6AE9F', 'H51B9J', 'B8V41Y', 'K3PZ7Q', 'X09LMT', 'R7C2WD', 'T4NJ8E', 'Z6YV1A',
           'M2QF5S', 'P8GH3U', 'W1KB9C', 'L5RX7N', 'F9DE2V', 'J3TS6Y', 'C7UA4Z')
+
+# %% ../../nbs/phantom/study.ipynb #3f51edf8
 _SPELLINGS = (('1_Pronacio', '1_Pronáló', '1_Pronáló ', 'Pronáció', 'pronation'),
               ('2_Neutralis', '2_Neutrális', '2_Neutral', 'Neutral', 'neutral'),
               ('3_Szupinacio', '3_Szupináló', 'Szupináció', 'supination', 'SUPINATION'))
@@ -134,6 +142,7 @@ def _add_pictures(plan, folder, own, quality, spelling):
         paths.append(path)
     return paths
 
+# %% ../../nbs/phantom/study.ipynb #ba07a489
 def _when(i, second): return f'2025-10-{i % 27 + 1:02}T{i // 27 % 24:02}:{i % 60:02}:{second % 60:02}.{(i * 7919 + second) % 1000000:06d}Z'
 
 # %% ../../nbs/phantom/study.ipynb #fd81b7c7
@@ -165,6 +174,12 @@ def _consensus_layout(plan, phantoms, quality, seed, panel=17):
     plan.files[f'{root}/consensus/kepek.txt'] = '\r\n'.join(listed).encode()
     plan.injected.append(dict(kind='file', item=f'{root}/consensus/kepek.txt', expected='used', reason='', reality='listing'))
 
+# %% ../../nbs/phantom/study.ipynb #5845c18f
+def _check_known(layout, defects):
+    if layout not in LAYOUTS: raise AnklealignError(f"layout = '{layout}' is not known: use one of {', '.join(LAYOUTS)}.")
+    unknown = sorted(set(defects or ()) - set(ALL_DEFECTS))
+    if unknown: raise AnklealignError(f"defect '{unknown[0]}' is not known: use one of {', '.join(ALL_DEFECTS)}.")
+
 # %% ../../nbs/phantom/study.ipynb #4ccce9b1
 def plan_study(
     phantoms: Sequence[Phantom], seed: int=1, layout: str='both', # one of `LAYOUTS`; both: half and half in one tree
@@ -183,12 +198,6 @@ def plan_study(
         inject(plan, name)
     return plan
 
-# %% ../../nbs/phantom/study.ipynb #5845c18f
-def _check_known(layout, defects):
-    if layout not in LAYOUTS: raise AnklealignError(f"layout = '{layout}' is not known: use one of {', '.join(LAYOUTS)}.")
-    unknown = sorted(set(defects or ()) - set(ALL_DEFECTS))
-    if unknown: raise AnklealignError(f"defect '{unknown[0]}' is not known: use one of {', '.join(ALL_DEFECTS)}.")
-
 # %% ../../nbs/phantom/study.ipynb #43b577bf
 _KEPT = ('created_at', 'updated_at', 'lead_time') # of an annotation
 
@@ -201,17 +210,18 @@ def _min_rows(tasks):
             if values: row['label'] = values[0] if len(values) == 1 else {'choices': values}
             yield row | dict(annotator=a['completed_by'], annotation_id=a['id'], **{k: a[k] for k in _KEPT})
 
-# %% ../../nbs/phantom/study.ipynb #f313ffd0
-def _as_table(tasks, delimiter):
-    rows = [r | ({'label': json.dumps(r['label'])} if isinstance(r.get('label'), dict) else {}) for r in _min_rows(tasks)]
-    return _as_csv(rows, ['image', 'id', 'label', 'annotator', 'annotation_id', *_KEPT], delimiter=delimiter, lineterminator='\r\n')
-
+# %% ../../nbs/phantom/study.ipynb #4011b213
 def _as_csv(rows, columns, lineterminator='\n', **how):
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator=lineterminator, **how)
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue().encode()
+
+# %% ../../nbs/phantom/study.ipynb #f313ffd0
+def _as_table(tasks, delimiter):
+    rows = [r | ({'label': json.dumps(r['label'])} if isinstance(r.get('label'), dict) else {}) for r in _min_rows(tasks)]
+    return _as_csv(rows, ['image', 'id', 'label', 'annotator', 'annotation_id', *_KEPT], delimiter=delimiter, lineterminator='\r\n')
 
 # %% ../../nbs/phantom/study.ipynb #ff4a526a
 def export_file(path: str, tasks: list[dict], style: str) -> tuple[str, bytes]: # path and content
@@ -270,6 +280,14 @@ def _about(plan, seed, layout):
                 owners=vars(OWNERS), panel=vars(PANEL), best_reachable={k: reached(paths) for k, paths in parts.items() if paths},
                 realities=dict(sorted(Counter(o['reality'] for o in plan.injected).items())))
 
+# %% ../../nbs/phantom/study.ipynb #ee48d024
+def check_free(out: str|Path) -> Path: # the same
+    "Raise `AnklealignError` if something is where a raw study shall go."
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise AnklealignError(f'{out} exists and is not empty; name a folder that does not exist yet.')
+    return out
+
 # %% ../../nbs/phantom/study.ipynb #a433c6f2
 def write_study(
     out: str|Path, phantoms: Sequence[Phantom], seed: int=1, layout: str='both', defects: Collection[str]|None=None, times: int=1,
@@ -287,14 +305,6 @@ def write_study(
             if out.exists(): out.rmdir()
             (Path(hidden)/'study').rename(out)
     except OSError as e: raise file_error(e, out) from e
-    return out
-
-# %% ../../nbs/phantom/study.ipynb #ee48d024
-def check_free(out: str|Path) -> Path: # the same
-    "Raise `AnklealignError` if something is where a raw study shall go."
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise AnklealignError(f'{out} exists and is not empty; name a folder that does not exist yet.')
     return out
 
 # %% ../../nbs/phantom/study.ipynb #27880823
