@@ -229,6 +229,7 @@ def return_memory() -> bool: # whether anything was changed
 # %% ../../nbs/app/http.ipynb #5d0e0002
 _HEADER_SECONDS, _READ_SECONDS, _HEADER_BYTES, _CONNECTIONS, _STOP_SECONDS = 10, 30, 2**14, 512, 4
 
+# %% ../../nbs/app/http.ipynb #b7cce539
 class _Connection(H11Protocol):
     "Has a time for every header, and for a reader; of too many connections, the one that has waited longest for its header goes."
     clock = unread = None
@@ -287,7 +288,6 @@ class _Connection(H11Protocol):
         "Let the client go, whatever it is about to send."
         self.connections.discard(self)
         self.transport.abort()
-
 
 # %% ../../nbs/app/http.ipynb #c4cb70a9
 class _Server(uvicorn.Server):
