@@ -75,6 +75,7 @@ class _PagePredictor(Predictor):
 # %% ../../nbs/app/http.ipynb #f32f8af4
 _UPLOADS = 'malformed slow too-large too-many-pixels too-many-photos no-picture parameters unusable busy error late'.split()
 
+# %% ../../nbs/app/http.ipynb #b3c1d0bb
 def _add_answers(app, predictor, settings, pool, look):
     def speaking(request, response, asked):
         chosen = predictor.speaking(asked.language or preferred(request.headers.get('accept-language', ''), predictor.language))
@@ -142,6 +143,7 @@ def _add_state(app, predictor, pool, figures):
 # %% ../../nbs/app/http.ipynb #75ef5d34
 _OPEN = ('/health', '/ready') # for what restarts it; no key needed
 
+# %% ../../nbs/app/http.ipynb #d1f9fb4e
 def make_app(
     predictor: Predictor, settings: ServeSettings=ServeSettings(), # its language is that of clients who ask for none
     more: Callable=lambda app, answer: None, # adds routes; `answer` gives it a predictor's answer to a photo, from the worker pool

@@ -152,6 +152,7 @@ class ApiKey:
 # %% ../../nbs/app/middleware.ipynb #31ae1f0a
 _FIRST, _RATE, _LAST = 5, 4096, 3 # seconds for the first bytes, bytes a second after them, seconds that a stop leaves to an upload
 
+# %% ../../nbs/app/middleware.ipynb #401c5272
 class Patience:
     "Middleware: a request arrives in time, all that arrive fit into memory, and no stream outlives the service."
     def __init__(self, app: ASGIApp, seconds: float, stopping: asyncio.Event, most: float=math.inf): # to arrive in; bytes of all requests

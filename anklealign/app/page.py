@@ -69,6 +69,7 @@ def _read(asked, predictors):
 # %% ../../nbs/app/page.ipynb #f943cfd1
 MOST = 8 # photos that are answered together
 
+# %% ../../nbs/app/page.ipynb #ee98761a
 def reply_for_subject(asked: object, predictors: dict[str, Predictor]) -> dict: # `record`, or `reason`
     "One answer from all photos of a person, whose `numbers` a browser sent: one a photo, null where there was no answer."
     sent, predictor = _read(asked, predictors)
@@ -153,6 +154,7 @@ class _Gate:
 _FRAME = ('.gradio-container { overflow: visible !important; } '
           '.gradio-container .app, .gradio-container .html-container { padding: 0 !important; }')
 
+# %% ../../nbs/app/page.ipynb #3d67811f
 def mount_page(app: 'FastAPI', predictor: Predictor, megabytes: float=20.) -> None: # most of a file
     "Serve the page at `/`; what the service answers itself has to be defined before."
     import gradio
@@ -223,6 +225,7 @@ def _about(predictor):
 _POLICY_HERE = ("default-src 'none'; script-src {script} 'wasm-unsafe-eval'; style-src {style}; img-src {own} data: blob:; "
                 "connect-src {own}; worker-src {own} blob:; manifest-src {own}; media-src blob:; base-uri 'none'; form-action 'none'")
 
+# %% ../../nbs/app/page.ipynb #0eec7887
 def _integrity(data): return 'sha256-' + b64encode(hashlib.sha256(data).digest()).decode()
 
 # %% ../../nbs/app/page.ipynb #6e7374ec

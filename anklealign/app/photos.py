@@ -90,6 +90,7 @@ def _far(where):
 # %% ../../nbs/app/photos.ipynb #9c318e37
 AT_ONCE = 16 # photos that are opened and answered together
 
+# %% ../../nbs/app/photos.ipynb #380afd7d
 def answer_all(predictor: Predictor, photos: Sequence[Photo], explain: bool=False) -> Iterator[Answer]:
     "The answers for `photos`, in order, with pictures and heat maps if `explain`; what cannot be used has its reason in `error`."
     def fetched(o): # as its bytes; what is not there is its row's problem, a server that fails is everybody's
@@ -157,6 +158,7 @@ def answer_inference(
 # %% ../../nbs/app/photos.ipynb #535f5ae0
 PART, PLAN = 256, 'shard.json' # photos of a part; what a shard is a share of
 
+# %% ../../nbs/app/photos.ipynb #170966e9
 def plan_of(predictor: Predictor, photos: Sequence[Photo], shard: str) -> tuple[dict, list[int]]: # such as '3/16'
     "What `shard.json` holds of a share of all `photos`, and the positions of its own. Raises `AnklealignError` if `shard` is none."
     paths = [o.path or PurePath(o.name).name for o in photos]

@@ -45,6 +45,7 @@ def stop(message: object) -> None:
 _EXTRAS = dict.fromkeys(('fastapi', 'gradio', 'prometheus_client', 'uvicorn'), 'serve')
 _EXTRAS |= {'ray': 'ray', 'pyarrow': 'remote'} # package → the extra that brings it, where it is not `train`
 
+# %% ../../nbs/app/terminal.ipynb #d6dfb9a0
 class Command(TyperCommand):
     "A command that tells its errors in one sentence and exits with code 1; with `--debug`, it lets them through."
     def invoke(self, ctx: object) -> object: # click's, with the options that were given
