@@ -26,12 +26,14 @@ from .terminal import (Command, Debug, Epochs, Output, Precision, Raw, Ray, Reci
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode='rich',
                   context_settings={'help_option_names': ['-h', '--help']})
 
+# %% ../../nbs/app/cli.ipynb #60106c8b
 def _version(value):
     if value:
         from anklealign import __version__
         typer.echo(f'anklealign {__version__}')
         raise typer.Exit()
 
+# %% ../../nbs/app/cli.ipynb #cdf28104
 @app.callback()
 def main(version: Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='Show the version.')]=False):
     "Pronation, neutral or supination, from a photograph of the heels. A screening aid, never a diagnosis."
@@ -50,6 +52,7 @@ def _prepare(raw, settings, shards=()):
         study = prepare(raw, settings.output, settings, step, **more, shards=shards)
     for line in summary(study): log.info(line)
 
+# %% ../../nbs/app/cli.ipynb #1991a63d
 def _study(settings):
     from anklealign.storage import recover
     return recover(Path(settings.output)/'processed')
@@ -147,6 +150,7 @@ def _evaluate(settings, run):
 Show = Annotated[bool, typer.Option('--open', help='Open the report in a browser.')]
 AsJson = Annotated[bool, typer.Option('--json', help='Print what the report says as JSON, and nothing else.')]
 
+# %% ../../nbs/app/cli.ipynb #1c92dc8f
 def _open(show, page):
     import webbrowser
     if show and not webbrowser.open(page.resolve().as_uri()):
@@ -197,6 +201,7 @@ def _compare(runs, settings):
     folder = Path(settings.output)
     return compare({o: folder/'evaluation'/run_name(o) for o in runs}, folder/'comparison'/'+'.join(runs), settings)
 
+# %% ../../nbs/app/cli.ipynb #ffb78045
 @app.command(cls=Command)
 def compare(
     runs: Annotated[list[str], typer.Argument(help='Names of evaluated runs; a single one is compared with always-majority.')],
@@ -278,6 +283,7 @@ def _verdict(settings, folds):
             run_protocols(_study(settings), Path(settings.output)/'protocols'/recipe.name, recipe, settings, 1, _FOLDS, ['folds'], step)
     except AnklealignError as e: log.warning('No verdict from all people: %s', e)
 
+# %% ../../nbs/app/cli.ipynb #1f393ccc
 def _all_steps(raw, chosen, run=None, photos=True, folds=None): # settings for each recipe
     from anklealign.app.photos import answer_inference
     from anklealign.data import check_places
@@ -303,6 +309,7 @@ Folds = Annotated[bool|None, typer.Option('--folds/--no-folds', help=(
 Recipes = Annotated[list[str]|None, typer.Option('--recipe', '-r', help=(
     'A named recipe (else train.recipe of settings.ini); given several times, the runs are compared.'))]
 
+# %% ../../nbs/app/cli.ipynb #810fa525
 @app.command(cls=Command)
 def run(raw: Raw, recipe: Recipes=None, epochs: Epochs=None, run: Run=None, output: Output=None, settings: SettingsFile=None,
         seed: Seed=None, stated: Set=None, folds: Folds=None, debug: Debug=False):

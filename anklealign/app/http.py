@@ -75,6 +75,7 @@ class _PagePredictor(Predictor):
 # %% ../../nbs/app/http.ipynb #f32f8af4
 _UPLOADS = 'malformed slow too-large too-many-pixels too-many-photos no-picture parameters unusable busy error late'.split()
 
+# %% ../../nbs/app/http.ipynb #b3c1d0bb
 def _add_answers(app, predictor, settings, pool, look):
     def speaking(request, response, asked):
         chosen = predictor.speaking(asked.language or preferred(request.headers.get('accept-language', ''), predictor.language))
@@ -142,6 +143,7 @@ def _add_state(app, predictor, pool, figures):
 # %% ../../nbs/app/http.ipynb #75ef5d34
 _OPEN = ('/health', '/ready') # for what restarts it; no key needed
 
+# %% ../../nbs/app/http.ipynb #d1f9fb4e
 def make_app(
     predictor: Predictor, settings: ServeSettings=ServeSettings(), # its language is that of clients who ask for none
     more: Callable=lambda app, answer: None, # adds routes; `answer` gives it a predictor's answer to a photo, from the worker pool
@@ -229,6 +231,7 @@ def return_memory() -> bool: # whether anything was changed
 # %% ../../nbs/app/http.ipynb #5d0e0002
 _HEADER_SECONDS, _READ_SECONDS, _HEADER_BYTES, _CONNECTIONS, _STOP_SECONDS = 10, 30, 2**14, 512, 4
 
+# %% ../../nbs/app/http.ipynb #b7cce539
 class _Connection(H11Protocol):
     "Has a time for every header, and for a reader; of too many connections, the one that has waited longest for its header goes."
     clock = unread = None
@@ -287,7 +290,6 @@ class _Connection(H11Protocol):
         "Let the client go, whatever it is about to send."
         self.connections.discard(self)
         self.transport.abort()
-
 
 # %% ../../nbs/app/http.ipynb #c4cb70a9
 class _Server(uvicorn.Server):

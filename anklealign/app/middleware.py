@@ -72,6 +72,7 @@ _SENTENCES = {404: 'This address is not known here: see /openapi.json for those 
               405: 'This address is not asked with this method: see /openapi.json.',
               500: 'The error is ours and is in the log under the number of this request; nothing of what was sent has been kept.'}
 
+# %% ../../nbs/app/middleware.ipynb #2d5cb0e3
 def _foreign(status, body, headers, sentences):
     try: detail = json.loads(body)['detail']
     except (ValueError, KeyError, TypeError): detail = body.decode(errors='replace')[:200]
@@ -130,6 +131,7 @@ def route_of(scope: Scope) -> str:
     "The address within the service, without what a proxy has put before it."
     return scope['path'].removeprefix(scope.get('root_path', ''))
 
+# %% ../../nbs/app/middleware.ipynb #f6beed31
 class ApiKey:
     "Middleware: only those who bring the key get in."
     def __init__(self, app: ASGIApp, key: str, open_paths: Collection[str]): # for which no key is needed
@@ -150,6 +152,7 @@ class ApiKey:
 # %% ../../nbs/app/middleware.ipynb #31ae1f0a
 _FIRST, _RATE, _LAST = 5, 4096, 3 # seconds for the first bytes, bytes a second after them, seconds that a stop leaves to an upload
 
+# %% ../../nbs/app/middleware.ipynb #401c5272
 class Patience:
     "Middleware: a request arrives in time, all that arrive fit into memory, and no stream outlives the service."
     def __init__(self, app: ASGIApp, seconds: float, stopping: asyncio.Event, most: float=math.inf): # to arrive in; bytes of all requests
@@ -241,6 +244,7 @@ log = logging.getLogger('anklealign.app.http')
 ANSWER_HEADERS = {b'cache-control': b'no-store', b'content-security-policy': b"default-src 'none'; frame-ancestors 'none'",
                   b'referrer-policy': b'no-referrer', b'x-content-type-options': b'nosniff'}
 
+# %% ../../nbs/app/middleware.ipynb #b7f2383c
 class AccessLog:
     "Middleware: numbers, counts and logs every request, and tells browsers to keep no answer."
     def __init__(self, app: ASGIApp, figures: RequestMetrics, routes: Collection[str]): # paths that are named; all others are 'other'

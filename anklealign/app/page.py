@@ -59,15 +59,17 @@ def reply(
     measured = any(o.possible for o in answer.feet) and answer.picture
     return {'record': as_record(answer), 'heat': heat, 'picture': _address(ImageOps.contain(measured, (960, 960))) if measured else ''}
 
+def _address(picture): return 'data:image/jpeg;base64,' + b64encode(jpeg_bytes(picture, 85)).decode()
+
+# %% ../../nbs/app/page.ipynb #c233e567
 def _read(asked, predictors):
     sent = asked if isinstance(asked, dict) else {}
     return sent, predictors.get(str(sent.get('language'))) or predictors['en']
 
-def _address(picture): return 'data:image/jpeg;base64,' + b64encode(jpeg_bytes(picture, 85)).decode()
-
 # %% ../../nbs/app/page.ipynb #f943cfd1
 MOST = 8 # photos that are answered together
 
+# %% ../../nbs/app/page.ipynb #ee98761a
 def reply_for_subject(asked: object, predictors: dict[str, Predictor]) -> dict: # `record`, or `reason`
     "One answer from all photos of a person, whose `numbers` a browser sent: one a photo, null where there was no answer."
     sent, predictor = _read(asked, predictors)
@@ -98,6 +100,7 @@ _SCRIPTS = 'backend.js', 'answer.js', 'page.js' # one script, in this order; `el
 
 def _static(*names): return '\n'.join((_STATIC/o).read_text(encoding='utf-8') for o in names)
 
+# %% ../../nbs/app/page.ipynb #649e7156
 def _props(predictor, megabytes, here): # `here`: whether the page itself answers
     def texts(language):
         words = translations(language)
@@ -132,6 +135,7 @@ _POLICY = (b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; objec
            b"frame-ancestors 'none'")
 _NEEDED = re.compile(r'/(?:theme\.css|manifest\.json|favicon\.ico|(?:assets|static)(?:/[\w@~-][\w@~.-]{0,99}){1,8})?', re.ASCII)
 
+# %% ../../nbs/app/page.ipynb #855c1a06
 class _Gate:
     def __init__(self, app): self.app = app
 
@@ -150,6 +154,7 @@ class _Gate:
 _FRAME = ('.gradio-container { overflow: visible !important; } '
           '.gradio-container .app, .gradio-container .html-container { padding: 0 !important; }')
 
+# %% ../../nbs/app/page.ipynb #3d67811f
 def mount_page(app: 'FastAPI', predictor: Predictor, megabytes: float=20.) -> None: # most of a file
     "Serve the page at `/`; what the service answers itself has to be defined before."
     import gradio
@@ -181,6 +186,7 @@ _PACKAGE = f'https://registry.npmjs.org/onnxruntime-web/-/{_RELEASE}.tgz' # 33 M
 _RUNTIME = {'ort.wasm.bundle.min.mjs': '11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90',
             'ort-wasm-simd-threaded.wasm': '3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2'} # file → SHA-256
 
+# %% ../../nbs/app/page.ipynb #dc550bce
 def runtime(folder: str|os.PathLike|None=None) -> dict[str, bytes]: # None: the user's cache, filled from npm's registry if need be
     "The runtime's files, checked. Raises `AnklealignError` if it cannot be had, or is another one."
     place = Path(folder or Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'anklealign'/_RELEASE)
@@ -219,19 +225,23 @@ def _about(predictor):
 _POLICY_HERE = ("default-src 'none'; script-src {script} 'wasm-unsafe-eval'; style-src {style}; img-src {own} data: blob:; "
                 "connect-src {own}; worker-src {own} blob:; manifest-src {own}; media-src blob:; base-uri 'none'; form-action 'none'")
 
+# %% ../../nbs/app/page.ipynb #0eec7887
 def _integrity(data): return 'sha256-' + b64encode(hashlib.sha256(data).digest()).decode()
 
+# %% ../../nbs/app/page.ipynb #6e7374ec
 def _worker(runtime_script): # no module, as a page from the disk may not start one: the names that the runtime exports are ours to use
     code, exports = runtime_script.decode().replace('import.meta.url', 'self.location.href').rsplit('export{', 1)
     names = dict(reversed(o.split(' as ')) for o in exports.split('}')[0].split(','))
     ours = re.sub('^export ', '', _static('graph.js', 'worker.js'), flags=re.M)
     return code + ';{' + f"const ort={{{','.join(f'{k}:{names[k]}' for k in ('InferenceSession', 'Tensor', 'env'))}}};\n{ours}}}\n"
 
+# %% ../../nbs/app/page.ipynb #7992fea1
 def _index(props, policy, head, foot):
     page, inside = translations()['page'], json.dumps(props, ensure_ascii=False).replace('<', '\\u003c') # ends no element early
     return Template(_static('index.html')).substitute(policy=policy, title=escape(page['title']), description=escape(page['lead']),
                                                       head=head, foot=foot, elements=_static('page.html'), props=inside)
 
+# %% ../../nbs/app/page.ipynb #5c97eb38
 def make_offline(
     out: str|os.PathLike, predictor: Predictor, # folder to make or replace, with `single` an HTML file; whose bundle it holds
     folder: str|os.PathLike|None=None, single: bool=False, # that holds the runtime, see `runtime`; whether all of it is one file
@@ -256,17 +266,7 @@ const element = document.querySelector('.page'), props = JSON.parse(document.que
         for name, data in content.items(): write_atomic(made/name, data)
     return Path(out)
 
-# %% ../../nbs/app/page.ipynb #66c1b5d0
-def _in_one(props, parts):
-    said = {k: o.decode() for k, (kind, o) in parts.items() if kind != 'bin'}
-    for k in ('worker', 'runtime', 'graph'): props['graph'][k] = {'id': k}
-    policy = _POLICY_HERE.format(script=f"'{_integrity(parts['page'][1])}'", style=f"'{_integrity(parts['style'][1])}'", own="'none'"
-                                 ).replace("'none' data:", 'data:').replace("'none' blob:", 'blob:')
-    icon = b64encode((_STATIC/'icon.svg').read_bytes()).decode()
-    head = f'<link rel="icon" href="data:image/svg+xml;base64,{icon}">\n<style>{said["style"]}</style>'
-    data = [f'<script type="text/plain" id="{k}">{b64encode(parts[k][1]).decode()}</script>' for k in ('worker', 'runtime', 'graph')]
-    return _index(props, policy, head, '\n'.join([*data, f"<script>{said['page']}</script>"]))
-
+# %% ../../nbs/app/page.ipynb #ad53ec5e
 def _in_folder(props, parts, version, label):
     names = {k: f'{k}-{hashlib.sha256(o).hexdigest()[:12]}.{kind}' for k, (kind, o) in parts.items()}
     for k in ('worker', 'runtime', 'graph'): props['graph'][k] = {'address': names[k], 'integrity': _integrity(parts[k][1])}
@@ -286,3 +286,14 @@ def _in_folder(props, parts, version, label):
     about = dict(version=version, made_by=f'anklealign {__version__}', model=label, runtime=_RELEASE,
                  files={k: hashlib.sha256(o).hexdigest() for k, o in content.items()})
     return content | {'page.json': json.dumps(about, indent=1).encode()}
+
+# %% ../../nbs/app/page.ipynb #66c1b5d0
+def _in_one(props, parts):
+    said = {k: o.decode() for k, (kind, o) in parts.items() if kind != 'bin'}
+    for k in ('worker', 'runtime', 'graph'): props['graph'][k] = {'id': k}
+    policy = _POLICY_HERE.format(script=f"'{_integrity(parts['page'][1])}'", style=f"'{_integrity(parts['style'][1])}'", own="'none'"
+                                 ).replace("'none' data:", 'data:').replace("'none' blob:", 'blob:')
+    icon = b64encode((_STATIC/'icon.svg').read_bytes()).decode()
+    head = f'<link rel="icon" href="data:image/svg+xml;base64,{icon}">\n<style>{said["style"]}</style>'
+    data = [f'<script type="text/plain" id="{k}">{b64encode(parts[k][1]).decode()}</script>' for k in ('worker', 'runtime', 'graph')]
+    return _index(props, policy, head, '\n'.join([*data, f"<script>{said['page']}</script>"]))

@@ -48,11 +48,12 @@ class Photo(NamedTuple):
     path: str='' # in its folder, if it was asked for as part of one
 
 # %% ../../nbs/app/photos.ipynb #48580b4e
-_MOST = 2**28 # bytes that are read from standard input
-
 def find_photos(sources: Sequence[str|os.PathLike], stdin: BinaryIO|None=None) -> list[Photo]: # in this order, each folder sorted
     "The photos that `sources` name: files, folders, patterns, or '-' for `stdin`."
     return [photo for o in map(os.fspath, sources) for photo in _photos(o, stdin)]
+
+# %% ../../nbs/app/photos.ipynb #b6bfb97c
+_MOST = 2**28 # bytes that are read from standard input
 
 def _photos(source, stdin):
     if source == '-': return [Photo('standard input', data := stdin.read(_MOST), '' if data else 'empty: nothing came in')]
@@ -69,14 +70,6 @@ def _photos(source, stdin):
         return Photo(name, file, reason)
     return [p for o in found for p in (_in_folder(o) if os.path.isdir(o) else [photo(o)])]
 
-def _far(where):
-    try:
-        if where.is_dir(): return _in_folder(where)
-        folder = where.address.rpartition('/')[0]
-        found = sorted(RemotePath(folder).glob(where.name), key=str) if glob.has_magic(where.name) else [where]
-    except OSError as e: raise AnklealignError(f'{where} cannot be read ({e}): look at the address and your credentials.') from e
-    return [Photo(str(o), o) for o in found] or [Photo(str(where), where, 'no file has such a name')]
-
 # %% ../../nbs/app/photos.ipynb #8d02bddc
 def _in_folder(folder):
     folder = place(folder)
@@ -85,9 +78,19 @@ def _in_folder(folder):
              if o.kind == 'image' or o.reason.startswith('this folder cannot')]
     return found or [Photo(str(folder), folder, 'there is no picture in this folder')]
 
+# %% ../../nbs/app/photos.ipynb #b60769b7
+def _far(where):
+    try:
+        if where.is_dir(): return _in_folder(where)
+        folder = where.address.rpartition('/')[0]
+        found = sorted(RemotePath(folder).glob(where.name), key=str) if glob.has_magic(where.name) else [where]
+    except OSError as e: raise AnklealignError(f'{where} cannot be read ({e}): look at the address and your credentials.') from e
+    return [Photo(str(o), o) for o in found] or [Photo(str(where), where, 'no file has such a name')]
+
 # %% ../../nbs/app/photos.ipynb #9c318e37
 AT_ONCE = 16 # photos that are opened and answered together
 
+# %% ../../nbs/app/photos.ipynb #380afd7d
 def answer_all(predictor: Predictor, photos: Sequence[Photo], explain: bool=False) -> Iterator[Answer]:
     "The answers for `photos`, in order, with pictures and heat maps if `explain`; what cannot be used has its reason in `error`."
     def fetched(o): # as its bytes; what is not there is its row's problem, a server that fails is everybody's
@@ -119,6 +122,7 @@ def save_overlays(answers: Iterable[Answer], folder: str|os.PathLike) -> Iterato
         yield replace(o, heat=None, picture=None)
     if failed: typer.echo(f'anklealign: {len(failed)} of {len(used)} marked pictures could not be written: {failed[0]}', err=True)
 
+# %% ../../nbs/app/photos.ipynb #f58ac4a9
 def _overlay_name(photo): # of at most 200 bytes
     name = '__'.join(p for p in PurePosixPath(Path(photo).as_posix()).parts if p not in ('/', '..', '.'))
     if len(name.encode()) <= 200: return name
@@ -154,6 +158,7 @@ def answer_inference(
 # %% ../../nbs/app/photos.ipynb #535f5ae0
 PART, PLAN = 256, 'shard.json' # photos of a part; what a shard is a share of
 
+# %% ../../nbs/app/photos.ipynb #170966e9
 def plan_of(predictor: Predictor, photos: Sequence[Photo], shard: str) -> tuple[dict, list[int]]: # such as '3/16'
     "What `shard.json` holds of a share of all `photos`, and the positions of its own. Raises `AnklealignError` if `shard` is none."
     paths = [o.path or PurePath(o.name).name for o in photos]
@@ -164,11 +169,13 @@ def plan_of(predictor: Predictor, photos: Sequence[Photo], shard: str) -> tuple[
             'model': model, 'language': predictor.language, 'made_by': f'anklealign {__version__}'}
     return plan, mine
 
+# %% ../../nbs/app/photos.ipynb #edbfd164
 def _read_plan(folder):
     try: return json.loads((folder/PLAN).read_bytes())
     except (OSError, ValueError):
         raise AnklealignError(f'{folder} is no shard: it holds no {PLAN} that can be read; give the folders that --shard made.') from None
 
+# %% ../../nbs/app/photos.ipynb #dc678313
 _WHAT = {'photos': 'another number of photos', 'paths': 'photos of other names', 'model': 'another model', 'language': 'another language',
          'made_by': 'another version of anklealign', 'raw': 'another raw folder', 'spec': 'other settings of pictures'}
 
@@ -201,10 +208,12 @@ def answer_shard(
         step(done := done + len(todo[file]), len(mine))
     return folder
 
+# %% ../../nbs/app/photos.ipynb #a9472f9b
 def _answer_part(predictor, positions, photos): # as CSV, before each answer the position of its photo among all
     head, *rows = csv.reader(io.StringIO(to_csv(answer_all(predictor, photos)), newline=''))
     return _csv([['position', *head], *([i, *row] for i, row in zip(positions, rows, strict=True))])
 
+# %% ../../nbs/app/photos.ipynb #7fc3d973
 def _csv(rows):
     csv.writer(out := io.StringIO(), lineterminator='\n').writerows(rows)
     return out.getvalue()
@@ -215,6 +224,7 @@ def _joined(address): # Ray, with its cluster
     if not ray.is_initialized(): ray.init(address, log_to_driver=False, logging_level='error')
     return ray
 
+# %% ../../nbs/app/photos.ipynb #5e45c34a
 def _results(ray, function, tasks): # each key of `tasks` with what `function` gives for its arguments, in any order
     ask, waiting, running = ray.remote(max_retries=5)(function), iter(tasks), {}
     while True:
@@ -226,6 +236,7 @@ def _results(ray, function, tasks): # each key of `tasks` with what `function` g
         except ray.exceptions.RayTaskError as e: raise e.cause from None
         except ray.exceptions.RayError as e: raise AnklealignError(f'The cluster gave up ({type(e).__name__}): run again to go on.') from e
 
+# %% ../../nbs/app/photos.ipynb #7cf02cfc
 def _on_node(bundle, language, positions, photos): return _answer_part(_predictor_there(bundle[0], language), positions, photos)
 
 @cache
@@ -266,6 +277,7 @@ def read_shards(folders: Iterable[Path]) -> list[tuple[Path, dict]]:
         raise AnklealignError(f'The shard {missing[0]}/{n} is missing{more}: give all of them.')
     return [found[o] for o in range(1, n + 1)]
 
+# %% ../../nbs/app/photos.ipynb #8e1eca48
 def _whole(folders, n): # the rows of all shards by their positions, which stand before each of a shard
     def rows(folder):
         for part in sorted(folder.glob('part-*.csv'), key=lambda o: o.name):
@@ -303,6 +315,7 @@ def merge_answers(table: Path|RemotePath, folders: Iterable[Path|RemotePath]) ->
 def _some(rows, n): # n after n
     while some := list(islice(rows, n)): yield some
 
+# %% ../../nbs/app/photos.ipynb #d0f582eb
 def _parquet(head, rows):
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter

@@ -146,6 +146,7 @@ class Refused(AnklealignError):
 PROBLEM_TYPE = 'application/problem+json'
 _TAG = 'tag:anklealign.github.io,2026:'
 
+# %% ../../nbs/app/schemas.ipynb #b0f7d4bd
 class Problem(BaseModel):
     "A problem document, https://www.rfc-editor.org/rfc/rfc9457."
     type: str = Field(examples=[f'{_TAG}unusable'], description='What kind of problem, for programs.')
@@ -167,6 +168,7 @@ def problem_response(refused: Refused, scope: Scope) -> Response:
 # %% ../../nbs/app/schemas.ipynb #82d5b982
 _BODIES = ('image/jpeg', 'image/png', 'image/webp', 'image/heic', 'image/avif', 'image/tiff', 'image/bmp')
 
+# %% ../../nbs/app/schemas.ipynb #bfc9b3b4
 def form_of(field: str, several: bool) -> dict:
     "The part of an OpenAPI operation for a body with photos: in a form's field, once or several times, or alone."
     one = {'type': 'string', 'contentMediaType': 'application/octet-stream'}

@@ -35,6 +35,7 @@ def folded(text: str, stream: TextIO|None=None) -> str: # printable; on a termin
     fold = textwrap.TextWrapper(wide, break_long_words=False, break_on_hyphens=False).fill
     return '\n'.join(o if '  ' in o else fold(o) for o in printable(text).split('\n'))
 
+# %% ../../nbs/app/terminal.ipynb #d51cf2aa
 def stop(message: object) -> None:
     "Say `message`, a sentence, on standard error and leave with exit code 1."
     typer.echo(folded(f'anklealign: {message}', sys.stderr), err=True)
@@ -44,6 +45,7 @@ def stop(message: object) -> None:
 _EXTRAS = dict.fromkeys(('fastapi', 'gradio', 'prometheus_client', 'uvicorn'), 'serve')
 _EXTRAS |= {'ray': 'ray', 'pyarrow': 'remote'} # package → the extra that brings it, where it is not `train`
 
+# %% ../../nbs/app/terminal.ipynb #d6dfb9a0
 class Command(TyperCommand):
     "A command that tells its errors in one sentence and exits with code 1; with `--debug`, it lets them through."
     def invoke(self, ctx: object) -> object: # click's, with the options that were given
@@ -120,7 +122,10 @@ SettingsFile = Annotated[Path|None, typer.Option('--settings', help='Settings of
 Seed = Annotated[int|None, typer.Option('--seed', help='Seed of splits, weights and bootstrap.')]
 Set = Annotated[list[str]|None, typer.Option('--set', metavar='SECTION.KEY=VALUE', help=(
     'Any setting of settings.ini, or a field of the recipe, such as recipe.lr=1e-3; may be given several times.'))]
+
 Debug = Annotated[bool, typer.Option('--debug', help='Show the traceback of an error.')]
+
+# %% ../../nbs/app/terminal.ipynb #545f9aec
 Recipe = Annotated[str|None, typer.Option('--recipe', '-r', help='A named recipe (else train.recipe of settings.ini).')]
 Epochs = Annotated[int|None, typer.Option('--epochs', help="Epochs, instead of the recipe's own number.")]
 Resume = Annotated[bool, typer.Option('--resume', help='Go on with an unfinished training, if there is one.')]
@@ -128,11 +133,14 @@ Precision = Annotated[str|None,
                       typer.Option('--precision', help='auto, float32, bfloat16 or float16 (else train.precision of settings.ini).')]
 WeightsFile = Annotated[Path|None, typer.Option('--weights', help=(
     'The weights that the recipe starts from, if not those that it brings or downloads.'))]
+
+Run = Annotated[str|None, typer.Option('--run', help="Name of the folder of the run (else that of the recipe).")]
+
+# %% ../../nbs/app/terminal.ipynb #fa1f37a7
 Shard = Annotated[str|None, typer.Option('--shard', metavar='K/N', help=(
     'Only one share of the pictures, such as 3/16: one on each of 16 machines; then: anklealign merge.'))]
 Ray = Annotated[str|None, typer.Option('--ray', metavar='ADDRESS', help=(
     'Address of a Ray cluster to use: auto for the one this machine belongs to, local for a new one here.'))]
-Run = Annotated[str|None, typer.Option('--run', help="Name of the folder of the run (else that of the recipe).")]
 
 # %% ../../nbs/app/terminal.ipynb #13000005
 def run_name(name: str) -> str:
@@ -166,6 +174,7 @@ answering = typer.Typer() # its commands stand among those of `anklealign`
 Model = Annotated[Path|None,
                   typer.Option('--model', '-m', help='A bundle (folder or .zip) or the folder of a run (else the demonstration model).')]
 
+# %% ../../nbs/app/terminal.ipynb #122a1c76
 def _predict_shard(photos, model, output, shard, ray, settings):
     from anklealign.app.photos import answer_shard, find_photos
     from anklealign.deploy import Predictor
@@ -212,6 +221,15 @@ def predict(
     else: Console().print(to_table(rows, language))
     if unusable := sum(bool(o.error) for o in answers): stop(f'{unusable} of {len(answers)} photos could not be used; their rows say why.')
 
+# %% ../../nbs/app/terminal.ipynb #b2acea4b
+@contextmanager
+def _loop(predictor, settings): # what mounts the backend of Label Studio, if there is one
+    if not settings.labelstudio.address: return (yield lambda app, answer: None)
+    from anklealign.loop.backend import Loop, add_label_studio
+    loop = Loop(predictor, settings)
+    try: yield lambda app, answer: add_label_studio(app, loop, answer)
+    finally: loop.close()
+
 # %% ../../nbs/app/terminal.ipynb #2348784c
 @answering.command(cls=Command)
 def serve(
@@ -240,14 +258,6 @@ def serve(
         app = make_app(predictor, chosen.serve, more)
         run_app(app, listening, chosen.serve.timeout, lambda: typer.echo(f'{address_of(listening)} answers (Ctrl-C ends it).', err=True))
 
-@contextmanager
-def _loop(predictor, settings): # what mounts the backend of Label Studio, if there is one
-    if not settings.labelstudio.address: return (yield lambda app, answer: None)
-    from anklealign.loop.backend import Loop, add_label_studio
-    loop = Loop(predictor, settings)
-    try: yield lambda app, answer: add_label_studio(app, loop, answer)
-    finally: loop.close()
-
 # %% ../../nbs/app/terminal.ipynb #0280ff87
 @answering.command(cls=Command)
 def page(
@@ -273,6 +283,7 @@ studio = typer.Typer(no_args_is_help=True, rich_markup_mode='rich', help=(
     'Annotate in Label Studio: a project from nothing, a model from a project, what to annotate next, how far people agree.'))
 Project = Annotated[str, typer.Argument(help='Its address, such as http://127.0.0.1:8080/projects/3, or its number.')]
 
+# %% ../../nbs/app/terminal.ipynb #0d461e15
 def _project(name, *given, **sections): # its server and its number, and the settings; asked before what takes seconds to import
     from anklealign.loop.server import project_of
     chosen = settings_of(*given, **sections)
@@ -341,6 +352,7 @@ def queue(
         log.info('%d of %d tasks are worth annotating next%s.', len(found), len(tasks), ", see the tab 'Next'" if push else '')
     if not push: typer.echo(found.to_csv(index=False), nl=False)
 
+# %% ../../nbs/app/terminal.ipynb #e42b8d26
 @studio.command(cls=Command)
 def again(project: Project, n: Annotated[int, typer.Option('--n', min=1, help='Labels to send.')]=50,
           output: Output=None, settings: SettingsFile=None, debug: Debug=False):
@@ -352,6 +364,7 @@ def again(project: Project, n: Annotated[int, typer.Option('--n', min=1, help='L
     from anklealign.loop.job import send_doubts
     typer.echo(send_doubts(*asked, n))
 
+# %% ../../nbs/app/terminal.ipynb #984a53cd
 @studio.command(cls=Command)
 def agreement(project: Project, output: Output=None, settings: SettingsFile=None, debug: Debug=False):
     """Write a page about how far the annotators of a project agree.
