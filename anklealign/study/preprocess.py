@@ -127,6 +127,14 @@ def check_new(root: str|os.PathLike, files: list[RawFile], target: str|os.PathLi
     if workers > 1: yield from _in_processes(str(root), files, str(target), settings, workers)
     else: yield from (check_picture(str(root), f, str(target), settings) for f in files)
 
+# %% ../../nbs/study/preprocess.ipynb #52b0cff7
+def _mark(text): return hashlib.sha256(text).hexdigest()[:16].encode()
+
+def journal_line(checked: Checked) -> bytes:
+    "A line of the journal: its digest, a space, JSON."
+    text = json.dumps(asdict(checked)).encode()
+    return _mark(text) + b' ' + text + b'\n'
+
 # %% ../../nbs/study/preprocess.ipynb #86303cbd
 def read_journal(file: str|os.PathLike) -> dict[str, Checked]: # by path
     "What earlier runs found; empty if there is no journal."
@@ -141,16 +149,10 @@ def read_journal(file: str|os.PathLike) -> dict[str, Checked]: # by path
             found[o.path] = o
     return found
 
-def _mark(text): return hashlib.sha256(text).hexdigest()[:16].encode()
-
-def journal_line(checked: Checked) -> bytes:
-    "A line of the journal: its digest, a space, JSON."
-    text = json.dumps(asdict(checked)).encode()
-    return _mark(text) + b' ' + text + b'\n'
-
 # %% ../../nbs/study/preprocess.ipynb #cf5a510f
 JOURNAL = '.journal.jsonl' # in a finished study
 
+# %% ../../nbs/study/preprocess.ipynb #990933bf
 class Stage:
     "The hidden folder beside a study in which its next version grows; use it in a `with` statement."
     def __init__(self, output: str|os.PathLike, shards: Sequence[Path]=()): # folders filled by `check_shard`: pictures not to open again
