@@ -333,6 +333,7 @@ def _notes(study, manifest, leaks, apart):
 # %% ../nbs/00_data.ipynb #1c9c84e1
 _SHOWN, _LISTED = 1000, 100_000 # most items of report.md, and of report.json
 
+# %% ../nbs/00_data.ipynb #d6031103
 def report_markdown(
     report: dict, # as in report.json
 ) -> str: # a page of Markdown

@@ -159,6 +159,8 @@ def _values(choices): # of nested choices, the innermost
 _picture = re.compile(r'\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|hei[cf]|avif)($|[?#&])|'
                       r'^data:image/|^/(?:.*/)?data/(upload|local-files)/', re.I)
 _address = re.compile(r'data:image/|[a-z][a-z0-9+.-]*://|/', re.I)
+
+# %% ../../nbs/study/labelstudio.ipynb #60d20bf7
 def _shows(value): return isinstance(value, str) and bool(_picture.search((t := _text(value))[-100:]) or _picture.match(t[:1000]))
 
 # %% ../../nbs/study/labelstudio.ipynb #87f8fdad

@@ -175,6 +175,7 @@ class _Redirects(HTTPRedirectHandler):
 # %% ../../nbs/study/manifest.ipynb #8afad2b2
 MAX_DOWNLOAD_BYTES = 8 * 1024**3
 
+# %% ../../nbs/study/manifest.ipynb #e4fd2ca5
 def _receive(address, part): # append what is missing of `part`, if it is still the same file
     tag, had = part.with_suffix('.tag'), part.stat().st_size if part.exists() else 0
     known = tag.read_text(encoding='utf-8') if tag.exists() else ''
@@ -229,6 +230,8 @@ def _safe(text):
 
 # %% ../../nbs/study/manifest.ipynb #72ebf72f
 QUALITY = 'blur', 'brightness', 'tilt', 'quality' # columns: measures of a picture, and what is wrong with it
+
+# %% ../../nbs/study/manifest.ipynb #92c25079
 _COLUMNS = ('source', 'owner', 'participant', 'origin', 'label', 'label_id', *(f'votes_{c}' for c in CLASSES), 'n_votes', 'agreement',
             'width', 'height', 'sha256', 'phash', 'group', 'split', 'angle_deg', *QUALITY)
 

@@ -69,6 +69,7 @@ def staged_name(path: str) -> str:
 # %% ../../nbs/study/preprocess.ipynb #ca99cb1b
 _UNREAD = 'cannot be read' # whose next run tries again: a disk or a server had a bad moment
 
+# %% ../../nbs/study/preprocess.ipynb #666fa44d
 def check_picture(root: str, file: RawFile, target: str, settings: ImageSettings) -> Checked:
     "Hash, open, fingerprint and resize a picture of the raw folder `root`; the processed JPEG goes to the folder `target`."
     known = dict(path=file.path, size=file.size, mtime=file.mtime, spec=image_spec(settings))
@@ -130,6 +131,7 @@ def check_new(root: str|os.PathLike, files: list[RawFile], target: str|os.PathLi
 # %% ../../nbs/study/preprocess.ipynb #52b0cff7
 def _mark(text): return hashlib.sha256(text).hexdigest()[:16].encode()
 
+# %% ../../nbs/study/preprocess.ipynb #3e6c84b9
 def journal_line(checked: Checked) -> bytes:
     "A line of the journal: its digest, a space, JSON."
     text = json.dumps(asdict(checked)).encode()

@@ -176,6 +176,7 @@ def against_others(votes: pd.DataFrame) -> pd.DataFrame: # with columns others (
 # %% ../../nbs/study/votes.ipynb #f6e93476
 MOST_CELLS = 10_000_000 # of a label matrix: a larger one, nearly all of it empty, is left out
 
+# %% ../../nbs/study/votes.ipynb #ea832079
 def annotator_tables(ratings: pd.DataFrame) -> dict[str, pd.DataFrame]: # file name → table
     "Each annotator beside the others, every two of them, and the label matrix."
     clean = once_each(ratings)
