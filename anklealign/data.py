@@ -114,6 +114,7 @@ def _audited(study, manifest, images, settings): # with what looks the same in o
         study = link(study, ((source[o.image_a], source[o.image_b]) for o in hits.itertuples()), settings)
         manifest = manifest_of(study)
 
+# %% ../nbs/00_data.ipynb #b1a85f44
 def _as_json(value): return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + '\n'
 
 # %% ../nbs/00_data.ipynb #3c210fe1
@@ -299,12 +300,14 @@ def _exports(study):
         row.update((k, row[k] + v) for k, v in more.items())
     return list(rows.values())
 
+# %% ../nbs/00_data.ipynb #f52d276c
 def _warnings(study, manifest): # what must be known before any figure is read
     folders = Counter(m[1] for o in study.pictures.reason if (m := re.match("no vote: it lies in a folder called '(.*)', but", o)))
     seen = (f"Pictures without a vote lie in folders named after a class ({', '.join(f'{k}: {n}' for k, n in folders.items())}), "
             'and are not used: if these folders are their labels, set study.class_folders = yes.') if folders else ''
     return list(filter(None, [unknown_people(manifest), seen]))
 
+# %% ../nbs/00_data.ipynb #9fe99b25
 def _notes(study, manifest, leaks, apart):
     drafts, predictions = sum(e.drafts for e in study.exports), sum(e.predictions for e in study.exports)
     unknown, notes = int((manifest.participant == '').sum()), []
@@ -330,6 +333,7 @@ def _notes(study, manifest, leaks, apart):
 # %% ../nbs/00_data.ipynb #1c9c84e1
 _SHOWN, _LISTED = 1000, 100_000 # most items of report.md, and of report.json
 
+# %% ../nbs/00_data.ipynb #d6031103
 def report_markdown(
     report: dict, # as in report.json
 ) -> str: # a page of Markdown

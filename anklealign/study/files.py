@@ -35,12 +35,16 @@ _web_page = re.compile(rb'\s*<(?:!doctype|html|\?xml|svg)', re.I)
 
 # %% ../../nbs/study/files.ipynb #5b92a52c
 IMAGE_SUFFIXES = frozenset('.jpg .jpeg .jpe .jfif .png .gif .bmp .dib .webp .tif .tiff .heic .heif .avif .jp2'.split())
+
+# %% ../../nbs/study/files.ipynb #5912b50c
 _raw = '.dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f .iiq .3fr .erf .kdc .mrw .raw .gpr'.split()
 UNREADABLE = {**dict.fromkeys(_raw, 'raw file of a camera'), '.jxl': 'JPEG XL', '.psd': 'Photoshop file', '.psb': 'Photoshop file',
               **dict.fromkeys('.mov .mp4 .m4v .avi .3gp .3g2 .mkv .mts .m2ts .webm .wmv .mpg .mpeg'.split(), 'video'),
               '.dcm': 'DICOM file', '.pdf': 'PDF document', **dict.fromkeys('.svg .svgz .eps .ai'.split(), 'drawing'),
               **dict.fromkeys('.jxr .wdp .j2k .jpx .jpf .tga .pcx .ppm .pgm .pnm .exr .hdr .qoi .xcf .bpg .insp .ico'.split(),
                               'picture in a format that is not read')} # photos, or taken for photos
+
+# %% ../../nbs/study/files.ipynb #17ef4303
 _unreadable = {'JPEG XL': rb'\xff\x0a|\0\0\0\x0cJXL ', 'Photoshop file': rb'8BP[SB]', 'PDF document': rb'%PDF',
                'raw file of a camera': rb'FUJIFILMCCD|.{4}ftypcrx|II(?:RO|RS|U\0|\x1a\0)|FOVb|\0MRM',
                'video': rb'.{4}ftyp(?:qt|mp4|isom|iso\d|M4V|3g[p2]|avc1)|RIFF.{4}AVI |\x1aE\xdf\xa3'} # by their first bytes
@@ -103,6 +107,7 @@ def walk(
 # %% ../../nbs/study/files.ipynb #6394a619
 def _claimed(path): return 'image' if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES else 'other'
 
+# %% ../../nbs/study/files.ipynb #b830c8ee
 def _look(file, path):
     kind = _claimed(path)
     try: path.encode()
@@ -117,6 +122,7 @@ def _look(file, path):
     kind, reason = classify(path, head, info.st_size)
     return RawFile(path, kind, info.st_size, info.st_mtime_ns, reason)
 
+# %% ../../nbs/study/files.ipynb #18221118
 def _far(root): # every file behind an address; of the pictures only the first bytes are fetched
     try:
         found = list(root.walk()) if root.is_dir() else []
@@ -187,6 +193,7 @@ def _renamed(name): # in UTF-8, or in the code page of a Hungarian console, if i
             if page == 'utf-8' or {o for o in read if ord(o) > 127} <= _HUNGARIAN: return read
     return name
 
+# %% ../../nbs/study/files.ipynb #7ecc7403
 def _member(m): # as a file of the study
     name, reason = (m.filename if m.flag_bits & 0x800 else _renamed(m.filename)).replace('\\', '/'), ''
     if m.filename.startswith(('/', '\\')) or re.match(r'[A-Za-z]:', m.filename) or '..' in PurePosixPath(name).parts:
@@ -251,6 +258,14 @@ def origin_of(path: str) -> str: # 'internet', 'own' or ''
 _picture_number = re.compile(r'(.*\d.*?)[ _.-]*\(?(?<!\d)\d{1,4}\)?', re.S)
 _side = re.compile(r'(.*\d)[ _.-]*(?:left|right|bal|jobb|rear|back|hat|l|r|b|j)', re.S)
 _date = re.compile(r'(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d')
+
+def _who(stem): # 'p17' of 'p17-left-2'; '' if nothing is left that tells a person
+    numbered = _picture_number.fullmatch(stem)
+    sided = _side.fullmatch(numbered[1] if numbered else stem)
+    who = sided[1] if sided else numbered[1] if numbered else ''
+    return '' if _date.search(who) else who
+
+# %% ../../nbs/study/files.ipynb #d8aeda21
 FEWEST_PEOPLE, SMALL_FAMILY = 5, 8 # by which a scheme is believed: families of an owner, and the median of their sizes
 
 def recognise_people(paths: list[str]) -> dict[str, str]: # path → what its name says of the person
@@ -260,12 +275,6 @@ def recognise_people(paths: list[str]) -> dict[str, str]: # path → what its na
     several = sum(o for o in sizes if o > 1)
     believed = len(sizes) >= FEWEST_PEOPLE and 3*several >= 2*n and sizes[len(sizes)//2] <= SMALL_FAMILY
     return people if believed else {}
-
-def _who(stem): # 'p17' of 'p17-left-2'; '' if nothing is left that tells a person
-    numbered = _picture_number.fullmatch(stem)
-    sided = _side.fullmatch(numbered[1] if numbered else stem)
-    who = sided[1] if sided else numbered[1] if numbered else ''
-    return '' if _date.search(who) else who
 
 # %% ../../nbs/study/files.ipynb #69c7384f
 @dataclass(frozen=True)
@@ -281,6 +290,13 @@ def shortened(text: str) -> str:
     "`text`, without its middle if it has more than 80 characters."
     return text if len(text) <= 80 else text[:60] + '…' + text[-17:]
 
+# %% ../../nbs/study/files.ipynb #237e1249
+def _readings(rest, query): # of an address: as it should be read, with what was not encoded, and as it stands
+    ends, decode = ('[&#]', unquote_plus) if query else ('[?#]', unquote)
+    found = [decode(re.split(ends, rest)[0]), unquote(rest), rest]
+    return [o for o in found if PurePosixPath(o).suffix.lower() in IMAGE_SUFFIXES] or found[:1]
+
+# %% ../../nbs/study/files.ipynb #0e13ac5b
 def parse_refs(text: str) -> list[Ref]: # several if an address may or may not be encoded
     "What `text`, as it stands in an export, may say about the picture's path, the likeliest first."
     text = text.strip()
@@ -304,11 +320,7 @@ def parse_refs(text: str) -> list[Ref]: # several if an address may or may not b
         else: found.append(Ref(parts[-1], tuple(parts[:-1])) if parts else Ref())
     return list(dict.fromkeys(found))
 
-def _readings(rest, query): # of an address: as it should be read, with what was not encoded, and as it stands
-    ends, decode = ('[&#]', unquote_plus) if query else ('[?#]', unquote)
-    found = [decode(re.split(ends, rest)[0]), unquote(rest), rest]
-    return [o for o in found if PurePosixPath(o).suffix.lower() in IMAGE_SUFFIXES] or found[:1]
-
+# %% ../../nbs/study/files.ipynb #d29a4d5a
 def parse_ref(text: str) -> Ref:
     "What `text` says about the picture's path, as it should be read."
     return parse_refs(text)[0]

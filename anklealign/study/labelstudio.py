@@ -38,6 +38,15 @@ def _fold(raw):
 ALIASES = dict(pronation='pronation', pronacio='pronation', pronalo='pronation', neutral='neutral', neutralis='neutral',
                supination='supination', szupinacio='supination', szupinalo='supination')
 
+# %% ../../nbs/study/labelstudio.ipynb #e234a970
+def label_of(
+    raw: object, # a choice as it stands in an export
+    aliases: Mapping[str, str]=ALIASES, # folded spelling -> class, as `label_aliases` makes it
+) -> str|None: # one of `CLASSES`; None if the choice is not known
+    "The class that the choice `raw` names."
+    return aliases.get(_fold(str(raw)))
+
+# %% ../../nbs/study/labelstudio.ipynb #e1090570
 def label_aliases(labels: LabelSettings|None=None) -> dict[str, str]: # folded spelling → class
     "`ALIASES` and the study's own spellings, from its settings. Raises `AnklealignError` if one spelling stands for two classes."
     own = {}
@@ -46,14 +55,6 @@ def label_aliases(labels: LabelSettings|None=None) -> dict[str, str]: # folded s
             other = own.setdefault(_fold(o), c)
             if other != c: raise AnklealignError(f"The label '{o}' is given for both {other} and {c}; give it for one of them.")
     return ALIASES | own
-
-# %% ../../nbs/study/labelstudio.ipynb #e234a970
-def label_of(
-    raw: object, # a choice as it stands in an export
-    aliases: Mapping[str, str]=ALIASES, # folded spelling -> class, as `label_aliases` makes it
-) -> str|None: # one of `CLASSES`; None if the choice is not known
-    "The class that the choice `raw` names."
-    return aliases.get(_fold(str(raw)))
 
 # %% ../../nbs/study/labelstudio.ipynb #7868ea29
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Annotation:
     created: str # ISO time, or empty
     updated: str = '' # ISO time of the last change, or empty
 
+# %% ../../nbs/study/labelstudio.ipynb #d8d53215
 @dataclass(frozen=True)
 class Export:
     "What one export holds."
@@ -82,6 +84,7 @@ class Export:
     predictions: int = 0 # a model's answers: never annotations
     problems: tuple[str, ...] = () # what else was odd, one sentence each
 
+# %% ../../nbs/study/labelstudio.ipynb #0641c6b1
 class NotAnExport(AnklealignError):
     "The file holds something else; the text says what, as a fragment of a sentence."
 
@@ -99,6 +102,7 @@ def _decode(data):
         return text, problems
     raise NotAnExport('it is not text')
 
+# %% ../../nbs/study/labelstudio.ipynb #4032573b
 _MAX_DEPTH = 200
 
 def _parse(text):
@@ -124,12 +128,15 @@ class _Found:
     created: str = ''
     updated: str = ''
 
+# %% ../../nbs/study/labelstudio.ipynb #d9aa8c92
 _kinds = {dict: 'an object', list: 'a list', str: 'a text', bool: 'true or false', int: 'a number', float: 'a number', type(None): 'null'}
 
+# %% ../../nbs/study/labelstudio.ipynb #9357fb62
 def _text(value):
     if isinstance(value, bool) or not isinstance(value, (str, int, float)): return ''
     return str(value).encode('utf-8', 'replace').decode().strip()
 
+# %% ../../nbs/study/labelstudio.ipynb #b3820751
 def _time(value): # in UTC, however it is written
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     try:
@@ -137,10 +144,12 @@ def _time(value): # in UTC, however it is written
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
     except (ValueError, OverflowError, OSError): return '' if number else _text(value)
 
+# %% ../../nbs/study/labelstudio.ipynb #edd383f4
 def _person(value):
     if isinstance(value, dict): value = next((value[k] for k in ('id', 'email', 'username') if _text(value.get(k))), None)
     return _text(value) or '?'
 
+# %% ../../nbs/study/labelstudio.ipynb #017df21d
 def _items(value): return value if isinstance(value, list) else []
 def _several(value): return value if isinstance(value, list) else [value]
 def _values(choices): # of nested choices, the innermost
@@ -150,8 +159,11 @@ def _values(choices): # of nested choices, the innermost
 _picture = re.compile(r'\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|hei[cf]|avif)($|[?#&])|'
                       r'^data:image/|^/(?:.*/)?data/(upload|local-files)/', re.I)
 _address = re.compile(r'data:image/|[a-z][a-z0-9+.-]*://|/', re.I)
+
+# %% ../../nbs/study/labelstudio.ipynb #60d20bf7
 def _shows(value): return isinstance(value, str) and bool(_picture.search((t := _text(value))[-100:]) or _picture.match(t[:1000]))
 
+# %% ../../nbs/study/labelstudio.ipynb #87f8fdad
 def _named(data, controls=(), upload=None, fixed=()): # what may name the picture, the most telling first; why that is not clear
     texts = {k: t for k, v in data.items() if isinstance(v, str) and (t := _text(v))}
     named = [k for k in (*controls, 'image') if k in texts and k not in fixed]
@@ -180,6 +192,7 @@ def _from_annotation(raw, task, refs, unclear=''):
                   (unclear if answers else '') if isinstance(result, list) else f'its result is {_kinds[type(result)]}, not a list',
                   ', '.join(f"'{k}' holds {v}" for k, v in others.items()), _time(raw.get('created_at')), _time(raw.get('updated_at')))
 
+# %% ../../nbs/study/labelstudio.ipynb #34f7579f
 def _by_page(raw, task, pages):
     result = [o for o in _items(raw.get('result')) if isinstance(o, dict)] if isinstance(raw, dict) else []
     indices = sorted({n for o in result if isinstance(n := o.get('item_index'), int) and 0 <= n < len(pages)})
@@ -195,6 +208,7 @@ def _data(task):
     data = task['data'] if isinstance(task.get('data'), dict) else {k: v for k, v in task.items() if k != 'file_upload'}
     return data | {k: v[0] for k, v in data.items() if isinstance(v, list) and len(v) == 1 and _shows(v[0])}
 
+# %% ../../nbs/study/labelstudio.ipynb #1004c8b7
 def _from_task(task, position, controls=(), fixed=()):
     data, lists = _data(task), {k: task[k] for k in ('annotations', 'completions') if task.get(k) is not None}
     results = [r for v in lists.values() for o in _items(v) if isinstance(o, dict) for r in _items(o.get('result')) if isinstance(r, dict)]
@@ -211,6 +225,7 @@ def _from_task(task, position, controls=(), fixed=()):
 _MARKS = {'annotator', 'annotation_id', 'lead_time'} # columns by which a table of Label Studio is known
 _own = _MARKS | {'id', 'created_at', 'updated_at', 'agreement', 'history'}
 
+# %% ../../nbs/study/labelstudio.ipynb #9acbbe98
 def _table(text):
     for separator, form in ((',', 'CSV'), ('\t', 'TSV'), (';', 'CSV')):
         rows = csv.reader(io.StringIO(text, newline=''), delimiter=separator)
@@ -238,10 +253,12 @@ def _from_row(row, position, controls=(), fixed=()):
 # %% ../../nbs/study/labelstudio.ipynb #4bbe8135
 def _is_task(o): return isinstance(o, dict) and ('annotations' in o or 'completions' in o)
 
+# %% ../../nbs/study/labelstudio.ipynb #248890cd
 def _as_task(o): # one annotation with its task in it, as target storage keeps it
     inside = isinstance(o, dict) and 'result' in o and isinstance(o.get('task'), dict) and not _is_task(o)
     return o['task'] | {'annotations': [{k: v for k, v in o.items() if k != 'task'}]} if inside else o
 
+# %% ../../nbs/study/labelstudio.ipynb #149de742
 def _read_json(text):
     read = _parse(text)
     tree = elements = _as_task(read)
@@ -301,6 +318,7 @@ def _unique(name, taken):
     taken[name] += 1
     return name if taken[name] == 1 else _unique(f'{name}~{taken[name]}', taken)
 
+# %% ../../nbs/study/labelstudio.ipynb #6842f73e
 def _read_all(tasks, elements, controls):
     values = defaultdict(set)
     for k, v in chain.from_iterable((_data(o) if tasks else o).items() for o in elements):
@@ -312,6 +330,7 @@ def _read_all(tasks, elements, controls):
         try: yield from list(_from_task(o, i, controls, fixed)) if tasks else [_from_row(o, i, controls, fixed)]
         except Exception as e: yield _Found(f'at {i}', (), flaw=f'it cannot be read ({type(e).__name__}: {str(e)[:80]})')
 
+# %% ../../nbs/study/labelstudio.ipynb #92c7f862
 def read_export(
     data: bytes, name: str, aliases: Mapping[str, str]=ALIASES, # content of the file, and its path relative to the raw folder, POSIX
     from_name: str='', picture_key: str='', # the choice control, and the key of a task that names the picture; empty: found

@@ -129,19 +129,10 @@ def read_folder(root: str|os.PathLike, settings: Settings=Settings(), refused: S
     files = pd.DataFrame([(p, *o[:2]) for p, o in texts.items()], columns=['path', 'rule', 'reason']).set_index('path')
     return RawStudy(name or root.name, root, pictures, notes, files, exports, listings, schemes=schemes)
 
-# %% ../../nbs/study/manifest.ipynb #52101ece
-MAX_DOWNLOAD_BYTES = 8 * 1024**3
-
+# %% ../../nbs/study/manifest.ipynb #6a45d61a
 def is_address(raw: str|os.PathLike) -> bool:
     "Whether a raw study lies on a server and has to be fetched."
     return bool(re.match(r'https?://[^/\s]', os.fspath(raw), re.I))
-
-class _Redirects(HTTPRedirectHandler):
-    max_redirections = 5
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        if not newurl.lower().startswith('https:' if req.full_url.lower().startswith('https:') else 'http'):
-            raise URLError('it leads to an address without https')
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 # %% ../../nbs/study/manifest.ipynb #2efd041a
 def fetch(address: str, folder: Path) -> Path:
@@ -173,6 +164,18 @@ def fetch(address: str, folder: Path) -> Path:
     logging.getLogger('anklealign').info('%s: %s bytes, SHA-256 %s, kept as %s', shown, f'{file.stat().st_size:,}', digest, file)
     return file
 
+# %% ../../nbs/study/manifest.ipynb #5b7ef5b5
+class _Redirects(HTTPRedirectHandler):
+    max_redirections = 5
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        if not newurl.lower().startswith('https:' if req.full_url.lower().startswith('https:') else 'http'):
+            raise URLError('it leads to an address without https')
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+# %% ../../nbs/study/manifest.ipynb #8afad2b2
+MAX_DOWNLOAD_BYTES = 8 * 1024**3
+
+# %% ../../nbs/study/manifest.ipynb #e4fd2ca5
 def _receive(address, part): # append what is missing of `part`, if it is still the same file
     tag, had = part.with_suffix('.tag'), part.stat().st_size if part.exists() else 0
     known = tag.read_text(encoding='utf-8') if tag.exists() else ''
@@ -220,15 +223,19 @@ def read(
                               (', or set study.class_folders = yes if the names of the folders are the labels.' if sorted_in else '.'))
     return study
 
-# %% ../../nbs/study/manifest.ipynb #72ebf72f
-QUALITY = 'blur', 'brightness', 'tilt', 'quality' # columns: measures of a picture, and what is wrong with it
-_COLUMNS = ('source', 'owner', 'participant', 'origin', 'label', 'label_id', *(f'votes_{c}' for c in CLASSES), 'n_votes', 'agreement',
-            'width', 'height', 'sha256', 'phash', 'group', 'split', 'angle_deg', *QUALITY)
-
+# %% ../../nbs/study/manifest.ipynb #c4a0900a
 def _safe(text):
     text = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', '', unicodedata.normalize('NFC', text)).strip(' .')
     return text.encode()[:120].decode(errors='ignore') or 'picture'
 
+# %% ../../nbs/study/manifest.ipynb #72ebf72f
+QUALITY = 'blur', 'brightness', 'tilt', 'quality' # columns: measures of a picture, and what is wrong with it
+
+# %% ../../nbs/study/manifest.ipynb #92c25079
+_COLUMNS = ('source', 'owner', 'participant', 'origin', 'label', 'label_id', *(f'votes_{c}' for c in CLASSES), 'n_votes', 'agreement',
+            'width', 'height', 'sha256', 'phash', 'group', 'split', 'angle_deg', *QUALITY)
+
+# %% ../../nbs/study/manifest.ipynb #390d008b
 def manifest_of(study: RawStudy) -> pd.DataFrame:
     "The manifest of a study that is split, one row a used picture, with the names of the processed pictures."
     rows = study.used.rename_axis('source').reset_index()

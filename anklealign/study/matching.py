@@ -57,10 +57,12 @@ def _stem(name): return name.rpartition('.')[0] if '.' in name and '.' + name.rp
 
 def _nfc(name): return unicodedata.normalize('NFC', name)
 
+# %% ../../nbs/study/matching.ipynb #ed50e4ae
 def _cut_parts(name): # before and behind the seven characters that storage adds; a word of seven small letters is no such addition
     m = re.search(r'_(?![a-z]{7}(?:\.|$)|\d{7}(?:\.|$))[A-Za-z0-9]{7}((?:\.[^.]*)*)$', name)
     return (name[:m.start()], m[1]) if m else ('', '')
 
+# %% ../../nbs/study/matching.ipynb #87a5cd00
 _copy = re.compile(r'(?:[_-]2|[_-]*copy|[_-]*masolat)$') # at the end of a folded name without its extension
 
 # %% ../../nbs/study/matching.ipynb #5671e6ad
@@ -73,6 +75,12 @@ RULES = {'name':      (lambda n, o: [n], lambda f, o: [_nfc(f)]),
          'extension': (lambda n, o: [_stem(without_owner(without_prefix(n), o))], lambda f, o: [_stem(without_owner(f, o))]),
          'copy':      (lambda n, o: [_copy.sub('', k) for k in RULES['extension'][0](n, o)],
                        lambda f, o: [_copy.sub('', k) for k in RULES['extension'][1](f, o)])}
+
+# %% ../../nbs/study/matching.ipynb #22c153b5
+def _inside(paths, folder):
+    if not folder: return paths
+    start = bisect.bisect_left(paths, folder + '/')
+    return paths[start:bisect.bisect_left(paths, folder + '0', start)]
 
 # %% ../../nbs/study/matching.ipynb #b4af7741
 @dataclass
@@ -108,11 +116,6 @@ class Files:
 
     @cached_property
     def _folded(self): return sorted((fold(PurePosixPath(p).name), p) for p in self.paths)
-
-def _inside(paths, folder):
-    if not folder: return paths
-    start = bisect.bisect_left(paths, folder + '/')
-    return paths[start:bisect.bisect_left(paths, folder + '0', start)]
 
 # %% ../../nbs/study/matching.ipynb #b750cdf3
 @lru_cache(maxsize=4096)
@@ -154,6 +157,7 @@ def _candidates(ref, owners, rule, folder, files, listing):
         found = _by_path(files, parse_ref(listed[0]), '') if len(listed) == 1 else []
     return [p for p in found if not owners or not files.owner[p] or files.owner[p].casefold() in owners]
 
+# %% ../../nbs/study/matching.ipynb #ee42f808
 _ladder = ('name', 'upload', 'mangled', 'folded', 'owner', 'renamed', 'cut', 'extension', 'copy')
 
 # %% ../../nbs/study/matching.ipynb #33059b6d

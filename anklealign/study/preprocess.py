@@ -69,6 +69,7 @@ def staged_name(path: str) -> str:
 # %% ../../nbs/study/preprocess.ipynb #ca99cb1b
 _UNREAD = 'cannot be read' # whose next run tries again: a disk or a server had a bad moment
 
+# %% ../../nbs/study/preprocess.ipynb #666fa44d
 def check_picture(root: str, file: RawFile, target: str, settings: ImageSettings) -> Checked:
     "Hash, open, fingerprint and resize a picture of the raw folder `root`; the processed JPEG goes to the folder `target`."
     known = dict(path=file.path, size=file.size, mtime=file.mtime, spec=image_spec(settings))
@@ -127,6 +128,15 @@ def check_new(root: str|os.PathLike, files: list[RawFile], target: str|os.PathLi
     if workers > 1: yield from _in_processes(str(root), files, str(target), settings, workers)
     else: yield from (check_picture(str(root), f, str(target), settings) for f in files)
 
+# %% ../../nbs/study/preprocess.ipynb #52b0cff7
+def _mark(text): return hashlib.sha256(text).hexdigest()[:16].encode()
+
+# %% ../../nbs/study/preprocess.ipynb #3e6c84b9
+def journal_line(checked: Checked) -> bytes:
+    "A line of the journal: its digest, a space, JSON."
+    text = json.dumps(asdict(checked)).encode()
+    return _mark(text) + b' ' + text + b'\n'
+
 # %% ../../nbs/study/preprocess.ipynb #86303cbd
 def read_journal(file: str|os.PathLike) -> dict[str, Checked]: # by path
     "What earlier runs found; empty if there is no journal."
@@ -141,16 +151,10 @@ def read_journal(file: str|os.PathLike) -> dict[str, Checked]: # by path
             found[o.path] = o
     return found
 
-def _mark(text): return hashlib.sha256(text).hexdigest()[:16].encode()
-
-def journal_line(checked: Checked) -> bytes:
-    "A line of the journal: its digest, a space, JSON."
-    text = json.dumps(asdict(checked)).encode()
-    return _mark(text) + b' ' + text + b'\n'
-
 # %% ../../nbs/study/preprocess.ipynb #cf5a510f
 JOURNAL = '.journal.jsonl' # in a finished study
 
+# %% ../../nbs/study/preprocess.ipynb #990933bf
 class Stage:
     "The hidden folder beside a study in which its next version grows; use it in a `with` statement."
     def __init__(self, output: str|os.PathLike, shards: Sequence[Path]=()): # folders filled by `check_shard`: pictures not to open again

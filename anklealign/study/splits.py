@@ -36,6 +36,7 @@ def _hashes(stack): # (n, 16, 16) descriptors -> (n,) uint64
     signs = (stack[:, :8, :8] > 0).reshape(len(stack), 64)
     return np.packbits(signs, axis=1).view('>u8').ravel().astype(np.uint64)
 
+# %% ../../nbs/study/splits.ipynb #10a80af5
 def as_text(descriptor: np.ndarray) -> tuple[str, str]: # 16 hex digits; 684 characters
     "The perceptual hash, and all of a descriptor, as a journal keeps them."
     return f'{_hashes(descriptor[None])[0]:016x}', base64.b64encode(descriptor.astype('<f2').tobytes()).decode()
@@ -117,6 +118,7 @@ def _at(descriptors, places):
     found = np.float32(descriptors[places])
     return np.where(mirrored, found*_MIRROR, found)
 
+# %% ../../nbs/study/splits.ipynb #f598b851
 def _best_crop(a, b): # correlation of the best crop of `a` with all of `b`
     a = np.einsum('yuh,nuv,xvw->nyxhw', _crops, a, _crops, optimize=True)
     return np.einsum('nyxk,nk->nyx', _gradients(a), _gradients(b)).max((1, 2))
@@ -213,6 +215,7 @@ def group(
 # %% ../../nbs/study/splits.ipynb #7c90f99c
 SPLITS = 'train', 'valid', 'test'
 
+# %% ../../nbs/study/splits.ipynb #35fef544
 def _class_counts(table): # images: one row a group in order of names, one column a class
     return pd.crosstab(table.group, table.label).reindex(columns=list(CLASSES), fill_value=0)
 

@@ -66,17 +66,6 @@ def _decide(votes, path, settings):
     lies = f": it lies in a folder called '{folder}', but folder names are no annotations" if folder else ''
     return Consensus('', 0., 'no vote' + lies)
 
-def _with_folders(study): # and the votes of class folders on pictures that have no other
-    rows = study.pictures[(study.pictures.stands_for != '') & ~study.pictures.stands_for.isin(study.ratings.image)]
-    found = pd.DataFrame([(f'{p}#folder', p, image, *class_folder(p)) for p, image in rows.stands_for.items()],
-                         columns=['item', 'picture', 'image', 'raw_label', 'label']).set_index('item').query("label != ''")
-    votes = found.drop_duplicates(['image', 'label']).assign(export=_FOLDERS, annotator=_FOLDERS, rule='class folder', reason='')
-    if votes.empty: return study
-    return replace(study, annotations=pd.concat([study.annotations, votes.reindex(columns=study.annotations.columns)]),
-                   exports=(*study.exports, Export(_FOLDERS, 'folder names', tuple(votes.index), tasks=len(votes))))
-
-_FOLDERS = 'class folders' # the annotator, and the export, of what folder names say
-
 # %% ../../nbs/study/votes.ipynb #aa123f27
 def label(
     study: RawStudy, # as `check` leaves it
@@ -103,6 +92,18 @@ def label(
     pictures = pictures.join(votes.fillna({'label': ''}).fillna(0).astype({o: int for o in votes if 'votes' in o}))
     pictures = pictures.assign(reason=decided.reason.reindex(pictures.index).fillna(pictures.reason))
     return replace(study, pictures=pictures, annotations=notes.assign(reason=reason))
+
+# %% ../../nbs/study/votes.ipynb #623a5bc2
+_FOLDERS = 'class folders' # the annotator, and the export, of what folder names say
+
+def _with_folders(study): # and the votes of class folders on pictures that have no other
+    rows = study.pictures[(study.pictures.stands_for != '') & ~study.pictures.stands_for.isin(study.ratings.image)]
+    found = pd.DataFrame([(f'{p}#folder', p, image, *class_folder(p)) for p, image in rows.stands_for.items()],
+                         columns=['item', 'picture', 'image', 'raw_label', 'label']).set_index('item').query("label != ''")
+    votes = found.drop_duplicates(['image', 'label']).assign(export=_FOLDERS, annotator=_FOLDERS, rule='class folder', reason='')
+    if votes.empty: return study
+    return replace(study, annotations=pd.concat([study.annotations, votes.reindex(columns=study.annotations.columns)]),
+                   exports=(*study.exports, Export(_FOLDERS, 'folder names', tuple(votes.index), tasks=len(votes))))
 
 # %% ../../nbs/study/votes.ipynb #c2378100
 def _pairwise(counts): # agreement of pairs within each image
@@ -139,6 +140,12 @@ def _figure(statistic, counts, groups, rounds, seed, confidence, chance_correcte
     low, high = np.percentile(values, [50 - 50*confidence, 50 + 50*confidence]).tolist() if values else (None, None)
     return dict(value=statistic(counts), low=low, high=high, n=len(counts), reason='')
 
+# %% ../../nbs/study/votes.ipynb #215a753c
+def _said(votes): # annotators in order, and of each class who said so about which picture: annotators × images, sparse
+    (who, names), (image, images) = pd.factorize(votes.annotator, sort=True), pd.factorize(votes.image)
+    given = ((votes.label == c).to_numpy(bool) for c in CLASSES)
+    return names, [csr_array((np.ones(o.sum(), int), (who[o], image[o])), shape=(len(names), len(images))) for o in given]
+
 # %% ../../nbs/study/votes.ipynb #39c762b3
 def pair_kappas(ratings: pd.DataFrame, min_shared: int=10) -> pd.DataFrame: # one row a pair: first, second, n, agreement, kappa
     "Cohen's kappa of every two annotators who have rated at least `min_shared` images both."
@@ -149,11 +156,6 @@ def pair_kappas(ratings: pd.DataFrame, min_shared: int=10) -> pd.DataFrame: # on
     chance = (table.sum(1)*table.sum(0)).sum(0)/n
     with np.errstate(invalid='ignore'): kappa = (same - chance)/(n - chance) # 0/0 where all votes are for one class
     return pd.DataFrame({'first': names[first], 'second': names[second], 'n': n.astype(int), 'agreement': same/n, 'kappa': kappa})
-
-def _said(votes): # annotators in order, and of each class who said so about which picture: annotators × images, sparse
-    (who, names), (image, images) = pd.factorize(votes.annotator, sort=True), pd.factorize(votes.image)
-    given = ((votes.label == c).to_numpy(bool) for c in CLASSES)
-    return names, [csr_array((np.ones(o.sum(), int), (who[o], image[o])), shape=(len(names), len(images))) for o in given]
 
 # %% ../../nbs/study/votes.ipynb #e6c24297
 def once_each(
@@ -174,6 +176,7 @@ def against_others(votes: pd.DataFrame) -> pd.DataFrame: # with columns others (
 # %% ../../nbs/study/votes.ipynb #f6e93476
 MOST_CELLS = 10_000_000 # of a label matrix: a larger one, nearly all of it empty, is left out
 
+# %% ../../nbs/study/votes.ipynb #ea832079
 def annotator_tables(ratings: pd.DataFrame) -> dict[str, pd.DataFrame]: # file name → table
     "Each annotator beside the others, every two of them, and the label matrix."
     clean = once_each(ratings)
