@@ -267,8 +267,8 @@ def match(
     sayings = list(zip(notes.export, notes.refs, strict=True))
     found = match_all(sayings, Files(list(size), settings.owner_pattern, same_bytes), study.listings, embedded)
     unusable = Files([o for o in study.pictures.index if o not in size], settings.owner_pattern)
-    broken = match_all(sayings, unusable, study.listings)
-    found = [b if b.path and a.reason.startswith('no file') else a for a, b in zip(found, broken, strict=True)]
+    lost = [i for i, o in enumerate(found) if o.reason.startswith('no file')]
+    for i, o in zip(lost, match_all((sayings[i] for i in lost), unusable, study.listings), strict=True): found[i] = o if o.path else found[i]
     said = [Annotation(**o | {'label': o['label'] or None}) for o in notes.rename_axis('item').reset_index().to_dict('records')]
     settled = _settle(said, lambda i: digest(found[i].path) if found[i].path else '')
     place = {o.item: i for i, o in enumerate(settled)}

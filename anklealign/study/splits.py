@@ -311,7 +311,7 @@ def split(
     try: return replace(study, pictures=study.pictures.join(split_groups(used, shares, settings.seed, study.before)))
     except AnklealignError as e:
         chosen = settings.study
-        ways = [f'if it is a fixed camera that makes {len(study.near)} pairs of pictures look the same, set study.near_copies = apart'
+        ways = [f'if it is a fixed camera that makes pictures look the same (pairs: {len(study.near)}), set study.near_copies = apart'
                 ]*(len(study.near) > 0 and chosen.near_copies == 'together')
         ways += ['if names were wrongly read as those of people, set study.recognise_participants = no']*bool(study.schemes)
         ways += ['set study.unknown_participant = image, if an owner photographed several people']*(chosen.unknown_participant == 'owner')
