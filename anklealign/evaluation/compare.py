@@ -211,6 +211,7 @@ def conclude_pair(pair: Mapping, report: Mapping) -> str: # both from `compare_r
     more = f' The interval of macro-F1, taken by itself, leaves out 0: {_gap(macro_f1, report)}.' if _leaves_out_0(macro_f1) else ''
     return f'No difference can be shown between {a} and {b} ({gap}){doubt}; {_would_take(pair)}.{more}'
 
+# %% ../../nbs/evaluation/compare.ipynb #e18e49bb
 def _leaves_out_0(row): return row['low'] is not None and (row['low'] > 0 or row['high'] < 0)
 
 # %% ../../nbs/evaluation/compare.ipynb #ba8a40f2

@@ -140,6 +140,7 @@ def _from_sums(sums):
 # %% ../../nbs/evaluation/metrics.ipynb #189e22a0
 _STEP = 1e-4 # of a picture, for slopes
 
+# %% ../../nbs/evaluation/metrics.ipynb #d8e32b6c
 def _measured(
     labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, probabilities: np.ndarray|None, weights: np.ndarray, # … × groups
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]: # name, figure for each row of weights, influence of each group on it

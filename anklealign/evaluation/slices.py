@@ -19,6 +19,9 @@ from ..decision import MIN_GROUPS, aggregate
 from .document import Section, Table, interval_title, metric_title, number, span, sure
 from .metrics import HEADLINE, PROBABILITIES, Bootstrap, checked_probabilities, difference, headline, plain, resample, score
 
+# %% ../../nbs/evaluation/slices.ipynb #87a737c0
+def _short(value): return f'{value:,.0f}' if abs(value) >= 100 else f'{value:.3g}'
+
 # %% ../../nbs/evaluation/slices.ipynb #4a6afb4d
 def terciles(values: Sequence[float], words: Sequence[str]=('lowest', 'middle', 'highest'), unit: str='') -> pd.Categorical:
     "The third that each value lies in, named with its borders, the lowest first; missing for NaN."
@@ -34,8 +37,6 @@ def terciles(values: Sequence[float], words: Sequence[str]=('lowest', 'middle', 
     between = [f'{middle}{third} ({ends[0]} to {ends[1]})'] if len(ends) == 2 else []
     names = [f'{low}{third} (< {ends[0]})', *between, f'{high}{third} (≥ {ends[-1]})'] if ends else ['all the same']
     return pd.Categorical.from_codes(part, names)
-
-def _short(value): return f'{value:,.0f}' if abs(value) >= 100 else f'{value:.3g}'
 
 # %% ../../nbs/evaluation/slices.ipynb #4bef0433
 COLUMNS = ('owner', 'origin', 'agreement', 'resolution', 'brightness', 'angle_deg', 'skin_tone', 'footwear', 'yaw_deg')

@@ -80,6 +80,9 @@ def _origin(address):
     parts = urlsplit(address)
     return parts.scheme.lower(), (parts.hostname or '').lower(), parts.port or {'http': 80, 'https': 443}.get(parts.scheme.lower())
 
+# %% ../../nbs/loop/server.ipynb #ae31d432
+class _Elsewhere(Exception): "A redirect leads to another host."
+
 # %% ../../nbs/loop/server.ipynb #824603f6
 class _SameHost(urllib.request.HTTPRedirectHandler):
     "Follows redirects within one host."
@@ -88,8 +91,6 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         if _origin(newurl) != _origin(req.full_url): raise _Elsewhere(shortened(newurl))
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-class _Elsewhere(Exception): "A redirect leads to another host."
 
 # %% ../../nbs/loop/server.ipynb #3fba2743
 class LabelStudio:
