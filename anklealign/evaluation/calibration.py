@@ -104,6 +104,7 @@ def _drawn_risks(wrong, codes, last, how):
     answers, errors = weights.cumsum(1)[:, last], (weights * wrong).cumsum(1)[:, last]
     with np.errstate(invalid='ignore'): return errors / answers, np.diff(answers, axis=1, prepend=0) / answers[:, -1:]
 
+# %% ../../nbs/evaluation/calibration.ipynb #f1374daf
 def risk_coverage(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> pd.DataFrame:
     """Share answered (coverage) and share of them wrong (risk, low, high; ideal and random beside it) at each threshold
     ([source](https://arxiv.org/abs/1705.08500)). Raises as `finite_answers` does."""
@@ -146,6 +147,16 @@ def show_risk_coverage(curve: pd.DataFrame, abstain_below: float|None, kind: str
 # %% ../../nbs/evaluation/calibration.ipynb #09fadc14
 _GRID, _CURVES = np.linspace(0, 1, 101), 500 # where curves are computed; most bootstrap rounds for a band
 
+# %% ../../nbs/evaluation/calibration.ipynb #080398c3
+def _curve(hits, false): # counts at each threshold, the highest first
+    if not hits[-1] or not false[-1]: return np.full((2, len(_GRID)), np.nan)
+    hits, false = np.append(0, hits), np.append(0, false)
+    rises = np.append(True, np.diff(hits) > 0) # a threshold that finds no more of the class has no place on the second curve
+    roc, wrong = np.interp(_GRID, false / false[-1], hits / hits[-1]), np.interp(_GRID * hits[-1], hits[rises], false[rises])
+    with np.errstate(invalid='ignore'): precision = _GRID * hits[-1] / (_GRID * hits[-1] + wrong)
+    return roc, np.where(_GRID > 0, precision, precision[1])
+
+# %% ../../nbs/evaluation/calibration.ipynb #c387a3bc
 def curves(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> dict[str, dict]:
     """Of each class that some pictures have and others have not: roc and pr on `_GRID`, and ap, the average precision, each with value,
     low, high; and the share of the class. Raises `AnklealignError` as `finite_answers` does."""
@@ -164,14 +175,7 @@ def curves(probabilities: np.ndarray, labels: Sequence[int], groups: Sequence, h
         found[c] |= dict(share=own.mean(), images=len(p), groups=groups)
     return found
 
-def _curve(hits, false): # counts at each threshold, the highest first
-    if not hits[-1] or not false[-1]: return np.full((2, len(_GRID)), np.nan)
-    hits, false = np.append(0, hits), np.append(0, false)
-    rises = np.append(True, np.diff(hits) > 0) # a threshold that finds no more of the class has no place on the second curve
-    roc, wrong = np.interp(_GRID, false / false[-1], hits / hits[-1]), np.interp(_GRID * hits[-1], hits[rises], false[rises])
-    with np.errstate(invalid='ignore'): precision = _GRID * hits[-1] / (_GRID * hits[-1] + wrong)
-    return roc, np.where(_GRID > 0, precision, precision[1])
-
+# %% ../../nbs/evaluation/calibration.ipynb #2afe46cd
 def show_curves(found: Mapping[str, Mapping], names: Mapping[str, str], kind: str) -> Figure: # found by `curves`; the classes' names
     "Draw ROC and precision–recall curves, one against the rest, with their bands."
     figure = Figure(figsize=(8.4, 4.2), layout='constrained')
@@ -191,17 +195,6 @@ def show_curves(found: Mapping[str, Mapping], names: Mapping[str, str], kind: st
     n = next(iter(found.values()), dict(images=0, groups=0))
     figure.suptitle(f"One against the rest; n = {n['images']} {kind} of {n['groups']} groups; dotted: no knowledge", fontsize=10)
     return figure
-
-def curves_section(report: Mapping, calibrated: np.ndarray, known: tuple[Sequence[int], Sequence]) -> Section: # known: class ids, groups
-    "How well each class is told from the others at every threshold."
-    found, names, kind = curves(calibrated, *known, Bootstrap(**report['intervals'])), names_of(report), kind_of(report['synthetic'])
-    told = '; '.join(f"{names[c]} {number(o['ap'][0])}" for c, o in found.items())
-    areas = Table.of(f'on {kind}', {names[c]: o | dict(zip(('value', 'low', 'high'), o['ap'], strict=True)) for c, o in found.items()},
-                     {'average precision': 'value', interval_title(report): span, 'share of the class': 'share', **COUNTED},
-                     'The area under each precision–recall curve, beside what a model that knows nothing reaches.')
-    return Section('ROC and precision–recall curves', 'One class against the other two, at every threshold on its probability.',
-        [Plot(show_curves(found, names, kind), f'ROC and precision–recall curves of each class. Average precision: {told}.',
-              'The bands are intervals over groups, point by point.'), areas])
 
 # %% ../../nbs/evaluation/calibration.ipynb #a1d84272
 def calibration_section(report: Mapping, raw: np.ndarray, calibrated: np.ndarray, known: tuple[Sequence[int], Sequence]) -> Section:
@@ -240,6 +233,7 @@ def abstention_section(report: Mapping, calibrated: np.ndarray, known: tuple[Seq
          Table.of('true class', named, {'in the set': 'coverage', interval_title(report): span, 'classes a set': 'classes', **COUNTED},
                   f'How often the prediction sets contain the right class on {kind}.')])
 
+# %% ../../nbs/evaluation/calibration.ipynb #84830fc1
 def _abstention_words(report):
     rule, given, area = report['trust'], report['silence']['answered'], report['silence']['area']
     def told(row, value):
@@ -255,9 +249,22 @@ def _abstention_words(report):
             f"{told(area, 'value')}, where {number(area['ideal'])} is the best possible and {number(area['random'])} what random "
             'abstention gives.')
 
+# %% ../../nbs/evaluation/calibration.ipynb #d0b98d89
+def curves_section(report: Mapping, calibrated: np.ndarray, known: tuple[Sequence[int], Sequence]) -> Section: # known: class ids, groups
+    "How well each class is told from the others at every threshold."
+    found, names, kind = curves(calibrated, *known, Bootstrap(**report['intervals'])), names_of(report), kind_of(report['synthetic'])
+    told = '; '.join(f"{names[c]} {number(o['ap'][0])}" for c, o in found.items())
+    areas = Table.of(f'on {kind}', {names[c]: o | dict(zip(('value', 'low', 'high'), o['ap'], strict=True)) for c, o in found.items()},
+                     {'average precision': 'value', interval_title(report): span, 'share of the class': 'share', **COUNTED},
+                     'The area under each precision–recall curve, beside what a model that knows nothing reaches.')
+    return Section('ROC and precision–recall curves', 'One class against the other two, at every threshold on its probability.',
+        [Plot(show_curves(found, names, kind), f'ROC and precision–recall curves of each class. Average precision: {told}.',
+              'The bands are intervals over groups, point by point.'), areas])
+
 # %% ../../nbs/evaluation/calibration.ipynb #19382ce6
 _POINT = 'accuracy', 'macro_f1', *(f'recall_{c}' for c in CLASSES)
 
+# %% ../../nbs/evaluation/calibration.ipynb #1c4cb773
 def operating_points(raw: np.ndarray, rule: DecisionRule, labels: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap()) -> dict:
     """What a model, whose probabilities are `raw` before the calibration, reaches at each operating point that its rule knows: images,
     groups, factors and figures, ready for JSON."""
@@ -268,6 +275,12 @@ def operating_points(raw: np.ndarray, rule: DecisionRule, labels: Sequence[int],
         found[name] = {k: table['accuracy'][k] for k in ('images', 'groups')} | dict(factors=rule.factors.get(name, {}), figures=figures)
     return found
 
+# %% ../../nbs/evaluation/calibration.ipynb #f461d2cc
+_POINTS = {'as_trained': 'as trained', 'macro_f1': 'for macro-F1', 'accuracy': 'for accuracy'}
+_CHOOSE = ('To choose another one, without another training: set objective under [evaluate] in settings.ini, then type anklealign bundle '
+           '{run} and anklealign evaluate --run {run}.')
+
+# %% ../../nbs/evaluation/calibration.ipynb #5e74a02b
 def points_section(report: Mapping) -> Section:
     "What the model reaches at either end, and how to choose."
     rule, kind, names = report['trust'], kind_of(report['synthetic']), names_of(report)
@@ -281,7 +294,3 @@ def points_section(report: Mapping) -> Section:
             ['Other operating points could not be fitted: the validation pictures come from too few people, or lack a class.'])
     return Section('Operating points', text, [Table.of(f'on {kind}', points, {**figures, 'factors': factors, **COUNTED},
                                                        f'On {kind} of the test split; {interval_title(report)}s over groups.')])
-
-_POINTS = {'as_trained': 'as trained', 'macro_f1': 'for macro-F1', 'accuracy': 'for accuracy'}
-_CHOOSE = ('To choose another one, without another training: set objective under [evaluate] in settings.ini, then type anklealign bundle '
-           '{run} and anklealign evaluate --run {run}.')

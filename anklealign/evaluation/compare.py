@@ -80,6 +80,7 @@ def discordance(first_right: Sequence[bool], second_right: Sequence[bool], group
 # %% ../../nbs/evaluation/compare.ipynb #b2bada21
 POWER = .8 # chance of showing a difference that is there
 
+# %% ../../nbs/evaluation/compare.ipynb #e5dd42e9
 def images_needed(delta: float, discordant: float, design_effect: float=1., alpha: float=.05) -> float: # infinite for a difference of 0
     """How many pictures show a true difference of `delta` in accuracy with 80 % power, in a two-sided test of level `alpha`, if exactly
     one run is right on the share `discordant`, at least |`delta`|. [Connor 1987](https://doi.org/10.2307/2531961)"""
@@ -96,6 +97,7 @@ def detectable_difference(images: float, discordant: float, design_effect: float
 # %% ../../nbs/evaluation/compare.ipynb #4c779d53
 METRICS = ['accuracy', 'balanced_accuracy', 'macro_f1', 'log_loss']
 
+# %% ../../nbs/evaluation/compare.ipynb #f3e6dc92
 def _probabilities(answers): # no less than half of the last digit in test_predictions.csv
     return answers.reindex(columns=PROBABILITIES).to_numpy(float).clip(min=5e-7)
 
@@ -209,6 +211,7 @@ def conclude_pair(pair: Mapping, report: Mapping) -> str: # both from `compare_r
     more = f' The interval of macro-F1, taken by itself, leaves out 0: {_gap(macro_f1, report)}.' if _leaves_out_0(macro_f1) else ''
     return f'No difference can be shown between {a} and {b} ({gap}){doubt}; {_would_take(pair)}.{more}'
 
+# %% ../../nbs/evaluation/compare.ipynb #e18e49bb
 def _leaves_out_0(row): return row['low'] is not None and (row['low'] > 0 or row['high'] < 0)
 
 # %% ../../nbs/evaluation/compare.ipynb #ba8a40f2
@@ -219,6 +222,7 @@ def _test(pair):
 # %% ../../nbs/evaluation/compare.ipynb #a61977e5
 MOST_IMAGES = 100_000 # beyond this a number of pictures means nothing
 
+# %% ../../nbs/evaluation/compare.ipynb #b4fd5945
 def _would_take(pair):
     here = ('these could not have shown any' if pair['detectable'] is None
             else f"these could have shown one of about {pair['detectable']:.2f}")
@@ -231,11 +235,13 @@ def _would_take(pair):
 # %% ../../nbs/evaluation/compare.ipynb #56771efd
 def _pictures(report): return f"{report['images']} {kind_of(report['synthetic'])} of {report['groups']} groups"
 
+# %% ../../nbs/evaluation/compare.ipynb #c88c2cac
 def _gap(row, report): return f"{number(row['value'], signed=True)}, {sure(row, report['intervals']['confidence'], signed=True)}"
 
 # %% ../../nbs/evaluation/compare.ipynb #2f13e9af
 def _p(value): return 'below 0.001' if value < .001 else f'{value:.3f}'
 
+# %% ../../nbs/evaluation/compare.ipynb #89f73f34
 def _about(n):
     if n > MOST_IMAGES: return f'more than {MOST_IMAGES:,}'
     step = 10 ** max(0, int(np.log10(n)) - 1)
@@ -255,10 +261,6 @@ def judge_new(old: pd.DataFrame, new: pd.DataFrame, synthetic: bool, how: Bootst
 
 # %% ../../nbs/evaluation/compare.ipynb #6d5ee566
 def _title(pair): return f"{pair['first']} - {pair['second']}"
-
-_TESTS = {'only first right': 'only_first', 'only second right': 'only_second', "McNemar's p": lambda o: _p(o['mcnemar_p']),
-          'p over groups': lambda o: _p(o['group_p']), 'corrected': lambda o: _p(o['holm_p']), 'design effect': 'design_effect',
-          'needed': lambda o: '–' if o['needed_images'] is None else _about(o['needed_images']), 'could show': 'detectable'} # columns
 
 # %% ../../nbs/evaluation/compare.ipynb #6a83a7d4
 def show_differences(
@@ -294,6 +296,11 @@ def comparison_sections(
     return [Section('Side by side', [o['sentence'] for o in report['pairs']], [runs]),
             Section('Differences', 'A difference is the first run minus the second; for the log loss, less is better.', [apart, plot]),
             Section('Tests', _HOW.format(power=report['power']), [Table.of(f'on {on}', pairs, _TESTS, 'What it all rests on.')])]
+
+# %% ../../nbs/evaluation/compare.ipynb #05279a81
+_TESTS = {'only first right': 'only_first', 'only second right': 'only_second', "McNemar's p": lambda o: _p(o['mcnemar_p']),
+          'p over groups': lambda o: _p(o['group_p']), 'corrected': lambda o: _p(o['holm_p']), 'design effect': 'design_effect',
+          'needed': lambda o: '–' if o['needed_images'] is None else _about(o['needed_images']), 'could show': 'detectable'} # columns
 
 # %% ../../nbs/evaluation/compare.ipynb #6d05bbed
 _HOW = ("McNemar's p ignores groups: it takes every picture for another person and is too small where people have several. The p over "

@@ -40,6 +40,7 @@ def votes_of(rows: pd.DataFrame) -> pd.DataFrame: # manifest rows → one row a 
 def _line(true, said, rows, how, note=''):
     return headline(*([CLASSES.index(o) for o in side] for side in (true, said)), rows.group, how, [note], rows.image)
 
+# %% ../../nbs/evaluation/labels.ipynb #f36e9004
 def _none(note): return headline([], [], [], notes=[note])
 
 # %% ../../nbs/evaluation/labels.ipynb #06a23de7
@@ -53,6 +54,9 @@ def annotator_figures(ratings: pd.DataFrame, min_votes: int=10, how: Bootstrap=B
     table = pd.DataFrame.from_dict(lines, orient='index', columns=[*_none('')]).rename_axis('annotator')
     return table.sort_values('accuracy', kind='stable')
 
+# %% ../../nbs/evaluation/labels.ipynb #3fab00a0
+_ALONE = 'no picture has votes of two annotators with a majority'
+
 # %% ../../nbs/evaluation/labels.ipynb #867d32bb
 def _pairwise(rows, how):
     counts = rows.reindex(columns=[f'votes_{c}' for c in CLASSES], fill_value=0).to_numpy(float)
@@ -62,8 +66,6 @@ def _pairwise(rows, how):
     agreed = (counts * (counts - 1)).sum(1)[several] / (n * (n - 1))[several]
     sums = pd.DataFrame({'agreed': agreed, 'n': 1.}).groupby(rows.group.to_numpy()[several]).sum().to_numpy()
     return _mean_line(agreed.mean(), sums[:, None], how, several.sum(), 'two votes on the same picture; nobody is right, so no macro-F1')
-
-_ALONE = 'no picture has votes of two annotators with a majority'
 
 # %% ../../nbs/evaluation/labels.ipynb #ba06b4f3
 def _mean_line(value, sums, how, images, note): # sums: groups × terms × (sum, n); the figure is the mean over terms of sum/n
@@ -91,6 +93,7 @@ def _annotators(ratings, rows, how):
 # %% ../../nbs/evaluation/labels.ipynb #4e72b606
 SHIPPED = 'shipped model' # the demonstration model of the package, among the baselines
 
+# %% ../../nbs/evaluation/labels.ipynb #040183cd
 def baselines(
     rows: pd.DataFrame, # manifest rows of the pictures that are judged: image, label, group, votes_…; angle_deg and shipped if known
     majority: str, ratings: pd.DataFrame|None=None, how: Bootstrap=Bootstrap(), # one row a vote; None or empty: who voted is not known

@@ -20,19 +20,6 @@ from ..core import CLASSES, AnklealignError, Settings
 from ..decision import MIN_GROUPS
 from .document import OVERALL
 
-# %% ../../nbs/evaluation/metrics.ipynb #6cfa53c0
-def group_confusions(
-    labels: Sequence[int], # true class ids
-    predicted: Sequence[int], # predicted class ids
-    groups: Sequence, # what each picture's group is called
-) -> np.ndarray: # groups × true class × predicted class, counts
-    """The confusion matrix of each group, in the order of the groups' names.
-    Raises `AnklealignError` without pictures and for an id that is no class."""
-    codes = _codes(groups)
-    counts = np.zeros((codes.max() + 1, len(CLASSES), len(CLASSES)), int)
-    np.add.at(counts, (codes, _ids(labels, len(codes)), _ids(predicted, len(codes))), 1)
-    return counts
-
 # %% ../../nbs/evaluation/metrics.ipynb #83c5b0ee
 def _codes(groups):
     if not len(groups): raise AnklealignError('There is no picture to score: give at least one label with its prediction and group.')
@@ -46,6 +33,19 @@ def _ids(given, n):
     if (wrong := ids[~np.isin(ids, range(len(CLASSES)))]).size:
         raise AnklealignError(f"{wrong[0]} is not a class id: use {', '.join(f'{i} for {c}' for i, c in enumerate(CLASSES))}.")
     return ids.astype(int)
+
+# %% ../../nbs/evaluation/metrics.ipynb #6cfa53c0
+def group_confusions(
+    labels: Sequence[int], # true class ids
+    predicted: Sequence[int], # predicted class ids
+    groups: Sequence, # what each picture's group is called
+) -> np.ndarray: # groups × true class × predicted class, counts
+    """The confusion matrix of each group, in the order of the groups' names.
+    Raises `AnklealignError` without pictures and for an id that is no class."""
+    codes = _codes(groups)
+    counts = np.zeros((codes.max() + 1, len(CLASSES), len(CLASSES)), int)
+    np.add.at(counts, (codes, _ids(labels, len(codes)), _ids(predicted, len(codes))), 1)
+    return counts
 
 # %% ../../nbs/evaluation/metrics.ipynb #2f53d3a2
 _APART = np.abs(np.subtract.outer(range(len(CLASSES)), range(len(CLASSES))))
@@ -140,6 +140,7 @@ def _from_sums(sums):
 # %% ../../nbs/evaluation/metrics.ipynb #189e22a0
 _STEP = 1e-4 # of a picture, for slopes
 
+# %% ../../nbs/evaluation/metrics.ipynb #d8e32b6c
 def _measured(
     labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, probabilities: np.ndarray|None, weights: np.ndarray, # … × groups
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]: # name, figure for each row of weights, influence of each group on it
@@ -163,6 +164,7 @@ def _measured(
 _BOUNDS = {'quadratic_kappa': (-1, 1), 'ordinal_mae': (0, len(CLASSES) - 1), 'brier': (0, 2), 'log_loss': (0, np.inf),
            'difference': (-np.inf, np.inf)}
 
+# %% ../../nbs/evaluation/metrics.ipynb #0f283782
 def _stretch(x, low, high):
     if np.isinf(low): return x, np.ones_like(x)
     with np.errstate(divide='ignore', invalid='ignore'):
@@ -188,6 +190,7 @@ def _spread(values, pulls, weights):
 _NOTHING = 1e-9 # a standard error below this is rounding
 _RATES = ('accuracy', 'recall', 'precision', 'opposite_rate')
 
+# %% ../../nbs/evaluation/metrics.ipynb #b4bc0408
 def _interval(name, values, errors, groups, confidence):
     if groups < MIN_GROUPS or not errors[0] > _NOTHING: return _wilson(name, values[0], groups, confidence)
     bounds, tails = _BOUNDS.get(name, (0, 1)), np.array([1 + confidence, 1 - confidence]) / 2
@@ -244,6 +247,7 @@ def score(
 # %% ../../nbs/evaluation/metrics.ipynb #32324a3c
 HEADLINE = 'accuracy', 'low', 'high', 'macro_f1', 'macro_f1_low', 'macro_f1_high'
 
+# %% ../../nbs/evaluation/metrics.ipynb #94119ca1
 def headline(
     labels: Sequence[int], predicted: Sequence[int], groups: Sequence, how: Bootstrap=Bootstrap(),
     notes: Sequence[str]=(), # what else must be known; empty ones do not count
@@ -282,6 +286,7 @@ def repeat_figures(
 # %% ../../nbs/evaluation/metrics.ipynb #365fad9b
 PROBABILITIES = [f'prob_{c}' for c in CLASSES] # columns
 
+# %% ../../nbs/evaluation/metrics.ipynb #bcbd47b7
 def add_answers(
     rows: pd.DataFrame, # one row a picture, with its `label`
     probabilities: np.ndarray, # pictures × classes
@@ -292,6 +297,7 @@ def add_answers(
     return rows.assign(predicted=predicted, correct=predicted == rows.label,
                        **dict(zip(PROBABILITIES, probabilities.T, strict=True)))
 
+# %% ../../nbs/evaluation/metrics.ipynb #26fce64a
 def answered(
     answers: pd.DataFrame, # with a probability for each class
 ) -> pd.DataFrame: # some of its rows

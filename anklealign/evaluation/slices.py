@@ -19,6 +19,9 @@ from ..decision import MIN_GROUPS, aggregate
 from .document import Section, Table, interval_title, metric_title, number, span, sure
 from .metrics import HEADLINE, PROBABILITIES, Bootstrap, checked_probabilities, difference, headline, plain, resample, score
 
+# %% ../../nbs/evaluation/slices.ipynb #87a737c0
+def _short(value): return f'{value:,.0f}' if abs(value) >= 100 else f'{value:.3g}'
+
 # %% ../../nbs/evaluation/slices.ipynb #4a6afb4d
 def terciles(values: Sequence[float], words: Sequence[str]=('lowest', 'middle', 'highest'), unit: str='') -> pd.Categorical:
     "The third that each value lies in, named with its borders, the lowest first; missing for NaN."
@@ -34,8 +37,6 @@ def terciles(values: Sequence[float], words: Sequence[str]=('lowest', 'middle', 
     between = [f'{middle}{third} ({ends[0]} to {ends[1]})'] if len(ends) == 2 else []
     names = [f'{low}{third} (< {ends[0]})', *between, f'{high}{third} (≥ {ends[-1]})'] if ends else ['all the same']
     return pd.Categorical.from_codes(part, names)
-
-def _short(value): return f'{value:,.0f}' if abs(value) >= 100 else f'{value:.3g}'
 
 # %% ../../nbs/evaluation/slices.ipynb #4bef0433
 COLUMNS = ('owner', 'origin', 'agreement', 'resolution', 'brightness', 'angle_deg', 'skin_tone', 'footwear', 'yaw_deg')
@@ -94,6 +95,10 @@ def shuffled_p(correct: Sequence[bool], inside: Sequence[bool], shuffled: np.nda
 # %% ../../nbs/evaluation/slices.ipynb #545cce44
 MIN_IMAGES = 20 # a slice of fewer pictures is not judged
 
+# %% ../../nbs/evaluation/slices.ipynb #b68964a7
+_COLUMNS = ['column', 'slice', 'images', 'groups', *HEADLINE, 'difference', 'difference_low', 'difference_high', 'p', 'p_holm', 'note']
+
+# %% ../../nbs/evaluation/slices.ipynb #ab658b2c
 def slices(answers: pd.DataFrame, columns: Sequence[str]|None=None, how: Bootstrap=Bootstrap()) -> pd.DataFrame: # one row a slice
     """What the model is worth on each slice of `columns` (or of those of `COLUMNS` that there are), and whether it differs from all other
     pictures. Raises `AnklealignError` if no picture has an answer."""
@@ -123,8 +128,6 @@ def slices(answers: pd.DataFrame, columns: Sequence[str]|None=None, how: Bootstr
     if (known := table.p.notna()).any():
         table.loc[known, 'p_holm'] = multipletests(table.p[known].astype(float), method='holm')[1]
     return table.astype({c: float for c in _COLUMNS[4:-1]})
-
-_COLUMNS = ['column', 'slice', 'images', 'groups', *HEADLINE, 'difference', 'difference_low', 'difference_high', 'p', 'p_holm', 'note']
 
 # %% ../../nbs/evaluation/slices.ipynb #9c892e43
 def conclude_slices(table: pd.DataFrame, synthetic: bool, confidence: float=.95) -> str:
@@ -187,6 +190,9 @@ def by_source(answers: pd.DataFrame, how: Bootstrap=Bootstrap()) -> pd.DataFrame
                         for end, o in zip(('', '_low', '_high'), (counts.sum(0) / counts.sum(), *ends), strict=True)}
     return table.join(pd.DataFrame(shares).T)
 
+# %% ../../nbs/evaluation/slices.ipynb #58f66011
+_WHO = {'consensus': 'consensus', 'owner': "owners'"}
+
 # %% ../../nbs/evaluation/slices.ipynb #5174d510
 def conclude_sources(sources: pd.DataFrame, synthetic: bool, confidence: float=.95) -> str: # may say why there is nothing to compare
     "How the model does on consensus-labelled against owner-labelled pictures, and how often either calls a picture pronation."
@@ -201,11 +207,10 @@ def conclude_sources(sources: pd.DataFrame, synthetic: bool, confidence: float=.
     return (f"Accuracy {verdict} the sources of the labels (p {sources.p.iloc[0]:.3f}): {both('accuracy')}. "
             f"The share called pronation is {both('share_pronation', 'share_pronation_')}.")
 
-_WHO = {'consensus': 'consensus', 'owner': "owners'"}
-
 # %% ../../nbs/evaluation/slices.ipynb #6368e135
 _COMPARED = ['accuracy', 'macro_f1', 'log_loss']
 
+# %% ../../nbs/evaluation/slices.ipynb #02bd95a6
 def aggregation_gain(answers: pd.DataFrame, sharpening: float=0., how: Bootstrap=Bootstrap()) -> dict: # prob_… calibrated
     """What is gained by answering all pictures of a group together: alone, together and gain, each accuracy, macro_f1 and log_loss with
     value, low, high; None without groups of several. The decision rule says the sharpening."""

@@ -49,6 +49,7 @@ def prediction(answer: Answer, config: LabelConfig, version: str) -> dict:
 # %% ../../nbs/loop/backend.ipynb #6765652d
 log = logging.getLogger('anklealign.app.http')
 
+# %% ../../nbs/loop/backend.ipynb #9f20d119
 class Loop:
     "What a service does for one Label Studio server."
     def __init__(self, predictor: Predictor, settings: Settings): # the first answers until a training of a project does
@@ -129,10 +130,17 @@ class Loop:
         "End a training that is under way; the model before stays."
         if self.running: self.training[1].terminate()
 
+# %% ../../nbs/loop/backend.ipynb #e8644bfe
+def _number(project): # '3.1764280000' or 3 or {'id': 3}
+    found = re.match(r'\d{1,9}(?=\.|$)', str(project.get('id') if isinstance(project, dict) else project))
+    if not found: raise AnklealignError("The request does not say which project it is about.")
+    return int(found[0])
+
 # %% ../../nbs/loop/backend.ipynb #6e02e87c
 Answering = Callable[[Predictor, bytes, str], Awaitable[Answer]] # a photo and its name → its answer; raises an exception with the reason
 _SECONDS = 85. # for all tasks of a request; Label Studio waits 100
 
+# %% ../../nbs/loop/backend.ipynb #f90c81c9
 async def predict_tasks(loop: Loop, body: Mapping, answer: Answering) -> list:
     "A prediction for each task of a request, `[]` if it was not looked at. Raises `AnklealignError` if the project cannot be answered."
     tasks = body.get('tasks')
@@ -155,10 +163,28 @@ async def predict_tasks(loop: Loop, body: Mapping, answer: Answering) -> list:
                                                   'reasons': dict(reasons.most_common(3))}})
     return made
 
-def _number(project): # '3.1764280000' or 3 or {'id': 3}
-    found = re.match(r'\d{1,9}(?=\.|$)', str(project.get('id') if isinstance(project, dict) else project))
-    if not found: raise AnklealignError("The request does not say which project it is about.")
-    return int(found[0])
+# %% ../../nbs/loop/backend.ipynb #a7aec74a
+_PAGE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Trainings</title>
+<style>:root {{color-scheme: light dark}}
+body {{font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem}}
+td, th {{padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top}}</style><h1>Trainings</h1>{body}</html>"""
+
+# %% ../../nbs/loop/backend.ipynb #782e732c
+def _page_or_json(request, page, said):
+    if 'text/html' not in request.headers.get('accept', ''): return fastapi.responses.Response(said, media_type='application/json')
+    allowed = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+    return fastapi.responses.HTMLResponse(page, headers={'Content-Security-Policy': allowed})
+
+# %% ../../nbs/loop/backend.ipynb #2b499fd5
+def _status_html(o):
+    training, rows = o['training'], ''
+    for run, v in reversed(o['history'].items()):
+        cells = run, 'answers or has answered' if v.get('accepted') else 'stayed behind', v.get('why', '')
+        rows += f"<tr>{''.join(f'<td>{escape(str(c))}</td>' for c in cells)}</tr>"
+    return (f"<h2>Project {o['project']}</h2><p>{escape(o['answers'])} answers. {o['annotations_since']} annotations since the last "
+            f"training.</p><p><b>{escape(training.get('state', 'not trained yet'))}</b> {escape(training.get('step', ''))}</p>"
+            + (f'<table><tr><th>run</th><th></th><th>compared with the model before</th></tr>{rows}</table>' if rows else ''))
 
 # %% ../../nbs/loop/backend.ipynb #f9d03f0c
 async def _said(request):
@@ -167,6 +193,7 @@ async def _said(request):
     if not isinstance(body, dict): raise HTTPException(400, 'The request is no JSON object: is it Label Studio that asks?')
     return body
 
+# %% ../../nbs/loop/backend.ipynb #65ba9d60
 def add_label_studio(app: fastapi.FastAPI, loop: Loop, answer: Answering) -> None:
     "Mount the backend under `/label-studio`; `answer` is from the workers of the service."
     def route(method, path):
@@ -212,24 +239,3 @@ def add_label_studio(app: fastapi.FastAPI, loop: Loop, answer: Answering) -> Non
     async def agreement(request: fastapi.Request, project: int) -> fastapi.Response:
         page = await asyncio.to_thread(loop.agreement, project)
         return _page_or_json(request, page.read_bytes(), page.with_suffix('.json').read_bytes())
-
-# %% ../../nbs/loop/backend.ipynb #a7aec74a
-_PAGE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Trainings</title>
-<style>:root {{color-scheme: light dark}}
-body {{font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem}}
-td, th {{padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top}}</style><h1>Trainings</h1>{body}</html>"""
-
-def _page_or_json(request, page, said):
-    if 'text/html' not in request.headers.get('accept', ''): return fastapi.responses.Response(said, media_type='application/json')
-    allowed = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
-    return fastapi.responses.HTMLResponse(page, headers={'Content-Security-Policy': allowed})
-
-def _status_html(o):
-    training, rows = o['training'], ''
-    for run, v in reversed(o['history'].items()):
-        cells = run, 'answers or has answered' if v.get('accepted') else 'stayed behind', v.get('why', '')
-        rows += f"<tr>{''.join(f'<td>{escape(str(c))}</td>' for c in cells)}</tr>"
-    return (f"<h2>Project {o['project']}</h2><p>{escape(o['answers'])} answers. {o['annotations_since']} annotations since the last "
-            f"training.</p><p><b>{escape(training.get('state', 'not trained yet'))}</b> {escape(training.get('step', ''))}</p>"
-            + (f'<table><tr><th>run</th><th></th><th>compared with the model before</th></tr>{rows}</table>' if rows else ''))

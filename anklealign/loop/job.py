@@ -40,6 +40,23 @@ from ..study.labelstudio import label_aliases, read_export
 from ..study.manifest import is_synthetic, read_manifest
 
 
+# %% ../../nbs/loop/job.ipynb #ddc25ca6
+def _fetch_all(server, refs, places, root, progress):
+    def fetch(ref):
+        if (root/places[ref]).is_file(): return None
+        try: write_atomic(root/places[ref], picture_bytes(ref, server, refs[ref]))
+        except AnklealignError as e: return RawFile(places[ref], 'image', reason=f'could not be fetched: {str(e).rstrip(".")}')
+    refused, away = [], 0 # in a row
+    with ThreadPoolExecutor(8) as pool:
+        for i, o in enumerate(pool.map(fetch, refs), 1):
+            progress(i, len(refs))
+            if o: refused.append(o)
+            away = away + 1 if o and 'cannot be reached' in o.reason else 0
+            if away < 5: continue
+            pool.shutdown(cancel_futures=True)
+            raise AnklealignError(f'{server.address} has gone away after {i - away} of {len(refs)} pictures: run again, it goes on there.')
+    return refused
+
 # %% ../../nbs/loop/job.ipynb #251fed56
 def _place(ref, taken): # of a picture below the raw folder
     digest = hashlib.sha256(ref.encode()).hexdigest()
@@ -78,22 +95,6 @@ def pull(
     except OSError as e: raise file_error(e, home) from e
     return root, refused, config
 
-def _fetch_all(server, refs, places, root, progress):
-    def fetch(ref):
-        if (root/places[ref]).is_file(): return None
-        try: write_atomic(root/places[ref], picture_bytes(ref, server, refs[ref]))
-        except AnklealignError as e: return RawFile(places[ref], 'image', reason=f'could not be fetched: {str(e).rstrip(".")}')
-    refused, away = [], 0 # in a row
-    with ThreadPoolExecutor(8) as pool:
-        for i, o in enumerate(pool.map(fetch, refs), 1):
-            progress(i, len(refs))
-            if o: refused.append(o)
-            away = away + 1 if o and 'cannot be reached' in o.reason else 0
-            if away < 5: continue
-            pool.shutdown(cancel_futures=True)
-            raise AnklealignError(f'{server.address} has gone away after {i - away} of {len(refs)} pictures: run again, it goes on there.')
-    return refused
-
 # %% ../../nbs/loop/job.ipynb #e80582f7
 def pull_project(
     project: str, settings: Settings, # the project's address, or its number; its folder is made in the output folder
@@ -117,33 +118,30 @@ def answers_of(predictor: Callable, rows: pd.DataFrame, root: Path) -> pd.DataFr
     answers = pd.DataFrame(map(said, rows.source), columns=['predicted', *PROBABILITIES])
     return rows[['image', 'group', 'label']].reset_index(drop=True).join(answers)
 
-# %% ../../nbs/loop/job.ipynb #1768af9e
-def train_project(
-    server: LabelStudio, number: int, settings: Settings,
-    serving: str='', # bundle that answers until a run of this project does; empty: the demonstration model
-) -> str: # what came of it, one sentence
-    "Train a model on a project, and let it answer if it is not worse than the one before. Raises `AnklealignError`; then that one stays."
-    home = project_home(settings, number)
-    try: held = FileLock(home/'lock').acquire(timeout=0)
-    except Timeout: raise AnklealignError(f'Project {number} is being trained by another process: wait for it.') from None
-    with held:
-        write_json(home/'status.json', {'state': 'running', 'pid': os.getpid(), 'started': datetime.now(UTC).isoformat(timespec='seconds')})
-        try: return _train(server, number, settings, serving, home)
-        except BaseException as e:
-            tell(home, str(e) if isinstance(e, AnklealignError) else f'stopped ({type(e).__name__})', state='failed')
-            raise
+# %% ../../nbs/loop/job.ipynb #78ef97a7
+def _answering(home): return read_json(home/'current.json', {}).get('run', '')
 
-# %% ../../nbs/loop/job.ipynb #30a674a2
-_KEPT = 5 # newest runs that stay, beside the one that answers
+# %% ../../nbs/loop/job.ipynb #1080183c
+def _compared(home, run, rows, serving, history, settings):
+    current = _answering(home)
+    try: old = Predictor(home/'models'/current if current else serving or None)
+    except AnklealignError as e: return True, f'The model before cannot be asked: {e}'
+    met = set(rows.group[rows.source.isin(history.get(current, {}).get('seen', ()))])
+    strangers = rows[(rows.split == 'test') & ~rows.group.isin(met)]
+    said = [answers_of(o, strangers, home/home.name) for o in (old, Predictor(home/'models'/run))]
+    return judge_new(*said, is_synthetic(rows), Bootstrap.of(settings))
 
+# %% ../../nbs/loop/job.ipynb #8665593d
 def tell(home: Path, step: str, **more: object) -> None: # more: keys of `status.json`
     "Say in `status.json`, and in the log, what a training is doing."
     said = {'step': step, 'at': datetime.now(UTC).isoformat(timespec='seconds')} | more
     write_json(home/'status.json', read_json(home/'status.json', {}) | said)
     logging.getLogger('anklealign').info('%s', step)
 
-def _answering(home): return read_json(home/'current.json', {}).get('run', '')
+# %% ../../nbs/loop/job.ipynb #30a674a2
+_KEPT = 5 # newest runs that stay, beside the one that answers
 
+# %% ../../nbs/loop/job.ipynb #f344ac32
 def _train(server, number, settings, serving, home):
     from anklealign.training.onnx import export_run # which needs PyTorch, and the other work here does not
     from anklealign.training.recipes import QUICK, chosen_recipe
@@ -172,14 +170,21 @@ def _train(server, number, settings, serving, home):
     tell(home, said, state='done', accepted=better, report=last if failed else str(home/'evaluation'/run/'report.html'))
     return said
 
-def _compared(home, run, rows, serving, history, settings):
-    current = _answering(home)
-    try: old = Predictor(home/'models'/current if current else serving or None)
-    except AnklealignError as e: return True, f'The model before cannot be asked: {e}'
-    met = set(rows.group[rows.source.isin(history.get(current, {}).get('seen', ()))])
-    strangers = rows[(rows.split == 'test') & ~rows.group.isin(met)]
-    said = [answers_of(o, strangers, home/home.name) for o in (old, Predictor(home/'models'/run))]
-    return judge_new(*said, is_synthetic(rows), Bootstrap.of(settings))
+# %% ../../nbs/loop/job.ipynb #1768af9e
+def train_project(
+    server: LabelStudio, number: int, settings: Settings,
+    serving: str='', # bundle that answers until a run of this project does; empty: the demonstration model
+) -> str: # what came of it, one sentence
+    "Train a model on a project, and let it answer if it is not worse than the one before. Raises `AnklealignError`; then that one stays."
+    home = project_home(settings, number)
+    try: held = FileLock(home/'lock').acquire(timeout=0)
+    except Timeout: raise AnklealignError(f'Project {number} is being trained by another process: wait for it.') from None
+    with held:
+        write_json(home/'status.json', {'state': 'running', 'pid': os.getpid(), 'started': datetime.now(UTC).isoformat(timespec='seconds')})
+        try: return _train(server, number, settings, serving, home)
+        except BaseException as e:
+            tell(home, str(e) if isinstance(e, AnklealignError) else f'stopped ({type(e).__name__})', state='failed')
+            raise
 
 # %% ../../nbs/loop/job.ipynb #1306fc03
 def push_ranks(
@@ -208,6 +213,7 @@ def worth(p: np.ndarray, counts: np.ndarray) -> np.ndarray: # (n, 3) probabiliti
     "How much a picture is worth: 1 if it surely is of the class with the fewest annotations."
     return (p/(counts + 1)).sum(1)*(counts.min() + 1)
 
+# %% ../../nbs/loop/job.ipynb #81151147
 def choose_next(weights: np.ndarray, groups: Sequence, most: int, seed: int=1) -> list[int]: # positions as drawn; at most one a group
     "The pictures to annotate next: drawn in proportion to what they are worth, each of another person."
     order = np.argsort(np.random.default_rng(seed).exponential(size=len(weights))/np.maximum(weights, 1e-6), kind='stable')
@@ -225,17 +231,6 @@ def votes_of_project(
     table = pd.DataFrame(rows, columns=['image', 'annotator', 'label', 'at']).sort_values('at', kind='stable')
     return table.drop_duplicates(['image', 'annotator'], keep='last').drop(columns='at').sort_index(ignore_index=True)
 
-def _state(server, number, settings, progress=lambda done, total: None): # raw folder, tasks with the place of each one's picture, votes
-    root, _, config = pull(server, number, settings, progress)
-    data, place = (root/f'project-{number}.json').read_bytes(), read_json(root.parent/'pictures.json', {})
-    tasks = json.loads(data)
-    places = {o['id']: place.get(o['data'].get(config.key), '') for o in tasks}
-    return root, tasks, places, votes_of_project(data, settings, config.choices, config.key)
-
-def _person(path, study): # owner and participant; empty if the path names no participant
-    who = participant_of(path, study.participant_pattern)
-    return who and f'{owner_of(path, study.owner_pattern)}/{who}'
-
 # %% ../../nbs/loop/job.ipynb #ff7f2891
 def queue_of(
     pictures: pd.DataFrame, # one row a task: task, group, votes, label (the first vote, or ''), and prob_<class>
@@ -250,6 +245,19 @@ def queue_of(
     maybe = [f'may be {CLASSES[o]}, of which there are {counts[o]}' for o in (p/(counts + 1)).argmax(1)]
     said = np.where(once, 'a second person should see it', maybe)
     return pd.DataFrame({'task': pictures.task.to_numpy()[chosen], 'rank': range(1, len(chosen) + 1), 'why': said[chosen]})
+
+# %% ../../nbs/loop/job.ipynb #4159fe7c
+def _person(path, study): # owner and participant; empty if the path names no participant
+    who = participant_of(path, study.participant_pattern)
+    return who and f'{owner_of(path, study.owner_pattern)}/{who}'
+
+# %% ../../nbs/loop/job.ipynb #8348a88e
+def _state(server, number, settings, progress=lambda done, total: None): # raw folder, tasks with the place of each one's picture, votes
+    root, _, config = pull(server, number, settings, progress)
+    data, place = (root/f'project-{number}.json').read_bytes(), read_json(root.parent/'pictures.json', {})
+    tasks = json.loads(data)
+    places = {o['id']: place.get(o['data'].get(config.key), '') for o in tasks}
+    return root, tasks, places, votes_of_project(data, settings, config.choices, config.key)
 
 # %% ../../nbs/loop/job.ipynb #bb9cb871
 def look_at_project(

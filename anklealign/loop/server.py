@@ -44,10 +44,11 @@ class LabelConfig:
     marks: str # of the control for marks on the heels; empty if there is none
     places: dict[tuple[str, str], str] # side of the foot, 'upper' or 'lower' â†’ the label of such a mark
 
-# %% ../../nbs/loop/server.ipynb #39bb598e
-_WORDS = {'left': {'left', 'bal'}, 'right': {'right', 'jobb'}, 'upper': {'upper', 'felso'}, 'lower': {'lower', 'also'}}
-
+# %% ../../nbs/loop/server.ipynb #bf304c5f
 def _spelled(control, tag): return [o.get('alias') or o.get('value') or '' for o in control.iter(tag)]
+
+# %% ../../nbs/loop/server.ipynb #f309d72c
+_WORDS = {'left': {'left', 'bal'}, 'right': {'right', 'jobb'}, 'upper': {'upper', 'felso'}, 'lower': {'lower', 'also'}}
 
 def _places(control):
     words = {o: set(re.findall(r'\w+', plain(o))) for o in _spelled(control, 'Label')}
@@ -79,6 +80,10 @@ def _origin(address):
     parts = urlsplit(address)
     return parts.scheme.lower(), (parts.hostname or '').lower(), parts.port or {'http': 80, 'https': 443}.get(parts.scheme.lower())
 
+# %% ../../nbs/loop/server.ipynb #ae31d432
+class _Elsewhere(Exception): "A redirect leads to another host."
+
+# %% ../../nbs/loop/server.ipynb #824603f6
 class _SameHost(urllib.request.HTTPRedirectHandler):
     "Follows redirects within one host."
     max_redirections = 3
@@ -86,8 +91,6 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         if _origin(newurl) != _origin(req.full_url): raise _Elsewhere(shortened(newurl))
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-class _Elsewhere(Exception): "A redirect leads to another host."
 
 # %% ../../nbs/loop/server.ipynb #3fba2743
 class LabelStudio:
@@ -215,12 +218,14 @@ def project_home(settings: Settings, number: int) -> Path:
     output, own = Path(settings.output), f'project-{number}'
     return output if output.parts[-2:] == ('label-studio', own) else output/'label-studio'/own
 
+# %% ../../nbs/loop/server.ipynb #fbfdd7d9
 def read_json(file: Path, otherwise: object) -> object: # of the type of `otherwise`
     "What one of the small files says; `otherwise` if it is missing or damaged."
     try: said = json.loads(file.read_text(encoding='utf-8'))
     except (OSError, ValueError): return otherwise
     return said if isinstance(said, type(otherwise)) else otherwise
 
+# %% ../../nbs/loop/server.ipynb #c3aa6be3
 def write_json(file: Path, value: object) -> None:
     "Keep something in one of the small files."
     write_atomic(file, json.dumps(value, ensure_ascii=False, indent=1))
@@ -238,6 +243,7 @@ LABEL_CONFIG = """<View>
 </View>
 """
 
+# %% ../../nbs/loop/server.ipynb #fe276ac7
 def start_files(folder: Path, out: Path) -> tuple[int, dict[str, str]]: # pictures, and variables that Label Studio is started with
     "Write into `out` what a new project with the pictures of `folder` needs. Raises `AnklealignError` if there are none."
     folder = folder.resolve()
@@ -279,6 +285,7 @@ def environment_of(settings: Settings) -> dict[str, str]: # names of variables â
         return ','.join(v) if isinstance(v, tuple) else '' if v is None else str(v)
     return {f'ANKLEALIGN_{s}_{k}'.upper(): text(v) for s, keys in tree.items() for k, v in keys.items()}
 
+# %% ../../nbs/loop/server.ipynb #f4f9b2d9
 def start_command(command: list[str], settings: Settings, server: LabelStudio, stdout: Any=subprocess.PIPE) -> subprocess.Popen:
     "Start a command of `anklealign` as a process of its own. It asks `server` too, perhaps with a token that Label Studio has sent."
     mine = {'ANKLEALIGN_LABELSTUDIO_ADDRESS': server.address, 'ANKLEALIGN_LABELSTUDIO_TOKEN': server.token}
@@ -286,12 +293,14 @@ def start_command(command: list[str], settings: Settings, server: LabelStudio, s
                             stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True, text=True,
                             env=os.environ | environment_of(settings) | mine)
 
+# %% ../../nbs/loop/server.ipynb #6747c972
+def last_line(printed: str) -> str: # shortened; empty if there is none
+    "The last that a command has said."
+    return printed.strip().rpartition('\n')[2].strip()[:300].removeprefix('anklealign: ')
+
+# %% ../../nbs/loop/server.ipynb #ef7fa588
 def run_command(command: list[str], settings: Settings, server: LabelStudio) -> tuple[int, str]: # exit code, and its last line
     "Wait for a command that is started so."
     process = start_command(command, settings, server)
     said, _ = process.communicate()
     return process.returncode, last_line(said)
-
-def last_line(printed: str) -> str: # shortened; empty if there is none
-    "The last that a command has said."
-    return printed.strip().rpartition('\n')[2].strip()[:300].removeprefix('anklealign: ')
