@@ -257,7 +257,7 @@ def judge_new(old: pd.DataFrame, new: pd.DataFrame, synthetic: bool, how: Bootst
     except AnklealignError as e: return True, f'The two could not be compared: {e}'
     def lead(metric): return (pair['differences'][metric]['low'] or 0) > 0
     worse = lead('accuracy') and pair['group_p'] <= 1 - how.confidence or lead('macro_f1')
-    return not worse, pair['sentence']
+    return not worse, pair['sentence'][:1].upper() + pair['sentence'][1:]
 
 # %% ../../nbs/evaluation/compare.ipynb #6d5ee566
 def _title(pair): return f"{pair['first']} - {pair['second']}"

@@ -262,14 +262,14 @@ def unseen_answers(
     return pd.concat([answers, add_answers(valid.drop(columns=PROBABILITIES), corrected)], ignore_index=True)
 
 # %% ../../nbs/evaluation/labels.ipynb #a60741f1
-def _suspects(found, kind):
+def _suspects(found, kind, confidence):
     n = f"n = {found['images']} {kind} of {found['groups']} groups, each answered by a model not trained on it"
     if found['value'] is None: return f"Whether labels are suspect cannot be told: {found['note']} ({n})."
-    sure = f"interval {found['low']:.0f} to {found['high']:.0f}" if found['low'] is not None else 'no interval'
+    mistakes = '1 label looks like a mistake' if found['value'] == 1 else f"{found['value']} labels look like mistakes"
     care = f" Take it with care: {found['note']}." if found['note'] else ''
-    return (f"{found['value']} labels look like mistakes to confident learning ({sure}; {n}); the model answers {found['contradicted']} "
-            "pictures otherwise than "
-             'they are labelled. A suspect label may be right and the model wrong: it is worth a second look, no more.') + care
+    return (f"{mistakes} to confident learning ({sure(found, confidence, form='.0f')}; {n}); the model answers {found['contradicted']} "
+            'pictures otherwise than they are labelled. A suspect label may be right and the model wrong: it is worth a second look, no '
+            f'more.{care}')
 
 # %% ../../nbs/evaluation/labels.ipynb #0603fc51
 def label_issue_findings(
@@ -295,18 +295,19 @@ def label_issue_findings(
     return {'sources': {'verdict': conclude_sources(sources, synthetic, how.confidence),
                         'table': plain(sources.loc[:, ~sources.columns.str.startswith('share_')])},
             'class_shares': plain(shares),
-            'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic)), 'most_doubted': list(plain(most).values())}}
+            'doubts': suspected | {'verdict': _suspects(suspected, kind_of(synthetic), how.confidence),
+                                   'most_doubted': list(plain(most).values())}}
 
 # %% ../../nbs/evaluation/labels.ipynb #543b2e57
 def label_section(report: Mapping) -> Section: # with what `label_issue_findings` gives
     "Whose labels these are, how common the classes are, and how many labels are suspect."
-    kind, names = kind_of(report['synthetic']), names_of(report)
+    kind, names, interval = kind_of(report['synthetic']), names_of(report), interval_title(report)
     called = {'consensus': 'two votes or more', 'owner': "the owner's only"}
     sources = Table.of('label', {called[k]: o for k, o in report['sources']['table'].items()},
-                       {'accuracy': 'accuracy', 'interval': span, 'macro-F1': 'macro_f1', **COUNTED},
+                       {'accuracy': 'accuracy', interval: span, 'macro-F1': 'macro_f1', **COUNTED},
                        f'The same model against labels from different sources, on {kind}.')
     shares = Table.of('class', {names[k]: o for k, o in report['class_shares'].items()},
-                      {'in training': 'prior', 'labelled': 'labelled', 'estimated': 'new_prior', 'interval': span, **COUNTED},
+                      {'in training': 'prior', 'labelled': 'labelled', 'estimated': 'new_prior', interval: span, **COUNTED},
                       f'Share of each class on {kind}. The estimate is what the probabilities suggest (Saerens EM); far from the share in '
                       'training, the model meets another mixture than it was trained for. None is given if the probabilities have not been '
                       'shown to tell the classes apart.')

@@ -137,7 +137,7 @@ def conclude_slices(table: pd.DataFrame, synthetic: bool, confidence: float=.95)
     if not compared:
         return (f'No slice can be compared with the other {kind}: {small} are too small to judge, and {len(table) - small} leave too '
                 'little else.')
-    found = [f'{o.column}, {o.slice}: accuracy {o.accuracy:.3f}, difference from the rest {o.difference:+.3f} '
+    found = [f'{o.column}, {o.slice}: accuracy {o.accuracy:.3f}, difference from the rest {number(o.difference, True)} '
              f"({sure(o, confidence, True, 'difference_')}; corrected p {o.p_holm:.3f}; n = {o.images} {kind} of {o.groups} groups)"
              for _, o in table.sort_values('p').iterrows() if o.p_holm <= 1 - confidence]
     if not found:
