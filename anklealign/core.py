@@ -82,6 +82,7 @@ def markdown_cell(value: object) -> str: # one line in which nothing is markup
     text = f'{value:.3f}' if isinstance(value, float) else f'{value:,}' if isinstance(value, int) else str(value)
     return re.sub(r'([|\\`*_<>\[\]])', r'\\\1', ' '.join(text.split()))
 
+# %% ../nbs/core/core.ipynb #15938228
 def printable(text: str) -> str: # for a terminal: without control characters but line ends and tabs
     "The text with a \ufffd for each character that a terminal would obey."
     return re.sub('[\\0-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]', '\ufffd', text)
@@ -215,6 +216,7 @@ class ServeSettings(_Section):
         if wrong: raise ValueError(f'holds {wrong[0]!r}; an origin is like https://clinic.example')
         return v
 
+# %% ../nbs/core/core.ipynb #bfd10dac
 class LabelStudioSettings(_Section):
     "The Label Studio server that people annotate on."
     address: str = Field('', pattern=r'^(https?://[^\s/?#@]+(/[\w.~-]+)*/?)?$', examples=['http://127.0.0.1:8080']) # empty: there is none

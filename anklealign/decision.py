@@ -48,6 +48,7 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
     "`probabilities` with log probabilities divided by `temperature`; each row adds up to 1, or is NaN as it was."
     return _tempered(np.asarray(probabilities, float), temperature)
 
+# %% ../nbs/core/decision.ipynb #5865af38
 _TINY = float(np.finfo(np.float32).tiny)
 
 def _tempered(p, temperature, xp=np): # `xp`: NumPy, or what has its functions; see `numbers_of`
@@ -155,6 +156,7 @@ def aggregate(
     with np.errstate(invalid='ignore', divide='ignore'):
         return _sharpened(*_means(np.asarray(probabilities, float), codes), sharpening)[codes]
 
+# %% ../nbs/core/decision.ipynb #696667ec
 def _means(p, codes):
     of_group = np.split(p[codes.argsort(kind='stable')], np.bincount(codes).cumsum()[:-1])
     return map(np.stack, zip(*map(_mean_of, of_group), strict=True))
@@ -165,6 +167,7 @@ def _mean_of(p, xp=np): # pictures × classes → classes, and how many pictures
     counts = ~seen & xp.isfinite(p).all(1)
     return xp.where(counts[:, None], p, 0.).sum(0)/counts.sum(), counts.sum()
 
+# %% ../nbs/core/decision.ipynb #a2b266f7
 def _sharpened(means, pictures, sharpening):
     powers = means**(1 + sharpening*(1 - 1/pictures))[:, None]
     return powers/powers.sum(1)[:, None]
@@ -194,6 +197,7 @@ def favoured(probabilities: np.ndarray, factors: Mapping[str, float]|None) -> np
 
 def _weighted(p, factors): return p*factors/(p*factors).sum(1)[:, None]
 
+# %% ../nbs/core/decision.ipynb #66fc42be
 def fit_factors(
     p: np.ndarray, labels: np.ndarray, codes: np.ndarray,
 ) -> tuple[dict[str, dict[str, float]], str]: # objective → class → factor, and why there are none if they could not be fitted
@@ -304,6 +308,7 @@ def validation_answers(run: str|Path): # DataFrame: image, group, label and prob
         raise AnklealignError(f"The run {run} is damaged ({file.name} has the label '{min(wrong)[:60]}'): train it again.")
     return table
 
+# %% ../nbs/core/decision.ipynb #7db14f4f
 def fit_on_validation(run: str|Path, asked: EvaluateSettings) -> DecisionRule: # with reasons for whatever could not be fitted
     "The decision rule that the validation answers of a run folder allow. Raises `AnklealignError` if they are missing or damaged."
     table = validation_answers(run)

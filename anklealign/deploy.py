@@ -137,6 +137,7 @@ class Opened(NamedTuple):
     pixels: np.ndarray # what the model sees
     quality: list[Finding] # what is wrong with it
 
+# %% ../nbs/05_deploy.ipynb #43be61c9
 def open_photo(photo: str|os.PathLike|bytes|np.ndarray|Image.Image, how: Preprocessing, language: str='en') -> Opened:
     "Everything about a photo but the answer, its advice in `language`. Raises `PictureError` with the reason if it cannot be used."
     picture = picture_of(photo, how.size, how.max_megapixels)

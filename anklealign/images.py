@@ -73,6 +73,7 @@ def _pieces(png): # name, start and end of each
         yield png[at + 4:at + 8], at, end
         at = end
 
+# %% ../nbs/core/images.ipynb #747d14d7
 def _bare_png(png): # without what is not the picture; XMP and EXIF may stay, as they can hold the orientation
     kept, start = [], 0
     for name, at, end in _pieces(png):
@@ -84,9 +85,6 @@ def _bare_png(png): # without what is not the picture; XMP and EXIF may stay, as
     return b''.join([*kept, png[start:]]) if kept else png
 
 # %% ../nbs/core/images.ipynb #7a11e0a2
-_NEEDED = {254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347,
-           530, 531, 532, 0xC612} # tags of a TIFF without which it cannot be told what it shows
-
 def _tags(tiff): # of a TIFF file, or of the EXIF data of another: order of bytes; number, kind, count and value of each
     order = {b'II': '<', b'MM': '>'}.get(tiff[:2])
     if not order or len(tiff) < 8: return order, []
@@ -95,12 +93,17 @@ def _tags(tiff): # of a TIFF file, or of the EXIF data of another: order of byte
     table = tiff[at + 2:at + 2 + 12*n]
     return order, list(struct.iter_unpack(order + 'HHI4s', table[:len(table)//12*12]))
 
+# %% ../nbs/core/images.ipynb #2f52f5eb
+_NEEDED = {254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347,
+           530, 531, 532, 0xC612} # tags of a TIFF without which it cannot be told what it shows
+
 def _bare_tiff(tiff): # its first picture, with a new list of tags at its end
     order, tags = _tags(tiff)
     tags = [struct.pack(order + 'HHI4s', *o) for o in tags if o[0] in _NEEDED]
     tiff += bytes(len(tiff) % 2)
     return b''.join([tiff[:4], struct.pack(order + 'I', len(tiff)), tiff[8:], struct.pack(order + 'H', len(tags)), *tags, bytes(4)])
 
+# %% ../nbs/core/images.ipynb #a7bdb232
 _short = re.compile(rb'\xff(?:\xe0\0[\x02-\x0d](?=JFIF)|\xe2\0[\x02-\x0f](?=ICC_)|\xee\0[\x02-\x0d](?=Adobe))') # pieces that end too early
 
 def opened(data: bytes, formats: tuple[str, ...]|None=None) -> Image.Image: # not decoded yet
@@ -136,6 +139,7 @@ def _jpeg_exif(jpeg): # as Pillow reads it, until the first scan
             at = max(end, at + 2)
     return b''.join(exif)
 
+# %% ../nbs/core/images.ipynb #b07f8f18
 _MOST_CLAIMED = 2**22 # bytes that tags may hold, or the size of the file if that is more
 
 def structure_fault(
@@ -153,7 +157,6 @@ def structure_fault(
     return 'tags that hold more than the file' if claimed > max(_MOST_CLAIMED, len(tiff)) else ''
 
 # %% ../nbs/core/images.ipynb #9bf1dbfe
-_MOST_SCANS = 100 # of a JPEG; those of cameras have one, progressive ones about ten
 _MARKER = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]') # neither a stuffed byte nor a restart
 
 def _scans(jpeg):
@@ -162,6 +165,9 @@ def _scans(jpeg):
         scans += jpeg[found.end() - 1] == 0xda
         at = found.end() + int.from_bytes(jpeg[found.end():found.end() + 2])
     return scans
+
+# %% ../nbs/core/images.ipynb #21abfbf2
+_MOST_SCANS = 100 # of a JPEG; those of cameras have one, progressive ones about ten
 
 def passes_fault(data: bytes, im: Image.Image, max_megapixels: float) -> str: # empty if it would not
     "Why a JPEG would take long to decode: more than ten passes of the largest picture, or a hundred of its own."
@@ -298,6 +304,7 @@ def numbers_of(
     grey = .299*pixels[..., 0] + .587*pixels[..., 1] + .114*pixels[..., 2]
     return *_exposure(pixels, trim, xp), blur(grey, xp), tilt(grey, xp)
 
+# %% ../nbs/core/images.ipynb #082b1ad9
 def _named(im, part=0.): # share of the width that is trimmed on either side
     return dict(zip(NUMBERS, map(float, numbers_of(np.asarray(im, float), int(part*im.width))), strict=True))
 

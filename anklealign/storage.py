@@ -30,6 +30,7 @@ def is_remote(path: str|os.PathLike) -> bool: # whether fsspec reads it
     "Whether a path is the address of something in object storage, or on another server."
     return bool(_ADDRESS.match(os.fspath(path)))
 
+# %% ../nbs/core/storage.ipynb #26549191
 def place(path: str|os.PathLike) -> 'Path|RemotePath':
     "What reads and writes at a path or address. Raises `AnklealignError` if the package for its protocol is missing, or nobody knows it."
     path = os.fspath(path)
@@ -140,6 +141,7 @@ def _hidden_beside(path, within=None):
         for o in missing:
             with suppress(OSError): o.rmdir()
 
+# %% ../nbs/core/storage.ipynb #4b362f05
 def _hidden_folder(place, name): # and its lock, which ends with the process: what a killed one has left is used again
     for i in range(9 if fcntl else 0):
         hidden = place/f'.tmp-{name}{i or ""}'
@@ -223,6 +225,7 @@ def book_study(
     if 'IN_TEST' in os.environ or not Path(_CHOSEN).exists(): return demo_study()
     return _there(Path(_CHOSEN).read_text(encoding='utf-8'))
 
+# %% ../nbs/core/storage.ipynb #91dd1b35
 def _there(place):
     path = Path(place).expanduser().absolute()
     if path.exists(): return path

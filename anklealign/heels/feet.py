@@ -196,7 +196,6 @@ def feet_of(
     return feet, ''
 
 # %% ../../nbs/heels/feet.ipynb #f9f13c97
-_LINE, _BAND, _BOX = (230, 30, 90), (230, 30, 90, 70), (0, 190, 220) # colours
 _FINER = 2 # how much larger the lines are drawn
 
 def draw_feet(
@@ -211,6 +210,9 @@ def draw_feet(
     ink = Image.new('RGBA', [_FINER*o for o in base.size])
     for foot in feet: _draw_foot(ImageDraw.Draw(ink, 'RGBA'), foot, scale, thick)
     return Image.alpha_composite(base.convert('RGBA'), ink.resize(base.size, Image.Resampling.BOX)).convert('RGB')
+
+# %% ../../nbs/heels/feet.ipynb #346dbe91
+_LINE, _BAND, _BOX = (230, 30, 90), (230, 30, 90, 70), (0, 190, 220) # colours
 
 def _draw_foot(draw, foot, scale, thick):
     left, top, right, bottom = (scale*o for o in foot.box)

@@ -39,6 +39,7 @@ SCHEMA = 1 # raised when an older anklealign would misread a bundle
 class _Part(BaseModel):
     model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
+# %% ../../nbs/inference/bundle.ipynb #e926245e
 class Preprocessing(_Part):
     "From a photo to what the model sees; the first four are the study's settings."
     size: int = Field(ge=32, le=2048) # side of the stored square, pixels
@@ -47,6 +48,7 @@ class Preprocessing(_Part):
     max_megapixels: float = Field(gt=0, le=1000) # larger pictures are refused
     model_size: int = Field(ge=32, le=2048) # side of the square that the model looks at, pixels
 
+# %% ../../nbs/inference/bundle.ipynb #cec0f2cb
 class OodScore(_Part):
     "From which out-of-distribution score of the graph on a picture is no longer taken for one of a foot from behind."
     threshold: float = Field(gt=0, le=1e6)
@@ -62,6 +64,7 @@ class File(_Part):
     sha256: str = Field(pattern='[0-9a-f]{64}')
     bytes: int = Field(ge=0, le=MOST_BYTES)
 
+# %% ../../nbs/inference/bundle.ipynb #528c7af4
 def file_entry(data: bytes) -> dict: # as in `About.files`
     "What `bundle.json` says about a file of this content."
     return {'sha256': hashlib.sha256(data).hexdigest(), 'bytes': len(data)}
@@ -99,10 +102,43 @@ class Bundle:
     about: About
     files: Mapping[str, bytes] # name → content, of the files that `about` lists
 
+# %% ../../nbs/inference/bundle.ipynb #f3a2dbfe
 _AGAIN = 'copy it again, or make it again'
 
 def _unusable(path, why): return AnklealignError(f'{path} is not a usable bundle: {why}')
 
+# %% ../../nbs/inference/bundle.ipynb #376ef274
+def no_number(value: object, where: str='') -> str: # the key of a number that is none; empty if all are
+    "Where something in JSON is NaN or infinite."
+    if isinstance(value, float) and not math.isfinite(value): return where
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next(filter(None, (no_number(v, f'{where}.{k}'.lstrip('.')) for k, v in inside)), '')
+
+# %% ../../nbs/inference/bundle.ipynb #5a972c1e
+def _about(path, text):
+    try: said = json.loads(text)
+    except (ValueError, RecursionError) as e: raise AnklealignError(f'{path} is damaged: its {MARK} is not JSON; {_AGAIN}.') from e
+    version = said.get('schema_version') if isinstance(said, dict) else None
+    if not isinstance(version, int):
+        raise AnklealignError(f'{path} is not a bundle of anklealign: its {MARK} has no schema_version; {_AGAIN}.')
+    if version > SCHEMA:
+        made_by = str(said.get('made_by', 'a later version'))[:60]
+        raise AnklealignError(f'{path} was made by {made_by} (schema {version}; this version knows {SCHEMA}): update anklealign.')
+    try: about = About.model_validate(said)
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise _unusable(path, f"{'.'.join(map(str, first['loc']))} in its {MARK} is wrong ({first['msg'].lower()}).") from e
+    if odd := no_number(said): raise _unusable(path, f'{odd} in its {MARK} is wrong (it is no number).')
+    claimed = sum(o.bytes for o in about.files.values())
+    if claimed > MOST_BYTES: raise _unusable(path, f'its files claim more than {MOST_BYTES >> 20} MB.')
+    if about.classes != CLASSES:
+        raise AnklealignError(f"{path} answers {', '.join(about.classes)}, not {', '.join(CLASSES)}: it is a bundle for something else.")
+    if GRAPH not in about.files: raise _unusable(path, f'its {MARK} lacks a {GRAPH}; {_AGAIN}.')
+    for o in about.files:
+        if Path(o).name != o: raise _unusable(path, f'{o!r} is not a plain file name.')
+    return about
+
+# %% ../../nbs/inference/bundle.ipynb #7da6b432
 _NO_BUNDLE = 'it is not a bundle, or that of a run that has not been exported: make one with `anklealign bundle RUN`'
 
 def read_bundle(
@@ -128,36 +164,6 @@ def read_bundle(
     if changed := [name for name, data in files.items() if file_entry(data) != vars(about.files[name])]:
         raise AnklealignError(f'{path} is damaged: {changed[0]} is not the file that {MARK} speaks of; {_AGAIN}.')
     return Bundle(str(path), about, files)
-
-def _about(path, text):
-    try: said = json.loads(text)
-    except (ValueError, RecursionError) as e: raise AnklealignError(f'{path} is damaged: its {MARK} is not JSON; {_AGAIN}.') from e
-    version = said.get('schema_version') if isinstance(said, dict) else None
-    if not isinstance(version, int):
-        raise AnklealignError(f'{path} is not a bundle of anklealign: its {MARK} has no schema_version; {_AGAIN}.')
-    if version > SCHEMA:
-        made_by = str(said.get('made_by', 'a later version'))[:60]
-        raise AnklealignError(f'{path} was made by {made_by} (schema {version}; this version knows {SCHEMA}): update anklealign.')
-    try: about = About.model_validate(said)
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise _unusable(path, f"{'.'.join(map(str, first['loc']))} in its {MARK} is wrong ({first['msg'].lower()}).") from e
-    if odd := no_number(said): raise _unusable(path, f'{odd} in its {MARK} is wrong (it is no number).')
-    claimed = sum(o.bytes for o in about.files.values())
-    if claimed > MOST_BYTES: raise _unusable(path, f'its files claim more than {MOST_BYTES >> 20} MB.')
-    if about.classes != CLASSES:
-        raise AnklealignError(f"{path} answers {', '.join(about.classes)}, not {', '.join(CLASSES)}: it is a bundle for something else.")
-    if GRAPH not in about.files: raise _unusable(path, f'its {MARK} lacks a {GRAPH}; {_AGAIN}.')
-    for o in about.files:
-        if Path(o).name != o: raise _unusable(path, f'{o!r} is not a plain file name.')
-    return about
-
-# %% ../../nbs/inference/bundle.ipynb #376ef274
-def no_number(value: object, where: str='') -> str: # the key of a number that is none; empty if all are
-    "Where something in JSON is NaN or infinite."
-    if isinstance(value, float) and not math.isfinite(value): return where
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return next(filter(None, (no_number(v, f'{where}.{k}'.lstrip('.')) for k, v in inside)), '')
 
 # %% ../../nbs/inference/bundle.ipynb #8e000002
 _FIELDS = { # message → its fields with number and type; without a type it is not looked into
@@ -188,11 +194,13 @@ def _schema():
     pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName('graph.Model'))
 
+# %% ../../nbs/inference/bundle.ipynb #340382f5
 def _messages(message):
     yield message
     for field, values in message.ListFields():
         for o in values if field.message_type else (): yield from _messages(o)
 
+# %% ../../nbs/inference/bundle.ipynb #990e3a0a
 OPERATORS = frozenset('''Abs Acos Add And ArgMax ArgMin Asin Atan AveragePool BatchNormalization Cast Ceil Clip Concat Constant Conv
     ConvTranspose Cos Div DepthToSpace Einsum Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm
     GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish Identity
@@ -200,6 +208,8 @@ OPERATORS = frozenset('''Abs Acos Add And ArgMax ArgMin Asin Atan AveragePool Ba
     Mul Neg Not Or PRelu Pad Pow Reciprocal ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
     ReduceSumSquare Relu Reshape Resize Round Selu Shape Sigmoid Sign Sin Slice Softmax Softplus SpaceToDepth Split Sqrt Squeeze Sub Sum
     Swish Tan Tanh Tile TopK Transpose Unsqueeze Where Xor'''.split())
+
+# %% ../../nbs/inference/bundle.ipynb #bc0ba991
 _NODES, _BYTE, _FLOAT = 20_000, 2, 1 # most nodes; element types as ONNX numbers them
 _STRANGE = {'Model': 'functions or trainings', 'Graph': 'sparse weights', 'Attribute': 'graphs within the graph',
             'Tensor': 'data in other files'}
@@ -224,6 +234,7 @@ def graph_fault(graph: bytes, side: int, outputs: Sequence[str]) -> str: # an ON
         return f"it does not give {', '.join(outputs)}"
     return ''
 
+# %% ../../nbs/inference/bundle.ipynb #b18b101c
 def _described(value): # names, element types and shapes, of which it should have one each; [] stands for a free size
     tensors = [t for kind in value.type for t in kind.tensor_type]
     return [*value.name], [e for t in tensors for e in t.elem_type], [[*d.dim_value] for t in tensors for s in t.shape for d in s.dim]
@@ -245,6 +256,7 @@ def _bounded(more: int) -> Iterator[None]: # bytes
         try: yield
         finally: resource.setrlimit(resource.RLIMIT_AS, before)
 
+# %% ../../nbs/inference/bundle.ipynb #62e9c18e
 @cache
 def _share_memory(): # one store for all sessions, which has an end
     import onnxruntime as ort
@@ -252,6 +264,7 @@ def _share_memory(): # one store for all sessions, which has an end
     with suppress(Exception): # there is one, from a program that uses anklealign
         ort.create_and_register_allocator(place, ort.OrtArenaCfg({'max_mem': _RUNNING, 'arena_extend_strategy': 1}))
 
+# %% ../../nbs/inference/bundle.ipynb #399f043d
 def open_graph(
     graph: bytes, side: int, outputs: Sequence[str], threads: int=1, # as in `graph_fault`; that an answer may use, 0: one for each core
 ) -> 'InferenceSession': # that has answered once
@@ -271,6 +284,7 @@ def open_graph(
         raise
     return session
 
+# %% ../../nbs/inference/bundle.ipynb #11748591
 def run_graph(session: 'InferenceSession', pixels: np.ndarray) -> list[np.ndarray]: # side × side × 3, bytes
     "A graph's outputs for a picture. Raises whatever the runtime says if it takes too much memory, or too long."
     from onnxruntime import RunOptions
@@ -299,6 +313,7 @@ def _completed(about, run, evaluation):
     found = {'figures': read_figures(evaluation, about)} if evaluation else {}
     return about.model_copy(update=found | ({'model_card': card.read_text(encoding='utf-8')} if card.is_file() else {}))
 
+# %% ../../nbs/inference/bundle.ipynb #24f62c38
 def add_figures(run: str|os.PathLike, evaluation: str|os.PathLike) -> About: # as it is written now
     "Write an evaluation's figures and the model card into `bundle.json`. Raises `AnklealignError` if bundle or evaluation are damaged."
     about = _completed(read_bundle(run).about, run, evaluation)
