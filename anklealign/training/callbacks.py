@@ -228,6 +228,7 @@ def write_tensors(path: str|Path, tensors: Mapping[str, torch.Tensor], words: Ma
         file.chmod(mode)
     write_atomic(path, write)
 
+# %% ../../nbs/training/callbacks.ipynb #df5f5c07
 def write_checkpoint(path: str|Path, learn: Learner, about: Mapping) -> None: # with a `History`; what is trained, plain values
     "Write what `learn` needs to go on after this epoch. Raises `AnklealignError` if it cannot; then the last checkpoint is intact."
     parts = {'model': get_model(learn.model).state_dict(), 'best': nested_attr(learn, 'keep_best.weights'),
@@ -243,6 +244,7 @@ def by_part(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Te
     for k, v in tensors.items(): parts.setdefault(k.rpartition('/')[0], {})[k.rpartition('/')[2]] = v
     return parts
 
+# %% ../../nbs/training/callbacks.ipynb #f7b76c61
 def read_checkpoint(path: str|Path) -> tuple[dict, dict, list]: # tensors by part, what is trained, rows of the history
     "What `write_checkpoint` wrote. Raises `AnklealignError` if the file is damaged."
     try:

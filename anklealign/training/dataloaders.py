@@ -111,6 +111,7 @@ class Photo(PILImage):
         "A picture of a file, its bytes, or anything that fastai makes one of. Raises `PictureError` if a file cannot be used."
         return cls(open_picture(source).image) if isinstance(source, Path|str|bytes) else super().create(source, **kwargs)
 
+# %% ../../nbs/training/dataloaders.ipynb #8d07057b
 class ToSquare(RandTransform):
     "A picture as the study stores it, resized to what the model sees."
     split_idx, order = None, 1
