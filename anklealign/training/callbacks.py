@@ -120,6 +120,8 @@ class AverageWeights(Callback):
 
 # %% ../../nbs/training/callbacks.ipynb #7012c1db
 log = logging.getLogger('anklealign')
+
+# %% ../../nbs/training/callbacks.ipynb #ab1d41c5
 _ROWS = 9 # of the table of epochs, but for the first and the last
 _SLOW = 60 # seconds after which an epoch is told in any case
 
@@ -160,7 +162,6 @@ class History(Callback):
     def best(self, figure: str='accuracy') -> int: # counted from 1; 0 before the first epoch
         "The epoch with the best validation accuracy, or another figure, the first of equals."
         return 1 + max(range(len(self.rows)), key=lambda i: self.rows[i][figure]) if self.rows else 0
-
 
 # %% ../../nbs/training/callbacks.ipynb #144ea0db
 class KeepBest(Callback):

@@ -96,6 +96,7 @@ class Features:
 # %% ../../nbs/training/dataloaders.ipynb #92358aca
 SHARES = [f'share_{c}' for c in CLASSES]
 
+# %% ../../nbs/training/dataloaders.ipynb #019a93d1
 def with_shares(rows: pd.DataFrame, target: str) -> pd.DataFrame: # manifest rows, `SHARES` beside them if not 'label'
     "What is learned from each picture: its label alone, the shares of its votes, or those of all votes of its group; shares add up to 1."
     if target == 'label': return rows

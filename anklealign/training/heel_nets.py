@@ -54,6 +54,7 @@ class Decoder(nn.Module):
 # %% ../../nbs/training/heel_nets.ipynb #6f982fb7
 SQUARE, STRIDE = 192, 8 # side of what the finder sees, and of one of its places, pixels
 
+# %% ../../nbs/training/heel_nets.ipynb #d8ebecda
 class HeelFinder(nn.Module):
     "Squares of 192 pixels in 0–1 to heat (n × 2 × 24 × 24), boxes and verticals (n × 5 × 24 × 24) and logits of the view (n × 7)."
     def __init__(self):
@@ -69,6 +70,8 @@ class HeelFinder(nn.Module):
 
 # %% ../../nbs/training/heel_nets.ipynb #7748bea8
 CROP = (160, 128) # height and width of what the measurer sees, pixels
+
+# %% ../../nbs/training/heel_nets.ipynb #ab5d979c
 _LEAST_LINE = 6. # pixels between the marks that a shorter line counts as
 
 def marks_angle(marks: torch.Tensor) -> torch.Tensor: # n × marks × 2 in pixels of crops, of right heels → n
@@ -106,6 +109,7 @@ class HeelMeasurer(nn.Module):
 DEGREES, SPREADS = 5., (-2., 4.) # a vertical of 1 in the finder's map; range of log spreads
 FOUND, BEHIND = HeelRule().found, HeelRule().behind # least score of a heel that counts, and probability of a view from behind
 
+# %% ../../nbs/training/heel_nets.ipynb #b4ebbc17
 class BothFeet(nn.Module):
     "Measures and traits of two feet (n × 2 × 9 and 128) with their scores (n × 2) to what angle and log spread lack (n × 2 × 2)."
     def __init__(self):
