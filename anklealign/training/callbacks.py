@@ -120,6 +120,8 @@ class AverageWeights(Callback):
 
 # %% ../../nbs/training/callbacks.ipynb #7012c1db
 log = logging.getLogger('anklealign')
+
+# %% ../../nbs/training/callbacks.ipynb #ab1d41c5
 _ROWS = 9 # of the table of epochs, but for the first and the last
 _SLOW = 60 # seconds after which an epoch is told in any case
 
@@ -160,7 +162,6 @@ class History(Callback):
     def best(self, figure: str='accuracy') -> int: # counted from 1; 0 before the first epoch
         "The epoch with the best validation accuracy, or another figure, the first of equals."
         return 1 + max(range(len(self.rows)), key=lambda i: self.rows[i][figure]) if self.rows else 0
-
 
 # %% ../../nbs/training/callbacks.ipynb #144ea0db
 class KeepBest(Callback):
@@ -228,6 +229,7 @@ def write_tensors(path: str|Path, tensors: Mapping[str, torch.Tensor], words: Ma
         file.chmod(mode)
     write_atomic(path, write)
 
+# %% ../../nbs/training/callbacks.ipynb #df5f5c07
 def write_checkpoint(path: str|Path, learn: Learner, about: Mapping) -> None: # with a `History`; what is trained, plain values
     "Write what `learn` needs to go on after this epoch. Raises `AnklealignError` if it cannot; then the last checkpoint is intact."
     parts = {'model': get_model(learn.model).state_dict(), 'best': nested_attr(learn, 'keep_best.weights'),
@@ -243,6 +245,7 @@ def by_part(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Te
     for k, v in tensors.items(): parts.setdefault(k.rpartition('/')[0], {})[k.rpartition('/')[2]] = v
     return parts
 
+# %% ../../nbs/training/callbacks.ipynb #f7b76c61
 def read_checkpoint(path: str|Path) -> tuple[dict, dict, list]: # tensors by part, what is trained, rows of the history
     "What `write_checkpoint` wrote. Raises `AnklealignError` if the file is damaged."
     try:

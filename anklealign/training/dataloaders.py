@@ -96,6 +96,7 @@ class Features:
 # %% ../../nbs/training/dataloaders.ipynb #92358aca
 SHARES = [f'share_{c}' for c in CLASSES]
 
+# %% ../../nbs/training/dataloaders.ipynb #019a93d1
 def with_shares(rows: pd.DataFrame, target: str) -> pd.DataFrame: # manifest rows, `SHARES` beside them if not 'label'
     "What is learned from each picture: its label alone, the shares of its votes, or those of all votes of its group; shares add up to 1."
     if target == 'label': return rows
@@ -111,6 +112,7 @@ class Photo(PILImage):
         "A picture of a file, its bytes, or anything that fastai makes one of. Raises `PictureError` if a file cannot be used."
         return cls(open_picture(source).image) if isinstance(source, Path|str|bytes) else super().create(source, **kwargs)
 
+# %% ../../nbs/training/dataloaders.ipynb #8d07057b
 class ToSquare(RandTransform):
     "A picture as the study stores it, resized to what the model sees."
     split_idx, order = None, 1

@@ -30,6 +30,7 @@ class HeelBody(nn.Module):
         coarse = self.s16(middle)
         return fine, middle, coarse, self.s32(coarse)
 
+# %% ../../nbs/training/heel_nets.ipynb #480f3882
 _FEATURES = (24, 40, 112, 192)
 
 class Decoder(nn.Module):
@@ -53,6 +54,7 @@ class Decoder(nn.Module):
 # %% ../../nbs/training/heel_nets.ipynb #6f982fb7
 SQUARE, STRIDE = 192, 8 # side of what the finder sees, and of one of its places, pixels
 
+# %% ../../nbs/training/heel_nets.ipynb #d8ebecda
 class HeelFinder(nn.Module):
     "Squares of 192 pixels in 0–1 to heat (n × 2 × 24 × 24), boxes and verticals (n × 5 × 24 × 24) and logits of the view (n × 7)."
     def __init__(self):
@@ -68,6 +70,8 @@ class HeelFinder(nn.Module):
 
 # %% ../../nbs/training/heel_nets.ipynb #7748bea8
 CROP = (160, 128) # height and width of what the measurer sees, pixels
+
+# %% ../../nbs/training/heel_nets.ipynb #ab5d979c
 _LEAST_LINE = 6. # pixels between the marks that a shorter line counts as
 
 def marks_angle(marks: torch.Tensor) -> torch.Tensor: # n × marks × 2 in pixels of crops, of right heels → n
@@ -75,6 +79,7 @@ def marks_angle(marks: torch.Tensor) -> torch.Tensor: # n × marks × 2 in pixel
     across, down = (marks[:, 1] - marks[:, 0]).unbind(1)
     return torch.rad2deg(torch.atan2(across, down.clamp(min=_LEAST_LINE)))
 
+# %% ../../nbs/training/heel_nets.ipynb #1131c703
 class HeelMeasurer(nn.Module):
     "Crops of right heels (n × 3 × 160 × 128, in 0–1) to marks (n × 3 × 2, pixels), angle, spread …, mask (n × 40 × 32), traits (n × 128)."
     def __init__(self):
@@ -104,6 +109,7 @@ class HeelMeasurer(nn.Module):
 DEGREES, SPREADS = 5., (-2., 4.) # a vertical of 1 in the finder's map; range of log spreads
 FOUND, BEHIND = HeelRule().found, HeelRule().behind # least score of a heel that counts, and probability of a view from behind
 
+# %% ../../nbs/training/heel_nets.ipynb #b4ebbc17
 class BothFeet(nn.Module):
     "Measures and traits of two feet (n × 2 × 9 and 128) with their scores (n × 2) to what angle and log spread lack (n × 2 × 2)."
     def __init__(self):
@@ -131,6 +137,7 @@ def crop_maps(
     centre = torch.stack([(left + right)/2, top*(1 - BELOW) + bottom*BELOW], 1)
     return torch.cat([turned, (centre - turned @ torch.tensor([w/2, h/2], device=box.device))[:, :, None]], 2)
 
+# %% ../../nbs/training/heel_nets.ipynb #42dddd68
 def sampling_grid(
     maps: torch.Tensor, size: tuple[int, int], # n × 2 × 3, from pixels of a window to shares of a square; height and width of the window
 ) -> torch.Tensor: # n × height × width × 2, for `grid_sample`
@@ -146,12 +153,14 @@ def as_square(x: torch.Tensor) -> torch.Tensor: # n × 3 × side × side → n �
     side = x.shape[-1]
     return F.avg_pool2d(x, side//SQUARE) if side % SQUARE == 0 else F.interpolate(x, (SQUARE, SQUARE), mode='bilinear')
 
+# %% ../../nbs/training/heel_nets.ipynb #5f4fdc16
 def overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor: # n × 4 each: left, top, right, bottom → n: intersection over union
     "How much two boxes are the same."
     low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
     common, (one, other) = (high - low).clamp(min=0).prod(1), ((o[:, 2:] - o[:, :2]).prod(1) for o in (a, b))
     return common/(one + other - common).clamp(min=1e-9)
 
+# %% ../../nbs/training/heel_nets.ipynb #9fbf441a
 def edges(mask: torch.Tensor) -> torch.Tensor: # n × height × width, logits → n × height × 2; NaN where a row is empty
     "The sides of a heel, where each row of its mask begins and ends, finer than the mask's grid."
     def begin(logits): # where the first step from below 0 to above it lies

@@ -50,6 +50,7 @@ def parts_of(model: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module, bool]: 
     pools = isinstance(layers[end], nn.AdaptiveAvgPool2d)
     return nn.Sequential(*layers[:cut]), nn.Sequential(*layers[cut:end]), nn.Sequential(*layers[end + 2*pools:]), pools
 
+# %% ../../nbs/training/onnx.ipynb #6e02d071
 class _Scaled(nn.Module):
     def __init__(self, model):
         super().__init__()
@@ -94,6 +95,11 @@ class EveryPlace(nn.Module):
         side = last.shape[2]//self.block
         return self.second(hidden.relu()), evidence.permute(1, 2, 0).reshape(last.shape[0], -1, side, side)
 
+# %% ../../nbs/training/onnx.ipynb #7e3fe60d
+def looks_of(early: torch.Tensor) -> torch.Tensor: # n × features × height × width → n × twice as many
+    "Mean and standard deviation over the places of each feature."
+    return torch.cat([early.mean((2, 3)), early.flatten(2).std(2, correction=0)], 1)
+
 # %% ../../nbs/training/onnx.ipynb #42b74678
 _DIRECTIONS = 64 # at most; a quarter of the training pictures if these are few
 
@@ -113,14 +119,11 @@ class Typical(nn.Module):
         off = looks/self.scale - self.middle
         return ((off**2).sum(1)*self.rest + ((off @ self.directions)**2*self.weights).sum(1))/off.shape[1]
 
-def looks_of(early: torch.Tensor) -> torch.Tensor: # n × features × height × width → n × twice as many
-    "Mean and standard deviation over the places of each feature."
-    return torch.cat([early.mean((2, 3)), early.flatten(2).std(2, correction=0)], 1)
-
 # %% ../../nbs/training/onnx.ipynb #f6e385db
 INPUT, OUTPUTS = 'pixels', ('log_probabilities', 'evidence', 'strangeness')
 HEELS = 'feet', 'outlines', 'views' # what measured heels give beside these
 
+# %% ../../nbs/training/onnx.ipynb #13412e7e
 class Served(nn.Module):
     "A model as the graph has it; with `mirror`, its answer is the mean over the picture and the mirrored picture."
     def __init__(self, model: nn.Module, typical: nn.Module, mirror: bool=False): # ready to answer; looks to OOD score
@@ -161,6 +164,7 @@ def fold_norms(model: nn.Module, example: torch.Tensor) -> None: # ready to answ
         for name, o in parent.named_children():
             if o in folded: setattr(parent, name, folded[o])
 
+# %% ../../nbs/training/onnx.ipynb #405dcec5
 def to_onnx(served: nn.Module, size: int, outputs: Sequence[str]=OUTPUTS) -> bytes: # side of the pictures, pixels
     "The ONNX model of `served`, ready to answer; the number of pictures is free."
     served = copy.deepcopy(served).eval().requires_grad_(False)
@@ -202,20 +206,7 @@ def graph_answers(graph: bytes, batches: Iterable[np.ndarray]) -> tuple[np.ndarr
     logs, scores = map(np.concatenate, zip(*said, strict=True))
     return np.exp(logs), scores
 
-class Graph(torch.nn.Module):
-    "A graph in place of the model that it was made of: pictures in 0–1 to log probabilities, in little more than half of PyTorch's time."
-    def __init__(self, graph: bytes):
-        import onnxruntime
-        super().__init__()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1 # several are asked at the same time
-        self.session = onnxruntime.InferenceSession(graph, options)
-        self.eval()
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor: # n × 3 × side × side, in 0–1 → n × classes
-        pixels = (255*pictures).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-        return torch.from_numpy(self.session.run(OUTPUTS[:1], {INPUT: pixels})[0])
-
+# %% ../../nbs/training/onnx.ipynb #6df70055
 TOLERANCE = {'float32': 1e-3, 'float16': .05} # by stored weights: largest difference of a probability to PyTorch's
 
 def check_graph(
@@ -229,6 +220,21 @@ def check_graph(
         raise AnklealignError(f'The exported graph differs from the model by {apart:.2g} in a probability, more than {allowed:g}: '
                               'report it with the recipe.')
     return {'pictures': len(said), 'largest_difference': apart}, scores
+
+# %% ../../nbs/training/onnx.ipynb #6c5741d3
+class Graph(torch.nn.Module):
+    "A graph in place of the model that it was made of: pictures in 0–1 to log probabilities, in little more than half of PyTorch's time."
+    def __init__(self, graph: bytes):
+        import onnxruntime
+        super().__init__()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1 # several are asked at the same time
+        self.session = onnxruntime.InferenceSession(graph, options)
+        self.eval()
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor: # n × 3 × side × side, in 0–1 → n × classes
+        pixels = (255*pictures).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+        return torch.from_numpy(self.session.run(OUTPUTS[:1], {INPUT: pixels})[0])
 
 # %% ../../nbs/training/onnx.ipynb #22539e60
 SHARE = .99 # of the validation pictures that are below the threshold

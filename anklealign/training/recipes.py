@@ -166,6 +166,7 @@ _CHOICES = {'target': ('label', 'votes', 'group'), 'keep': ('best', 'last'), 'sc
 # %% ../../nbs/training/recipes.ipynb #1dd26148
 def _table(rows): return '\n'.join(f"| {' | '.join(o)} |" for o in [rows[0], ['---']*len(rows[0]), *rows[1:]])
 
+# %% ../../nbs/training/recipes.ipynb #04fe4918
 class _Recipes(Registry):
     "Recipes by name."
     def _repr_markdown_(self):

@@ -63,6 +63,7 @@ class _Config(BaseModel):
     recipe: Recipe
     study: _TrainedOn
 
+# %% ../../nbs/training/runs.ipynb #f9f2c6ae
 @contextmanager
 def _damage_told(run):
     try:
@@ -77,6 +78,7 @@ def _damage_told(run):
         why = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}" if first else ' '.join(str(e).split())[:200]
         raise AnklealignError(f'The run {run} is damaged ({why}): train it again.') from e
 
+# %% ../../nbs/training/runs.ipynb #5939b023
 def read_config(run: str|Path) -> dict: # `config.json`; its recipe is `Recipe(**config['recipe'])`
     "How a run came about. Raises `AnklealignError` if that is damaged or missing."
     with _damage_told(run):
@@ -187,6 +189,7 @@ def _of_first(data): # the first process's bytes, in every process
     distributed.broadcast(held := torch.from_numpy(held).to(_device()), 0)
     return held.cpu().numpy().tobytes()
 
+# %% ../../nbs/training/runs.ipynb #50b6b952
 def agreed(
     make: Callable[[], tuple[dict, list]|None], # called in the first process: tensors by part and rows of a history, or None
     same: str, # the fingerprint of the study, which must be equal in all of them
@@ -212,6 +215,7 @@ def checkpoint_of(run: str|Path) -> Path: # in a hidden folder beside it, there 
     "Where the training of `run` keeps its checkpoint."
     return Path(run).with_name(f'.{Path(run).name}.checkpoint')/'checkpoint.safetensors'
 
+# %% ../../nbs/training/runs.ipynb #abc25e40
 @contextmanager
 def training_lock(run: str|Path) -> Iterator[None]: # may be taken again by the same thread
     "Hold the training of `run`, which need not be there yet. Raises `AnklealignError` if another process holds it."

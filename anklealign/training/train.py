@@ -272,6 +272,7 @@ def _open_search(place, name, seed):
     return optuna.create_study(storage=storage, study_name=name, sampler=optuna.samplers.TPESampler(seed=seed), direction='maximize',
                                load_if_exists=True)
 
+# %% ../../nbs/training/train.ipynb #c5f01f2c
 _TRIED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
 
 # %% ../../nbs/training/train.ipynb #76108bdf
