@@ -285,9 +285,10 @@ def tune(
     seed: int=1, # of folds, trainings and proposals
     precision: str='auto', # number format, see `precision_callbacks`
 ) -> Path: # a settings file with the best proposal
-    "Search the learning rate, weight decay and batch size that cross-validate best. Raises `AnklealignError` if none could be trained."
+    "Search the learning rate, weight decay and batch size that cross-validate best. Raises `AnklealignError` if none can be trained."
     rows = read_manifest(study)
     rows = rows[rows.split != 'test'].reset_index(drop=True)
+    next(cross_splits(rows, k, seed=seed)) # a study with too few people is told before anything is tried
     place = Path(output)/'tune'/f'{recipe.name}.db'
     name = f'{recipe.name}, {recipe.epochs} epochs at {recipe.size} px, {k} folds, study {study_fingerprint(study)[:12]}'
     search = _open_search(place, name, seed)
