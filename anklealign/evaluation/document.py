@@ -46,6 +46,7 @@ _SPELT = {'macro_f1': 'macro-F1', 'weighted_f1': 'weighted F1', 'quadratic_kappa
 TITLES = {k: _SPELT.get(k, k.replace('_', ' ')) + ' (less is better)' * meaning.endswith('less is better')
           for k, meaning in OVERALL.items()} | {'f1': 'F1', 'auc': 'AUC'}
 
+# %% ../../nbs/evaluation/document.ipynb #7d89f6fa
 def metric_title(metric: str, language: str='en') -> str:
     "What readers call `metric`, such as 'macro_f1' or 'recall_neutral'; the class in `language`."
     kind, _, c = metric.partition('_')
@@ -104,6 +105,8 @@ TERMS = {TITLES[k].partition(' (')[0]: meaning for k, meaning in OVERALL.items()
     'interval': 'where the figure would lie for other people like these, with the confidence given',
     'groups': 'people, as far as they are known: all pictures of one stand on one side of every split',
     'ceiling': 'the best that these labels allow', 'always': 'a model that gives every picture the commonest class of the training'}
+
+# %% ../../nbs/evaluation/document.ipynb #2b15de26
 _ANY_TERM = re.compile(rf"(?<![\w-])({'|'.join(sorted(map(re.escape, TERMS), key=len, reverse=True))})(?![\w-])")
 
 def _explained(text): # its terms with their meaning, which a mouse that rests there shows

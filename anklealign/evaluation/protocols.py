@@ -178,6 +178,8 @@ _OVERVIEW = ('The test split is one split and one training. In each repeat of th
              'met its group. With one owner left out, no model has met the camera, the room and the habits of the owner whose pictures '
              'it answers.')
 _OWNERS = 'The next user is an owner whom no model has met. Each line is a model that was trained on the other owners.'
+
+# %% ../../nbs/evaluation/protocols.ipynb #1a866326
 _LEAKY = ['The same data and the same plain model, a logistic regression on a few grey pixels, so that only the split differs. Split by '
           'group, nobody stands on both sides; split one by one, most of the people tested have been learned. An annotation is one vote, '
           'so the same picture may stand on both sides.',
@@ -327,6 +329,7 @@ def _report(plan, found, reasons):
 _MARK = 'protocols.json'
 _COLUMNS = ['image', 'owner', 'group', 'label', 'predicted', *PROBABILITIES, 'majority', 'repeat', 'fold', 'reason']
 
+# %% ../../nbs/evaluation/protocols.ipynb #5fd1e255
 def _write(folder, report, found):
     lines = pd.concat({k: pd.DataFrame.from_dict(o, orient='index') for k, o in report['protocols'].items()}, names=['protocol', 'line'])
     tables, names = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))}, dict(enumerate(CLASSES))

@@ -83,6 +83,7 @@ def _verdict(report):
         return f'The model tells the classes apart, but {often}'
     return 'The model is worse than' if accuracy['high'] < 0 else 'It cannot be told whether the model is better than'
 
+# %% ../../nbs/evaluation/report.ipynb #b7e34fcf
 def _ordered(report): # whether its probabilities have been shown to tell the classes apart
     return (report['metrics'].get('macro_auc', {}).get('low') or 0) > .5
 

@@ -207,6 +207,7 @@ _Confusion = Annotated[list[_Row], Field(min_length=3, max_length=3,
                                          description='pictures: a row for each true class, a column for each answer')]
 _Gain = dict[Literal[*OVERALL], Estimate]
 
+# %% ../../nbs/evaluation/schema.ipynb #af853544
 class Folds(Rests):
     "What models of the same recipe say about all people: each picture is answered once, by a model that has not met its group."
     summary: str = Field(description='what can be concluded from them, in one sentence')
