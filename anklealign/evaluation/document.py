@@ -40,11 +40,13 @@ OVERALL = {'accuracy': 'share of the pictures that are answered rightly',
            'brier': 'squared error of the three probabilities, summed; less is better',
            'log_loss': 'mean of minus the natural logarithm of the probability of the right class; less is better'} # name → what it means
 
+# %% ../../nbs/evaluation/document.ipynb #907b9237
 _SPELT = {'macro_f1': 'macro-F1', 'weighted_f1': 'weighted F1', 'quadratic_kappa': 'quadratic weighted kappa', 'ordinal_mae': 'ordinal MAE',
           'macro_auc': 'macro-AUC', 'brier': 'Brier score'} # the others as their keys
 TITLES = {k: _SPELT.get(k, k.replace('_', ' ')) + ' (less is better)' * meaning.endswith('less is better')
           for k, meaning in OVERALL.items()} | {'f1': 'F1', 'auc': 'AUC'}
 
+# %% ../../nbs/evaluation/document.ipynb #7d89f6fa
 def metric_title(metric: str, language: str='en') -> str:
     "What readers call `metric`, such as 'macro_f1' or 'recall_neutral'; the class in `language`."
     kind, _, c = metric.partition('_')
@@ -56,6 +58,7 @@ def interval_title(report: Mapping) -> str: # '95% interval'
     "What a column of intervals is called."
     return f"{report['intervals']['confidence']:.0%} interval"
 
+# %% ../../nbs/evaluation/document.ipynb #38a12919
 def names_of(report: Mapping) -> dict[str, str]:
     "Each class's name in the language of `report`."
     return dict(zip(CLASSES, class_names(report['language']), strict=True))
@@ -65,16 +68,19 @@ def number(value: float|None, signed: bool=False, form: str='.3f') -> str:
     "`value` in `form`, with a minus if it is negative and a plus if it is `signed` and is not; or a dash."
     return '–' if value is None or np.isnan(value) else f"{value:{'+' if signed else ''}{form}}".replace('-', '−')
 
+# %% ../../nbs/evaluation/document.ipynb #396375f0
 def span(row: Mapping, signed: bool=False, prefix: str='', form: str='.3f') -> str: # prefix: of its low and high, such as 'macro_f1_'
     "The ends of an interval, or a dash."
     low, high = (number(row[f'{prefix}{end}'], signed, form) for end in ('low', 'high'))
     return low if low == '–' else f'{low} to {high}'
 
+# %% ../../nbs/evaluation/document.ipynb #103155de
 def sure(row: Mapping, confidence: float, signed: bool=False, prefix: str='', form: str='.3f') -> str:
     "An interval as sentences tell it: '95% interval 0.500 to 0.700', or 'no interval'."
     ends = span(row, signed, prefix, form)
     return 'no interval' if ends == '–' else f'{confidence:.0%} interval {ends}'
 
+# %% ../../nbs/evaluation/document.ipynb #45a5ddef
 def estimate(row: Mapping, signed: bool=False) -> str: # '0.600 (0.500 to 0.700)'
     "The value of a figure with its interval, if there is one, as a cell of a table."
     ends = span(row, signed)
@@ -99,14 +105,21 @@ TERMS = {TITLES[k].partition(' (')[0]: meaning for k, meaning in OVERALL.items()
     'interval': 'where the figure would lie for other people like these, with the confidence given',
     'groups': 'people, as far as they are known: all pictures of one stand on one side of every split',
     'ceiling': 'the best that these labels allow', 'always': 'a model that gives every picture the commonest class of the training'}
+
+# %% ../../nbs/evaluation/document.ipynb #2b15de26
 _ANY_TERM = re.compile(rf"(?<![\w-])({'|'.join(sorted(map(re.escape, TERMS), key=len, reverse=True))})(?![\w-])")
 
 def _explained(text): # its terms with their meaning, which a mouse that rests there shows
     return [xml.Abbr(o, title=TERMS[o]) if i % 2 else o for i, o in enumerate(_ANY_TERM.split(text)) if o]
 
+# %% ../../nbs/evaluation/document.ipynb #e6b2a6e2
+def _scroll(name, *content): return xml.Div(*content, cls='scroll', role='group', tabindex='0', aria_label=name)
+
+# %% ../../nbs/evaluation/document.ipynb #2c176f9e
 COUNTED = {'pictures': 'images', 'groups': 'groups'} # the columns of a table of figures that say what each rests on
 _NUMERIC = re.compile(r'(?:[-\d\s.,%°+−–<>≥≤±()/×]|to|of)*') # numbers, intervals among them
 
+# %% ../../nbs/evaluation/document.ipynb #7b8c8f32
 @dataclass(frozen=True)
 class Table:
     "A table with a caption; its first column names the rows."
@@ -150,6 +163,9 @@ class Table:
             return xml.Div(xml.H3(section.title), *map(xml.P, section.paragraphs), *section.parts, close, popover='auto', id=_place(at))
         return _scroll(self.caption, table, *starmap(opened, self.behind.items()))
 
+def _place(at): return f'behind-{at[0]}-{at[1]}'
+
+# %% ../../nbs/evaluation/document.ipynb #72e32ced
 def text_lines(table: Table) -> list[str]:
     "`table` for a terminal, its columns in line, without its caption."
     from rich import box
@@ -163,10 +179,6 @@ def text_lines(table: Table) -> list[str]:
     for row in table.rows: lines.add_row(*map(Text, map(shown, row)))
     console.print(lines)
     return [o.rstrip() for o in console.file.getvalue().splitlines() if o.strip()]
-
-def _scroll(name, *content): return xml.Div(*content, cls='scroll', role='group', tabindex='0', aria_label=name)
-
-def _place(at): return f'behind-{at[0]}-{at[1]}'
 
 # %% ../../nbs/evaluation/document.ipynb #a01c7ad4
 def _data_uri(kind, content): return f'data:image/{kind};base64,{b64encode(content).decode()}'
@@ -249,7 +261,6 @@ _CSS = (files('anklealign')/'evaluation'/'report.css').read_text(encoding='utf-8
 # %% ../../nbs/evaluation/document.ipynb #cdfd0923
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
-# %% ../../nbs/evaluation/document.ipynb #70d971bf
 def html_page(
     title: str, # what the page is about, such as 'Evaluation of baseline'
     summary: str, # what can be concluded, in one sentence
@@ -280,6 +291,7 @@ def markdown_sections(
         blocks += [f'## {markdown_cell(o.title)}', *map(markdown_cell, o.paragraphs), *tables]
     return '\n\n'.join(blocks)
 
+# %% ../../nbs/evaluation/document.ipynb #836ebf59
 def markdown_page(
     summary: str, # what can be concluded, in one sentence
     notes: Sequence[str], # what must be known to read the figures; may be empty

@@ -96,6 +96,7 @@ def answer_line(
     line = headline(given.label_id, given.predicted, given.group, how, notes, given.image, table)
     return dict.fromkeys([*HEADLINE, 'majority']) | line | dict(majority=(given.label_id == given.majority).mean())
 
+# %% ../../nbs/evaluation/protocols.ipynb #d33827e6
 def owner_figures(answers: pd.DataFrame, how: Bootstrap=Bootstrap()) -> pd.DataFrame: # from `leave_one_owner_out`
     "How good the recipe is on owners it has not seen: the columns of `answer_line` for each owner, and for all together."
     lines = {owner: answer_line(own, how) for owner, own in [*answers.groupby('owner'), ('all owners', answers.assign(reason=''))]}
@@ -117,6 +118,15 @@ def pixel_model(
         answers[:, model.classes_] = model.predict_proba(xs)
         return tested.assign(**dict(zip(PROBABILITIES, answers.T, strict=True)), predicted=answers.argmax(1))
     return answer
+
+# %% ../../nbs/evaluation/protocols.ipynb #2fa968c3
+def _split_answers(table, units, answer, k, seed):
+    parts = [(part.split != 'test', answer(part, seed)) for part in cross_splits(table.assign(group=units), k, seed=seed)]
+    answers = pd.concat([tested.assign(group=table.group[tested.index], known=table.group[tested.index].isin(table.group[learned]))
+                         for learned, tested in parts]).sort_index()
+    if broken := len(answers) - len(answered(answers)):
+        raise AnklealignError(f'{broken} of {len(answers)} rows have no proper probabilities')
+    return answers
 
 # %% ../../nbs/evaluation/protocols.ipynb #02f1cdb8
 def leaky_claims(
@@ -144,14 +154,6 @@ def leaky_claims(
 
 _CLAIMED = [*HEADLINE, 'known', 'excess', 'excess_low', 'excess_high', 'rows', 'images', 'groups', 'note', 'majority']
 
-def _split_answers(table, units, answer, k, seed):
-    parts = [(part.split != 'test', answer(part, seed)) for part in cross_splits(table.assign(group=units), k, seed=seed)]
-    answers = pd.concat([tested.assign(group=table.group[tested.index], known=table.group[tested.index].isin(table.group[learned]))
-                         for learned, tested in parts]).sort_index()
-    if broken := len(answers) - len(answered(answers)):
-        raise AnklealignError(f'{broken} of {len(answers)} rows have no proper probabilities')
-    return answers
-
 # %% ../../nbs/evaluation/protocols.ipynb #1754018f
 def _folds_sections(report):
     kind, interval, o = kind_of(report['synthetic']), interval_title(report), report['repeat_figures']['accuracy']
@@ -176,12 +178,15 @@ _OVERVIEW = ('The test split is one split and one training. In each repeat of th
              'met its group. With one owner left out, no model has met the camera, the room and the habits of the owner whose pictures '
              'it answers.')
 _OWNERS = 'The next user is an owner whom no model has met. Each line is a model that was trained on the other owners.'
+
+# %% ../../nbs/evaluation/protocols.ipynb #1a866326
 _LEAKY = ['The same data and the same plain model, a logistic regression on a few grey pixels, so that only the split differs. Split by '
           'group, nobody stands on both sides; split one by one, most of the people tested have been learned. An annotation is one vote, '
           'so the same picture may stand on both sides.',
           'The excess is what is claimed beyond the same rows split by group, paired, with an interval over the true groups.']
 _EXCESS = {'excess': 'excess', 'its interval': partial(span, signed=True, prefix='excess_'), 'people known': 'known', 'rows': 'rows'}
 
+# %% ../../nbs/evaluation/protocols.ipynb #8ab28555
 def protocol_sections(report: Mapping) -> list[Section]: # as `protocols.json` says it, see `run_protocols`
     "The sections of the page of `report`, for `html_page`: one for each thing that was done."
     done, sections = report['protocols'], []
@@ -197,6 +202,9 @@ def protocol_sections(report: Mapping) -> list[Section]: # as `protocols.json` s
          'A plain model of pixels, not the recipe; intervals over groups.', 'A plain model, split by group and one by one', _EXCESS)
     return sections
 
+# %% ../../nbs/evaluation/protocols.ipynb #3da11e74
+PROTOCOLS = Registry('protocol', split='test split', folds='repeated folds', owners='owner left out', naive='leaky splits')
+
 # %% ../../nbs/evaluation/protocols.ipynb #01e507a2
 def quick_recipe(
     train: TrainSettings, # the section `train` of the study's settings
@@ -209,9 +217,7 @@ def quick_recipe(
     load = max(size, own.load * size // own.size) if own.load else 0
     return replace(own, name=f'{own.name}-quick', size=size, load=load, epochs=train.epochs or min(own.epochs, 6), steps=0, average=0.)
 
-# %% ../../nbs/evaluation/protocols.ipynb #3da11e74
-PROTOCOLS = Registry('protocol', split='test split', folds='repeated folds', owners='owner left out', naive='leaky splits')
-
+# %% ../../nbs/evaluation/protocols.ipynb #ec00aca3
 @dataclass(frozen=True)
 class _Plan: # what all protocols need
     study: str|Path
@@ -275,6 +281,7 @@ def _figure(line, report):
     told = sure(line, report['intervals']['confidence'])
     return f"{number(line['accuracy'])} ({told}, {n} {kind_of(report['synthetic'])} of {line['groups']} groups)"
 
+# %% ../../nbs/evaluation/protocols.ipynb #b2d26c85
 def _claimed(lines, report):
     unit = 'pictures' if lines['annotations, one by one']['accuracy'] is None else 'annotations'
     by_group, claim = lines[f'{unit}, by group'], lines[f'{unit}, one by one']
@@ -283,6 +290,7 @@ def _claimed(lines, report):
               f'split by group it is {_figure(by_group, report)}')
     return f'Splitting {unit} one by one, a plain model of pixels would have claimed an accuracy of {_figure(claim, report)}; {beside}.'
 
+# %% ../../nbs/evaluation/protocols.ipynb #011133db
 def _conclusions(report, found):
     lines, main, said = report['protocols'], next((o for o in ('folds', 'owners', 'split') if o in found), None), []
     if main:
@@ -317,6 +325,25 @@ def _report(plan, found, reasons):
     return report | dict(repeat_figures=plain(repeats), sources=plain(sources),
                          sources_sentence=conclude_sources(sources, report['synthetic'], plan.how.confidence))
 
+# %% ../../nbs/evaluation/protocols.ipynb #6232a5dd
+_MARK = 'protocols.json'
+_COLUMNS = ['image', 'owner', 'group', 'label', 'predicted', *PROBABILITIES, 'majority', 'repeat', 'fold', 'reason']
+
+# %% ../../nbs/evaluation/protocols.ipynb #5fd1e255
+def _write(folder, report, found):
+    lines = pd.concat({k: pd.DataFrame.from_dict(o, orient='index') for k, o in report['protocols'].items()}, names=['protocol', 'line'])
+    tables, names = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))}, dict(enumerate(CLASSES))
+    for protocol, o in found.items():
+        if protocol == 'naive': continue
+        said = add_answers(o, o[PROBABILITIES].to_numpy()).assign(majority=o.majority.map(names))
+        tables[f'{protocol}_answers.csv'] = said[[c for c in _COLUMNS if c in said]].set_index('image')
+    for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
+    page = report['summary'], report['notes'], report['disclaimer'], protocol_sections(report)
+    title = f"Protocols: {report['recipe']['name']}"
+    write_atomic(folder/'protocols.md', f'# {title}\n\n{markdown_page(*page)}')
+    write_atomic(folder/'report.html', html_page(title, *page))
+    write_atomic(folder/_MARK, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
+
 # %% ../../nbs/evaluation/protocols.ipynb #379e1a32
 def run_protocols(
     study: str|Path, # study folder
@@ -337,20 +364,3 @@ def run_protocols(
     report = _report(plan, found, reasons)
     with new_folder(out, _MARK) as folder: _write(folder, report, found)
     return report
-
-_MARK = 'protocols.json'
-_COLUMNS = ['image', 'owner', 'group', 'label', 'predicted', *PROBABILITIES, 'majority', 'repeat', 'fold', 'reason']
-
-def _write(folder, report, found):
-    lines = pd.concat({k: pd.DataFrame.from_dict(o, orient='index') for k, o in report['protocols'].items()}, names=['protocol', 'line'])
-    tables, names = {'protocols.csv': lines.assign(kind=kind_of(report['synthetic']))}, dict(enumerate(CLASSES))
-    for protocol, o in found.items():
-        if protocol == 'naive': continue
-        said = add_answers(o, o[PROBABILITIES].to_numpy()).assign(majority=o.majority.map(names))
-        tables[f'{protocol}_answers.csv'] = said[[c for c in _COLUMNS if c in said]].set_index('image')
-    for name, table in tables.items(): write_atomic(folder/name, table.to_csv(float_format='%.6f', lineterminator='\n'))
-    page = report['summary'], report['notes'], report['disclaimer'], protocol_sections(report)
-    title = f"Protocols: {report['recipe']['name']}"
-    write_atomic(folder/'protocols.md', f'# {title}\n\n{markdown_page(*page)}')
-    write_atomic(folder/'report.html', html_page(title, *page))
-    write_atomic(folder/_MARK, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))

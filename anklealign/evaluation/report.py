@@ -65,6 +65,28 @@ def _notes(report):
                      "that a wide one.")
     return notes
 
+# %% ../../nbs/evaluation/report.ipynb #aec14541
+def constant_answer(report: Mapping) -> str: # a class, or nothing
+    "The class that every picture got for an answer, though they are of several."
+    counts = np.asarray(report['confusion_matrix'])
+    given = np.flatnonzero(counts.sum(0))
+    return CLASSES[given[0]] if len(given) == 1 and np.count_nonzero(counts.sum(1)) > 1 else ''
+
+# %% ../../nbs/evaluation/report.ipynb #f232530c
+def _verdict(report):
+    accuracy, recalls = (report['gain_over_majority'][o] for o in ('accuracy', 'balanced_accuracy'))
+    if report['groups'] < MIN_GROUPS: return 'These few pictures cannot tell whether the model is better than'
+    if accuracy['low'] is None: return 'The model is right exactly as often as'
+    if accuracy['low'] > 0: return 'The model is better than'
+    if (recalls['low'] or 0) > 0:
+        often = 'is right less often than' if accuracy['high'] < 0 else 'it cannot be told whether it is right more often than'
+        return f'The model tells the classes apart, but {often}'
+    return 'The model is worse than' if accuracy['high'] < 0 else 'It cannot be told whether the model is better than'
+
+# %% ../../nbs/evaluation/report.ipynb #b7e34fcf
+def _ordered(report): # whether its probabilities have been shown to tell the classes apart
+    return (report['metrics'].get('macro_auc', {}).get('low') or 0) > .5
+
 # %% ../../nbs/evaluation/report.ipynb #0a58d879
 def conclude(report: Mapping, more: str='') -> str: # more: what else to say of the pictures
     "Whether the model beats always-majority, and by what figures, in one sentence; `report` as from `judge`."
@@ -79,25 +101,7 @@ def conclude(report: Mapping, more: str='') -> str: # more: what else to say of 
                f"{_verdict(report)} always answering '{names[report['majority_class']]}'")
     return f"{verdict}: accuracy {against('accuracy')}; macro-F1 {against('macro_f1')} (n = {n} of {report['groups']} groups{more})."
 
-def _verdict(report):
-    accuracy, recalls = (report['gain_over_majority'][o] for o in ('accuracy', 'balanced_accuracy'))
-    if report['groups'] < MIN_GROUPS: return 'These few pictures cannot tell whether the model is better than'
-    if accuracy['low'] is None: return 'The model is right exactly as often as'
-    if accuracy['low'] > 0: return 'The model is better than'
-    if (recalls['low'] or 0) > 0:
-        often = 'is right less often than' if accuracy['high'] < 0 else 'it cannot be told whether it is right more often than'
-        return f'The model tells the classes apart, but {often}'
-    return 'The model is worse than' if accuracy['high'] < 0 else 'It cannot be told whether the model is better than'
-
-def _ordered(report): # whether its probabilities have been shown to tell the classes apart
-    return (report['metrics'].get('macro_auc', {}).get('low') or 0) > .5
-
-def constant_answer(report: Mapping) -> str: # a class, or nothing
-    "The class that every picture got for an answer, though they are of several."
-    counts = np.asarray(report['confusion_matrix'])
-    given = np.flatnonzero(counts.sum(0))
-    return CLASSES[given[0]] if len(given) == 1 and np.count_nonzero(counts.sum(1)) > 1 else ''
-
+# %% ../../nbs/evaluation/report.ipynb #c2810d93
 def left_out(report: Mapping) -> str: # from `judge`, with `folds`, which may be None → a sentence, or nothing
     "Why the report leaves out what only a model that beats always-majority by more than chance can tell."
     known = [o['gain_over_majority'] for o in (report, report['folds']) if o]
@@ -179,6 +183,7 @@ def glance(report: Mapping) -> tuple[Table, Table]: # accuracy, macro-F1 and rec
     return table, Table(['true ↓ answered →', *names.values()], counts,
                         f'Confusion matrix, {kind}. The shade is the share of each true class.', shades)
 
+# %% ../../nbs/evaluation/report.ipynb #f6d64422
 def _scores(report):
     names, kind, interval = names_of(report), kind_of(report['synthetic']), interval_title(report)
     always, counts = f"always '{names[report['majority_class']]}'", {k: report[k] for k in ('images', 'groups')}
@@ -223,6 +228,7 @@ def show_lines(
     figure.suptitle(title, fontsize=11)
     return figure
 
+# %% ../../nbs/evaluation/report.ipynb #699bc195
 def lines_section(
     report: Mapping, title: str, text: str|Sequence[str],
     lines: Mapping[str, Mapping], # as `show_lines` takes them, each with a note
@@ -263,6 +269,7 @@ def _missing(report):
     lines = [*report['notes'], *(f"{'; '.join(o)}: {why}" for why, o in reasons.items())]
     return Section('What could not be computed', lines or 'Everything could be computed.', [])
 
+# %% ../../nbs/evaluation/report.ipynb #d784574e
 def _why(metric, row, report, names):
     kind, _, c = metric.partition('_')
     missing = [names[c] for c, n in report['images_per_class'].items() if not n]
@@ -302,6 +309,7 @@ _TEMPLATES = Environment(loader=PackageLoader('anklealign', 'evaluation'), undef
                          finalize=lambda o: o if isinstance(o, Markup) else Markup(markdown_cell(o)))
 _TEMPLATES.filters['json'] = json.dumps
 
+# %% ../../nbs/evaluation/report.ipynb #290094fa
 def model_card(
     config: Mapping, # what the run's `config.json` says
     report: Mapping, # what `evaluation_report.json` says

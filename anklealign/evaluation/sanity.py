@@ -41,6 +41,7 @@ def as_floats(pictures: torch.Tensor) -> torch.Tensor: # n × 3 × side × side,
         raise AnklealignError(f'Pictures have values from {x.min():g} to {x.max():g}: give bytes, or numbers from 0 to 1.')
     return x
 
+# %% ../../nbs/evaluation/sanity.ipynb #551101b8
 def answers_of(model: nn.Module, pictures: torch.Tensor) -> np.ndarray: # n × 3 × side × side, in 0–1
     "The class ids that `model` answers, -1 where it returns not a number. Raises `AnklealignError` if it is in training mode."
     if model.training: raise AnklealignError('The model is in training mode, so its answers vary: call its eval() first.')
@@ -74,6 +75,7 @@ class Perturbation(NamedTuple):
     levels: tuple[float, ...] # the others that are tried
     change: Callable[[torch.Tensor, float], torch.Tensor] # pictures and level to pictures
 
+# %% ../../nbs/evaluation/sanity.ipynb #244d555b
 PERTURBATIONS = {
     'roll': Perturbation('degrees', 0, (-15, -10, -5, 5, 10, 15), roll),
     'brightness': Perturbation('times', 1, (.5, 1.5), lambda x, factor: (x*factor).clamp(max=1)),
@@ -272,6 +274,7 @@ def draw_groups(rows: pd.DataFrame, most: int, seed: int=1) -> np.ndarray:
     sizes = rows.group.value_counts()[names].cumsum()
     return np.flatnonzero(rows.group.isin(names[:max(1, int((sizes <= most).sum()))]))
 
+# %% ../../nbs/evaluation/sanity.ipynb #95623ddc
 def sanity_checks(
     model: nn.Module, pictures: torch.Tensor, # ready to answer; n × 3 × side × side, bytes or numbers in 0–1
     answers: pd.DataFrame, majority: str, synthetic: bool, how: Bootstrap=Bootstrap(), # n rows from `add_answers`; class of always-majority

@@ -81,6 +81,7 @@ class Point(Rests):
     factors: dict[Literal[*CLASSES], float] = Field(description='class → factor of its probability; empty: none')
     figures: _each(('accuracy', 'macro_f1', *(f'recall_{c}' for c in CLASSES)), Estimate) = Field(description='name → figure')
 
+# %% ../../nbs/evaluation/schema.ipynb #51bbc7c1
 class Sets(Rests):
     "How good the prediction sets are."
     coverage: Number = Field(description='share of the sets that contain the right class')
@@ -206,6 +207,7 @@ _Confusion = Annotated[list[_Row], Field(min_length=3, max_length=3,
                                          description='pictures: a row for each true class, a column for each answer')]
 _Gain = dict[Literal[*OVERALL], Estimate]
 
+# %% ../../nbs/evaluation/schema.ipynb #af853544
 class Folds(Rests):
     "What models of the same recipe say about all people: each picture is answered once, by a model that has not met its group."
     summary: str = Field(description='what can be concluded from them, in one sentence')
@@ -215,12 +217,14 @@ class Folds(Rests):
     confusion_matrix: _Confusion
     yardsticks: dict[str, Baseline] = Field(description='name → what the figures are to be held against')
 
+# %% ../../nbs/evaluation/schema.ipynb #0146aa10
 class Shipped(Rests):
     "What training on the study has added to the demonstration model that ships with the package, which answered the same pictures."
     verdict: str = Field(description='in a sentence; if that model was not asked, why')
     gain: _Gain = Field(description='name → figure of the model minus that of the shipped one, paired; of all people if `folds` knows, '
                                     'else of the test pictures; empty if not asked')
 
+# %% ../../nbs/evaluation/schema.ipynb #317c9437
 class Evaluation(Part):
     "What an evaluation of one run on the test pictures of one study found: `evaluation_report.json`."
     verdict: str = Field(description='the first line of the report: what follows from all people if `folds` knows, else `summary`')
