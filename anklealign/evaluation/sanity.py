@@ -26,7 +26,7 @@ from torchvision.transforms.v2.functional import jpeg
 
 from ..core import CLASSES, AnklealignError, kind_of
 from ..decision import MIN_GROUPS
-from .document import Plot, Section, Table, span, sure
+from .document import Plot, Section, Table, interval_title, span, sure
 from .metrics import Bootstrap, plain, resample, score
 from ..images import PAD_COLOUR
 from ..training.runs import Mirrored
@@ -296,7 +296,7 @@ def sanity_checks(
 def sanity_sections(report: Mapping) -> list[Section]: # with synthetic, and what `sanity_checks` gives
     "Two sections: changed pictures, and whether the heat maps may be believed; without what was left out."
     if not report['robustness']: return []
-    levels, kind = pd.DataFrame(report['robustness']['levels']), kind_of(report['synthetic'])
+    levels, kind, interval = pd.DataFrame(report['robustness']['levels']), kind_of(report['synthetic']), interval_title(report)
     numbers = levels.astype({c: float for c in levels if c not in ('perturbation', 'unit', 'n', 'groups')})
     plot = Plot(show_robustness(numbers, report['synthetic']),
                 f"Accuracy and flip rate of each kind of change: {report['robustness']['verdict']}",
@@ -305,12 +305,12 @@ def sanity_sections(report: Mapping) -> list[Section]: # with synthetic, and wha
     worst = [report['robustness']['levels'][i] for i in sorted(measured.drop_duplicates('perturbation').index)]
     counted = {'pictures': 'n', 'groups': 'groups'}
     changes = Table.of('worst level', {f"{o['perturbation'].replace('_', ' ')} {o['level']:g} ({o['unit']})": o for o in worst},
-                       {'answers that change': 'flip_rate', 'interval': partial(span, prefix='flip_'), **counted},
+                       {'answers that change': 'flip_rate', interval: partial(span, prefix='flip_'), **counted},
                        f'The level of each kind of change that changes most answers, on {kind}; intervals over groups.')
     changed = Section('Changed pictures', report['robustness']['verdict'], [plot, changes])
     if not report['explanation']: return [changed]
     stages = {f"{o['layers']} of {o['of']:.0f} layers random": o for o in report['explanation']['stages']}
-    alike = Table.of('copies of the model', stages, {'rank correlation': 'similarity', 'interval': span, **counted, 'copies': 'copies'},
+    alike = Table.of('copies of the model', stages, {'rank correlation': 'similarity', interval: span, **counted, 'copies': 'copies'},
                      f'How like the heat maps of the trained model those of randomised copies are, on {kind}: 1 is the same, 0 nothing in '
                      'common.')
     return [changed, Section('Heat maps', report['explanation']['verdict'], [alike])]
