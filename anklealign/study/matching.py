@@ -268,7 +268,8 @@ def match(
     found = match_all(sayings, Files(list(size), settings.owner_pattern, same_bytes), study.listings, embedded)
     unusable = Files([o for o in study.pictures.index if o not in size], settings.owner_pattern)
     lost = [i for i, o in enumerate(found) if o.reason.startswith('no file')]
-    for i, o in zip(lost, match_all((sayings[i] for i in lost), unusable, study.listings), strict=True): found[i] = o if o.path else found[i]
+    for i, o in zip(lost, match_all([sayings[i] for i in lost], unusable, study.listings), strict=True):
+        if o.path: found[i] = o
     said = [Annotation(**o | {'label': o['label'] or None}) for o in notes.rename_axis('item').reset_index().to_dict('records')]
     settled = _settle(said, lambda i: digest(found[i].path) if found[i].path else '')
     place = {o.item: i for i, o in enumerate(settled)}
