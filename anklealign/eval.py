@@ -83,14 +83,13 @@ def evaluate(
     for line in (*shown, f"The report: {Path(out)/'report.html'}"): log.info(line)
     return report
 
+# %% ../nbs/04_eval.ipynb #e3f5b4cc
 _MANY = 100 # groups from which the interval was shown to hold what it promises
 _NARROW = (f'With fewer than {_MANY} groups, the interval of the verdict from all people is somewhat too narrow: in simulated studies, 95% '
            'intervals held the true macro-F1 in 87% with 40 people (n = 125 studies) and in 93% with 100 (n = 137).')
 _FOREIGN = 'The run was trained on another study (its fingerprint differs): if the two share people, the figures are too good.'
 
 # %% ../nbs/04_eval.ipynb #66621704
-_FOLDS = 'summary', 'images', 'groups', 'majority_class', 'metrics', 'gain_over_majority', 'confusion_matrix'
-
 def _pooled(folder, study, config):
     "The answers of grouped folds of this recipe on this study; None if there are none."
     if not (folder/'folds_answers.csv').exists(): return None
@@ -99,13 +98,15 @@ def _pooled(folder, study, config):
     if (said['study'], tested) != (study_fingerprint(study), Recipe(**config['recipe'])): return None
     return pd.read_csv(folder/'folds_answers.csv', dtype={'group': str}, keep_default_na=False).query('repeat == 0')
 
+# %% ../nbs/04_eval.ipynb #16c191cf
+_FOLDS = 'summary', 'images', 'groups', 'majority_class', 'metrics', 'gain_over_majority', 'confusion_matrix'
+
 def _folds(answers, manifest, synthetic, settings, ratings):
     shares = manifest.label.value_counts(normalize=True).reindex(CLASSES, fill_value=0).to_dict()
     judged = judge(answers, shares, synthetic, settings)
     judged['summary'] = conclude(judged, ', each answered by a model that has not met its group')
     held = baselines(manifest, judged['majority_class'], ratings, Bootstrap.of(settings))
     return {k: judged[k] for k in _FOLDS} | {'yardsticks': plain(held)}
-
 
 # %% ../nbs/04_eval.ipynb #7d421095
 def _ask_shipped(study, manifest, config, settings, everybody):
@@ -149,6 +150,7 @@ def _probed(run, model, study, answers, report, size, most):
 def _ranked(answers): # those that were given, the least sure first
     return answers[answers.predicted != ''].assign(sure=answers[PROBABILITIES].max(axis=1)).sort_values(['sure', 'image'])
 
+# %% ../nbs/04_eval.ipynb #b42a072d
 def _galleries(model, study, report, answers, issues, size):
     kind, ranked = kind_of(report['synthetic']), _ranked(answers)
     n, wrong = f"{report['images']} {kind} of {report['groups']} groups", ranked[~ranked.correct][::-1]
@@ -248,8 +250,10 @@ def compare(
     for line in (*_compared(report), f"The report: {Path(out)/'comparison.html'}"): log.info(line)
     return report
 
+# %% ../nbs/04_eval.ipynb #5ef7029d
 _ENDS = {'': 'value', '_low': 'low', '_high': 'high'} # what is added to the name of a figure → its key
 
+# %% ../nbs/04_eval.ipynb #713e4564
 def _answers_of(folders):
     "The report of the first, the answers of all, and what must be known: all people if every run has folds, else the test split."
     reports, tables = {}, {}
@@ -269,6 +273,11 @@ def _answers_of(folders):
         except (OSError, ValueError, KeyError) as e: raise _damaged(name, folder) from e
     return next(iter(reports.values())), tables, [note]
 
+# %% ../nbs/04_eval.ipynb #bab57f28
+def _damaged(name, folder): return AnklealignError(f'The evaluation {folder} is damaged: evaluate the run {name} again.')
+
+
+# %% ../nbs/04_eval.ipynb #ee96192f
 def _compared(report):
     "Every run in a line, then what follows for the first pairs."
     columns = {metric_title(m): lambda o, m=m: estimate(o[m]) for m in next(iter(report['runs'].values()))}
@@ -277,8 +286,3 @@ def _compared(report):
     return [*text_lines(runs), *said, *report['notes'], *[f'{more} more pairs stand in the report.'] * (more > 0)]
 
 _SENTENCES = 5 # of the pairs, on the terminal
-
-
-# %% ../nbs/04_eval.ipynb #bab57f28
-def _damaged(name, folder): return AnklealignError(f'The evaluation {folder} is damaged: evaluate the run {name} again.')
-

