@@ -234,5 +234,6 @@ def _draw_foot(draw, foot, scale, thick):
     draw.line(line(foot.angle_deg), _LINE, thick)
     r = 1.6*thick
     for x, y in line(foot.angle_deg, 1.): draw.ellipse([x - r, y - r, x + r, y + r], _LINE, 'white', thick//2)
-    text, font = f'{round(foot.angle_deg)}°', ImageFont.load_default(max(22, 9*thick)) # which has no minus but the hyphen
-    draw.text(((left + right)/2, top - thick), text, 'white', font, 'mb', stroke_width=thick//2 + 1, stroke_fill=_LINE)
+    text, tall = f'{round(foot.angle_deg)}°', max(22, 9*thick)
+    at, font = ((left + right)/2, max(top - thick, tall + thick)), ImageFont.load_default(tall) # which has no minus but the hyphen
+    draw.text(at, text, 'white', font, 'mb', stroke_width=thick//2 + 1, stroke_fill=_LINE)
