@@ -239,7 +239,7 @@ def _abstention_words(report):
     def told(row, value):
         ends = sure(row, report['intervals']['confidence'])
         return f"{number(row[value])} ({ends}; {row['images']:.0f} pictures, {row['groups']:.0f} groups)"
-    asked = f"at most {rule['target_risk']:.0%} of the answers wrong, with {rule['confidence']:.0%} confidence"
+    asked = f"at most {rule['target_risk']:.0%} of the answers wrong, with {100*rule['confidence']:g}% confidence"
     threshold = (f'There is no abstention threshold that would have kept {asked}, so every picture is answered.'
                  if rule['abstain_below'] is None else
                  f"Below a probability of {rule['abstain_below']:.3f} the model does not answer; the threshold was chosen on the "

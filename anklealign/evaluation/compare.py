@@ -20,7 +20,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from ..core import CLASSES, AnklealignError, kind_of
-from .document import DISCLAIMER, OVERALL, Plot, Section, Table, estimate, interval_panels, metric_title, number, sure
+from .document import (DISCLAIMER, OVERALL, Plot, Section, Table, estimate, interval_panels, interval_title, metric_title,
+                                            number, sure)
 from ..decision import MIN_GROUPS
 from .metrics import PROBABILITIES, Bootstrap, difference, score
 from .schema import Count, Estimate, Number, Part, Rests, Share
@@ -275,7 +276,7 @@ def show_differences(
         ax.axvline(0, color='grey', linewidth=.8, zorder=0)
         ax.set_title(metric_title(metric), fontsize=10)
         if metric == 'log_loss': ax.invert_xaxis()
-    figure.supxlabel(f"difference with {report['intervals']['confidence']:.0%} interval over groups (hollow: no interval)", fontsize=10)
+    figure.supxlabel(f'difference with {interval_title(report)} over groups (hollow: no interval)', fontsize=10)
     figure.suptitle(f"Right of 0 favours the first run; n = {_pictures(report)}", fontsize=11)
     return figure
 
@@ -284,7 +285,7 @@ def comparison_sections(
     report: Mapping, # from `compare_runs`
 ) -> list[Section]: # of a page
     "The comparison in sections: the runs side by side with a sentence for each pair, the differences, and what the verdicts rest on."
-    on, interval = _pictures(report), f"{report['intervals']['confidence']:.0%} intervals over groups"
+    on, interval = _pictures(report), f'{interval_title(report)}s over groups'
     pairs = {_title(o): o for o in report['pairs']}
     told = '; '.join(f"{k} {estimate(o['differences']['accuracy'], signed=True)}" for k, o in pairs.items())
     runs = Table.of(f'on {on}', report['runs'], {metric_title(m): lambda o, m=m: estimate(o[m]) for m in METRICS[:3]},

@@ -56,7 +56,7 @@ def metric_title(metric: str, language: str='en') -> str:
 # %% ../../nbs/evaluation/document.ipynb #258ea586
 def interval_title(report: Mapping) -> str: # '95% interval'
     "What a column of intervals is called."
-    return f"{report['intervals']['confidence']:.0%} interval"
+    return f"{100*report['intervals']['confidence']:g}% interval"
 
 # %% ../../nbs/evaluation/document.ipynb #38a12919
 def names_of(report: Mapping) -> dict[str, str]:
@@ -78,7 +78,7 @@ def span(row: Mapping, signed: bool=False, prefix: str='', form: str='.3f') -> s
 def sure(row: Mapping, confidence: float, signed: bool=False, prefix: str='', form: str='.3f') -> str:
     "An interval as sentences tell it: '95% interval 0.500 to 0.700', or 'no interval'."
     ends = span(row, signed, prefix, form)
-    return 'no interval' if ends == '–' else f'{confidence:.0%} interval {ends}'
+    return 'no interval' if ends == '–' else f'{100*confidence:g}% interval {ends}'
 
 # %% ../../nbs/evaluation/document.ipynb #45a5ddef
 def estimate(row: Mapping, signed: bool=False) -> str: # '0.600 (0.500 to 0.700)'
