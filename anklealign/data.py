@@ -114,7 +114,6 @@ def _audited(study, manifest, images, settings): # with what looks the same in o
         study = link(study, ((source[o.image_a], source[o.image_b]) for o in hits.itertuples()), settings)
         manifest = manifest_of(study)
 
-# %% ../nbs/00_data.ipynb #b1a85f44
 def _as_json(value): return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + '\n'
 
 # %% ../nbs/00_data.ipynb #3c210fe1
@@ -333,7 +332,6 @@ def _notes(study, manifest, leaks, apart):
 # %% ../nbs/00_data.ipynb #1c9c84e1
 _SHOWN, _LISTED = 1000, 100_000 # most items of report.md, and of report.json
 
-# %% ../nbs/00_data.ipynb #d6031103
 def report_markdown(
     report: dict, # as in report.json
 ) -> str: # a page of Markdown

@@ -5,11 +5,11 @@ python benchmarks/house.py [--worst 8] [--write]
 Beside each figure stand the aim and, for the first ones, what the same count gave when all modules lay in one folder.
 A line of code holds a token other than a comment; docstrings count. A helper is a function of a module whose name begins with an
 underscore. Imports count wherever they stand, in functions too, but not those for type checking only; a module that imports none of ours is
-a chain of 1. Lines of a function are counted without blank ones, with its signature and docstring; those of a module without blank ones and
-nbdev's marks of cells. Arguments are those of the functions and classes in `__all__`; what only other modules of ours use has a docment
-where name and type do not say it. A definition is shown or tested if the next code cell is not exported, or a later one names it. Methods
-whose meaning a framework fixes are left out. With --worst the largest are listed; --write keeps the figures in CONTRIBUTING.md and
-`anklealign/results/house.txt`. The other projects were counted once, in 2026, by another script.
+a chain of 1. Lines of a function are counted without blank ones, with its signature and docstring. Arguments are those of the functions
+and classes in `__all__`; what only other modules of ours use has a docment where name and type do not say it. A definition is shown or
+tested if the next code cell is not exported, or a later one names it. Methods whose meaning a framework fixes are left out. With --worst
+the largest are listed; --write keeps the figures in CONTRIBUTING.md and `anklealign/results/house.txt`. The other projects were counted
+once, in 2026, by another script.
 """
 import ast
 import datetime
@@ -49,7 +49,7 @@ HOUSE = { # figure -> what we aim for, and what it was when all modules lay in o
 NOT_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
 
 
-def lines(text): return sum(bool(o.strip()) for o in text.splitlines() if not o.startswith(('#|', '# %%')))
+def lines(text): return sum(bool(o.strip()) for o in text.splitlines() if not o.startswith('#|'))
 
 
 def tree_of(text):

@@ -313,7 +313,6 @@ def _completed(about, run, evaluation):
     found = {'figures': read_figures(evaluation, about)} if evaluation else {}
     return about.model_copy(update=found | ({'model_card': card.read_text(encoding='utf-8')} if card.is_file() else {}))
 
-# %% ../../nbs/inference/bundle.ipynb #24f62c38
 def add_figures(run: str|os.PathLike, evaluation: str|os.PathLike) -> About: # as it is written now
     "Write an evaluation's figures and the model card into `bundle.json`. Raises `AnklealignError` if bundle or evaluation are damaged."
     about = _completed(read_bundle(run).about, run, evaluation)

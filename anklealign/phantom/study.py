@@ -118,7 +118,6 @@ LAYOUTS = ('owners', 'consensus', 'both')
 _CODES = ('D6AE9F', 'H51B9J', 'B8V41Y', 'K3PZ7Q', 'X09LMT', 'R7C2WD', 'T4NJ8E', 'Z6YV1A',
           'M2QF5S', 'P8GH3U', 'W1KB9C', 'L5RX7N', 'F9DE2V', 'J3TS6Y', 'C7UA4Z')
 
-# %% ../../nbs/phantom/study.ipynb #3f51edf8
 _SPELLINGS = (('1_Pronacio', '1_Pronáló', '1_Pronáló ', 'Pronáció', 'pronation'),
               ('2_Neutralis', '2_Neutrális', '2_Neutral', 'Neutral', 'neutral'),
               ('3_Szupinacio', '3_Szupináló', 'Szupináció', 'supination', 'SUPINATION'))

@@ -144,7 +144,6 @@ def _time(value): # in UTC, however it is written
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
     except (ValueError, OverflowError, OSError): return '' if number else _text(value)
 
-# %% ../../nbs/study/labelstudio.ipynb #edd383f4
 def _person(value):
     if isinstance(value, dict): value = next((value[k] for k in ('id', 'email', 'username') if _text(value.get(k))), None)
     return _text(value) or '?'
@@ -159,8 +158,6 @@ def _values(choices): # of nested choices, the innermost
 _picture = re.compile(r'\.(jpe?g|jfif|png|gif|bmp|webp|tiff?|hei[cf]|avif)($|[?#&])|'
                       r'^data:image/|^/(?:.*/)?data/(upload|local-files)/', re.I)
 _address = re.compile(r'data:image/|[a-z][a-z0-9+.-]*://|/', re.I)
-
-# %% ../../nbs/study/labelstudio.ipynb #60d20bf7
 def _shows(value): return isinstance(value, str) and bool(_picture.search((t := _text(value))[-100:]) or _picture.match(t[:1000]))
 
 # %% ../../nbs/study/labelstudio.ipynb #87f8fdad
@@ -253,7 +250,6 @@ def _from_row(row, position, controls=(), fixed=()):
 # %% ../../nbs/study/labelstudio.ipynb #4bbe8135
 def _is_task(o): return isinstance(o, dict) and ('annotations' in o or 'completions' in o)
 
-# %% ../../nbs/study/labelstudio.ipynb #248890cd
 def _as_task(o): # one annotation with its task in it, as target storage keeps it
     inside = isinstance(o, dict) and 'result' in o and isinstance(o.get('task'), dict) and not _is_task(o)
     return o['task'] | {'annotations': [{k: v for k, v in o.items() if k != 'task'}]} if inside else o
